@@ -1,0 +1,224 @@
+"""The command line: parse, connect, one call each."""
+
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich.console import Console
+
+import balans_dask
+from balans_dask.cluster import memory_bytes, open_client
+from balans_dask.correct import StoreRun, correct_store, correction_record, store_run
+from balans_dask.demo import run_demo
+from balans_dask.errors import BalansError, InputWarning
+from balans_dask.fitting import examine, plan_run
+from balans_dask.io.convert import convert_table
+from balans_dask.io.output import check_output
+from balans_dask.io.store import first_names, open_store
+from balans_dask.parameters import OPERATORS, UNCOVERED, Parameters
+from balans_dask.passes.blas import single_threaded_blas
+from balans_dask.passes.engine import Engine
+from balans_dask.terminal import (
+    Progress,
+    correction_facts,
+    facts_table,
+    input_facts,
+    plan_facts,
+    printable,
+    store_facts,
+)
+
+__all__ = ["main"]
+
+EXIT_INPUT = 2
+EXIT_OTHER = 1
+
+_out = Console()
+_err = Console(stderr=True, soft_wrap=True)
+
+
+def _with(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Put the same options on several commands."""
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_DEFAULTS = Parameters()
+_RUN_OPTIONS = _with(
+    click.option(
+        "--batch-key",
+        "batch_keys",
+        multiple=True,
+        required=True,
+        help="Column of obs with the batch; give it again for joint batches.",
+    ),
+    click.option("--operator", type=click.Choice(OPERATORS), default=_DEFAULTS.operator),
+    click.option("--n-neighbors", type=int, default=_DEFAULTS.n_neighbors, show_default=True),
+    click.option("--patience", type=int, default=_DEFAULTS.patience, show_default=True),
+    click.option("--block-rows", type=int, default=_DEFAULTS.block_rows, show_default=True),
+    click.option("--coverage-tol", type=float, default=_DEFAULTS.coverage_tol, show_default=True),
+    click.option("--max-rows", type=int, help="Draw at most this many rows."),
+    click.option(
+        "--n-components",
+        type=int,
+        default=_DEFAULTS.n_components,
+        show_default=True,
+        help="Principal components for distances; 0: X is an embedding already.",
+    ),
+    click.option("--basis", help="Take distances in this matrix of obsm, such as X_pca."),
+    click.option("--seed", type=int, default=_DEFAULTS.seed, show_default=True),
+    click.option("--max-scale-ratio", type=float, help="Cap local scales; default: no cap."),
+    click.option("--max-neighbors", type=int, help="Cap the entries of a row of A."),
+    click.option("--uncovered", type=click.Choice(UNCOVERED), default=_DEFAULTS.uncovered),
+    click.option(
+        "--cluster",
+        default="threads",
+        show_default=True,
+        help="threads, local (processes), or the address of a scheduler.",
+    ),
+    click.option("--workers", type=click.IntRange(1), help="Threads or processes."),
+    click.option("--memory-limit", help="Memory of a worker, such as 2GB."),
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(balans_dask.__version__, prog_name="balans")
+def cli() -> None:
+    """Batch correction for Cell Painting profiles."""
+
+
+@cli.command()
+@click.argument("source")
+@click.argument("target")
+@click.option("--overwrite", is_flag=True, help="Replace a store at TARGET.")
+def convert(source: str, target: str, overwrite: bool) -> None:
+    """Turn a table of profiles into a store.
+
+    SOURCE is a .parquet, .csv, .csv.gz or .h5ad file or a folder of .parquet files. Columns that
+    begin with Metadata_ or are not numeric describe the rows; every other column is a feature.
+    """
+    found = convert_table(source, target, overwrite)
+    facts = {
+        "rows": f"{found.n_rows:,}",
+        "features": f"{found.n_features:,}",
+        "columns of obs": first_names(found.annotations, 12),
+    }
+    if found.n_bad_rows:
+        facts["NaN or infinite"] = (
+            f"in {found.n_bad_features} features and {found.n_bad_rows} rows: "
+            "drop or impute them before correcting"
+        )
+    _out.print(facts_table(target, facts))
+
+
+@cli.command()
+@click.argument("source")
+@_RUN_OPTIONS
+def check(source: str, **options: Any) -> None:
+    """Validate a store and print the plan of a run; corrects nothing."""
+    run = _run(source, options)
+    with _engine(options) as (engine, limit_bytes), single_threaded_blas():
+        plan = plan_run(run.inputs, run.parameters, engine.workers(limit_bytes))
+        examined = examine(engine, run.inputs, run.parameters, plan.tiling)
+    _out.print(facts_table(source, input_facts(run.inputs, run.parameters, examined)))
+    _out.print(facts_table("plan", plan_facts(plan)))
+
+
+@cli.command()
+@click.argument("source")
+@click.argument("target")
+@_RUN_OPTIONS
+@click.option("--overwrite", is_flag=True, help="Replace a store at TARGET once this one is done.")
+@click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors.")
+@click.option("--verbose", is_flag=True, help="Say every round.")
+def correct(
+    source: str, target: str, overwrite: bool, quiet: bool, verbose: bool, **options: Any
+) -> None:
+    """Correct a store into a new one."""
+    run = _run(source, options)
+    check_output(target, overwrite, (source,))
+    console = Console(stderr=True, quiet=quiet, soft_wrap=True)
+    with _engine(options) as (engine, limit_bytes):
+        plan = plan_run(run.inputs, run.parameters, engine.workers(limit_bytes))
+        console.print(facts_table("plan", plan_facts(plan)))
+        progress = Progress(console, verbose)
+        sampled = correct_store(engine, run, plan, target, overwrite, progress)
+    last = sampled.curve[-1]
+    if not quiet:
+        click.echo(
+            f"{printable(target)}: {last.n_rows:,} rows corrected by {last.n_sampled:,} "
+            f"landmarks, {last.n_covered / last.n_rows:.2%} covered, stopped by "
+            f"{sampled.stop_reason}"
+        )
+
+
+@cli.command()
+@click.argument("source")
+def inspect(source: str) -> None:
+    """Say what a store holds, and how it was corrected."""
+    store = open_store(source)
+    _out.print(facts_table(source, store_facts(store)))
+    record = correction_record(store)
+    if record:
+        _out.print(facts_table("correction", correction_facts(record)))
+
+
+@cli.command()
+@click.option("--folder", default="demo", show_default=True, help="Where to write.")
+def demo(folder: str) -> None:
+    """Generate a small screen, correct it, and show scores and a picture."""
+    for line in run_demo(folder, Progress(_err, verbose=False)):
+        _out.print(line)
+
+
+def _run(source: str, options: dict[str, Any]) -> StoreRun:
+    """Check everything that can be checked before there is a cluster."""
+    given = {name: options[name] for name in Parameters.__dataclass_fields__ if name in options}
+    given["n_components"] = given["n_components"] or None
+    parameters = Parameters(**given)
+    return store_run(open_store(source), options["batch_keys"], parameters, options["basis"])
+
+
+@contextmanager
+def _engine(options: dict[str, Any]) -> Iterator[tuple[Engine, int | None]]:
+    limit_bytes = memory_bytes(options["memory_limit"])
+    with open_client(options["cluster"], options["workers"], limit_bytes) as client:
+        yield Engine(client), limit_bytes
+
+
+def _say_warning(message: Any, *args: Any, **kwargs: Any) -> None:
+    click.echo(f"balans: warning: {printable(message)}", err=True)
+
+
+def main() -> None:
+    """Run the command line, turning every failure into one line and an exit code."""
+    warnings.simplefilter("ignore")
+    warnings.simplefilter("always", InputWarning)
+    warnings.showwarning = _say_warning
+    try:
+        code = cli.main(standalone_mode=False) or 0
+    except BalansError as error:
+        code = _fail(str(error), EXIT_INPUT)
+    except click.ClickException as error:
+        code = _fail(error.format_message(), EXIT_INPUT)
+    except (click.Abort, KeyboardInterrupt):
+        code = _fail("interrupted; nothing was written", EXIT_OTHER)
+    except Exception as error:  # noqa: BLE001  (the last resort: a user gets one line)
+        if "--verbose" in sys.argv:
+            traceback.print_exc()
+        code = _fail(f"{type(error).__name__}: {error}", EXIT_OTHER)
+    sys.exit(code)
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"balans: error: {printable(message)}", err=True)
+    return code

@@ -1,0 +1,141 @@
+"""Turning a table into a store, slab by slab."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import zarr
+from numpy.typing import NDArray
+
+from balans_dask.errors import InvalidInputError
+from balans_dask.io.columns import annotation_frame
+from balans_dask.io.layout import create_matrix, row_layout, write_annotations
+from balans_dask.io.output import OutputStore, write_shards
+from balans_dask.io.tables import RowStream, open_table
+
+__all__ = ["Converted", "convert_table"]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a conversion found.
+
+    Attributes
+    ----------
+    n_rows, n_features : int
+    annotations : list of str
+        Columns of ``obs``.
+    n_bad_features, n_bad_rows : int
+        Features and rows with a NaN or infinite value.
+    """
+
+    n_rows: int
+    n_features: int
+    annotations: list[str]
+    n_bad_features: int
+    n_bad_rows: int
+
+
+class _GrowingMatrix:
+    """A matrix whose number of rows is known only at the end of the stream.
+
+    Rows are collected until they fill a shard. A stream that ends before that makes a matrix with
+    chunks of its own size.
+    """
+
+    def __init__(self, root: zarr.Group, name: str, n_columns: int) -> None:
+        self._root = root
+        self._name = name
+        self._n_columns = n_columns
+        self._array: zarr.Array | None = None
+        self._shard_rows = row_layout(None, 4 * n_columns)[1]
+        self._waiting: list[NDArray[np.float32]] = []
+        self._n_waiting = 0
+
+    def push(self, rows: NDArray[np.float32]) -> None:
+        self._waiting.append(rows)
+        self._n_waiting += len(rows)
+        if self._n_waiting > self._shard_rows:
+            rows = np.concatenate(self._waiting)
+            whole = len(rows) // self._shard_rows * self._shard_rows
+            self._write(rows[:whole], None)
+            self._waiting, self._n_waiting = [rows[whole:]], len(rows) - whole
+
+    def finish(self) -> None:
+        rows = np.concatenate(self._waiting)
+        if len(rows) or self._array is None:
+            self._write(rows, len(rows) if self._array is None else None)
+
+    def _write(self, rows: NDArray[np.float32], n_rows: int | None) -> None:
+        if self._array is None:
+            layout = row_layout(n_rows, 4 * self._n_columns)
+            shape = (0, self._n_columns)
+            self._array = create_matrix(self._root, self._name, shape, np.dtype(np.float32), layout)
+        start = int(self._array.shape[0])
+        self._array.resize((start + len(rows), self._n_columns))
+        write_shards(self._array, start, rows)
+
+
+def convert_table(source: str, target: str, overwrite: bool = False) -> Converted:
+    """Write a table of profiles as an AnnData store.
+
+    Parameters
+    ----------
+    source : str
+        A parquet, csv, csv.gz or h5ad file, or a folder of parquet files.
+    target : str
+        The new store.
+    overwrite : bool
+        Replace a store that is there.
+
+    Returns
+    -------
+    Converted
+
+    Raises
+    ------
+    InvalidInputError
+        If the table cannot be used; nothing is left behind.
+    StoreExistsError
+        If the target exists.
+
+    Notes
+    -----
+    Memory: a few slabs of 8,192 rows and the row annotations. Features become float32.
+    """
+    with OutputStore(target, overwrite, (source,)) as output:
+        stream = open_table(source)
+        return _write_stream(source, stream, output.root)
+
+
+def _write_stream(source: str, stream: RowStream, root: zarr.Group) -> Converted:
+    matrices: dict[str, _GrowingMatrix] = {}
+    frames: list[pd.DataFrame] = []
+    n_rows = n_bad_rows = 0
+    bad_features = np.zeros(len(stream.var), dtype=bool)
+
+    def push(name: str, rows: NDArray[np.float32]) -> None:
+        if name not in matrices:
+            matrices[name] = _GrowingMatrix(root, name, rows.shape[1])
+        matrices[name].push(rows)
+
+    for slab in stream.slabs:
+        push("X", slab.features)
+        for name, rows in slab.obsm.items():
+            push(f"obsm/{name}", rows)
+        if stream.obs_complete is None:
+            frames.append(slab.obs)
+        bad = ~np.isfinite(slab.features)
+        bad_features |= bad.any(axis=0)
+        n_bad_rows += int(bad.any(axis=1).sum())
+        n_rows += len(slab.features)
+    if n_rows == 0:
+        raise InvalidInputError(f"{source} has no rows: check the file")
+    for matrix in matrices.values():
+        matrix.finish()
+    obs: Any = annotation_frame(frames) if stream.obs_complete is None else stream.obs_complete
+    write_annotations(root, {"obs": obs, "var": stream.var})
+    return Converted(
+        n_rows, len(stream.var), list(obs.columns), int(bad_features.sum()), n_bad_rows
+    )

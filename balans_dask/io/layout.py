@@ -1,0 +1,99 @@
+"""AnnData on Zarr v3, as this package writes it: encodings, chunks, shards and codec."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import zarr
+from anndata.io import write_elem
+from zarr.codecs import BloscCodec
+
+from balans_dask.tiling import TILE_ROWS, largest_power_of_two
+
+__all__ = ["create_matrix", "create_root", "row_layout", "write_annotations"]
+
+CHUNK_BYTES = 2 * 2**20
+SHARD_BYTES = 8 * 2**20
+
+
+def row_layout(n_rows: int | None, row_bytes: int) -> tuple[int, int]:
+    """Choose the rows of a chunk and of a shard, from sizes alone.
+
+    The layout never depends on workers or memory, so equal results make equal files.
+
+    Parameters
+    ----------
+    n_rows : int or None
+        ``None`` if not known yet but more than one shard.
+    row_bytes : int
+
+    Returns
+    -------
+    chunk_rows, shard_rows : int
+        A shard is a power of two of tiles (or all rows, if they are fewer), and whole chunks.
+    """
+    chunk_rows = min(TILE_ROWS, largest_power_of_two(max(1, CHUNK_BYTES // row_bytes)))
+    tiles = largest_power_of_two(max(1, SHARD_BYTES // (row_bytes * TILE_ROWS)))
+    shard_rows = tiles * TILE_ROWS
+    if n_rows is not None and n_rows < shard_rows:
+        chunk_rows = min(chunk_rows, n_rows)
+        shard_rows = -(-n_rows // chunk_rows) * chunk_rows
+    return chunk_rows, shard_rows
+
+
+def create_root(path: str) -> zarr.Group:
+    """Create an empty AnnData store at a path where nothing is."""
+    root = zarr.create_group(path, zarr_format=3)
+    root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+    for name in ("layers", "obsm", "obsp", "uns", "varm", "varp"):
+        write_elem(root, name, {})
+    return root
+
+
+def create_matrix(
+    root: zarr.Group,
+    name: str,
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
+    layout: tuple[int, int],
+) -> zarr.Array:
+    """Create a dense matrix, in which rows not written yet read as NaN.
+
+    Parameters
+    ----------
+    root : zarr.Group
+    name : str
+        Such as ``X`` or ``obsm/X_pca_balans``.
+    shape : tuple of int
+    dtype : dtype
+        Floating.
+    layout : tuple of int
+        Rows of a chunk and of a shard.
+    """
+    chunk_rows, shard_rows = layout
+    array = root.create_array(
+        name,
+        shape=shape,
+        chunks=(chunk_rows, shape[1]),
+        shards=(shard_rows, shape[1]),
+        dtype=dtype,
+        fill_value=np.nan,
+        compressors=BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", typesize=dtype.itemsize),
+        # An all-zero chunk must be on disk too: only then is an absent file a lost one.
+        config={"write_empty_chunks": True},
+    )
+    array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    return array
+
+
+def write_annotations(root: zarr.Group, elements: Mapping[str, Any]) -> None:
+    """Write obs, var and the like: anything but a large matrix.
+
+    Parameters
+    ----------
+    root : zarr.Group
+    elements : mapping of str to object
+        By key, such as ``obs`` or ``uns/balans``.
+    """
+    for key, element in elements.items():
+        write_elem(root, key, element)

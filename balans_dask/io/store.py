@@ -1,0 +1,142 @@
+"""Opening a store of profiles, read-only."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import zarr
+from anndata.io import read_elem
+
+from balans_dask.errors import InvalidInputError
+
+__all__ = ["ProfileStore", "first_names", "is_store", "open_store"]
+
+
+@dataclass(frozen=True)
+class ProfileStore:
+    """An AnnData store on Zarr v2 or v3, whatever its chunks.
+
+    Attributes
+    ----------
+    path : str
+        As the user gave it.
+    root : zarr.Group
+        Opened read-only.
+    features : zarr.Array of shape (n_rows, n_features)
+        The store's ``X``.
+    obs, var : DataFrame
+        Annotations of rows and of features.
+    """
+
+    path: str
+    root: zarr.Group
+    features: zarr.Array
+    obs: pd.DataFrame
+    var: pd.DataFrame
+
+    @property
+    def n_rows(self) -> int:
+        """Number of profiles."""
+        return int(self.features.shape[0])
+
+    @property
+    def embeddings(self) -> list[str]:
+        """Names of the matrices in ``obsm``."""
+        return sorted(self.root["obsm"].keys()) if "obsm" in self.root else []
+
+    def column(self, name: str) -> Any:
+        """Return a column of ``obs``.
+
+        Raises
+        ------
+        InvalidInputError
+            If there is none of that name.
+        """
+        if name not in self.obs.columns:
+            raise InvalidInputError(
+                f"{self.path} has no column {name!r} in obs: choose one of its "
+                f"{len(self.obs.columns)} columns, {first_names(list(self.obs.columns))}"
+            )
+        return self.obs[name]
+
+    def embedding(self, basis: str) -> zarr.Array:
+        """Return a matrix of ``obsm``.
+
+        Raises
+        ------
+        InvalidInputError
+            If it is missing, not dense or has other rows.
+        """
+        names = self.embeddings
+        if basis not in names:
+            raise InvalidInputError(
+                f"{self.path} has no {basis!r} in obsm: choose one of its {len(names)} "
+                f"matrices{', ' + first_names(names) if names else ''}, or leave out --basis"
+            )
+        return _dense(self.root["obsm"][basis], f"{self.path}: obsm/{basis}", self.n_rows)
+
+
+def is_store(path: str) -> bool:
+    """Tell whether a Zarr group or array begins at a path."""
+    folder = Path(path)
+    return any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
+
+
+def open_store(path: str) -> ProfileStore:
+    """Open a store and check that it holds profiles.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no AnnData store at the path, or its parts do not fit each other.
+    """
+    if not Path(path).exists():
+        raise InvalidInputError(f"{path} does not exist: check the path of the input")
+    if not is_store(path):
+        raise InvalidInputError(f"{path} is not a Zarr store: make one with `balans convert`")
+    try:
+        root = zarr.open_group(path, mode="r")
+        missing = [name for name in ("X", "obs", "var") if name not in root]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unreadable(path, error) from error
+    if missing:
+        raise InvalidInputError(
+            f"{path} is a Zarr store without {', '.join(missing)}, not AnnData: "
+            "make one with `balans convert`"
+        )
+    try:
+        obs, var = read_elem(root["obs"]), read_elem(root["var"])
+    except Exception as error:  # anndata wraps whatever a torn element raises
+        raise _unreadable(path, error) from error
+    features = _dense(root["X"], f"{path}: X", None)
+    if features.shape != (len(obs), len(var)):
+        raise InvalidInputError(
+            f"{path} has X of shape {features.shape} with {len(obs)} rows in obs and {len(var)} "
+            "in var: write the store again"
+        )
+    return ProfileStore(path, root, features, obs, var)
+
+
+def first_names(names: list[str], at_most: int = 5) -> str:
+    """Join the first names of a list, saying that there are more."""
+    more = ", ..." if len(names) > at_most else ""
+    return ", ".join(str(name) for name in names[:at_most]) + more
+
+
+def _dense(element: Any, what: str, n_rows: int | None) -> zarr.Array:
+    if not isinstance(element, zarr.Array):
+        raise InvalidInputError(f"{what} is sparse or not a matrix: store it as a dense array")
+    if element.ndim != 2 or element.dtype.kind not in "iuf":
+        raise InvalidInputError(
+            f"{what} has shape {element.shape} and type {element.dtype}: "
+            "store a numeric matrix of profiles by features"
+        )
+    if n_rows is not None and element.shape[0] != n_rows:
+        raise InvalidInputError(f"{what} has {element.shape[0]} rows, X has {n_rows}")
+    return element
+
+
+def _unreadable(path: str, error: Exception) -> InvalidInputError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return InvalidInputError(f"{path} cannot be read as AnnData on Zarr ({reason}): write it again")

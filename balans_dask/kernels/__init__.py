@@ -1,0 +1,1 @@
+"""Arithmetic on arrays: numpy and numba only, one tile of rows at a time."""

@@ -1,0 +1,151 @@
+"""Rows of the sparse affinity matrix A_S over one partition."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from balans_dask.kernels._jit import kernel, read_only
+from balans_dask.kernels.batch_tiles import BatchTiles
+from balans_dask.kernels.distances import pair_squared
+from balans_dask.kernels.elbow import BINS_PER_UNIT
+from balans_dask.kernels.landmarks import LandmarkBlock
+from balans_dask.kernels.products import tile_products
+from balans_dask.tiling import TILE_ROWS
+
+__all__ = ["AffinityRows", "kept_affinities"]
+
+
+@dataclass(frozen=True)
+class AffinityRows:
+    """Kept entries of a block of landmarks over one partition, a CSR matrix per tile.
+
+    Attributes
+    ----------
+    n_landmarks : int
+    indptr : ndarray of shape (n_tiles * n_landmarks + 1,), int64
+        Entries of landmark i in tile t are ``indptr[t * n_landmarks + i]`` up to the next one.
+    columns : ndarray of shape (n_entries,), uint16
+        Row within the tile, in input order.
+    values : ndarray of shape (n_entries,), float32
+        Affinities, exp(-u).
+    """
+
+    n_landmarks: int
+    indptr: NDArray[np.int64]
+    columns: NDArray[np.uint16]
+    values: NDArray[np.float32]
+
+    @property
+    def n_tiles(self) -> int:
+        """Number of tiles of the partition."""
+        return (len(self.indptr) - 1) // max(self.n_landmarks, 1)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+        return self.indptr.nbytes + self.columns.nbytes + self.values.nbytes
+
+    def __sizeof__(self) -> int:
+        return self.nbytes
+
+    def tile(self, tile: int) -> "AffinityRows":
+        """Entries of one tile."""
+        first = tile * self.n_landmarks
+        indptr = self.indptr[first : first + self.n_landmarks + 1]
+        entries = slice(indptr[0], indptr[-1])
+        return AffinityRows(
+            self.n_landmarks, indptr - indptr[0], self.columns[entries], self.values[entries]
+        )
+
+    def first(self, n_landmarks: int) -> "AffinityRows":
+        """Keep the first landmarks in draw order."""
+        per_tile = np.diff(self.indptr).reshape(self.n_tiles, self.n_landmarks)
+        kept = np.zeros_like(per_tile, dtype=bool)
+        kept[:, :n_landmarks] = True
+        entries = np.repeat(kept.ravel(), per_tile.ravel())
+        indptr = np.append(0, np.cumsum(per_tile[:, :n_landmarks].ravel()))
+        return AffinityRows(n_landmarks, indptr, self.columns[entries], self.values[entries])
+
+
+def kept_affinities(
+    tiles: BatchTiles, block: LandmarkBlock, only: int | None = None
+) -> AffinityRows:
+    """Affinities of every landmark to the rows of a partition, up to the landmark's elbow.
+
+    A_ij = exp(-d_ij^2 / sigma_{i,b_j}^2) where u_ij is below the threshold, and no entry elsewhere.
+
+    Parameters
+    ----------
+    tiles : BatchTiles
+    block : LandmarkBlock
+        With the scales of the partition's batches, and with its thresholds.
+    only : int or None
+        A single tile, or all of them.
+    """
+    n_landmarks = block.n_landmarks
+    cuts = block.thresholds / BINS_PER_UNIT
+    counts = []
+    columns = np.empty(n_landmarks * TILE_ROWS, dtype=np.uint16)
+    values = np.empty(n_landmarks * TILE_ROWS, dtype=np.float32)
+    pieces = []
+    for tile, products in tile_products(tiles, block, only):
+        in_tile = np.zeros(n_landmarks, dtype=np.int64)
+        n_entries = _keep_in_tile(
+            read_only(products),
+            read_only(block.scores),
+            read_only(block.norms),
+            read_only(tiles.scores[tile]),
+            read_only(tiles.norms[tile]),
+            read_only(tiles.runs_of(tile)),
+            read_only(tiles.order[tile]),
+            read_only(block.scales),
+            read_only(cuts),
+            in_tile,
+            columns,
+            values,
+        )
+        counts.append(in_tile)
+        pieces.append((columns[:n_entries].copy(), values[:n_entries].copy()))
+    return AffinityRows(
+        n_landmarks,
+        np.append(0, np.cumsum(np.concatenate(counts))),
+        np.concatenate([piece[0] for piece in pieces]),
+        np.concatenate([piece[1] for piece in pieces]),
+    )
+
+
+@kernel
+def _keep_in_tile(
+    products: NDArray[np.float32],
+    landmarks: NDArray[np.float32],
+    landmark_norms: NDArray[np.float64],
+    tile: NDArray[np.float32],
+    tile_norms: NDArray[np.float64],
+    runs: NDArray[np.int32],
+    order: NDArray[np.uint16],
+    scales: NDArray[np.float64],
+    cuts: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    columns: NDArray[np.uint16],
+    values: NDArray[np.float32],
+) -> int:
+    entry = 0
+    for i in range(counts.shape[0]):
+        first = entry
+        for run in range(runs.shape[0]):
+            scale = scales[i, runs[run, 2]]
+            # A little above the cut, so that rounding excludes nothing; the division decides.
+            reach = cuts[i] * scale * (1.0 + 2.0**-40)
+            for j in range(runs[run, 0], runs[run, 1]):
+                squared = pair_squared(
+                    products[i, j], landmark_norms[i] + tile_norms[j], landmarks[i], tile[j]
+                )
+                if squared <= reach:
+                    scaled = squared / scale
+                    if scaled < cuts[i]:
+                        columns[entry] = order[j]
+                        values[entry] = np.float32(np.exp(-scaled))
+                        entry += 1
+        counts[i] = entry - first
+    return entry

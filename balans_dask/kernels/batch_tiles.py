@@ -1,0 +1,152 @@
+"""Profiles laid out for the kernels: zero-padded tiles whose rows are ordered by batch."""
+
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from balans_dask.kernels.distances import squared_norms
+from balans_dask.tiling import TILE_ROWS
+
+__all__ = ["BatchTiles", "tile_by_batch"]
+
+
+@dataclass(frozen=True)
+class BatchTiles:
+    """The scores of one partition.
+
+    Within a tile, rows are ordered by batch, so that a kernel sees runs of equal batch and reads
+    one scale a run instead of one a profile.
+
+    Attributes
+    ----------
+    start, n_rows : int
+        The rows of the data set that this partition holds: ``start`` to ``start + n_rows``.
+    scores : ndarray of shape (n_tiles, TILE_ROWS, n_components), float32
+        Centred coordinates in which distances are taken; zero where a tile is short.
+    norms : ndarray of shape (n_tiles, TILE_ROWS), float64
+        Squared Euclidean norms of ``scores``.
+    order : ndarray of shape (n_tiles, TILE_ROWS), uint16
+        ``order[t, position]`` is the row within tile t, in input order, that stands at a position.
+    batches : ndarray of shape (n_local,), int32
+        Codes of the batches that occur here, increasing. Kernels number batches by their place in
+        this array, so that a table of thousands of plates costs only what is present.
+    runs : ndarray of shape (n_runs, 3), int32
+        First position, position after the last, and local batch of every run.
+    first_run : ndarray of shape (n_tiles + 1,), int32
+        The runs of tile t are ``first_run[t]`` to ``first_run[t + 1]``.
+    """
+
+    start: int
+    n_rows: int
+    scores: NDArray[np.float32]
+    norms: NDArray[np.float64]
+    order: NDArray[np.uint16]
+    batches: NDArray[np.int32]
+    runs: NDArray[np.int32]
+    first_run: NDArray[np.int32]
+    nbytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        arrays = (getattr(self, f.name) for f in fields(self) if f.init)
+        nbytes = sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+        object.__setattr__(self, "nbytes", nbytes)
+
+    def __sizeof__(self) -> int:
+        return self.nbytes
+
+    @property
+    def n_tiles(self) -> int:
+        """Number of tiles."""
+        return len(self.scores)
+
+    @property
+    def n_components(self) -> int:
+        """Length of a row."""
+        return int(self.scores.shape[2])
+
+    def runs_of(self, tile: int) -> NDArray[np.int32]:
+        """Return the runs of equal batch in one tile."""
+        return self.runs[self.first_run[tile] : self.first_run[tile + 1]]
+
+    def positions(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Find rows of the data set here.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n,), int64
+            Global row numbers.
+
+        Returns
+        -------
+        tile, position : ndarray of shape (n,), int64
+            Where each row stands; -1 for rows of other partitions.
+        """
+        local = rows - self.start
+        here = (local >= 0) & (local < self.n_rows)
+        tile = np.where(here, local // TILE_ROWS, -1)
+        position = np.full(len(rows), -1, dtype=np.int64)
+        for i in np.flatnonzero(here):
+            within = local[i] - tile[i] * TILE_ROWS
+            position[i] = np.flatnonzero(self.order[tile[i]] == within)[0]
+        return tile, position
+
+    def rows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scores of rows that are all here, in the order asked for."""
+        tile, position = self.positions(rows)
+        found: NDArray[np.float32] = self.scores[tile, position]
+        return found
+
+    def tile_in_input_order(self, tile: int) -> NDArray[np.float32]:
+        """Scores of one tile with its rows as they stand in the input, padding included."""
+        restored: NDArray[np.float32] = np.empty_like(self.scores[tile])
+        restored[self.order[tile]] = self.scores[tile]
+        return restored
+
+
+def tile_by_batch(
+    start: int, scores: NDArray[np.float32], codes: NDArray[np.integer]
+) -> BatchTiles:
+    """Cut the rows of a partition into tiles and order each by batch.
+
+    Parameters
+    ----------
+    start : int
+        Global number of the first row, a multiple of ``TILE_ROWS``.
+    scores : ndarray of shape (n_rows, n_components), float32
+    codes : ndarray of shape (n_rows,), integer
+        Batch of every row, numbered over the whole data set.
+    """
+    n_rows, n_components = scores.shape
+    n_tiles = -(-n_rows // TILE_ROWS)
+    batches, local = np.unique(codes, return_inverse=True)
+    tiles = np.zeros((n_tiles, TILE_ROWS, n_components), dtype=np.float32)
+    order = np.empty((n_tiles, TILE_ROWS), dtype=np.uint16)
+    runs: list[NDArray[np.int32]] = []
+    first_run = np.zeros(n_tiles + 1, dtype=np.int32)
+    for t in range(n_tiles):
+        rows = slice(t * TILE_ROWS, min((t + 1) * TILE_ROWS, n_rows))
+        by_batch = np.argsort(local[rows], kind="stable")
+        tiles[t, : len(by_batch)] = scores[rows][by_batch]
+        order[t, : len(by_batch)] = by_batch
+        order[t, len(by_batch) :] = np.arange(len(by_batch), TILE_ROWS)
+        runs.append(_runs(local[rows][by_batch]))
+        first_run[t + 1] = first_run[t] + len(runs[-1])
+    norms = squared_norms(tiles.reshape(-1, n_components)).reshape(n_tiles, TILE_ROWS)
+    return BatchTiles(
+        start=start,
+        n_rows=n_rows,
+        scores=tiles,
+        norms=norms,
+        order=order,
+        batches=batches.astype(np.int32),
+        runs=np.concatenate(runs),
+        first_run=first_run,
+    )
+
+
+def _runs(ordered: NDArray[np.intp]) -> NDArray[np.int32]:
+    """First, one-past-last and value of every run of equal values."""
+    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+    stops = np.append(starts[1:], len(ordered))
+    return np.column_stack([starts, stops, ordered[starts]]).astype(np.int32)

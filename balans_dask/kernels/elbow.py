@@ -1,0 +1,116 @@
+"""The elbow of a row of affinities, found on a histogram instead of a sort.
+
+With u_ij = d_ij^2 / sigma_{i,b_j}^2 the affinity is exp(-u_ij), so the decreasing order of
+affinities is the increasing order of u. Counts of u in equal bins are integers and add exactly over
+partitions; every u of a bin stands for the bin's lower edge. That rule is the definition here, and
+the threshold is a bin edge.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from balans_dask.kernels._jit import kernel, read_only
+from balans_dask.kernels.batch_tiles import BatchTiles
+from balans_dask.kernels.distances import pair_squared
+from balans_dask.kernels.landmarks import LandmarkBlock
+from balans_dask.kernels.products import tile_products
+
+__all__ = ["BINS_PER_UNIT", "N_BINS", "elbow_thresholds", "scaled_distance_counts"]
+
+N_BINS = 2048
+BINS_PER_UNIT = 256
+"""Bins of u have width 1 / 256 and reach from 0 to 8."""
+ROUNDING = 2.0**-40
+"""A rank on the chord must not pass for one below it because of float64 rounding."""
+
+
+def scaled_distance_counts(tiles: BatchTiles, block: LandmarkBlock) -> NDArray[np.int64]:
+    """Count the rows of a partition by u, for each landmark.
+
+    Parameters
+    ----------
+    tiles : BatchTiles
+    block : LandmarkBlock
+        With the scales of the partition's batches.
+
+    Returns
+    -------
+    counts : ndarray of shape (n_landmarks, N_BINS), int64
+        Rows with u >= 8 are in no bin.
+    """
+    counts = np.zeros((block.n_landmarks, N_BINS), dtype=np.int64)
+    for tile, products in tile_products(tiles, block):
+        _count_in_tile(
+            read_only(products),
+            read_only(block.scores),
+            read_only(block.norms),
+            read_only(tiles.scores[tile]),
+            read_only(tiles.norms[tile]),
+            read_only(tiles.runs_of(tile)),
+            read_only(block.scales),
+            counts,
+        )
+    return counts
+
+
+def elbow_thresholds(
+    counts: NDArray[np.int64], n_rows: int, max_neighbors: int | None = None
+) -> NDArray[np.int64]:
+    """Bin of u from which on a landmark's affinities are dropped.
+
+    The elbow is the rank whose affinity lies farthest below the chord from the first (rank 0,
+    affinity 1) to the last rank, the first such rank if several do. The last rank's affinity is 0
+    if its u is 8 or more. Where no rank lies below the chord there is no elbow, and all u < 8 stay.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (n_landmarks, N_BINS), int64
+        Summed over all partitions; the landmark itself is in bin 0.
+    n_rows : int
+        Rows of the data set.
+    max_neighbors : int or None
+        Lower the threshold further until a row keeps at most this many entries. A row with more
+        exact duplicates than that keeps none.
+
+    Returns
+    -------
+    thresholds : ndarray of shape (n_landmarks,), int64
+        Entries with u < threshold / BINS_PER_UNIT are kept.
+    """
+    cumulative = np.cumsum(counts, axis=1)
+    ranks = np.concatenate([np.zeros_like(cumulative[:, :1]), cumulative], axis=1)
+    affinities = np.append(np.exp(-np.arange(N_BINS) / BINS_PER_UNIT), 0.0)
+    occupied = np.concatenate([counts > 0, ranks[:, -1:] < n_rows], axis=1)
+    last_affinity = affinities[N_BINS - np.argmax(occupied[:, ::-1], axis=1)]
+    slope = (1.0 - last_affinity) / max(n_rows - 1, 1)
+    below_chord = np.where(occupied, 1.0 - slope[:, None] * ranks - affinities, 0.0)
+    elbow = np.argmax(below_chord, axis=1)
+    thresholds = np.where(below_chord.max(axis=1) > ROUNDING, elbow, N_BINS)
+    if max_neighbors is not None:
+        fits = np.sum(ranks <= max_neighbors, axis=1) - 1
+        thresholds = np.minimum(thresholds, fits)
+    return thresholds.astype(np.int64)
+
+
+@kernel
+def _count_in_tile(
+    products: NDArray[np.float32],
+    landmarks: NDArray[np.float32],
+    landmark_norms: NDArray[np.float64],
+    tile: NDArray[np.float32],
+    tile_norms: NDArray[np.float64],
+    runs: NDArray[np.int32],
+    scales: NDArray[np.float64],
+    counts: NDArray[np.int64],
+) -> None:
+    for i in range(counts.shape[0]):
+        for run in range(runs.shape[0]):
+            scale = scales[i, runs[run, 2]]
+            reach = N_BINS // BINS_PER_UNIT * scale
+            for j in range(runs[run, 0], runs[run, 1]):
+                squared = pair_squared(
+                    products[i, j], landmark_norms[i] + tile_norms[j], landmarks[i], tile[j]
+                )
+                # Multiplying by 8 is exact, so most pairs need no division.
+                if squared < reach:
+                    counts[i, int(squared / scale * BINS_PER_UNIT)] += 1

@@ -1,0 +1,90 @@
+"""A block of landmarks: the rows drawn in one round, and what the passes learn about them."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from balans_dask.kernels.distances import squared_norms
+
+__all__ = ["LandmarkBlock", "landmark_block"]
+
+
+@dataclass(frozen=True)
+class LandmarkBlock:
+    """Landmarks of one round, in draw order.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n_landmarks,), int64
+        Global row numbers.
+    scores : ndarray of shape (block_rows, n_components), float32
+        Coordinates, zero-padded to ``block_rows`` so that every product has the same shape.
+    norms : ndarray of shape (block_rows,), float64
+        Squared Euclidean norms of ``scores``.
+    scales : ndarray of shape (n_landmarks, n_batches), float64
+        Squared local scales sigma_{i,b}^2; empty before the first pass.
+    thresholds : ndarray of shape (n_landmarks,), int64
+        Bins of u (``kernels.elbow``) from which on affinities are dropped; empty before the second
+        pass.
+    """
+
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    norms: NDArray[np.float64]
+    scales: NDArray[np.float64]
+    thresholds: NDArray[np.int64]
+
+    @property
+    def n_landmarks(self) -> int:
+        """Landmarks in this block, without the padding."""
+        return len(self.rows)
+
+    @property
+    def block_rows(self) -> int:
+        """Rows of every matrix product of this block."""
+        return len(self.scores)
+
+    def with_scales(self, scales: NDArray[np.float64]) -> "LandmarkBlock":
+        """Return the block with its squared local scales."""
+        return replace(self, scales=scales)
+
+    def with_thresholds(self, thresholds: NDArray[np.int64]) -> "LandmarkBlock":
+        """Return the block with its elbows."""
+        return replace(self, thresholds=thresholds)
+
+    def for_batches(self, batches: NDArray[np.int32]) -> "LandmarkBlock":
+        """Return the block with the scale columns of some batches only."""
+        return replace(self, scales=np.ascontiguousarray(self.scales[:, batches]))
+
+    def first(self, n_landmarks: int) -> "LandmarkBlock":
+        """Keep the first rows in draw order; the padding stays, so no product changes."""
+        return replace(
+            self,
+            rows=self.rows[:n_landmarks],
+            scales=self.scales[:n_landmarks],
+            thresholds=self.thresholds[:n_landmarks],
+        )
+
+
+def landmark_block(
+    rows: NDArray[np.int64], scores: NDArray[np.float32], block_rows: int
+) -> LandmarkBlock:
+    """Make a block of freshly drawn rows.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_landmarks,), int64
+        Global row numbers in draw order, at most ``block_rows``.
+    scores : ndarray of shape (n_landmarks, n_components), float32
+    block_rows : int
+    """
+    padded = np.zeros((block_rows, scores.shape[1]), dtype=np.float32)
+    padded[: len(scores)] = scores
+    return LandmarkBlock(
+        rows=rows,
+        scores=padded,
+        norms=squared_norms(padded),
+        scales=np.empty((len(rows), 0)),
+        thresholds=np.empty(0, dtype=np.int64),
+    )

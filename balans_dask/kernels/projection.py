@@ -1,0 +1,98 @@
+"""The preprocessor: from features to the centred scores in which distances are taken."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from balans_dask.kernels.moments import Moments, centred_tile
+
+__all__ = ["Projection", "centring", "principal_components"]
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A fitted preprocessor.
+
+    Attributes
+    ----------
+    used : ndarray of shape (n_used,), intp
+        Features that vary; constant ones take no part in distances.
+    mean : ndarray of shape (n_used,), float64
+    weights : ndarray of shape (n_used, n_components), float64, or None
+        Standardisation and PCA in one matrix; ``None`` where the input is an embedding already.
+    total_variance : float
+        Sum of the variances of the scores.
+    """
+
+    used: NDArray[np.intp]
+    mean: NDArray[np.float64]
+    weights: NDArray[np.float64] | None
+    total_variance: float
+
+    @property
+    def n_components(self) -> int:
+        """Columns of the scores."""
+        return len(self.used) if self.weights is None else int(self.weights.shape[1])
+
+    def scores(self, rows: NDArray[np.number]) -> NDArray[np.float32]:
+        """Scores of the rows of one tile.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_rows, n_features)
+            At most a tile; padded inside, so that the product always has the same shape.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_rows, n_components), float32
+        """
+        centred = centred_tile(rows, self.used, self.mean)
+        projected = centred if self.weights is None else centred @ self.weights
+        return projected[: len(rows)].astype(np.float32)
+
+
+def centring(moments: Moments, squares: NDArray[np.float64]) -> Projection:
+    """Preprocessor of an embedding: only centre (standardised, distances would concentrate).
+
+    Parameters
+    ----------
+    moments : Moments
+    squares : ndarray of shape (n_used,), float64
+        Sums of squared deviations of the varying features.
+    """
+    used = np.flatnonzero(~moments.constant)
+    variance = float(squares.sum()) / moments.n_rows
+    return Projection(used, moments.mean[used], None, variance)
+
+
+def principal_components(
+    moments: Moments, scatter: NDArray[np.float64], n_components: int
+) -> Projection:
+    """Preprocessor of features: standardise, then PCA.
+
+    Parameters
+    ----------
+    moments : Moments
+    scatter : ndarray of shape (n_used, n_used), float64
+        Sum over rows of the outer products of the centred varying features.
+    n_components : int
+        Capped at the number of varying features and at n - 1.
+
+    Notes
+    -----
+    Eigenvectors of the correlation matrix; the sign of each makes its largest loading positive.
+    """
+    used = np.flatnonzero(~moments.constant)
+    deviation = np.sqrt(np.diag(scatter) / moments.n_rows)
+    correlation = scatter / moments.n_rows / np.outer(deviation, deviation)
+    n_kept = max(1, min(n_components, len(used), moments.n_rows - 1))
+    values, vectors = scipy.linalg.eigh(
+        correlation, subset_by_index=[len(used) - n_kept, len(used) - 1]
+    )
+    values, vectors = values[::-1], vectors[:, ::-1]
+    largest = vectors[np.argmax(np.abs(vectors), axis=0), np.arange(n_kept)]
+    weights = np.ascontiguousarray(vectors * np.sign(largest) / deviation[:, None])
+    total_variance = float(np.maximum(values, 0.0).sum())
+    return Projection(used, moments.mean[used], weights, total_variance)

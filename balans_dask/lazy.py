@@ -1,0 +1,71 @@
+"""Corrected rows as a Dask array: each partition computed when it is asked for."""
+
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+
+from balans_dask.fitting import Fit
+from balans_dask.passes.engine import Engine
+from balans_dask.passes.smooth import SCORES, SmoothedRows, output_dtype, smooth_one
+from balans_dask.passes.sources import LazyRows
+
+__all__ = ["lazy_rows"]
+
+
+def lazy_rows(engine: Engine, fitted: Fit) -> da.Array:
+    """Return the corrected features without computing them.
+
+    The graph holds the landmarks and their sums, not futures, so it outlives the client of the fit
+    and computes on any scheduler. Affinities of a partition are computed again from them.
+
+    Parameters
+    ----------
+    engine : Engine
+    fitted : Fit
+
+    Returns
+    -------
+    corrected : dask.array.Array of shape (n_rows, n_features)
+        Chunked by partitions.
+    """
+    source = fitted.inputs.features
+    table, sums = engine.gather([fitted.table, fitted.sums])
+    shared = dask.delayed((table, sums, fitted.profiles.constant, fitted.scores.projection))
+    dtype = output_dtype(source.dtype)
+    blocks = []
+    for part in fitted.plan.tiling.partitions():
+        rows: Any = (
+            source.array[part.start : part.stop]
+            if isinstance(source, LazyRows)
+            else source.rows(part.start, part.stop)
+        )
+        corrected = dask.delayed(_corrected, pure=False)(
+            rows,
+            part.start,
+            fitted.inputs.labels.codes[part.start : part.stop],
+            shared,
+            fitted.parameters.uncovered == "keep",
+        )
+        shape = (part.n_rows, source.shape[1])
+        blocks.append(da.from_delayed(corrected, shape=shape, dtype=dtype))
+    return da.concatenate(blocks, axis=0)
+
+
+def _corrected(
+    rows: Any, start: int, codes: np.ndarray[Any, Any], shared: Any, keep_uncovered: bool
+) -> Any:
+    table, sums, constant, projection = shared
+    second = SCORES if projection.weights is not None else None
+    smoothed: SmoothedRows = smooth_one(
+        [rows, start, codes, projection],
+        [rows, second],
+        [None] * len(table),
+        table,
+        sums,
+        constant,
+        keep_uncovered,
+        None,
+    )
+    return smoothed.features

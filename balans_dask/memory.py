@@ -1,0 +1,279 @@
+"""The memory plan: how large partitions are, what is kept, and how many bytes that takes.
+
+Plain arithmetic; all sizes are in bytes. Nothing here changes a result.
+"""
+
+from dataclasses import dataclass
+
+from balans_dask.errors import InsufficientMemoryError
+from balans_dask.tiling import TILE_ROWS, Tiling, largest_power_of_two
+
+__all__ = ["MemoryPlan", "RunShape", "Workers", "format_bytes", "plan_memory"]
+
+MIB = 2**20
+PROCESS_BYTES = 420 * MIB
+"""A Python process with this package, its libraries and its compiled kernels."""
+USABLE_SHARE = 0.6
+"""Dask begins to spill at this share of a worker's limit."""
+PLANNED_LANDMARKS = 8192
+"""Landmarks that tables are planned for where ``max_rows`` does not say."""
+ENTRIES_PER_ROW = 64
+"""Kept affinities a row for which rows of A_S stay on the workers."""
+BYTES_PER_ENTRY = 6
+TASKS_PER_THREAD = 4
+"""Partitions a worker thread, so that the last ones to finish leave few threads idle."""
+SMALLEST_PARTITION_TILES = 16
+LARGEST_PARTITION_TILES = 128
+PARTITION_BYTES = 128 * MIB
+"""Rows of features that a task holds at once, where a single tile is not larger already."""
+SUM_COLUMNS = 1024
+
+
+@dataclass(frozen=True)
+class RunShape:
+    """Sizes that decide the memory of a run.
+
+    Attributes
+    ----------
+    n_rows, n_features : int
+    n_components : int
+        Columns of the scores.
+    n_embedding : int
+        Columns that are corrected beside the features.
+    n_batches, block_rows, n_neighbors : int
+    max_rows : int or None
+    row_bytes : int
+        One row of features and embedding as stored.
+    pca : bool
+        The scores are fitted by PCA.
+    shard_tiles : int
+        Tiles of one write unit of the output; a partition writes whole ones.
+    in_memory : bool
+        Input and output are arrays on the driver.
+    table_bytes : int
+        Row annotations that the driver holds.
+    """
+
+    n_rows: int
+    n_features: int
+    n_components: int
+    n_embedding: int
+    n_batches: int
+    block_rows: int
+    n_neighbors: int
+    max_rows: int | None
+    row_bytes: int
+    pca: bool
+    shard_tiles: int = 1
+    in_memory: bool = False
+    table_bytes: int = 0
+
+    @property
+    def n_columns(self) -> int:
+        """Columns of A_S [X, E, 1]."""
+        return self.n_features + self.n_embedding + 1
+
+    @property
+    def n_landmarks(self) -> int:
+        """Landmarks that tables are planned for."""
+        return min(self.n_rows, self.max_rows or PLANNED_LANDMARKS)
+
+    @property
+    def score_row_bytes(self) -> int:
+        """One row of ``BatchTiles``."""
+        return 4 * self.n_components + 8 + 2
+
+
+@dataclass(frozen=True)
+class Workers:
+    """What the run may use.
+
+    Attributes
+    ----------
+    n_workers, threads_per_worker : int
+    limit_bytes : int
+        Memory of one worker; of the whole process where workers are embedded in the driver.
+    embedded : bool
+        Workers are threads of the driver's process.
+    """
+
+    n_workers: int
+    threads_per_worker: int
+    limit_bytes: int
+    embedded: bool
+
+    @property
+    def n_threads(self) -> int:
+        """Tasks that run at once."""
+        return self.n_workers * self.threads_per_worker
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """The decisions for a run and the bytes they lead to.
+
+    Attributes
+    ----------
+    tiling : Tiling
+    workers : Workers
+    keep_scores : bool
+        Scores stay on the workers; otherwise every pass reads the rows again.
+    piece_bytes : int
+        Rows of A_S that may stay on all workers together.
+    n_landmarks : int
+        Landmarks that tables are planned for.
+    tasks_per_round : int
+    task_bytes : dict
+        Largest working memory of a task, by pass.
+    worker_bytes, driver_bytes : int
+        Peak of one worker process and of the driver; an embedded worker counts with the driver.
+    total_bytes : int
+        Peak of all processes together.
+    """
+
+    tiling: Tiling
+    workers: Workers
+    keep_scores: bool
+    piece_bytes: int
+    n_landmarks: int
+    tasks_per_round: int
+    task_bytes: dict[str, int]
+    worker_bytes: int
+    driver_bytes: int
+    total_bytes: int
+
+
+def plan_memory(shape: RunShape, workers: Workers) -> MemoryPlan:
+    """Choose partitions and caches that fit the workers.
+
+    Parameters
+    ----------
+    shape : RunShape
+    workers : Workers
+
+    Raises
+    ------
+    InsufficientMemoryError
+        If the smallest partitions without any cache do not fit.
+    """
+    tiles = _wanted_tiles(shape, workers)
+    while True:
+        tiling = Tiling(shape.n_rows, tiles)
+        plan = _plan(shape, workers, tiling)
+        if plan is not None:
+            return plan
+        if tiles == shape.shard_tiles:
+            needed = _fixed_bytes(shape, workers, tiling, keep_scores=False)
+            raise InsufficientMemoryError(
+                f"a worker of {workers.threads_per_worker} threads needs "
+                f"{format_bytes(int(needed / USABLE_SHARE))} of memory and may use "
+                f"{format_bytes(workers.limit_bytes)}: raise --memory-limit, use fewer threads "
+                "a worker, or lower n_components"
+            )
+        tiles //= 2
+
+
+def format_bytes(n_bytes: int) -> str:
+    """Return a size for people: three figures and a binary unit."""
+    size, unit = float(n_bytes), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1000:
+            break
+        size, unit = size / 1024, larger
+    return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.3g} {unit}"
+
+
+def _wanted_tiles(shape: RunShape, workers: Workers) -> int:
+    """Tiles that give every thread a few partitions of a sensible length."""
+    n_tiles = Tiling(shape.n_rows, 1).n_tiles
+    for_threads = n_tiles // (TASKS_PER_THREAD * workers.n_threads)
+    tiles = min(max(for_threads, SMALLEST_PARTITION_TILES), LARGEST_PARTITION_TILES)
+    for_memory = PARTITION_BYTES // (TILE_ROWS * shape.row_bytes)
+    tiles = max(1, min(tiles, for_memory))
+    return max(largest_power_of_two(tiles), shape.shard_tiles)
+
+
+def _plan(shape: RunShape, workers: Workers, tiling: Tiling) -> MemoryPlan | None:
+    """Return the plan for one partition size, or ``None`` if it does not fit."""
+    usable = int(USABLE_SHARE * workers.limit_bytes)
+    keep_scores = _fixed_bytes(shape, workers, tiling, keep_scores=True) <= usable
+    fixed = _fixed_bytes(shape, workers, tiling, keep_scores)
+    if fixed > usable:
+        return None
+    wanted = shape.n_rows * ENTRIES_PER_ROW * BYTES_PER_ENTRY
+    piece_bytes = min(wanted, (usable - fixed) // 2 * workers.n_workers)
+    driver = _driver_bytes(shape, tiling)
+    worker = fixed + -(-piece_bytes // workers.n_workers)
+    embedded = workers.embedded
+    return MemoryPlan(
+        tiling=tiling,
+        workers=workers,
+        keep_scores=keep_scores,
+        piece_bytes=piece_bytes,
+        n_landmarks=shape.n_landmarks,
+        tasks_per_round=4 * tiling.n_partitions + min(shape.block_rows, tiling.n_partitions),
+        task_bytes=_task_bytes(shape, tiling, keep_scores),
+        worker_bytes=worker,
+        driver_bytes=worker if embedded else driver + PROCESS_BYTES,
+        total_bytes=worker if embedded else driver + PROCESS_BYTES + workers.n_workers * worker,
+    )
+
+
+def _fixed_bytes(shape: RunShape, workers: Workers, tiling: Tiling, keep_scores: bool) -> int:
+    """Process, tasks of all threads, shared tables and kept scores of one worker."""
+    tasks = workers.threads_per_worker * max(_task_bytes(shape, tiling, keep_scores).values())
+    tables = _landmark_bytes(shape) + 8 * shape.n_landmarks * shape.n_columns
+    partitions = -(-tiling.n_partitions // workers.n_workers)
+    rows = min(shape.n_rows, partitions * tiling.rows_per_partition)
+    scores = rows * shape.score_row_bytes if keep_scores else 0
+    driver = _driver_bytes(shape, tiling) if workers.embedded else 0
+    return PROCESS_BYTES + tasks + tables + scores + driver
+
+
+def _task_bytes(shape: RunShape, tiling: Tiling, keep_scores: bool) -> dict[str, int]:
+    """Working memory of the largest task of every pass."""
+    rows = min(tiling.rows_per_partition, -(-shape.n_rows // TILE_ROWS) * TILE_ROWS)
+    levels = tiling.tiles_per_partition.bit_length() + 1
+    read = rows * shape.row_bytes
+    tile = 8 * TILE_ROWS
+    scores = rows * shape.score_row_bytes
+    load = read + tile * (shape.n_features + shape.n_components) + 2 * scores
+    own = 0 if keep_scores else load
+    products = shape.block_rows * TILE_ROWS * (4 + BYTES_PER_ENTRY)
+    entries = 2 * shape.block_rows * rows * BYTES_PER_ENTRY
+    scatter = 8 * (shape.n_features**2 if shape.pca else shape.n_features)
+    columns = min(SUM_COLUMNS, shape.n_columns)
+    sums = 8 * shape.n_landmarks * (columns * levels + 2 * shape.n_columns)
+    tile_entries = shape.n_landmarks * TILE_ROWS * BYTES_PER_ENTRY // 8
+    return {
+        "moments": read + 3 * tile * shape.n_features,
+        "scatter": read + 2 * tile * shape.n_features + levels * scatter,
+        "scores": load,
+        "scales": own + products + 32 * shape.block_rows * shape.n_batches * shape.n_neighbors,
+        "elbow": own + products + 4 * 8 * shape.block_rows * 2048,
+        "rows": own + products + entries,
+        "sums": own + read + scores + 2 * tile * shape.n_columns + sums + tile_entries,
+        "smooth": own + 2 * read + scores + 4 * tile * shape.n_columns + tile_entries,
+    }
+
+
+def _landmark_bytes(shape: RunShape) -> int:
+    """Coordinates, scales and thresholds of all landmarks."""
+    return shape.n_landmarks * (4 * shape.n_components + 8 * shape.n_batches + 24)
+
+
+def _driver_bytes(shape: RunShape, tiling: Tiling) -> int:
+    """Coverage, draws, labels and annotations; three nodes of the largest reduction."""
+    per_row = 8 + 1 + 3 * 8 + 4 + 4 + 20
+    reduced = 3 * 8 * (shape.n_features**2 if shape.pca else shape.n_features)
+    histograms = 17 * 8 * shape.block_rows * 2048
+    arrays = 2 * shape.n_rows * shape.row_bytes if shape.in_memory else 0
+    annotations = 3 * shape.table_bytes
+    return (
+        shape.n_rows * per_row
+        + reduced
+        + histograms
+        + arrays
+        + annotations
+        + (_landmark_bytes(shape))
+    )

@@ -1,0 +1,93 @@
+"""A generated screen: a Gaussian mixture with batch effects, written slab by slab."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from balans_dask.io.layout import create_matrix, row_layout, write_annotations
+from balans_dask.io.output import OutputStore, write_shards
+
+__all__ = ["Mixture", "write_mixture"]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Sizes and strengths of a generated screen.
+
+    Every row is the mean of its cluster (a treatment) plus the offset of its batch plus noise, all
+    Gaussian; each batch also stretches every feature by its own factor.
+
+    Attributes
+    ----------
+    n_rows, n_features, n_clusters, n_batches : int
+    cluster_spread, batch_offset : float
+        Standard deviations of means and offsets, in units of the noise.
+    batch_stretch : float
+        Standard deviation of the logarithm of a batch's factor for a feature.
+    seed : int
+    """
+
+    n_rows: int
+    n_features: int = 50
+    n_clusters: int = 20
+    n_batches: int = 5
+    cluster_spread: float = 1.0
+    batch_offset: float = 0.5
+    batch_stretch: float = 0.1
+    seed: int = 0
+
+    def annotations(self) -> pd.DataFrame:
+        """Batch and treatment of every row, shuffled: no chunk holds a single batch."""
+        rng = np.random.default_rng([self.seed, 0])
+        batch = rng.integers(self.n_batches, size=self.n_rows)
+        treatment = rng.integers(self.n_clusters, size=self.n_rows)
+        batches = pd.Index([f"batch{i}" for i in range(self.n_batches)])
+        treatments = pd.Index([f"treatment{i:02d}" for i in range(self.n_clusters)])
+        frame = pd.DataFrame(
+            {
+                "Metadata_batch": pd.Categorical.from_codes(list(batch), batches),
+                "Metadata_treatment": pd.Categorical.from_codes(list(treatment), treatments),
+            }
+        )
+        frame.index = pd.Index(np.arange(self.n_rows).astype(str))
+        return frame
+
+    def slabs(self, slab_rows: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """First row and values of consecutive slabs, the same for any ``slab_rows``."""
+        rng = np.random.default_rng([self.seed, 1])
+        means = rng.normal(scale=self.cluster_spread, size=(self.n_clusters, self.n_features))
+        offsets = rng.normal(scale=self.batch_offset, size=(self.n_batches, self.n_features))
+        stretch = np.exp(rng.normal(scale=self.batch_stretch, size=offsets.shape))
+        obs = self.annotations()
+        batch = obs["Metadata_batch"].cat.codes.to_numpy()
+        cluster = obs["Metadata_treatment"].cat.codes.to_numpy()
+        for start in range(0, self.n_rows, slab_rows):
+            rows = slice(start, min(start + slab_rows, self.n_rows))
+            noise = rng.normal(size=(rows.stop - start, self.n_features))
+            clean = means[cluster[rows]] + noise
+            yield start, (clean * stretch[batch[rows]] + offsets[batch[rows]]).astype(np.float32)
+
+
+def write_mixture(mixture: Mixture, path: str, overwrite: bool = False) -> None:
+    """Write a generated screen as an AnnData store, holding one shard at a time.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    path : str
+    overwrite : bool
+    """
+    layout = row_layout(mixture.n_rows, 4 * mixture.n_features)
+    shape = (mixture.n_rows, mixture.n_features)
+    with OutputStore(path, overwrite) as output:
+        features = create_matrix(output.root, "X", shape, np.dtype(np.float32), layout)
+        for start, rows in mixture.slabs(layout[1]):
+            write_shards(features, start, rows)
+        names = [f"Cells_Feature_{i:03d}" for i in range(mixture.n_features)]
+        write_annotations(
+            output.root,
+            {"obs": mixture.annotations(), "var": pd.DataFrame(index=pd.Index(names))},
+        )

@@ -1,0 +1,99 @@
+"""The parameters of a correction: one frozen record, checked once."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from balans_dask.errors import InvalidInputError
+
+__all__ = ["OPERATORS", "UNCOVERED", "Parameters"]
+
+OPERATORS = ("smooth",)
+UNCOVERED = ("nearest", "keep")
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What decides the result of a correction, besides the data.
+
+    Parameters
+    ----------
+    n_neighbors : int, default 5
+        k of the paper: the neighbour whose distance is the local scale.
+    patience : int, default 50
+        tau of the paper: stop after this many consecutive rows that cover nothing new.
+    block_rows : int, default 64
+        Rows drawn before the coverage is updated; 1 is the paper's sequential loop.
+    coverage_tol : float, default 0.0
+        A row is idle if it covers at most this share of all rows anew.
+    max_rows : int or None, default None
+        Draw at most this many rows.
+    n_components : int or None, default 50
+        Principal components in which distances are taken; ``None``: the input is an embedding.
+    max_scale_ratio : float or None, default None
+        Cap every local scale at this many times the row's smallest; ``None`` is the paper.
+    max_neighbors : int or None, default None
+        A row of the affinity matrix keeps at most this many entries.
+    operator : {"smooth"}, default "smooth"
+        How the affinities correct the profiles.
+    uncovered : {"nearest", "keep"}, default "nearest"
+        Rows that no landmark covers go to their nearest landmark, or stay as they are.
+    seed : int, default 0
+        Seed of the draws, from 0 to 2^64 - 1.
+    """
+
+    n_neighbors: int = 5
+    patience: int = 50
+    block_rows: int = 64
+    coverage_tol: float = 0.0
+    max_rows: int | None = None
+    n_components: int | None = 50
+    max_scale_ratio: float | None = None
+    max_neighbors: int | None = None
+    operator: str = "smooth"
+    uncovered: str = "nearest"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._integer("n_neighbors", 1)
+        self._integer("patience", 1)
+        self._integer("block_rows", 1, 4096)
+        self._integer("seed", 0, 2**64 - 1)
+        for name in ("max_rows", "n_components", "max_neighbors"):
+            if getattr(self, name) is not None:
+                self._integer(name, 1)
+        self._real("coverage_tol", 0.0, 1.0)
+        if self.max_scale_ratio is not None:
+            self._real("max_scale_ratio", 1.0, math.inf)
+        self._choice("operator", OPERATORS)
+        self._choice("uncovered", UNCOVERED)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the parameters by name."""
+        return asdict(self)
+
+    def _refuse(self, name: str, rule: str) -> None:
+        raise InvalidInputError(f"{name} must be {rule}, got {getattr(self, name)!r}")
+
+    def _integer(self, name: str, lowest: int, highest: int | None = None) -> None:
+        value = getattr(self, name)
+        in_range = (
+            isinstance(value, int)
+            and not isinstance(value, bool)
+            and value >= lowest
+            and (highest is None or value <= highest)
+        )
+        if not in_range:
+            upper = "" if highest is None else f" and at most {highest}"
+            self._refuse(name, f"a whole number of at least {lowest}{upper}")
+
+    def _real(self, name: str, lowest: float, below: float) -> None:
+        value = getattr(self, name)
+        is_real = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (is_real and lowest <= value < below):
+            upper = "" if math.isinf(below) else f" and below {below:g}"
+            self._refuse(name, f"a number of at least {lowest:g}{upper}")
+
+    def _choice(self, name: str, choices: tuple[str, ...]) -> None:
+        if getattr(self, name) not in choices:
+            self._refuse(name, "one of " + ", ".join(choices))

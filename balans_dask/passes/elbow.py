@@ -1,0 +1,45 @@
+"""Pass 2 of a round: histograms of u, summed over partitions, and the elbow of every row."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from balans_dask.kernels.elbow import elbow_thresholds, scaled_distance_counts
+from balans_dask.kernels.landmarks import LandmarkBlock
+from balans_dask.passes.engine import Engine, task
+from balans_dask.passes.scores import Scores, as_tiles
+
+__all__ = ["elbows"]
+
+
+def elbows(
+    engine: Engine, scores: Scores, block: LandmarkBlock, max_neighbors: int | None
+) -> LandmarkBlock:
+    """Give a block of landmarks its thresholds.
+
+    Parameters
+    ----------
+    engine : Engine
+    scores : Scores
+    block : LandmarkBlock
+        With its scales.
+    max_neighbors : int or None
+        Cap on the entries of a row.
+    """
+    blocks = [block.for_batches(batches) for batches in scores.batches]
+    futures = engine.map("elbow", _counts, scores.arguments(), blocks)
+    counts = engine.collect("elbow-sum", futures, _add)
+    return block.with_thresholds(elbow_thresholds(counts, scores.tiling.n_rows, max_neighbors))
+
+
+@task
+def _counts(argument: Any, block: LandmarkBlock) -> NDArray[np.int64]:
+    return scaled_distance_counts(as_tiles(argument), block)
+
+
+@task
+def _add(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    total: NDArray[np.int64] = np.add.reduce(list(parts))
+    return total

@@ -1,0 +1,168 @@
+"""The one way work reaches Dask: named futures, mapped over partitions and reduced by a tree.
+
+Tasks are pure functions of their arguments, so a lost worker costs time and never a result: the
+scheduler runs them again. Nothing is scattered, pinned or kept in an actor.
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
+from uuid import uuid4
+
+import psutil
+from distributed import Client, Future
+
+from balans_dask.memory import Workers
+from balans_dask.passes.blas import single_threaded_blas
+
+__all__ = ["QUIET_DASHBOARD", "Engine", "embedded_client", "task"]
+
+QUIET_DASHBOARD = "127.0.0.1:0"
+"""Dask always opens a page: on loopback, and on a port that no other run can hold."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def task(function: Callable[P, R]) -> Callable[P, R]:
+    """Mark a module-level function as the body of a Dask task: it runs with one BLAS thread."""
+
+    @functools.wraps(function)
+    def body(*args: P.args, **kwargs: P.kwargs) -> R:
+        with single_threaded_blas():
+            return function(*args, **kwargs)
+
+    return body
+
+
+@task
+def _same(value: Any) -> Any:
+    return value
+
+
+@contextmanager
+def embedded_client(n_threads: int | None = None) -> Iterator[Client]:
+    """Start Dask inside this process, for a machine without a cluster.
+
+    Parameters
+    ----------
+    n_threads : int or None
+        Worker threads; ``None`` for one a core.
+    """
+    with Client(
+        processes=False,
+        n_workers=1,
+        threads_per_worker=n_threads,
+        memory_limit=0,
+        dashboard_address=QUIET_DASHBOARD,
+        set_as_default=False,
+    ) as client:
+        yield client
+
+
+class Engine:
+    """A Dask client with this run's task names.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Embedded, local processes or a cluster: the code above does not know.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._run = uuid4().hex[:8]
+        self._n_calls = 0
+
+    @property
+    def client(self) -> Client:
+        """The Dask client."""
+        return self._client
+
+    def workers(self, limit_bytes: int | None = None) -> Workers:
+        """Describe the workers that there are now.
+
+        Parameters
+        ----------
+        limit_bytes : int or None
+            Memory that a worker may use, if less than it says itself. A worker without a limit may
+            use what this machine has left.
+        """
+        free = psutil.virtual_memory().available
+        infos = list(self._client.scheduler_info(n_workers=-1)["workers"].values())
+        limits = [info["memory_limit"] or limit_bytes or free for info in infos]
+        addresses = self._client.nthreads()
+        return Workers(
+            n_workers=max(1, len(infos)),
+            threads_per_worker=max((info["nthreads"] for info in infos), default=1),
+            limit_bytes=min([*limits, limit_bytes or free]),
+            embedded=all(str(address).startswith("inproc:") for address in addresses),
+        )
+
+    def map(self, name: str, function: Callable[..., Any], *columns: Iterable[Any]) -> list[Future]:
+        """Submit one task for each row of arguments, as ``map`` does.
+
+        Parameters
+        ----------
+        name : str
+            Shown on the dashboard as ``balans-NAME``.
+        function : callable
+            Made by ``task``.
+        *columns : iterable
+            Arguments; futures among them are replaced by their results on the worker.
+        """
+        rows = list(zip(*columns, strict=True))
+        self._n_calls += 1
+        keys = [f"balans-{name}-{self._run}-{self._n_calls}-{i}" for i in range(len(rows))]
+        if not rows:
+            return []
+        futures: list[Future] = self._client.map(
+            function, *zip(*rows, strict=True), key=keys, pure=False
+        )
+        return futures
+
+    def gather(self, futures: Sequence[Future]) -> list[Any]:
+        """Bring results to the driver, raising what a task raised."""
+        return list(self._client.gather(list(futures)))
+
+    def share(self, name: str, value: Any) -> Future:
+        """Hand one large value to many tasks: sent once, and recomputable if its worker dies."""
+        return self.map(name, _same, [value])[0]
+
+    def reduce(
+        self,
+        name: str,
+        futures: Sequence[Future],
+        combine: Callable[[list[Any]], Any],
+        arity: int = 8,
+    ) -> Future:
+        """Combine results along one tree until a single future is left.
+
+        Parameters
+        ----------
+        combine : callable
+            Made by ``task``; takes consecutive nodes of one level, in order.
+        arity : int
+            Nodes combined by one task: a power of two, so that a pairwise sum inside ``combine``
+            follows the same binary tree whatever the number of partitions.
+        """
+        level = list(futures)
+        while len(level) > 1:
+            groups = [level[i : i + arity] for i in range(0, len(level), arity)]
+            level = self.map(name, combine, groups)
+        return level[0]
+
+    def collect(
+        self,
+        name: str,
+        futures: Sequence[Future],
+        combine: Callable[[list[Any]], Any],
+        arity: int = 16,
+    ) -> Any:
+        """Reduce to a value on the driver, which itself combines the last few nodes."""
+        level = list(futures)
+        while len(level) > arity:
+            groups = [level[i : i + arity] for i in range(0, len(level), arity)]
+            level = self.map(name, combine, groups)
+        return combine(self.gather(level))

@@ -1,0 +1,108 @@
+"""Two passes over the features: moments, then the scatter from which the preprocessor is made."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from distributed import Future
+from numpy.typing import NDArray
+
+from balans_dask.kernels.moments import Moments, add_moments, centred_tile, moments_of_tile
+from balans_dask.kernels.projection import Projection, centring, principal_components
+from balans_dask.passes.engine import Engine, task
+from balans_dask.passes.sources import RowSource, read_rows
+from balans_dask.tiling import PairwiseSum, Tiling, tile_slices, tree_sum
+
+__all__ = ["compute_moments", "fit_projection"]
+
+
+def compute_moments(engine: Engine, tiling: Tiling, source: RowSource) -> Moments:
+    """Sum, range, hash and bad values of every feature: one pass.
+
+    Parameters
+    ----------
+    engine : Engine
+    tiling : Tiling
+    source : RowSource
+    """
+    rows = [source.rows(part.start, part.stop) for part in tiling.partitions()]
+    moments: Moments = engine.collect(
+        "moments", engine.map("moments", _moments, rows), _combine_moments
+    )
+    return moments
+
+
+def fit_projection(
+    engine: Engine,
+    tiling: Tiling,
+    source: RowSource,
+    moments: Moments,
+    n_components: int | None,
+) -> Projection:
+    """Fit the preprocessor: one pass over the features.
+
+    Parameters
+    ----------
+    engine : Engine
+    tiling : Tiling
+    source : RowSource
+    moments : Moments
+        Of the same source.
+    n_components : int or None
+        ``None`` only centres.
+    """
+    used = np.flatnonzero(~moments.constant)
+    preparation = engine.share("mean", (used, moments.mean[used]))
+    parts = tiling.partitions()
+    rows = [source.rows(part.start, part.stop) for part in parts]
+    body = _squares if n_components is None else _scatter
+    futures: list[Future] = engine.map("scatter", body, rows, [preparation] * len(parts))
+    # Two at a time: a node of the tree is n_features squared.
+    total = engine.gather([engine.reduce("scatter-sum", futures, _add, arity=2)])[0]
+    if n_components is None:
+        return centring(moments, total)
+    return principal_components(moments, total, n_components)
+
+
+@task
+def _moments(rows: Any) -> Moments:
+    values = read_rows(rows)
+    return add_moments([moments_of_tile(values[tile]) for tile in tile_slices(len(values))])
+
+
+@task
+def _combine_moments(parts: Sequence[Moments]) -> Moments:
+    return add_moments(parts)
+
+
+@task
+def _scatter(
+    rows: Any, preparation: tuple[NDArray[np.intp], NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    values = read_rows(rows)
+    total: PairwiseSum[NDArray[np.float64]] = PairwiseSum(_accumulate)
+    for tile in tile_slices(len(values)):
+        centred = centred_tile(values[tile], *preparation)
+        total.push(centred.T @ centred)
+    return total.total()
+
+
+@task
+def _squares(
+    rows: Any, preparation: tuple[NDArray[np.intp], NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    values = read_rows(rows)
+    total: PairwiseSum[NDArray[np.float64]] = PairwiseSum(_accumulate)
+    for tile in tile_slices(len(values)):
+        centred = centred_tile(values[tile], *preparation)
+        total.push(np.square(centred, out=centred).sum(axis=0))
+    return total.total()
+
+
+@task
+def _add(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return tree_sum(parts, np.add)
+
+
+def _accumulate(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.add(a, b, out=a)

@@ -1,0 +1,134 @@
+"""The scores of every partition: kept on the workers where memory allows, else made anew."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from distributed import Future
+from numpy.typing import NDArray
+
+from balans_dask.kernels.batch_tiles import BatchTiles, tile_by_batch
+from balans_dask.kernels.projection import Projection
+from balans_dask.passes.engine import Engine, task
+from balans_dask.passes.sources import RowSource, read_rows
+from balans_dask.tiling import Partition, Tiling, tile_slices
+
+__all__ = ["Scores", "as_tiles", "pick_landmarks"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Driver's handle on the scores of all partitions.
+
+    Attributes
+    ----------
+    tiling : Tiling
+    source : RowSource
+        What the scores are made from.
+    codes : ndarray of shape (n_rows,), integer
+        Batch of every row.
+    n_batches : int
+    projection : Projection
+    batches : list of ndarray
+        Batches that occur in each partition, as in ``BatchTiles.batches``.
+    shared_projection : Future
+    cached : list of Future, or None
+        Partitions on the workers, if they are kept.
+    """
+
+    tiling: Tiling
+    source: RowSource
+    codes: NDArray[np.integer]
+    n_batches: int
+    projection: Projection
+    batches: list[NDArray[np.int32]]
+    shared_projection: Future
+    cached: list[Future] | None
+
+    @classmethod
+    def load(
+        cls,
+        engine: Engine,
+        tiling: Tiling,
+        source: RowSource,
+        codes: NDArray[np.integer],
+        n_batches: int,
+        projection: Projection,
+        keep: bool,
+    ) -> "Scores":
+        """Prepare the partitions.
+
+        Parameters
+        ----------
+        keep : bool
+            Hold the scores in the workers' memory, instead of reading and projecting the rows
+            again in each pass.
+        """
+        parts = tiling.partitions()
+        batches = [np.unique(codes[p.start : p.stop]).astype(np.int32) for p in parts]
+        shared = engine.share("projection", projection)
+        scores = cls(tiling, source, codes, n_batches, projection, batches, shared, None)
+        if not keep:
+            return scores
+        cached = engine.map("scores", _load, scores.arguments())
+        return cls(tiling, source, codes, n_batches, projection, batches, shared, cached)
+
+    @property
+    def partitions(self) -> list[Partition]:
+        """Partitions in row order."""
+        return self.tiling.partitions()
+
+    def arguments(self) -> list[Any]:
+        """Return what a task hands to ``as_tiles``, for every partition."""
+        return [self.argument(part) for part in self.partitions]
+
+    def argument(self, part: Partition) -> Any:
+        """Return what a task hands to ``as_tiles``, for one partition."""
+        if self.cached is not None:
+            return self.cached[part.number]
+        rows = self.source.rows(part.start, part.stop)
+        return [rows, part.start, self.codes[part.start : part.stop], self.shared_projection]
+
+
+def as_tiles(argument: Any) -> BatchTiles:
+    """Turn the argument of a task into tiles; the work is done here if they are not kept."""
+    if isinstance(argument, BatchTiles):
+        return argument
+    rows, start, codes, projection = argument
+    values = read_rows(rows)
+    scores = [projection.scores(values[tile]) for tile in tile_slices(len(values))]
+    return tile_by_batch(start, np.concatenate(scores), codes)
+
+
+def pick_landmarks(engine: Engine, scores: Scores, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Bring the scores of some rows to the driver, in the order asked for.
+
+    Parameters
+    ----------
+    engine : Engine
+    scores : Scores
+    rows : ndarray of shape (n,), int64
+        Global row numbers.
+    """
+    owner = rows // scores.tiling.rows_per_partition
+    numbers = np.unique(owner)
+    futures = engine.map(
+        "pick",
+        _pick,
+        [scores.argument(scores.partitions[number]) for number in numbers],
+        [rows[owner == number] for number in numbers],
+    )
+    picked = np.empty((len(rows), scores.projection.n_components), dtype=np.float32)
+    for number, found in zip(numbers, engine.gather(futures), strict=True):
+        picked[owner == number] = found
+    return picked
+
+
+@task
+def _load(argument: Any) -> BatchTiles:
+    return as_tiles(argument)
+
+
+@task
+def _pick(argument: Any, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    return as_tiles(argument).rows(rows)

@@ -1,0 +1,1 @@
+"""Pictures of a correction (needs the plot extra); nothing below imports this."""

@@ -1,0 +1,77 @@
+"""Maps of profiles before and after a correction."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+
+__all__ = ["before_after_figure", "save_before_after"]
+
+# Okabe and Ito's colours, told apart by colour-blind readers, then shades for more groups.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+MAX_ROWS = 6000
+LISTED = len(COLOURS)
+"""Groups with a legend of their own; more are drawn from a continuous palette."""
+
+
+def before_after_figure(
+    profiles: Sequence[NDArray[np.floating]], batch: Any, labels: Any, seed: int = 0
+) -> Figure:
+    """Draw profiles before and after, coloured by batch (above) and by label (below).
+
+    Parameters
+    ----------
+    profiles : sequence of 2 ndarrays of shape (n_rows, n_features)
+    batch, labels : array-like of shape (n_rows,)
+    seed : int
+        Of the choice of rows, if there are more than are drawn.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+    """
+    figure = Figure(figsize=(10, 8.6), layout="constrained")
+    axes = figure.subplots(2, 2)
+    chosen = np.random.default_rng(seed).permutation(len(profiles[0]))[:MAX_ROWS]
+    for column, (title, values) in enumerate(zip(("before", "after"), profiles, strict=True)):
+        points = PCA(n_components=2, random_state=0).fit_transform(values)[chosen]
+        for row, (name, groups) in enumerate((("batch", batch), ("label", labels))):
+            _scatter(axes[row, column], points, np.asarray(groups)[chosen])
+            axes[row, column].set_title(f"{title}, by {name}")
+    for row in range(2):
+        handles, names = axes[row, 1].get_legend_handles_labels()
+        if names:
+            axes[row, 1].legend(
+                handles, names, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False
+            )
+    return figure
+
+
+def save_before_after(
+    path: str, profiles: Sequence[NDArray[np.floating]], batch: Any, labels: Any
+) -> None:
+    """Write the picture of ``before_after_figure`` as a PNG."""
+    figure = before_after_figure(profiles, batch, labels)
+    FigureCanvasAgg(figure)
+    figure.savefig(path, dpi=120)
+
+
+def _scatter(axes: Axes, points: NDArray[np.floating], groups: NDArray[Any]) -> None:
+    names, codes = np.unique(groups, return_inverse=True)
+    if len(names) <= LISTED:
+        for code, name in enumerate(names):
+            own = points[codes == code]
+            axes.scatter(
+                own[:, 0], own[:, 1], s=5, c=COLOURS[code], label=str(name), linewidths=0, alpha=0.7
+            )
+    else:
+        axes.scatter(
+            points[:, 0], points[:, 1], s=5, c=codes, cmap="turbo", linewidths=0, alpha=0.7
+        )
+    axes.set(xticks=[], yticks=[], xlabel="PC 1", ylabel="PC 2")
+    axes.set_aspect("equal", adjustable="datalim")

@@ -1,0 +1,235 @@
+"""The adaptive sampler (Algorithm 1): coverage, draws and the stop rule, on the driver."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from distributed import Future
+from numpy.typing import NDArray
+
+from balans_dask.kernels.coverage import CoverageGain
+from balans_dask.kernels.landmarks import LandmarkBlock, landmark_block
+from balans_dask.parameters import Parameters
+from balans_dask.passes.elbow import elbows
+from balans_dask.passes.engine import Engine
+from balans_dask.passes.rows import affinity_rows, coverage_gains, first_rows
+from balans_dask.passes.scales import local_scales
+from balans_dask.passes.scores import Scores, pick_landmarks
+
+__all__ = ["COVERAGE_OFFSET", "Coverage", "Round", "SampledRows", "sample_rows"]
+
+COVERAGE_OFFSET = 1e-3
+"""eps of the draw: an uncovered row is drawn with weight 1 / eps."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round left behind.
+
+    Attributes
+    ----------
+    n_rounds, n_sampled : int
+        Rounds and rows so far.
+    n_covered, n_rows : int
+        Rows that some landmark covers, of all rows.
+    n_idle : int
+        Consecutive rows, up to the last one, that covered nothing new.
+    """
+
+    n_rounds: int
+    n_sampled: int
+    n_covered: int
+    n_rows: int
+    n_idle: int
+
+
+@dataclass
+class Coverage:
+    """Coverage of every row, and the rule that stops.
+
+    Attributes
+    ----------
+    coverage : ndarray of shape (n_rows,), float64
+        c of the paper: the sum of kept affinities of the rows sampled so far.
+    drawn : ndarray of shape (n_rows,), bool
+        Rows sampled so far.
+    n_idle : int
+        Consecutive rows that covered nothing new.
+    """
+
+    coverage: NDArray[np.float64]
+    drawn: NDArray[np.bool_]
+    n_idle: int = 0
+
+    @classmethod
+    def start(cls, n_rows: int) -> "Coverage":
+        """Nothing drawn, nothing covered."""
+        return cls(np.zeros(n_rows), np.zeros(n_rows, dtype=bool))
+
+    @property
+    def n_covered(self) -> int:
+        """Rows with positive coverage."""
+        return int(np.count_nonzero(self.coverage))
+
+    def draw(self, seed: int, n_round: int, size: int) -> NDArray[np.int64]:
+        """Draw rows with probability proportional to 1 / (eps + coverage), without replacement.
+
+        Exponential clocks: row j rings at E_j (eps + c_j), and the first ones to ring are drawn, in
+        that order. The generator is keyed by seed and round and runs over global row numbers, so
+        the draw knows nothing of chunks, workers or earlier rounds.
+
+        Parameters
+        ----------
+        seed, n_round : int
+        size : int
+            At most the number of rows not drawn yet.
+        """
+        key = np.array([seed, n_round], dtype=np.uint64)
+        clocks = np.random.Generator(np.random.Philox(key=key))
+        rings = clocks.standard_exponential(len(self.coverage))
+        rings *= COVERAGE_OFFSET + self.coverage
+        rings[self.drawn] = np.inf
+        first = np.argpartition(rings, size - 1)[:size]
+        return first[np.lexsort((first, rings[first]))].astype(np.int64)
+
+    def newly_covered(self, gains: list[CoverageGain], n_drawn: int) -> NDArray[np.int64]:
+        """Rows that each drawn row covers first: a new row belongs to the first in draw order."""
+        new = np.zeros(n_drawn, dtype=np.int64)
+        for gain in gains:
+            first = gain.first[self.coverage[gain.rows] == 0.0]
+            new += np.bincount(first, minlength=n_drawn)
+        return new
+
+    def rows_before_stop(
+        self, new: NDArray[np.int64], at_most_new: float, patience: int
+    ) -> tuple[int, bool]:
+        """Count idle rows in draw order, up to the row that exhausts the patience.
+
+        Returns
+        -------
+        n_kept : int
+            Rows up to and including the stopping row; all rows where none stops.
+        stopped : bool
+        """
+        for place, n_new in enumerate(new):
+            self.n_idle = self.n_idle + 1 if n_new <= at_most_new else 0
+            if self.n_idle >= patience:
+                return place + 1, True
+        return len(new), False
+
+    def add(self, rows: NDArray[np.int64], gains: list[CoverageGain]) -> None:
+        """Take sampled rows and what they cover."""
+        self.drawn[rows] = True
+        for gain in gains:
+            self.coverage[gain.rows] += gain.gain
+
+
+@dataclass
+class SampledRows:
+    """The landmarks of a run, as the sampler leaves them.
+
+    Attributes
+    ----------
+    blocks : list of LandmarkBlock
+        One a round, in draw order.
+    pieces : list over blocks of list over partitions of Future, or None
+        Rows of A_S on the workers; ``None`` for blocks whose rows were let go.
+    coverage : Coverage
+    curve : list of Round
+    stop_reason : {"patience", "all_rows", "max_rows"}
+    """
+
+    coverage: Coverage
+    blocks: list[LandmarkBlock] = field(default_factory=list)
+    pieces: list[list[Future] | None] = field(default_factory=list)
+    curve: list[Round] = field(default_factory=list)
+    stop_reason: str = ""
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Sampled rows in draw order."""
+        return np.concatenate([block.rows for block in self.blocks])
+
+    def pieces_by_partition(self, n_partitions: int) -> list[list[Future | None]]:
+        """Pieces as the corrector wants them."""
+        return [
+            [None if piece is None else piece[number] for piece in self.pieces]
+            for number in range(n_partitions)
+        ]
+
+
+def sample_rows(
+    engine: Engine,
+    scores: Scores,
+    parameters: Parameters,
+    piece_bytes: int,
+    on_round: Callable[[Round], None] | None = None,
+) -> SampledRows:
+    """Draw landmarks until further ones cover nothing new.
+
+    Parameters
+    ----------
+    engine : Engine
+    scores : Scores
+    parameters : Parameters
+    piece_bytes : int
+        Memory that rows of A_S may take on all workers together; later ones are computed again
+        when they are needed.
+    on_round : callable or None
+        Told about every round.
+    """
+    n_rows = scores.tiling.n_rows
+    sampled = SampledRows(Coverage.start(n_rows))
+    limit = min(n_rows, parameters.max_rows or n_rows)
+    n_sampled, free_bytes = 0, piece_bytes
+    while not sampled.stop_reason:
+        size = min(parameters.block_rows, limit - n_sampled)
+        free_bytes -= _one_round(engine, scores, parameters, sampled, size, free_bytes)
+        n_sampled += sampled.blocks[-1].n_landmarks
+        if not sampled.stop_reason and n_sampled == limit:
+            sampled.stop_reason = "all_rows" if limit == n_rows else "max_rows"
+        coverage = sampled.coverage
+        sampled.curve.append(
+            Round(len(sampled.blocks), n_sampled, coverage.n_covered, n_rows, coverage.n_idle)
+        )
+        logger.debug("%s", sampled.curve[-1])
+        if on_round is not None:
+            on_round(sampled.curve[-1])
+    return sampled
+
+
+def _one_round(
+    engine: Engine,
+    scores: Scores,
+    parameters: Parameters,
+    sampled: SampledRows,
+    size: int,
+    free_bytes: int,
+) -> int:
+    """Draw a block, pass over the data three times, and return the bytes of the rows kept."""
+    coverage = sampled.coverage
+    rows = coverage.draw(parameters.seed, len(sampled.blocks), size)
+    block = landmark_block(rows, pick_landmarks(engine, scores, rows), parameters.block_rows)
+    block = local_scales(engine, scores, block, parameters.n_neighbors, parameters.max_scale_ratio)
+    block = elbows(engine, scores, block, parameters.max_neighbors)
+    pieces = affinity_rows(engine, scores, block)
+    gains = coverage_gains(engine, scores, pieces)
+    n_kept, stopped = coverage.rows_before_stop(
+        coverage.newly_covered(gains, block.n_landmarks),
+        parameters.coverage_tol * scores.tiling.n_rows,
+        parameters.patience,
+    )
+    if n_kept < block.n_landmarks:
+        block = block.first(n_kept)
+        pieces = first_rows(engine, pieces, n_kept)
+        gains = coverage_gains(engine, scores, pieces)
+    coverage.add(block.rows, gains)
+    n_bytes = sum(gain.n_bytes for gain in gains)
+    kept = n_bytes <= free_bytes
+    sampled.blocks.append(block)
+    sampled.pieces.append(pieces if kept else None)
+    sampled.stop_reason = "patience" if stopped else ""
+    return n_bytes if kept else 0

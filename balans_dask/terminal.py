@@ -1,0 +1,153 @@
+"""What the command line says: progress to stderr, tables to stdout."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from balans_dask.fitting import Examined, Inputs, Stage
+from balans_dask.io.store import ProfileStore, first_names
+from balans_dask.memory import MemoryPlan, format_bytes
+from balans_dask.parameters import Parameters
+
+__all__ = [
+    "Progress",
+    "correction_facts",
+    "facts_table",
+    "input_facts",
+    "plan_facts",
+    "printable",
+    "store_facts",
+]
+
+ROUND_SECONDS = 5.0
+"""Seconds between two lines about the sampling."""
+
+
+class Progress:
+    """A plain line for each stage, and one now and then while rows are sampled.
+
+    Parameters
+    ----------
+    console : Console
+    verbose : bool
+        Say every round.
+    """
+
+    def __init__(self, console: Console, verbose: bool) -> None:
+        self._console = console
+        self._interval = 0.0 if verbose else ROUND_SECONDS
+        self._start = time.monotonic()
+        self._stage = ""
+        self._last = self._start
+
+    def __call__(self, stage: Stage) -> None:
+        """Take the next event of a run."""
+        now = time.monotonic()
+        changed = stage.name != self._stage
+        if changed or now - self._last >= self._interval:
+            self._stage, self._last = stage.name, now
+            self._say(now, stage)
+
+    def _say(self, now: float, stage: Stage) -> None:
+        text = stage.name
+        if stage.round is not None:
+            share = stage.round.n_covered / stage.round.n_rows
+            text += (
+                f": {stage.round.n_sampled:,} drawn, {share:.2%} of rows covered, "
+                f"{stage.round.n_idle} idle"
+            )
+        self._console.print(f"{now - self._start:7.1f} s  {text}", highlight=False)
+
+
+def facts_table(title: str, facts: Mapping[str, Any]) -> Table:
+    """Lay out names and values in two columns; text of the user's is shown as it is."""
+    table = Table(title=escape(title), show_header=False, title_justify="left")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(escape(printable(name)), escape(printable(value)))
+    return table
+
+
+def printable(text: object) -> str:
+    """Return text on one line, with control characters spelled out."""
+    one_line = " ".join(str(text).split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in one_line)
+
+
+def input_facts(inputs: Inputs, parameters: Parameters, examined: Examined) -> dict[str, str]:
+    """Say what a run would correct."""
+    labels = inputs.labels
+    sizes = sorted(zip(labels.sizes, labels.names, strict=True))
+    n_features = inputs.features.shape[1]
+    return {
+        "profiles": f"{inputs.n_rows:,} rows x {n_features:,} features, {inputs.features.dtype}",
+        "constant features": f"{int(examined.features.constant.sum())}",
+        "batches": f"{labels.n_batches}, from {sizes[0][0]:,} rows ({sizes[0][1]}) to "
+        f"{sizes[-1][0]:,} ({sizes[-1][1]})",
+        "batches of at most k rows": f"{len(labels.clamped(parameters.n_neighbors))}",
+    }
+
+
+def store_facts(store: ProfileStore) -> dict[str, str]:
+    """Say what a store holds."""
+    features = store.features
+    layout = f"chunks {features.chunks}"
+    if features.shards is not None:
+        layout += f" in shards {features.shards}"
+    return {
+        "profiles": f"{store.n_rows:,} rows x {features.shape[1]:,} features, {features.dtype}",
+        "stored as": f"Zarr v{features.metadata.zarr_format}, {layout}",
+        "obs": first_names([str(name) for name in store.obs.columns], 12),
+        "features": first_names([str(name) for name in store.var.index]),
+        "obsm": first_names(store.embeddings) or "none",
+    }
+
+
+def correction_facts(record: Mapping[str, Any]) -> dict[str, str]:
+    """Say how a store was corrected."""
+    parameters = record["parameters"]
+    return {
+        "parameters": ", ".join(f"{name}={_plain(value)}" for name, value in parameters.items()),
+        "batches": f"{len(record['batches'])} ({first_names(list(record['batches']))})",
+        "landmarks": f"{int(record['n_sampled']):,} in "
+        f"{len(record['coverage_curve']['n_sampled'])} rounds",
+        "stopped by": record["stop_reason"],
+        "uncovered rows": f"{int(record['n_uncovered']):,}",
+        "clamped batches": f"{len(record['clamped_batches'])}",
+        "constant features": f"{len(record['constant_features'])}",
+        "fingerprint": record["fingerprint"],
+        "versions": ", ".join(f"{name} {value}" for name, value in record["versions"].items()),
+    }
+
+
+def _plain(value: Any) -> str:
+    return "+".join(str(part) for part in value) if np.ndim(value) else str(value)
+
+
+def plan_facts(plan: MemoryPlan) -> dict[str, str]:
+    """Say a memory plan in words."""
+    tiling, workers = plan.tiling, plan.workers
+    largest = max(plan.task_bytes, key=lambda name: plan.task_bytes[name])
+    where = "threads of this process" if workers.embedded else "processes"
+    facts = {
+        "workers": f"{workers.n_threads} threads of this process"
+        if workers.embedded
+        else f"{workers.n_workers} {where} of {workers.threads_per_worker} threads",
+        "memory limit": f"{format_bytes(workers.limit_bytes)} a worker",
+        "partitions": f"{tiling.n_partitions} of {tiling.rows_per_partition:,} rows",
+        "scores": "kept on the workers" if plan.keep_scores else "read again in every pass",
+        "tasks a round": f"about {plan.tasks_per_round}",
+        "largest task": f"{format_bytes(plan.task_bytes[largest])} ({largest})",
+        "planned for": f"up to {plan.n_landmarks:,} landmarks",
+        "rows of A_S": f"up to {format_bytes(plan.piece_bytes)} kept on the workers",
+    }
+    if not workers.embedded:
+        facts["each worker"] = f"at most {format_bytes(plan.worker_bytes)}"
+        facts["driver"] = f"at most {format_bytes(plan.driver_bytes)}"
+    return facts | {"all processes": f"at most {format_bytes(plan.total_bytes)}"}

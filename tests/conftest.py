@@ -1,0 +1,61 @@
+"""Fixtures shared by all tests: real Dask, real stores on disk, generated and real profiles."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+from hypothesis import HealthCheck, settings
+
+from balans_dask.passes.engine import QUIET_DASHBOARD, Engine, embedded_client
+
+settings.register_profile(
+    "default",
+    deadline=None,
+    max_examples=25,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("default")
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """The embedded engine: two threads of this process."""
+    with embedded_client(2) as client:
+        yield Engine(client)
+
+
+@pytest.fixture(scope="session")
+def processes() -> Iterator[Client]:
+    """Two worker processes with a scheduler that listens on TCP."""
+    with (
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit="2GB",
+            dashboard_address=QUIET_DASHBOARD,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real profiles."""
+    folder = Path(os.environ.get("BALANS_DATA", REPOSITORY / "../shared/data"))
+    if not (folder / "bbbc021_well.parquet").is_file():
+        pytest.skip("no real profiles: set BALANS_DATA to their folder")
+    return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers, the same in every run."""
+    return np.random.default_rng(20260121)

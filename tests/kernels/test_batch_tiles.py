@@ -1,0 +1,43 @@
+"""Tiles order rows by batch and know where every row went."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from balans_dask.kernels.batch_tiles import tile_by_batch
+from balans_dask.tiling import TILE_ROWS
+
+
+@given(n_rows=st.integers(1, 3 * TILE_ROWS), n_batches=st.integers(1, 40), seed=st.integers(0, 99))
+def test_runs_and_order_describe_every_row(n_rows, n_batches, seed):
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(n_batches, size=n_rows) * 3
+    scores = rng.normal(size=(n_rows, 2)).astype(np.float32)
+    tiles = tile_by_batch(TILE_ROWS, scores, codes)
+    seen = np.full(n_rows, -1)
+    for t in range(tiles.n_tiles):
+        for start, stop, batch in tiles.runs_of(t):
+            seen[t * TILE_ROWS + tiles.order[t, start:stop]] = tiles.batches[batch]
+        restored = tiles.tile_in_input_order(t)
+        expected = scores[t * TILE_ROWS : (t + 1) * TILE_ROWS]
+        np.testing.assert_array_equal(restored[: len(expected)], expected)
+        assert not restored[len(expected) :].any()
+    np.testing.assert_array_equal(seen, codes)
+    np.testing.assert_array_equal(tiles.batches, np.unique(codes))
+
+
+def test_rows_are_found_by_their_global_number(rng):
+    scores = rng.normal(size=(TILE_ROWS + 10, 3)).astype(np.float32)
+    tiles = tile_by_batch(8 * TILE_ROWS, scores, rng.integers(4, size=len(scores)))
+    rows = 8 * TILE_ROWS + np.array([TILE_ROWS + 9, 0, 77])
+    np.testing.assert_array_equal(tiles.rows(rows), scores[[TILE_ROWS + 9, 0, 77]])
+    tile, position = tiles.positions(np.array([0, 8 * TILE_ROWS + len(scores)]))
+    assert (tile == -1).all()
+    assert (position == -1).all()
+
+
+def test_norms_are_of_the_ordered_rows(rng):
+    scores = rng.normal(size=(100, 5)).astype(np.float32)
+    tiles = tile_by_batch(0, scores, rng.integers(3, size=100))
+    expected = (tiles.scores.astype(np.float64) ** 2).sum(axis=2)
+    np.testing.assert_allclose(tiles.norms, expected, rtol=1e-15)

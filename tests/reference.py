@@ -1,0 +1,115 @@
+"""BALANS from the equations alone: dense, O(n^2), one row at a time. Imports nothing of ours.
+
+Definition 2.1  sigma_{i,b} = distance from i to its k-th nearest neighbour within batch b
+Affinity        A_ij = exp(-d_ij^2 / sigma_{i,b_j}^2), A_ii = 1
+Sparsifier      of row i sorted decreasingly, keep what stands before the elbow
+Algorithm 1     draw rows with probability ~ 1 / (eps + c_j) until patience is exhausted
+Corrector       X_hat = D^-1 A_S^T (A_S X)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+EPS = 1e-3
+BIN = 1 / 256
+LAST_U = 8.0
+
+
+@dataclass
+class ReferenceRun:
+    rows: list[int]
+    scales: np.ndarray
+    thresholds: np.ndarray
+    affinities: np.ndarray
+    coverage: np.ndarray
+    stop_reason: str
+
+
+def squared_distances(P: np.ndarray) -> np.ndarray:
+    P = P.astype(np.float64)
+    return np.stack([((P - row) ** 2).sum(axis=1) for row in P])
+
+
+def squared_scales(d2_row: np.ndarray, i: int, batch: np.ndarray, k: int, floor: float):
+    """Squared local scales of row i, one a batch."""
+    scales = []
+    for b in np.unique(batch):
+        others = np.sort([d2_row[j] for j in range(len(batch)) if batch[j] == b and j != i])
+        kth = others[min(k, len(others)) - 1] if len(others) else 0.0
+        scales.append(max(kth, floor))
+    return np.array(scales)
+
+
+def elbow(u: np.ndarray) -> float:
+    """Value of u at which the kept entries end: each u counts as the lower edge of its bin."""
+    binned = np.sort(np.floor(u / BIN) * BIN)
+    affinity = np.where(binned >= LAST_U, 0.0, np.exp(-binned))
+    rank = np.arange(len(u))
+    chord = 1.0 + (affinity[-1] - 1.0) * rank / rank[-1]
+    depth = chord - affinity
+    if depth.max() <= 1e-12:
+        return LAST_U
+    return min(binned[np.argmax(depth)], LAST_U)
+
+
+def balans(
+    P: np.ndarray,
+    batch: np.ndarray,
+    *,
+    n_neighbors: int,
+    patience: int,
+    exponentials: Callable[[int, int], np.ndarray],
+    max_rows: int | None = None,
+) -> ReferenceRun:
+    """The sequential loop: one row drawn, scaled, cut and added at a time.
+
+    ``exponentials(round, n)`` gives the n standard exponentials of a round.
+    """
+    n = len(P)
+    batch_number = np.unique(batch, return_inverse=True)[1]
+    d2 = squared_distances(P)
+    centred = P - P.mean(axis=0)
+    floor = 2.0**-40 * float((centred.astype(np.float64) ** 2).sum()) / n
+    coverage, rows, scales, thresholds, kept = np.zeros(n), [], [], [], []
+    idle, reason = 0, ""
+    while not reason:
+        keys = exponentials(len(rows), n) * (EPS + coverage)
+        keys[rows] = np.inf
+        i = int(np.argmin(keys))
+        row_scales = squared_scales(d2[i], i, batch, n_neighbors, floor)
+        u = d2[i] / row_scales[batch_number]
+        threshold = elbow(u)
+        affinity = np.where(u < threshold, np.exp(-u), 0.0)
+        n_new = int(((coverage == 0) & (affinity > 0)).sum())
+        coverage = coverage + affinity
+        rows.append(i)
+        scales.append(row_scales)
+        thresholds.append(threshold)
+        kept.append(affinity)
+        idle = idle + 1 if n_new == 0 else 0
+        if idle >= patience:
+            reason = "patience"
+        elif len(rows) == n:
+            reason = "all_rows"
+        elif len(rows) == max_rows:
+            reason = "max_rows"
+    return ReferenceRun(
+        rows, np.sqrt(scales), np.array(thresholds), np.array(kept), coverage, reason
+    )
+
+
+def smooth(run: ReferenceRun, P: np.ndarray, X: np.ndarray, batch: np.ndarray) -> np.ndarray:
+    """X_hat = D^-1 A_S^T (A_S X); rows without affinity go to the landmark of smallest u."""
+    A = run.affinities
+    sums = A @ X.astype(np.float64)
+    weights = A.sum(axis=1)
+    normaliser = A.T @ weights
+    corrected = (A.T @ sums) / np.where(normaliser > 0, normaliser, 1)[:, None]
+    batch_number = np.unique(batch, return_inverse=True)[1]
+    for j in np.flatnonzero(normaliser == 0):
+        d2 = ((P[run.rows].astype(np.float64) - P[j]) ** 2).sum(axis=1)
+        nearest = np.argmin(d2 / run.scales[:, batch_number[j]] ** 2)
+        corrected[j] = sums[nearest] / weights[nearest]
+    return corrected

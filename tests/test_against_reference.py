@@ -1,0 +1,97 @@
+"""The whole run with one row a block against the paper's sequential loop, on the same draws."""
+
+import numpy as np
+import pytest
+import reference
+from screens import gaussian_screen, integer_screen
+
+from balans_dask import Balans
+from balans_dask.sampling import Coverage
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
+
+
+def exponentials(seed):
+    def draw(n_round, n):
+        philox = np.random.Philox(key=np.array([seed, n_round], dtype=np.uint64))
+        return np.random.Generator(philox).standard_exponential(n)
+
+    return draw
+
+
+def both(screen, seed, **params):
+    model = Balans(n_components=None, block_rows=1, random_state=seed, **params)
+    corrected = model.fit_transform(screen.profiles, batch=screen.batch)
+    run = reference.balans(
+        screen.profiles - screen.profiles.mean(axis=0),
+        screen.batch,
+        n_neighbors=model.n_neighbors,
+        patience=model.patience,
+        exponentials=exponentials(seed),
+        max_rows=model.max_rows,
+    )
+    smoothed = reference.smooth(run, screen.profiles, screen.profiles, screen.batch)
+    return model, corrected, run, smoothed
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_exact_coordinates_give_the_same_rows_scales_and_thresholds(seed):
+    model, corrected, run, smoothed = both(integer_screen(400, seed=seed), seed, patience=8)
+    assert model.stop_reason_ == run.stop_reason == "patience"
+    np.testing.assert_array_equal(model.sampled_rows_, run.rows)
+    np.testing.assert_array_equal(model.scales_, run.scales)
+    np.testing.assert_array_equal(model.thresholds_, run.thresholds)
+    np.testing.assert_array_equal(model.coverage_ > 0, run.coverage > 0)
+    np.testing.assert_allclose(model.coverage_, run.coverage, rtol=1e-6)
+    # Weights are stored in float32 and the output is float32: a few units in the last place
+    # of the largest coordinate.
+    atol = 4 * np.spacing(np.abs(smoothed).max().astype(np.float32))
+    np.testing.assert_allclose(corrected, smoothed, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("n_neighbors", [1, 5, 12])
+def test_any_number_of_neighbours(n_neighbors):
+    screen = integer_screen(240, seed=5)
+    model, _, run, _ = both(screen, 5, n_neighbors=n_neighbors, patience=5)
+    np.testing.assert_array_equal(model.sampled_rows_, run.rows)
+    np.testing.assert_array_equal(model.scales_, run.scales)
+
+
+def test_uncovered_rows_follow_the_nearest_landmark():
+    screen = gaussian_screen(500, n_clusters=12)
+    model, corrected, run, smoothed = both(screen, 3, max_rows=6)
+    assert model.stop_reason_ == run.stop_reason == "max_rows"
+    np.testing.assert_array_equal(model.sampled_rows_, run.rows)
+    uncovered = model.coverage_ == 0
+    assert 20 < uncovered.sum() < 480
+    np.testing.assert_allclose(corrected[uncovered], smoothed[uncovered], atol=1e-4)
+
+
+def test_a_screen_of_all_rows_stops_there():
+    screen = integer_screen(30, seed=2)
+    model, _, run, _ = both(screen, 2, patience=500)
+    assert model.stop_reason_ == run.stop_reason == "all_rows"
+    assert sorted(model.sampled_rows_) == list(range(30))
+    np.testing.assert_array_equal(model.sampled_rows_, run.rows)
+
+
+def test_draws_are_proportional_to_the_inverse_of_coverage():
+    """Chi-square of 20,000 first draws; 5 cells of expected share 1 / (eps + c)."""
+    coverage = np.array([0.0, 0.01, 0.1, 1.0, 10.0])
+    expected = 1 / (1e-3 + coverage)
+    expected *= 20_000 / expected.sum()
+    state = Coverage(coverage, np.zeros(5, dtype=bool))
+    first = [state.draw(seed, 0, 1)[0] for seed in range(20_000)]
+    observed = np.bincount(first, minlength=5)
+    likely = expected >= 5
+    chi2 = ((observed - expected)[likely] ** 2 / expected[likely]).sum()
+    assert chi2 < 18.5  # 99.9 % of chi-square with 4 degrees of freedom
+
+
+def test_a_block_is_drawn_in_the_order_of_its_keys_and_without_replacement():
+    state = Coverage.start(1000)
+    rows = state.draw(7, 3, 64)
+    keys = exponentials(7)(3, 1000)
+    np.testing.assert_array_equal(rows, np.argsort(keys)[:64])
+    state.drawn[rows] = True
+    assert not set(rows) & set(state.draw(7, 3, 64))

@@ -1,0 +1,64 @@
+"""The floors of the house: an import only goes down, and only some rooms know Dask or Zarr."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import balans_dask
+
+PACKAGE = Path(balans_dask.__file__).parent
+FLOORS = {
+    0: ["errors", "parameters", "tiling"],
+    1: ["batches", "kernels", "memory"],
+    2: ["passes"],
+    3: ["sampling", "fitting", "lazy", "correct"],
+    4: ["estimator"],
+    5: ["cluster", "demo", "mixture", "terminal", "cli", "__main__"],
+}
+BESIDE = {"io": 1, "evaluate": 3, "report": 3}
+FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names} | BESIDE
+MODULES = sorted(
+    path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts != ("__init__.py",)
+)
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_an_import_only_goes_down(path):
+    floor = FLOOR_OF[room(path)]
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "balans_dask" and len(parts) > 1 and parts[1] != room(path):
+            assert FLOOR_OF[parts[1]] <= floor, f"{path.name} imports {name} from above"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_dask_begins_on_floor_two_and_zarr_stays_in_io(path):
+    outside = {name.split(".")[0] for name in imports(path)}
+    if FLOOR_OF[room(path)] < 2:
+        assert not outside & {"dask", "distributed"}
+    if room(path) in {"kernels", "passes", "sampling", "fitting"}:
+        assert not outside & {"zarr", "anndata", "pandas"}
+
+
+def test_nothing_below_imports_the_extras():
+    for path in MODULES:
+        if room(path) not in {"evaluate", "report", "demo"}:
+            assert not {
+                name for name in imports(path) if name.split(".")[1:2] in (["evaluate"], ["report"])
+            }

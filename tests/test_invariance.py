@@ -1,0 +1,130 @@
+"""Same answer for any chunking, partition size, thread or worker: down to the last bit."""
+
+import dask.array as da
+import numpy as np
+import pytest
+import zarr
+from distributed import Client
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from screens import gaussian_screen
+
+from balans_dask import Balans
+from balans_dask.batches import batch_labels
+from balans_dask.fitting import Inputs, fit, smooth
+from balans_dask.memory import MemoryPlan, Workers
+from balans_dask.parameters import Parameters
+from balans_dask.passes.engine import Engine
+from balans_dask.passes.sources import StoredRows
+from balans_dask.tiling import TILE_ROWS, Tiling
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
+SCREEN = gaussian_screen(5 * TILE_ROWS + 123, n_features=10)
+PARAMETERS = Parameters(n_components=6, max_rows=100)
+
+
+def plan(tiles_per_partition, keep_scores, piece_bytes):
+    return MemoryPlan(
+        tiling=Tiling(len(SCREEN.profiles), tiles_per_partition),
+        workers=Workers(1, 2, 2**32, embedded=True),
+        keep_scores=keep_scores,
+        piece_bytes=piece_bytes,
+        n_landmarks=100,
+        tasks_per_round=0,
+        task_bytes={},
+        worker_bytes=0,
+        driver_bytes=0,
+        total_bytes=0,
+    )
+
+
+def run(engine, source, tiles_per_partition=2, keep_scores=True, piece_bytes=2**30):
+    names = [f"f{i}" for i in range(source.shape[1])]
+    labels = batch_labels([SCREEN.batch], ["batch"], len(SCREEN.batch))
+    inputs = Inputs(StoredRows(source), labels, names)
+    how = plan(tiles_per_partition, keep_scores, piece_bytes)
+    fitted = fit(engine, inputs, PARAMETERS, how, lambda stage: None)
+    parts = engine.gather(smooth(engine, fitted, None))
+    blocks = fitted.sampled.blocks
+    return {
+        "rows": fitted.sampled.rows,
+        "scales": np.concatenate([block.scales for block in blocks]),
+        "thresholds": np.concatenate([block.thresholds for block in blocks]),
+        "coverage": fitted.sampled.coverage.coverage,
+        "features": np.concatenate([part.features for part in parts]),
+        "scores": np.concatenate([part.embedding for part in parts]),
+        "displacement": np.concatenate([part.displacement for part in parts]),
+        "fingerprint": np.array(fitted.examined.features.fingerprint),
+    }
+
+
+def assert_identical(found, expected):
+    for name, value in expected.items():
+        assert found[name].tobytes() == value.tobytes(), name
+
+
+@pytest.fixture(scope="module")
+def expected(engine):
+    return run(engine, SCREEN.profiles)
+
+
+@settings(max_examples=12)
+@given(
+    chunk_rows=st.integers(500, 25_000),
+    chunk_columns=st.integers(1, 10),
+    zarr_format=st.sampled_from([2, 3]),
+    tiles_per_partition=st.sampled_from([1, 2, 4, 8]),
+    keep_scores=st.booleans(),
+    piece_bytes=st.sampled_from([0, 10_000, 2**30]),
+)
+def test_chunks_partitions_and_caches_change_no_bit(
+    engine,
+    expected,
+    tmp_path_factory,
+    chunk_rows,
+    chunk_columns,
+    zarr_format,
+    tiles_per_partition,
+    keep_scores,
+    piece_bytes,
+):
+    array = zarr.create_array(
+        tmp_path_factory.mktemp("chunked") / "x.zarr",
+        data=SCREEN.profiles,
+        chunks=(chunk_rows, chunk_columns),
+        zarr_format=zarr_format,
+    )
+    found = run(engine, array, tiles_per_partition, keep_scores, piece_bytes)
+    assert_identical(found, expected)
+
+
+def test_worker_processes_change_no_bit(processes, expected, tmp_path):
+    array = zarr.create_array(tmp_path / "x.zarr", data=SCREEN.profiles, chunks=(3000, 10))
+    assert_identical(run(Engine(processes), array, 1), expected)
+    assert_identical(run(Engine(processes), SCREEN.profiles, 4, keep_scores=False), expected)
+
+
+def test_a_connection_over_tcp_changes_no_bit(processes, expected):
+    with Client(processes.scheduler.address, set_as_default=False) as client:
+        assert client.scheduler.address.startswith("tcp://")
+        assert_identical(run(Engine(client), SCREEN.profiles), expected)
+
+
+@settings(max_examples=6)
+@given(chunk_rows=st.integers(700, 9000), chunk_columns=st.integers(3, 10))
+def test_dask_arrays_give_what_numpy_gives(chunk_rows, chunk_columns):
+    model = Balans(n_components=6, max_rows=100)
+    corrected = model.fit_transform(SCREEN.profiles, batch=SCREEN.batch)
+    rows = model.sampled_rows_
+    lazy = da.from_array(SCREEN.profiles, chunks=(chunk_rows, chunk_columns))
+    found = model.fit_transform(lazy, batch=SCREEN.batch)
+    assert isinstance(found, da.Array)
+    assert found.shape == SCREEN.profiles.shape
+    np.testing.assert_array_equal(model.sampled_rows_, rows)
+    assert found.compute(scheduler="threads").tobytes() == corrected.tobytes()
+
+
+def test_the_order_of_sums_is_what_keeps_the_bits(expected):
+    """The data would tell: another order of the same sum differs in its last bits."""
+    column = SCREEN.profiles[:, 0].astype(np.float32)
+    assert column.sum() != np.add.accumulate(column)[-1]
