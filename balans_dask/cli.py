@@ -32,7 +32,7 @@ from balans_dask.terminal import (
     store_facts,
 )
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
 
 EXIT_INPUT = 2
 EXIT_OTHER = 1
@@ -125,11 +125,11 @@ def convert(source: str, target: str, overwrite: bool) -> None:
 @_RUN_OPTIONS
 def check(source: str, **options: Any) -> None:
     """Validate a store and print the plan of a run; corrects nothing."""
-    run = _run(source, options)
+    asked = _run(source, options)
     with _engine(options) as (engine, limit_bytes), single_threaded_blas():
-        plan = plan_run(run.inputs, run.parameters, engine.workers(limit_bytes))
-        examined = examine(engine, run.inputs, run.parameters, plan.tiling)
-    _out.print(facts_table(source, input_facts(run.inputs, run.parameters, examined)))
+        plan = plan_run(asked.inputs, asked.parameters, engine.workers(limit_bytes))
+        examined = examine(engine, asked.inputs, asked.parameters, plan.tiling)
+    _out.print(facts_table(source, input_facts(asked.inputs, asked.parameters, examined)))
     _out.print(facts_table("plan", plan_facts(plan)))
 
 
@@ -144,14 +144,13 @@ def correct(
     source: str, target: str, overwrite: bool, quiet: bool, verbose: bool, **options: Any
 ) -> None:
     """Correct a store into a new one."""
-    run = _run(source, options)
+    asked = _run(source, options)
     check_output(target, overwrite, (source,))
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     with _engine(options) as (engine, limit_bytes):
-        plan = plan_run(run.inputs, run.parameters, engine.workers(limit_bytes))
-        console.print(facts_table("plan", plan_facts(plan)))
-        progress = Progress(console, verbose)
-        sampled = correct_store(engine, run, plan, target, overwrite, progress)
+        plan = plan_run(asked.inputs, asked.parameters, engine.workers(limit_bytes))
+        progress = Progress(console, verbose, facts_table("plan", plan_facts(plan)))
+        sampled = correct_store(engine, asked, plan, target, overwrite, progress)
     last = sampled.curve[-1]
     if not quiet:
         click.echo(
@@ -199,24 +198,36 @@ def _say_warning(message: Any, *args: Any, **kwargs: Any) -> None:
     click.echo(f"balans: warning: {printable(message)}", err=True)
 
 
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command, turning every failure into one line and an exit code.
+
+    Parameters
+    ----------
+    arguments : list of str or None
+        ``None`` for those of the process.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", InputWarning)
+        warnings.showwarning = _say_warning
+        try:
+            # click returns the code of --help and --version, and None after a command.
+            return int(cli.main(arguments, prog_name="balans", standalone_mode=False) or 0)
+        except BalansError as error:
+            return _fail(str(error), EXIT_INPUT)
+        except click.ClickException as error:
+            return _fail(error.format_message(), EXIT_INPUT)
+        except (click.Abort, KeyboardInterrupt):
+            return _fail("interrupted; nothing was written", EXIT_OTHER)
+        except Exception as error:  # noqa: BLE001  (the last resort: a user gets one line)
+            if "--verbose" in (arguments or sys.argv):
+                traceback.print_exc()
+            return _fail(f"{type(error).__name__}: {error}", EXIT_OTHER)
+
+
 def main() -> None:
-    """Run the command line, turning every failure into one line and an exit code."""
-    warnings.simplefilter("ignore")
-    warnings.simplefilter("always", InputWarning)
-    warnings.showwarning = _say_warning
-    try:
-        code = cli.main(standalone_mode=False) or 0
-    except BalansError as error:
-        code = _fail(str(error), EXIT_INPUT)
-    except click.ClickException as error:
-        code = _fail(error.format_message(), EXIT_INPUT)
-    except (click.Abort, KeyboardInterrupt):
-        code = _fail("interrupted; nothing was written", EXIT_OTHER)
-    except Exception as error:  # noqa: BLE001  (the last resort: a user gets one line)
-        if "--verbose" in sys.argv:
-            traceback.print_exc()
-        code = _fail(f"{type(error).__name__}: {error}", EXIT_OTHER)
-    sys.exit(code)
+    """Run the command line."""
+    sys.exit(run())
 
 
 def _fail(message: str, code: int) -> int:

@@ -240,10 +240,9 @@ def fit(
     plan : MemoryPlan
         Made by ``plan_run``; decides where data waits, never what comes out.
     on_stage : callable
-        Told what the run is doing.
+        Told what the run is doing, from when the values were found usable.
     """
     tiling = plan.tiling
-    on_stage(Stage("checking values"))
     examined = examine(engine, inputs, parameters, tiling)
     on_stage(Stage("preparing scores"))
     projection = fit_projection(
@@ -276,6 +275,7 @@ def fit(
     table = engine.share("landmarks", _table(sampled.blocks))
     pieces = sampled.pieces_by_partition(tiling.n_partitions)
     sums = sum_rows(engine, scores, profiles, table, pieces)
+    engine.wait([sums])
     _warn_of_uncovered(sampled, parameters)
     return Fit(inputs, parameters, plan, examined, scores, profiles, sampled, table, sums)
 

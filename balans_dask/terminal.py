@@ -31,15 +31,20 @@ ROUND_SECONDS = 5.0
 class Progress:
     """A plain line for each stage, and one now and then while rows are sampled.
 
+    Nothing is said before the first stage, so that a refusal stands alone.
+
     Parameters
     ----------
     console : Console
     verbose : bool
         Say every round.
+    heading : Table or None
+        What to say first.
     """
 
-    def __init__(self, console: Console, verbose: bool) -> None:
+    def __init__(self, console: Console, verbose: bool, heading: Table | None = None) -> None:
         self._console = console
+        self._heading = heading
         self._interval = 0.0 if verbose else ROUND_SECONDS
         self._start = time.monotonic()
         self._stage = ""
@@ -48,6 +53,9 @@ class Progress:
     def __call__(self, stage: Stage) -> None:
         """Take the next event of a run."""
         now = time.monotonic()
+        if self._heading is not None:
+            self._console.print(self._heading)
+            self._heading = None
         changed = stage.name != self._stage
         if changed or now - self._last >= self._interval:
             self._stage, self._last = stage.name, now
@@ -133,6 +141,7 @@ def _plain(value: Any) -> str:
 def plan_facts(plan: MemoryPlan) -> dict[str, str]:
     """Say a memory plan in words."""
     tiling, workers = plan.tiling, plan.workers
+    rows = min(tiling.rows_per_partition, tiling.n_rows)
     largest = max(plan.task_bytes, key=lambda name: plan.task_bytes[name])
     where = "threads of this process" if workers.embedded else "processes"
     facts = {
@@ -140,7 +149,7 @@ def plan_facts(plan: MemoryPlan) -> dict[str, str]:
         if workers.embedded
         else f"{workers.n_workers} {where} of {workers.threads_per_worker} threads",
         "memory limit": f"{format_bytes(workers.limit_bytes)} a worker",
-        "partitions": f"{tiling.n_partitions} of {tiling.rows_per_partition:,} rows",
+        "partitions": f"{tiling.n_partitions} of {rows:,} rows",
         "scores": "kept on the workers" if plan.keep_scores else "read again in every pass",
         "tasks a round": f"about {plan.tasks_per_round}",
         "largest task": f"{format_bytes(plan.task_bytes[largest])} ({largest})",

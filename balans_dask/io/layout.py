@@ -14,6 +14,8 @@ __all__ = ["create_matrix", "create_root", "row_layout", "write_annotations"]
 
 CHUNK_BYTES = 2 * 2**20
 SHARD_BYTES = 8 * 2**20
+SHARD_TILES = 16
+"""A task writes whole shards, so shards of few columns must not grow beyond a partition."""
 
 
 def row_layout(n_rows: int | None, row_bytes: int) -> tuple[int, int]:
@@ -33,8 +35,8 @@ def row_layout(n_rows: int | None, row_bytes: int) -> tuple[int, int]:
         A shard is a power of two of tiles (or all rows, if they are fewer), and whole chunks.
     """
     chunk_rows = min(TILE_ROWS, largest_power_of_two(max(1, CHUNK_BYTES // row_bytes)))
-    tiles = largest_power_of_two(max(1, SHARD_BYTES // (row_bytes * TILE_ROWS)))
-    shard_rows = tiles * TILE_ROWS
+    tiles = min(SHARD_TILES, SHARD_BYTES // (row_bytes * TILE_ROWS))
+    shard_rows = largest_power_of_two(max(1, tiles)) * TILE_ROWS
     if n_rows is not None and n_rows < shard_rows:
         chunk_rows = min(chunk_rows, n_rows)
         shard_rows = -(-n_rows // chunk_rows) * chunk_rows

@@ -1,6 +1,8 @@
 """Reading tables of profiles as a stream of rows: parquet, csv, and h5ad."""
 
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,19 +94,17 @@ def _parquet(path: str, files: list[Path]) -> RowStream:
 
     def slabs() -> Iterator[Slab]:
         for file in files:
-            for batch in pq.ParquetFile(file).iter_batches(batch_size=SLAB_ROWS):
-                others = [name for name in batch.schema.names if name not in set(features)]
-                yield Slab(batch.select(others).to_pandas(), _arrow_features(batch, features))
+            with _readable(str(file), "parquet"):
+                for batch in pq.ParquetFile(file).iter_batches(batch_size=SLAB_ROWS):
+                    others = [name for name in batch.schema.names if name not in set(features)]
+                    yield Slab(batch.select(others).to_pandas(), _arrow_features(batch, features))
 
     return RowStream(pd.DataFrame(index=pd.Index(features)), slabs())
 
 
 def _schema(file: Path) -> pa.Schema:
-    try:
+    with _readable(str(file), "parquet"):
         return pq.read_schema(file)
-    except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise InvalidInputError(f"{file} is not a parquet file ({reason}): check it") from error
 
 
 def _parquet_features(file: Path) -> list[str]:
@@ -143,13 +143,12 @@ def _arrow_features(batch: pa.RecordBatch, features: list[str]) -> NDArray[np.fl
 
 
 def _csv(path: str) -> RowStream:
-    try:
+    with _readable(path, "csv"):
         names = pd.read_csv(path, nrows=1, header=None, dtype=str).iloc[0].fillna("").tolist()
         reader = pd.read_csv(path, chunksize=SLAB_ROWS)
         first = next(iter(reader))
-    except (OSError, ValueError, StopIteration) as error:
-        reason = str(error).splitlines()[0] if str(error) else "it is empty"
-        raise InvalidInputError(f"{path} cannot be read as csv ({reason}): check it") from error
+    if first.empty:
+        raise InvalidInputError(f"{path} has no rows below its header: check the file")
     features = [
         name for name in first.columns if not is_annotation(name, _is_pandas_number(first[name]))
     ]
@@ -157,8 +156,9 @@ def _csv(path: str) -> RowStream:
 
     def slabs() -> Iterator[Slab]:
         yield _frame_slab(path, first, features)
-        for frame in reader:
-            yield _frame_slab(path, frame, features)
+        with _readable(path, "csv"):
+            for frame in reader:
+                yield _frame_slab(path, frame, features)
 
     return RowStream(pd.DataFrame(index=pd.Index(features)), slabs())
 
@@ -180,12 +180,10 @@ def _frame_slab(path: str, frame: pd.DataFrame, features: list[str]) -> Slab:
 
 
 def _h5ad(path: str) -> RowStream:
-    try:
+    with _readable(path, "h5ad"):
         file = h5py.File(path, "r")
         obs, var = read_elem(file["obs"]), read_elem(file["var"])
         matrix = file["X"]
-    except (OSError, KeyError) as error:
-        raise InvalidInputError(f"{path} is not an h5ad file ({error}): check it") from error
     if isinstance(matrix, h5py.Group):
         matrix = sparse_dataset(matrix)
         if matrix.format != "csr":
@@ -198,7 +196,7 @@ def _h5ad(path: str) -> RowStream:
     }
 
     def slabs() -> Iterator[Slab]:
-        with file:
+        with file, _readable(path, "h5ad"):
             for start in range(0, len(obs), SLAB_ROWS):
                 rows = slice(start, min(start + SLAB_ROWS, len(obs)))
                 block: Any = matrix[rows]
@@ -207,6 +205,18 @@ def _h5ad(path: str) -> RowStream:
                 yield Slab(obs.iloc[rows], _float32(dense), extra)
 
     return RowStream(var, slabs(), obs_complete=obs)
+
+
+@contextmanager
+def _readable(path: str, kind: str) -> Iterator[None]:
+    """Turn whatever a reader raises on a damaged file into a refusal."""
+    try:
+        yield
+    except InvalidInputError:
+        raise
+    except (OSError, ValueError, KeyError, EOFError, StopIteration, zlib.error) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "it ends too early"
+        raise InvalidInputError(f"{path} cannot be read as {kind} ({reason}): check it") from error
 
 
 def _float32(values: NDArray[Any]) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 from uuid import uuid4
 
 import psutil
-from distributed import Client, Future
+from distributed import Client, Future, wait
 
 from balans_dask.memory import Workers
 from balans_dask.passes.blas import single_threaded_blas
@@ -121,6 +121,11 @@ class Engine:
             function, *zip(*rows, strict=True), key=keys, pure=False
         )
         return futures
+
+    def wait(self, futures: Sequence[Future]) -> None:
+        """Wait until results are there, on the workers."""
+        with self._client.as_current():
+            wait(list(futures))
 
     def gather(self, futures: Sequence[Future]) -> list[Any]:
         """Bring results to the driver, raising what a task raised."""

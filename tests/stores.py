@@ -1,0 +1,36 @@
+"""Stores as other programs write them."""
+
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import zarr
+
+
+def write_anndata(
+    path: Path,
+    profiles: np.ndarray,
+    zarr_format: int = 3,
+    chunks: tuple[int, int] | None = None,
+    obsm: dict[str, np.ndarray] | None = None,
+    **obs: object,
+) -> str:
+    """A store written by anndata itself."""
+    frame = pd.DataFrame(obs, index=[f"well{i}" for i in range(len(profiles))])
+    names = [f"Cells_{i}" for i in range(profiles.shape[1])]
+    data = anndata.AnnData(profiles, frame, pd.DataFrame(index=names), obsm=obsm)
+    with anndata.settings.override(zarr_write_format=zarr_format):
+        data.write_zarr(path, chunks=chunks)
+    assert zarr.open_group(path, mode="r").metadata.zarr_format == zarr_format
+    return str(path)
+
+
+def files(path: str | Path) -> dict[str, bytes]:
+    """Every file below a folder and its bytes."""
+    root = Path(path)
+    return {
+        str(file.relative_to(root)): file.read_bytes()
+        for file in sorted(root.rglob("*"))
+        if file.is_file()
+    }

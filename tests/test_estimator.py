@@ -1,0 +1,202 @@
+"""The estimator: what goes in, what comes out, and what it says."""
+
+import inspect
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+import pytest
+import zarr
+from distributed import Client, LocalCluster
+from screens import gaussian_screen
+from sklearn.base import clone
+
+from balans_dask import Balans, correct_batches
+from balans_dask.errors import InputWarning, InvalidInputError
+from balans_dask.parameters import Parameters
+from balans_dask.passes.engine import QUIET_DASHBOARD
+
+SCREEN = gaussian_screen(800)
+
+
+def test_numpy_in_numpy_out_with_the_shape_and_type_of_the_input():
+    corrected = Balans().fit_transform(SCREEN.profiles, batch=SCREEN.batch)
+    assert isinstance(corrected, np.ndarray)
+    assert corrected.shape == SCREEN.profiles.shape
+    assert corrected.dtype == np.float32
+    wide = Balans().fit_transform(SCREEN.profiles.astype(np.float64), batch=SCREEN.batch)
+    assert wide.dtype == np.float64
+    np.testing.assert_allclose(wide, corrected, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.int64, np.float16])
+def test_other_numbers_become_floats_that_hold_them(kind):
+    whole = np.round(SCREEN.profiles * 10).astype(kind)
+    corrected = Balans().fit_transform(whole, batch=SCREEN.batch)
+    assert corrected.dtype == np.result_type(kind, np.float32)
+    expected = Balans().fit_transform(whole.astype(np.float64), batch=SCREEN.batch)
+    np.testing.assert_allclose(corrected, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_zarr_and_dask_in_dask_out_and_nothing_is_computed_before_it_is_asked_for(tmp_path):
+    expected = Balans().fit_transform(SCREEN.profiles, batch=SCREEN.batch)
+    array = zarr.create_array(tmp_path / "x.zarr", data=SCREEN.profiles, chunks=(100, 3))
+    for given in (array, da.from_zarr(array), da.from_array(SCREEN.profiles, chunks=(90, 8))):
+        found = Balans().fit_transform(given, batch=SCREEN.batch)
+        assert isinstance(found, da.Array)
+        assert found.compute().tobytes() == expected.tobytes()
+
+
+def test_a_dataframe_gives_its_names():
+    frame = pd.DataFrame(SCREEN.profiles, columns=[f"Cells_{i}" for i in range(8)])
+    model = Balans().fit(frame, batch=SCREEN.batch)
+    assert model.feature_names_in_.tolist() == list(frame.columns)
+    assert model.n_features_in_ == 8
+
+
+def test_the_function_passes_every_parameter_on():
+    given = {
+        "n_neighbors": 3,
+        "patience": 7,
+        "operator": "smooth",
+        "block_rows": 16,
+        "coverage_tol": 0.001,
+        "max_rows": 150,
+        "n_components": 4,
+        "max_scale_ratio": 1.5,
+        "max_neighbors": 100,
+        "uncovered": "keep",
+        "random_state": 3,
+    }
+    assert set(given) == set(inspect.signature(Balans).parameters)
+    expected = Balans(**given).fit_transform(SCREEN.profiles, batch=SCREEN.batch)
+    np.testing.assert_array_equal(correct_batches(SCREEN.profiles, SCREEN.batch, **given), expected)
+
+
+@pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_neighbors", 2),
+        ("patience", 3),
+        ("block_rows", 8),
+        ("coverage_tol", 0.05),
+        ("max_rows", 20),
+        ("n_components", 3),
+        ("max_scale_ratio", 1.01),
+        ("max_neighbors", 12),
+        ("random_state", 1),
+    ],
+)
+def test_every_parameter_changes_the_result(name, value):
+    screen = gaussian_screen(800, offset=2.0)
+    default = Balans().fit_transform(screen.profiles, batch=screen.batch)
+    changed = Balans(**{name: value}).fit_transform(screen.profiles, batch=screen.batch)
+    assert not np.array_equal(default, changed)
+
+
+@pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
+def test_uncovered_rows_may_stay_as_they_are():
+    kept = Balans(max_rows=4, uncovered="keep")
+    corrected = kept.fit_transform(SCREEN.profiles, batch=SCREEN.batch)
+    uncovered = kept.coverage_ == 0
+    assert 10 < uncovered.sum() < 790
+    np.testing.assert_array_equal(corrected[uncovered], SCREEN.profiles[uncovered])
+    moved = Balans(max_rows=4).fit_transform(SCREEN.profiles, batch=SCREEN.batch)
+    assert (moved[uncovered] != SCREEN.profiles[uncovered]).any(axis=1).all()
+    np.testing.assert_array_equal(corrected[~uncovered], moved[~uncovered])
+
+
+def test_parameters_here_and_in_the_record_agree():
+    here = {name: p.default for name, p in inspect.signature(Balans).parameters.items()}
+    record = Parameters().as_dict()
+    assert here.pop("random_state") == record.pop("seed")
+    assert here == record
+
+
+def test_clone_and_repr():
+    model = clone(Balans(n_neighbors=3, random_state=np.random.RandomState(0)))
+    assert model.n_neighbors == 3
+    assert "n_neighbors=3" in repr(model)
+
+
+def test_a_random_state_may_be_an_instance():
+    one, two = (
+        Balans(random_state=np.random.RandomState(5)).fit(SCREEN.profiles, batch=SCREEN.batch)
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(one.sampled_rows_, two.sampled_rows_)
+
+
+def test_one_batch_runs_and_warns():
+    with pytest.warns(InputWarning, match="nothing to align"):
+        corrected = Balans().fit_transform(SCREEN.profiles)
+    assert np.isfinite(corrected).all()
+
+
+def test_mixing_and_retrieval_rise_on_a_mixture():
+    from balans_dask.evaluate.neighbours import neighbour_shares
+
+    screen = gaussian_screen(4000, n_features=40, n_clusters=10, offset=1.5)
+    corrected = Balans().fit_transform(screen.profiles, batch=screen.batch)
+    before, after = (
+        neighbour_shares(values, screen.label, screen.batch)
+        for values in (screen.profiles, corrected)
+    )
+    assert after.batch_mixing > before.batch_mixing + 0.3
+    assert after.same_label >= before.same_label
+
+
+def test_duplicates_and_small_batches_give_finite_output():
+    profiles = np.repeat(SCREEN.profiles[:40], 20, axis=0)
+    batch = np.array(["a"] * 797 + ["b", "c", "c"])
+    with pytest.warns(InputWarning, match="2 of 3 batches have at most 5 rows"):
+        corrected = Balans().fit_transform(profiles, batch=batch)
+    assert np.isfinite(corrected).all()
+
+
+@pytest.mark.parametrize("n_rows", [2, 3, 7])
+@pytest.mark.filterwarnings("ignore::balans_dask.errors.InputWarning")
+def test_a_handful_of_rows(n_rows):
+    profiles = SCREEN.profiles[:n_rows]
+    corrected = Balans().fit_transform(profiles, batch=np.arange(n_rows) % 2)
+    assert np.isfinite(corrected).all()
+
+
+BAD = [
+    (SCREEN.profiles[0], None, "numeric matrix"),
+    (np.array([["a"], ["b"]]), None, "numeric matrix"),
+    (SCREEN.profiles[:1], None, "at least 2"),
+    (SCREEN.profiles[:, :0], None, "0 features"),
+    (np.full((9, 2), np.nan), None, "9 of 9 rows hold NaN"),
+    (np.ones((9, 2)), None, "all 2 features are constant"),
+    (SCREEN.profiles, SCREEN.batch[:-1], "799 labels for 800 rows"),
+    (SCREEN.profiles, np.where(SCREEN.label == 1, np.nan, 1.0), "is missing in"),
+]
+
+
+@pytest.mark.parametrize(("profiles", "batch", "reason"), BAD, ids=[case[2] for case in BAD])
+def test_what_cannot_be_corrected_is_refused(profiles, batch, reason):
+    with pytest.raises(InvalidInputError, match=reason):
+        Balans().fit(profiles, batch=batch)
+
+
+def test_a_dask_array_of_unknown_length_is_refused():
+    lazy = da.from_array(SCREEN.profiles, chunks=100)
+    with pytest.raises(InvalidInputError, match="compute_chunk_sizes"):
+        Balans().fit(lazy[lazy[:, 0] > 0], batch=SCREEN.batch)
+
+
+def test_the_clients_of_the_user_are_used_and_left_open():
+    with (
+        LocalCluster(
+            n_workers=1, processes=False, dashboard_address=QUIET_DASHBOARD, memory_limit=0
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        client.get_task_stream()
+        corrected = Balans().fit_transform(SCREEN.profiles, batch=SCREEN.batch)
+        assert corrected.shape == SCREEN.profiles.shape
+        assert client.status == "running"
+        stages = {event["key"].split("-")[1] for event in client.get_task_stream()}
+        assert {"moments", "scales", "elbow", "rows", "sums", "smooth"} <= stages
