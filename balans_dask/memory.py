@@ -15,6 +15,8 @@ PROCESS_BYTES = 420 * MIB
 """A Python process with this package, its libraries and its compiled kernels."""
 USABLE_SHARE = 0.6
 """Dask begins to spill at this share of a worker's limit."""
+USABLE_SHARE_EMBEDDED = 0.9
+"""An embedded worker has no limit that Dask watches."""
 PLANNED_LANDMARKS = 8192
 """Landmarks that tables are planned for where ``max_rows`` does not say."""
 ENTRIES_PER_ROW = 64
@@ -107,6 +109,11 @@ class Workers:
         """Tasks that run at once."""
         return self.n_workers * self.threads_per_worker
 
+    @property
+    def usable_share(self) -> float:
+        """Share of the limit that a plan may fill."""
+        return USABLE_SHARE_EMBEDDED if self.embedded else USABLE_SHARE
+
 
 @dataclass(frozen=True)
 class MemoryPlan:
@@ -166,7 +173,7 @@ def plan_memory(shape: RunShape, workers: Workers) -> MemoryPlan:
             needed = _fixed_bytes(shape, workers, tiling, keep_scores=False)
             raise InsufficientMemoryError(
                 f"a worker of {workers.threads_per_worker} threads needs "
-                f"{format_bytes(int(needed / USABLE_SHARE))} of memory and may use "
+                f"{format_bytes(int(needed / workers.usable_share))} of memory and may use "
                 f"{format_bytes(workers.limit_bytes)}: raise --memory-limit, use fewer threads "
                 "a worker, or lower n_components"
             )
@@ -195,7 +202,7 @@ def _wanted_tiles(shape: RunShape, workers: Workers) -> int:
 
 def _plan(shape: RunShape, workers: Workers, tiling: Tiling) -> MemoryPlan | None:
     """Return the plan for one partition size, or ``None`` if it does not fit."""
-    usable = int(USABLE_SHARE * workers.limit_bytes)
+    usable = int(workers.usable_share * workers.limit_bytes)
     keep_scores = _fixed_bytes(shape, workers, tiling, keep_scores=True) <= usable
     fixed = _fixed_bytes(shape, workers, tiling, keep_scores)
     if fixed > usable:

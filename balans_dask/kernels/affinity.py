@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from balans_dask.kernels._jit import kernel, read_only
 from balans_dask.kernels.batch_tiles import BatchTiles
-from balans_dask.kernels.distances import pair_squared
+from balans_dask.kernels.distances import CANCELLATION, difference_squared
 from balans_dask.kernels.elbow import BINS_PER_UNIT
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.products import tile_products
@@ -138,9 +138,10 @@ def _keep_in_tile(
             # A little above the cut, so that rounding excludes nothing; the division decides.
             reach = cuts[i] * scale * (1.0 + 2.0**-40)
             for j in range(runs[run, 0], runs[run, 1]):
-                squared = pair_squared(
-                    products[i, j], landmark_norms[i] + tile_norms[j], landmarks[i], tile[j]
-                )
+                norms = landmark_norms[i] + tile_norms[j]
+                squared = norms - 2.0 * np.float64(products[i, j])
+                if squared <= CANCELLATION * norms:
+                    squared = difference_squared(landmarks, i, tile, j)
                 if squared <= reach:
                     scaled = squared / scale
                     if scaled < cuts[i]:

@@ -2,7 +2,8 @@
 
 One matrix product gives all inner products of a block and a tile; the distance is then
 d^2 = |x_i|^2 + |x_j|^2 - 2 <x_i, x_j>. Where the two norms nearly cancel, that expression has lost
-its digits, and the distance is taken again as a sum of squared differences in a fixed order.
+its digits, and the distance is taken again as a sum of squared differences in a fixed order. Every
+kernel writes that choice out in its inner loop: a call there costs ten times the arithmetic.
 """
 
 import numpy as np
@@ -14,7 +15,6 @@ __all__ = [
     "CANCELLATION",
     "difference_squared",
     "inner_products",
-    "pair_squared",
     "product_error",
     "squared_norms",
 ]
@@ -73,24 +73,18 @@ def product_error(n_components: int) -> float:
 
 
 @kernel
-def difference_squared(a: NDArray[np.float32], b: NDArray[np.float32]) -> np.float64:
-    """Squared distance of two rows by differences, in float64 and in column order."""
+def difference_squared(
+    a: NDArray[np.float32], i: int, b: NDArray[np.float32], j: int
+) -> np.float64:
+    """Squared distance of row i of a and row j of b by differences, in column order.
+
+    Rows are named by number: a slice of an array costs numba more than a short row itself.
+    """
     total = np.float64(0.0)
-    for column in range(a.shape[0]):
-        difference = np.float64(a[column]) - np.float64(b[column])
+    for column in range(a.shape[1]):
+        difference = np.float64(a[i, column]) - np.float64(b[j, column])
         total += difference * difference
     return total
-
-
-@kernel
-def pair_squared(
-    product: np.float32, norms: np.float64, a: NDArray[np.float32], b: NDArray[np.float32]
-) -> np.float64:
-    """Squared distance of a pair from its inner product and the sum of its squared norms."""
-    squared = norms - 2.0 * np.float64(product)
-    if squared <= CANCELLATION * norms:
-        squared = difference_squared(a, b)
-    return squared
 
 
 @kernel

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from balans_dask.kernels._jit import kernel, read_only
 from balans_dask.kernels.batch_tiles import BatchTiles
-from balans_dask.kernels.distances import pair_squared
+from balans_dask.kernels.distances import CANCELLATION, difference_squared
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.products import tile_products
 
@@ -108,9 +108,10 @@ def _count_in_tile(
             scale = scales[i, runs[run, 2]]
             reach = N_BINS // BINS_PER_UNIT * scale
             for j in range(runs[run, 0], runs[run, 1]):
-                squared = pair_squared(
-                    products[i, j], landmark_norms[i] + tile_norms[j], landmarks[i], tile[j]
-                )
+                norms = landmark_norms[i] + tile_norms[j]
+                squared = norms - 2.0 * np.float64(products[i, j])
+                if squared <= CANCELLATION * norms:
+                    squared = difference_squared(landmarks, i, tile, j)
                 # Multiplying by 8 is exact, so most pairs need no division.
                 if squared < reach:
                     counts[i, int(squared / scale * BINS_PER_UNIT)] += 1

@@ -153,7 +153,7 @@ def _nearest_in_tile(
                 norms = landmark_norms[i] + tile_norms[j]
                 squared = norms - 2.0 * np.float64(products[i, j])
                 if squared - error * norms < found[last] and j != own[i]:
-                    squared = difference_squared(landmarks[i], tile[j])
+                    squared = difference_squared(landmarks, i, tile, j)
                     if squared < found[last]:
                         place = last
                         while place > 0 and found[place - 1] > squared:

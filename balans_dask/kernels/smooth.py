@@ -130,7 +130,7 @@ def _nearest_landmark(
     for j in range(rows.shape[0]):
         smallest = np.inf
         for i in range(landmarks.shape[0]):
-            scaled = difference_squared(landmarks[i], rows[j]) / scales[i, batches[j]]
+            scaled = difference_squared(landmarks, i, rows, j) / scales[i, batches[j]]
             if scaled < smallest:
                 smallest = scaled
                 nearest[j] = i

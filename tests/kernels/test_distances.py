@@ -5,14 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
+from balans_dask.kernels.affinity import kept_affinities
+from balans_dask.kernels.batch_tiles import tile_by_batch
 from balans_dask.kernels.distances import (
-    CANCELLATION,
     difference_squared,
     inner_products,
-    pair_squared,
     product_error,
     squared_norms,
 )
+from balans_dask.kernels.elbow import BINS_PER_UNIT, N_BINS, scaled_distance_counts
+from balans_dask.kernels.landmarks import landmark_block
 from balans_dask.tiling import TILE_ROWS
 
 
@@ -42,19 +44,33 @@ def test_the_error_of_a_product_stays_within_its_bound(n_columns, shift, seed):
 
 
 def test_near_duplicates_are_measured_by_their_difference(rng):
-    a = (rng.normal(size=40) + 100).astype(np.float32)
-    b = a + np.float32(1e-4) * rng.normal(size=40).astype(np.float32)
-    norms = float(squared_norms(np.stack([a, b])).sum())
-    product = np.float32(a @ b)
-    exact = float(((a.astype(np.float64) - b.astype(np.float64)) ** 2).sum())
-    assert abs(norms - 2.0 * float(product) - exact) > exact
-    assert pair_squared(product, norms, a, b) == difference_squared(a, b)
-    np.testing.assert_allclose(difference_squared(a, b), exact, rtol=1e-14)
+    """Two heaps of near-duplicates far from the origin, where a product has lost every digit."""
+    heaps = np.repeat(rng.normal(size=(2, 40)) * 100, [900, 1100], axis=0)
+    scores = (heaps + 1e-4 * rng.normal(size=heaps.shape)).astype(np.float32)
+    rows = np.array([5, 1500])
+    exact = cdist(scores[rows].astype(np.float64), scores.astype(np.float64), "sqeuclidean")
+    norms = squared_norms(scores)
+    by_product = norms[rows][:, None] + norms - 2.0 * (scores[rows] @ scores.T).astype(np.float64)
+    near = exact < 1
+    assert np.median(np.abs(by_product - exact)[near]) > np.median(exact[near])
+
+    tiles = tile_by_batch(0, scores, np.zeros(2000, int))
+    block = landmark_block(rows, scores[rows], 2).with_scales(np.full((2, 1), 1e-6))
+    block = block.with_thresholds(np.array([N_BINS, N_BINS]))
+    u = exact / 1e-6
+    for i, counts in enumerate(scaled_distance_counts(tiles, block)):
+        bins = np.floor(u[i][u[i] < 8] * BINS_PER_UNIT).astype(int)
+        np.testing.assert_array_equal(counts, np.bincount(bins, minlength=N_BINS))
+    kept = kept_affinities(tiles, block)
+    np.testing.assert_allclose(
+        np.sort(kept.values), np.sort(np.exp(-u[u < 8])).astype(np.float32), rtol=1e-6
+    )
 
 
-def test_distant_pairs_keep_the_product():
-    a, b = np.float32([3, 0]), np.float32([0, 4])
-    assert pair_squared(np.float32(0), 25.0, a, b) == 25.0
-    assert pair_squared(np.float32(1), 25.0, a, b) == 23.0
-    nothing_left = 25.0 * (1 - CANCELLATION) / 2
-    assert pair_squared(np.float32(nothing_left + 0.1), 25.0, a, b) == 25.0
+def test_the_difference_agrees_with_scipy(rng):
+    a = rng.normal(size=(5, 33)).astype(np.float32)
+    exact = cdist(a.astype(np.float64), a.astype(np.float64), "sqeuclidean")
+    for i in range(5):
+        for j in range(5):
+            found = difference_squared(a, i, a, j)
+            np.testing.assert_allclose(found, exact[i, j], rtol=1e-14)

@@ -1,0 +1,91 @@
+"""200,000 x 50 profiles in 5 batches by the installed command: same bytes, bounded memory."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import anndata
+import psutil
+import pytest
+from stores import files
+
+from balans_dask.mixture import Mixture, write_mixture
+
+UNITS = {"MiB": 2**20, "GiB": 2**30}
+KEY = ["--batch-key", "Metadata_batch"]
+
+
+def command(*arguments):
+    """Standard output of a command in its own process, and the peak memory of all of them."""
+    argv = [sys.executable, "-m", "balans_dask", *map(str, arguments)]
+    process = psutil.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, resident_bytes(process))
+        time.sleep(0.05)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return out, peak
+
+
+def resident_bytes(process):
+    total = 0
+    try:
+        family = [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return 0
+    for member in family:
+        try:
+            total += member.memory_info().rss
+        except psutil.Error:
+            continue
+    return total
+
+
+def planned_bytes(*options):
+    out, _ = command("check", *options, *KEY)
+    number, unit = re.search(r"all processes.*at most ([\d.]+) (MiB|GiB)", out).groups()
+    return float(number) * UNITS[unit]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("large")
+    write_mixture(Mixture(n_rows=200_000, n_features=50), str(place / "in.zarr"))
+    return place
+
+
+@pytest.fixture(scope="module")
+def threads(folder) -> tuple[Path, int]:
+    """The store made by threads, and the memory it took."""
+    _, peak = command("correct", folder / "in.zarr", folder / "threads.zarr", *KEY)
+    return folder / "threads.zarr", peak
+
+
+def test_processes_make_the_same_bytes_within_the_plan(folder, threads):
+    where = ["--cluster", "local", "--workers", 2]
+    _, peak = command("correct", folder / "in.zarr", folder / "local.zarr", *KEY, *where)
+    assert files(folder / "local.zarr") == files(threads[0])
+    assert peak <= planned_bytes(folder / "in.zarr", *where)
+
+
+def test_a_rechunked_store_of_zarr_v2_makes_the_same_bytes(folder, threads):
+    data = anndata.read_zarr(folder / "in.zarr")
+    with anndata.settings.override(zarr_write_format=2):
+        data.write_zarr(folder / "v2.zarr", chunks=(7_777, 13))
+    command("correct", folder / "v2.zarr", folder / "rechunked.zarr", *KEY)
+    assert files(folder / "rechunked.zarr") == files(threads[0])
+
+
+def test_memory_stays_within_the_plan(folder, threads):
+    assert threads[1] <= planned_bytes(folder / "in.zarr")
+
+
+def test_a_lower_limit_is_kept_and_changes_no_byte(folder, threads):
+    limit = ["--memory-limit", "900MB"]
+    out = folder / "limited.zarr"
+    _, peak = command("correct", folder / "in.zarr", out, *KEY, *limit)
+    assert files(out) == files(threads[0])
+    assert peak <= min(900e6, planned_bytes(folder / "in.zarr", *limit))

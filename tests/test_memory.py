@@ -1,0 +1,100 @@
+"""The plan: plain arithmetic that chooses partitions and caches, and refuses what cannot fit."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from balans_dask.errors import InsufficientMemoryError
+from balans_dask.memory import RunShape, Workers, format_bytes, plan_memory
+
+GIB = 2**30
+SHAPE = RunShape(
+    n_rows=1_000_000,
+    n_features=50,
+    n_components=50,
+    n_embedding=50,
+    n_batches=5,
+    block_rows=64,
+    n_neighbors=5,
+    max_rows=None,
+    row_bytes=200,
+    pca=True,
+    shard_tiles=8,
+)
+
+
+def plan(limit_bytes, n_workers=2, threads=1, embedded=False, **changes):
+    shape = dataclasses.replace(SHAPE, **changes)
+    return plan_memory(shape, Workers(n_workers, threads, limit_bytes, embedded))
+
+
+def test_with_room_scores_are_kept_and_every_thread_has_several_partitions():
+    found = plan(8 * GIB)
+    assert found.keep_scores
+    assert found.tiling.n_partitions >= 4 * 2
+
+
+def test_without_room_for_the_scores_they_are_read_again():
+    many = plan(2 * GIB, n_rows=50_000_000)
+    assert not many.keep_scores
+    assert many.worker_bytes <= 0.6 * 2 * GIB
+
+
+def test_wide_rows_make_small_partitions():
+    wide = plan(8 * GIB, n_features=5_000, row_bytes=20_000, shard_tiles=1)
+    assert wide.tiling.tiles_per_partition == 1
+
+
+def test_what_cannot_fit_is_refused_with_both_sizes_and_a_remedy():
+    with pytest.raises(InsufficientMemoryError, match=r"needs \d+ MiB .*may use 512 MiB: raise"):
+        plan(GIB // 2)
+
+
+@given(
+    n_rows=st.integers(2, 10**8),
+    n_features=st.integers(1, 5000),
+    n_batches=st.integers(1, 3000),
+    limit_gib=st.integers(1, 256),
+    n_workers=st.integers(1, 64),
+    threads=st.integers(1, 16),
+    embedded=st.booleans(),
+)
+def test_a_plan_never_exceeds_its_limit(
+    n_rows, n_features, n_batches, limit_gib, n_workers, threads, embedded
+):
+    n_workers = 1 if embedded else n_workers
+    try:
+        found = plan(
+            limit_gib * GIB,
+            n_workers,
+            threads,
+            embedded,
+            n_rows=n_rows,
+            n_features=n_features,
+            n_components=min(50, n_features),
+            n_batches=n_batches,
+            row_bytes=4 * n_features,
+        )
+    except InsufficientMemoryError:
+        return
+    assert found.worker_bytes <= limit_gib * GIB
+    assert found.tiling.tiles_per_partition >= SHAPE.shard_tiles
+    assert found.piece_bytes >= 0
+    assert found.total_bytes >= found.worker_bytes
+
+
+def test_more_of_anything_never_needs_less():
+    small = plan(8 * GIB)
+    for name in ("n_rows", "n_features", "n_components", "n_batches", "block_rows", "row_bytes"):
+        large = plan(8 * GIB, **{name: 4 * getattr(SHAPE, name)})
+        assert large.total_bytes >= small.total_bytes, name
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "text"),
+    [(0, "0 B"), (999, "999 B"), (1536, "1.5 KiB"), (700 * 2**20, "700 MiB"), (2**40, "1 TiB")],
+)
+def test_sizes_are_readable(n_bytes, text):
+    assert format_bytes(n_bytes) == text
