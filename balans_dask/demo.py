@@ -19,7 +19,7 @@ from balans_dask.passes.engine import Engine, embedded_client
 __all__ = ["DEMO_SCREEN", "run_demo"]
 
 DEMO_SCREEN = Mixture(
-    n_rows=12_000, n_features=200, n_clusters=20, cluster_spread=0.35, batch_offset=0.5
+    n_rows=12_000, n_features=200, n_clusters=20, cluster_spread=0.35, batch_offset=0.3
 )
 BATCH, LABEL = "Metadata_batch", "Metadata_treatment"
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
@@ -43,12 +44,9 @@ def before_after_figure(
         for row, (name, groups) in enumerate((("batch", batch), ("label", labels))):
             _scatter(axes[row, column], points, np.asarray(groups)[chosen])
             axes[row, column].set_title(f"{title}, by {name}")
-    for row in range(2):
-        handles, names = axes[row, 1].get_legend_handles_labels()
-        if names:
-            axes[row, 1].legend(
-                handles, names, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False
-            )
+    for axis in axes[:, 1]:
+        if axis.get_legend_handles_labels()[1]:
+            axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     return figure
 
 
@@ -63,15 +61,12 @@ def save_before_after(
 
 def _scatter(axes: Axes, points: NDArray[np.floating], groups: NDArray[Any]) -> None:
     names, codes = np.unique(groups, return_inverse=True)
-    if len(names) <= LISTED:
+    # All groups in one call and in random order: none is drawn over the others.
+    few = len(names) <= LISTED
+    colours = ListedColormap(COLOURS[: len(names)]) if few else "turbo"
+    axes.scatter(points[:, 0], points[:, 1], s=5, c=codes, cmap=colours, linewidths=0, alpha=0.7)
+    if few:
         for code, name in enumerate(names):
-            own = points[codes == code]
-            axes.scatter(
-                own[:, 0], own[:, 1], s=5, c=COLOURS[code], label=str(name), linewidths=0, alpha=0.7
-            )
-    else:
-        axes.scatter(
-            points[:, 0], points[:, 1], s=5, c=codes, cmap="turbo", linewidths=0, alpha=0.7
-        )
+            axes.scatter([], [], s=25, c=COLOURS[code], label=str(name))
     axes.set(xticks=[], yticks=[], xlabel="PC 1", ylabel="PC 2")
     axes.set_aspect("equal", adjustable="datalim")
