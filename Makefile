@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-long soak lint clean
 
 demo: $(STAMP)
 	$(BIN)/balans demo
@@ -14,6 +14,14 @@ test: $(STAMP)
 	$(BIN)/ruff format --check balans_dask tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# The whole matrix of workers, chunks and kills.
+test-long: $(STAMP)
+	$(BIN)/pytest -m long --timeout 1800
+
+# Kills workers, drivers and clusters at random moments; at most 20 minutes.
+soak: $(STAMP)
+	$(BIN)/python -W ignore tests/soak.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check --fix balans_dask tests benchmarks

@@ -1,5 +1,6 @@
 """The command line: parse, connect, one call each."""
 
+import shlex
 import sys
 import traceback
 import warnings
@@ -11,17 +12,18 @@ import click
 from rich.console import Console
 
 import balans_dask
-from balans_dask.cluster import memory_bytes, open_client
-from balans_dask.correct import StoreRun, correct_store, correction_record, store_run
+from balans_dask.cluster import memory_bytes, open_client, silence_dask
+from balans_dask.correct import CHECKPOINT_SECONDS, StoreRun, correct_store, store_run
 from balans_dask.demo import run_demo
-from balans_dask.errors import BalansError, InputWarning
+from balans_dask.errors import BalansError, InputWarning, Interrupted, RunError
 from balans_dask.fitting import examine, plan_run
 from balans_dask.io.convert import convert_table
-from balans_dask.io.output import check_output
 from balans_dask.io.store import first_names, open_store
 from balans_dask.parameters import OPERATORS, UNCOVERED, Parameters
 from balans_dask.passes.blas import single_threaded_blas
-from balans_dask.passes.engine import Engine
+from balans_dask.passes.engine import WORKER_TIMEOUT_SECONDS, Engine
+from balans_dask.provenance import correction_record
+from balans_dask.signals import stoppable
 from balans_dask.terminal import (
     Progress,
     correction_facts,
@@ -36,6 +38,7 @@ __all__ = ["main", "run"]
 
 EXIT_INPUT = 2
 EXIT_OTHER = 1
+EXIT_RESUMABLE = 75
 
 _out = Console()
 _err = Console(stderr=True, soft_wrap=True)
@@ -87,6 +90,13 @@ _RUN_OPTIONS = _with(
     ),
     click.option("--workers", type=click.IntRange(1), help="Threads or processes."),
     click.option("--memory-limit", help="Memory of a worker, such as 2GB."),
+    click.option(
+        "--worker-timeout",
+        type=click.FloatRange(1),
+        default=WORKER_TIMEOUT_SECONDS,
+        show_default=True,
+        help="Seconds without any worker after which to give up.",
+    ),
 )
 
 
@@ -138,25 +148,40 @@ def check(source: str, **options: Any) -> None:
 @click.argument("target")
 @_RUN_OPTIONS
 @click.option("--overwrite", is_flag=True, help="Replace a store at TARGET once this one is done.")
+@click.option(
+    "--checkpoint-seconds",
+    type=click.FloatRange(0),
+    default=CHECKPOINT_SECONDS,
+    show_default=True,
+    help="Least time between two checkpoints.",
+)
+@click.option("--resume", is_flag=True, help="Continue an unfinished run, if there is one.")
 @click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors.")
 @click.option("--verbose", is_flag=True, help="Say every round.")
 def correct(
-    source: str, target: str, overwrite: bool, quiet: bool, verbose: bool, **options: Any
+    source: str,
+    target: str,
+    overwrite: bool,
+    resume: bool,
+    checkpoint_seconds: float,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,
 ) -> None:
     """Correct a store into a new one."""
     asked = _run(source, options)
-    check_output(target, overwrite, (source,))
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
-    with _engine(options) as (engine, limit_bytes):
+    with stoppable(), _engine(options) as (engine, limit_bytes):
         plan = plan_run(asked.inputs, asked.parameters, engine.workers(limit_bytes))
         progress = Progress(console, verbose, facts_table("plan", plan_facts(plan)))
-        sampled = correct_store(engine, asked, plan, target, overwrite, progress)
-    last = sampled.curve[-1]
+        record = correct_store(
+            engine, asked, plan, target, overwrite, resume, progress, checkpoint_seconds
+        )
     if not quiet:
         click.echo(
-            f"{printable(target)}: {last.n_rows:,} rows corrected by {last.n_sampled:,} "
-            f"landmarks, {last.n_covered / last.n_rows:.2%} covered, stopped by "
-            f"{sampled.stop_reason}"
+            f"{printable(target)}: {asked.inputs.n_rows:,} rows corrected by "
+            f"{int(record['n_sampled']):,} landmarks, {int(record['n_uncovered']):,} uncovered, "
+            f"stopped by {record['stop_reason']}"
         )
 
 
@@ -191,7 +216,7 @@ def _run(source: str, options: dict[str, Any]) -> StoreRun:
 def _engine(options: dict[str, Any]) -> Iterator[tuple[Engine, int | None]]:
     limit_bytes = memory_bytes(options["memory_limit"])
     with open_client(options["cluster"], options["workers"], limit_bytes) as client:
-        yield Engine(client), limit_bytes
+        yield Engine(client, options["worker_timeout"], _say_warning), limit_bytes
 
 
 def _say_warning(message: Any, *args: Any, **kwargs: Any) -> None:
@@ -206,23 +231,35 @@ def run(arguments: list[str] | None = None) -> int:
     arguments : list of str or None
         ``None`` for those of the process.
     """
+    given = sys.argv[1:] if arguments is None else arguments
+    if "--verbose" not in given:
+        silence_dask()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", InputWarning)
         warnings.showwarning = _say_warning
         try:
             # click returns the code of --help and --version, and None after a command.
-            return int(cli.main(arguments, prog_name="balans", standalone_mode=False) or 0)
+            return int(cli.main(given, prog_name="balans", standalone_mode=False) or 0)
+        except RunError as error:
+            return _fail(str(error), EXIT_OTHER)
         except BalansError as error:
             return _fail(str(error), EXIT_INPUT)
+        except Interrupted as signal:
+            return _fail(f"stopped by {signal}; continue with: {_resuming(given)}", EXIT_RESUMABLE)
         except click.ClickException as error:
             return _fail(error.format_message(), EXIT_INPUT)
         except (click.Abort, KeyboardInterrupt):
-            return _fail("interrupted; nothing was written", EXIT_OTHER)
+            return _fail("interrupted", EXIT_OTHER)
         except Exception as error:  # noqa: BLE001  (the last resort: a user gets one line)
-            if "--verbose" in (arguments or sys.argv):
+            if "--verbose" in given:
                 traceback.print_exc()
             return _fail(f"{type(error).__name__}: {error}", EXIT_OTHER)
+
+
+def _resuming(arguments: list[str]) -> str:
+    """Return the command that continues a run."""
+    return shlex.join(["balans", *(a for a in arguments if a != "--resume"), "--resume"])
 
 
 def main() -> None:

@@ -1,18 +1,24 @@
 """Where the work runs: threads of this process, processes of this machine, or a scheduler."""
 
+import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+import dask
 import psutil
 from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.passes.engine import QUIET_DASHBOARD, embedded_client
+from balans_dask.signals import deaf_to_interrupts
 
-__all__ = ["memory_bytes", "open_client"]
+__all__ = ["memory_bytes", "open_client", "silence_dask"]
 
-WORKER_TIMEOUT_SECONDS = 60
+CONNECT_SECONDS = 60
+ALLOWED_FAILURES = 5
+"""Workers that may die under one task before the run gives up; Dask's own 3 is for clusters on
+which nobody is preempted."""
 
 
 def memory_bytes(text: str | None) -> int | None:
@@ -59,13 +65,7 @@ def open_client(
             yield client
     elif cluster == "local":
         with (
-            LocalCluster(
-                n_workers=n_workers or psutil.cpu_count(logical=True),
-                threads_per_worker=1,
-                processes=True,
-                memory_limit=limit_bytes or "auto",
-                dashboard_address=QUIET_DASHBOARD,
-            ) as local,
+            _local_cluster(n_workers, limit_bytes) as local,
             Client(local, set_as_default=False) as client,
         ):
             yield client
@@ -80,9 +80,41 @@ def open_client(
         )
 
 
+@contextmanager
+def _local_cluster(n_workers: int | None, limit_bytes: int | None) -> Iterator[LocalCluster]:
+    """Start worker processes that are replaced when they die.
+
+    A nanny now and then fails to restart a worker that was killed; only adaptive scaling, with
+    equal bounds, notices that one is missing for good.
+    """
+    n_workers = n_workers or psutil.cpu_count(logical=True) or 1
+    with dask.config.set(
+        {
+            "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
+            "distributed.deploy.lost-worker-timeout": "3s",
+        }
+    ):
+        with deaf_to_interrupts():
+            cluster = LocalCluster(
+                n_workers=n_workers,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=limit_bytes or "auto",
+                dashboard_address=QUIET_DASHBOARD,
+                silence_logs=logging.ERROR,
+            )
+        try:
+            cluster.adapt(minimum=n_workers, maximum=n_workers, interval="1s")
+            yield cluster
+        finally:
+            # A worker that was just being replaced fails to start, and nobody needs it any more.
+            with suppress(RuntimeError):
+                cluster.close()
+
+
 def _connect(address: str) -> Client:
     try:
-        return Client(address, set_as_default=False, timeout=WORKER_TIMEOUT_SECONDS / 4)
+        return Client(address, set_as_default=False, timeout=CONNECT_SECONDS / 4)
     except (OSError, ValueError) as error:
         raise InvalidInputError(
             f"no scheduler answers at {address}: start one, or check the address"
@@ -91,10 +123,21 @@ def _connect(address: str) -> Client:
 
 def _await_workers(client: Client, address: str, n_workers: int) -> None:
     try:
-        client.wait_for_workers(n_workers, timeout=WORKER_TIMEOUT_SECONDS)
+        client.wait_for_workers(n_workers, timeout=CONNECT_SECONDS)
     except TimeoutError as error:
         found = len(client.scheduler_info(n_workers=-1)["workers"])
         raise InvalidInputError(
             f"the scheduler at {address} has {found} of {n_workers} workers after "
-            f"{WORKER_TIMEOUT_SECONDS} s: start workers"
+            f"{CONNECT_SECONDS} s: start workers"
         ) from error
+
+
+def silence_dask() -> None:
+    """Let Dask report only what is fatal.
+
+    It reports every task that a lost worker or a stopped run leaves behind, and the run itself
+    says what matters. Dask gives levels to some of its loggers, so each must be told.
+    """
+    for name in list(logging.root.manager.loggerDict):
+        if name.split(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL)

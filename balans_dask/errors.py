@@ -4,7 +4,9 @@ __all__ = [
     "BalansError",
     "InputWarning",
     "InsufficientMemoryError",
+    "Interrupted",
     "InvalidInputError",
+    "RunError",
     "StoreExistsError",
 ]
 
@@ -23,6 +25,14 @@ class StoreExistsError(BalansError, FileExistsError):
 
 class InsufficientMemoryError(BalansError, MemoryError):
     """The plan of the run does not fit the memory it may use."""
+
+
+class RunError(BalansError, RuntimeError):
+    """The run cannot go on, for a reason outside the input; what was done is kept."""
+
+
+class Interrupted(BaseException):
+    """A signal asked the run to stop; not an error, so that no handler of errors takes it."""
 
 
 class InputWarning(UserWarning):

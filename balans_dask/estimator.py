@@ -15,7 +15,16 @@ from sklearn.utils import check_random_state
 
 from balans_dask.batches import batch_labels
 from balans_dask.errors import InvalidInputError
-from balans_dask.fitting import Fit, Inputs, fit, plan_run, smooth
+from balans_dask.fitting import (
+    Fit,
+    Inputs,
+    LandmarkSums,
+    examine,
+    fit,
+    plan_run,
+    smooth,
+    sum_landmarks,
+)
 from balans_dask.lazy import lazy_rows
 from balans_dask.parameters import Parameters
 from balans_dask.passes.blas import single_threaded_blas
@@ -184,9 +193,11 @@ class Balans(BaseEstimator):
         """
         with _engine() as engine:
             fitted = self._fit(engine, X, batch)
-            if not isinstance(X, np.ndarray | pd.DataFrame):
-                return lazy_rows(engine, fitted)
-            return _gathered(engine, fitted)
+            with single_threaded_blas():
+                landmarks = sum_landmarks(engine, fitted)
+                if isinstance(X, np.ndarray | pd.DataFrame):
+                    return _gathered(engine, fitted, landmarks)
+                return lazy_rows(engine, fitted, landmarks)
 
     def _fit(self, engine: Engine, X: Any, batch: Any) -> Fit:
         parameters = self._parameters()
@@ -200,7 +211,8 @@ class Balans(BaseEstimator):
         )
         with single_threaded_blas():
             plan = plan_run(inputs, parameters, engine.workers())
-            fitted = fit(engine, inputs, parameters, plan, lambda stage: None)
+            examined = examine(engine, inputs, parameters, plan.tiling)
+            fitted = fit(engine, inputs, parameters, plan, examined)
         self._learn(fitted, X)
         return fitted
 
@@ -277,11 +289,11 @@ def _source(engine: Engine, X: Any) -> tuple[RowSource, list[str]]:
     return source, names or [f"feature {i}" for i in range(X.shape[1])]
 
 
-def _gathered(engine: Engine, fitted: Fit) -> NDArray[np.floating]:
+def _gathered(engine: Engine, fitted: Fit, landmarks: LandmarkSums) -> NDArray[np.floating]:
     """Collect corrected rows partition by partition, letting each go once it is copied."""
     source = fitted.inputs.features
     corrected = np.empty(source.shape, dtype=output_dtype(source.dtype))
-    futures = smooth(engine, fitted, sink=None)
+    futures = smooth(engine, fitted, landmarks, sink=None)
     for part in fitted.plan.tiling.partitions():
         (smoothed,) = engine.gather([futures[part.number]])
         corrected[part.start : part.stop] = smoothed.features

@@ -2,17 +2,18 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from distributed import Future
+from numpy.typing import NDArray
 
 from balans_dask.batches import BatchLabels
 from balans_dask.errors import InputWarning, InvalidInputError
-from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.moments import Moments
+from balans_dask.kernels.projection import Projection
 from balans_dask.memory import MemoryPlan, RunShape, Workers, plan_memory
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
@@ -21,18 +22,21 @@ from balans_dask.passes.scores import Scores
 from balans_dask.passes.smooth import Profiles, RowSink, smooth_rows, sum_rows
 from balans_dask.passes.sources import RowSource
 from balans_dask.sampling import Round, SampledRows, sample_rows
-from balans_dask.tiling import Tiling
+from balans_dask.state import projection_from, sampled_from
+from balans_dask.tiling import Partition, Tiling
 
 __all__ = [
     "Examined",
     "Fit",
     "Inputs",
+    "LandmarkSums",
     "Stage",
     "examine",
     "fit",
     "plan_run",
     "require_sizes",
     "smooth",
+    "sum_landmarks",
 ]
 
 logger = logging.getLogger(__name__)
@@ -116,7 +120,7 @@ class Examined:
 
 @dataclass(frozen=True)
 class Fit:
-    """A fit whose rows of A_S are still on the workers.
+    """Sampled landmarks, whose rows of A_S are still on the workers.
 
     Attributes
     ----------
@@ -126,9 +130,6 @@ class Fit:
     scores : Scores
     profiles : Profiles
     sampled : SampledRows
-    table : Future of list of LandmarkBlock
-    sums : Future of ndarray of shape (n_landmarks, n_columns), float64
-        A_S [X, E, 1].
     """
 
     inputs: Inputs
@@ -138,6 +139,19 @@ class Fit:
     scores: Scores
     profiles: Profiles
     sampled: SampledRows
+
+
+@dataclass(frozen=True)
+class LandmarkSums:
+    """What the corrector needs of the landmarks, on the workers.
+
+    Attributes
+    ----------
+    table : Future of list of LandmarkBlock
+    sums : Future of ndarray of shape (n_landmarks, n_columns + 1), float64
+        A_S [X, E, 1].
+    """
+
     table: Future
     sums: Future
 
@@ -228,9 +242,12 @@ def fit(
     inputs: Inputs,
     parameters: Parameters,
     plan: MemoryPlan,
-    on_stage: OnStage,
+    examined: Examined,
+    on_stage: OnStage = lambda stage: None,
+    resumed: Mapping[str, NDArray[Any]] | None = None,
+    on_round: Callable[[Projection, SampledRows], None] = lambda projection, sampled: None,
 ) -> Fit:
-    """Sample the landmarks and sum over their rows.
+    """Sample the landmarks.
 
     Parameters
     ----------
@@ -239,15 +256,21 @@ def fit(
     parameters : Parameters
     plan : MemoryPlan
         Made by ``plan_run``; decides where data waits, never what comes out.
+    examined : Examined
     on_stage : callable
-        Told what the run is doing, from when the values were found usable.
+        Told what the run is doing.
+    resumed : mapping of str to ndarray, or None
+        State of an interrupted fit of the same inputs and parameters, by ``state.arrays_of``.
+    on_round : callable
+        Told about every round, when its state may be saved.
     """
     tiling = plan.tiling
-    examined = examine(engine, inputs, parameters, tiling)
     on_stage(Stage("preparing scores"))
-    projection = fit_projection(
-        engine, tiling, inputs.scored, examined.scored, components_of(parameters, inputs)
-    )
+    if resumed is None:
+        n_components = components_of(parameters, inputs)
+        projection = fit_projection(engine, tiling, inputs.scored, examined.scored, n_components)
+    else:
+        projection = projection_from(resumed)
     labels = inputs.labels
     scores = Scores.load(
         engine,
@@ -264,46 +287,68 @@ def fit(
         inputs.embedding,
         embed_scores=projection.weights is not None,
     )
+
+    def after_round(sampled: SampledRows) -> None:
+        on_stage(Stage("sampling rows", sampled.curve[-1]))
+        on_round(projection, sampled)
+
     sampled = sample_rows(
         engine,
         scores,
         parameters,
         plan.piece_bytes,
-        lambda last: on_stage(Stage("sampling rows", last)),
+        None if resumed is None else sampled_from(resumed, parameters.block_rows),
+        after_round,
     )
-    on_stage(Stage("summing over landmarks"))
-    table = engine.share("landmarks", _table(sampled.blocks))
-    pieces = sampled.pieces_by_partition(tiling.n_partitions)
-    sums = sum_rows(engine, scores, profiles, table, pieces)
-    engine.wait([sums])
     _warn_of_uncovered(sampled, parameters)
-    return Fit(inputs, parameters, plan, examined, scores, profiles, sampled, table, sums)
+    return Fit(inputs, parameters, plan, examined, scores, profiles, sampled)
 
 
-def smooth(engine: Engine, fitted: Fit, sink: RowSink | None) -> list[Future]:
+def sum_landmarks(engine: Engine, fitted: Fit) -> LandmarkSums:
+    """Reduce A_S [X, E, 1] over all partitions, and wait for it.
+
+    Parameters
+    ----------
+    engine : Engine
+    fitted : Fit
+    """
+    table = engine.share("landmarks", list(fitted.sampled.blocks))
+    pieces = fitted.sampled.pieces_by_partition(fitted.plan.tiling.n_partitions)
+    sums = sum_rows(engine, fitted.scores, fitted.profiles, table, pieces)
+    engine.wait([sums])
+    return LandmarkSums(table, sums)
+
+
+def smooth(
+    engine: Engine,
+    fitted: Fit,
+    landmarks: LandmarkSums,
+    sink: RowSink | None,
+    partitions: Sequence[Partition] | None = None,
+) -> list[Future]:
     """Correct the rows that were fitted, one future of ``SmoothedRows`` a partition.
 
     Parameters
     ----------
     engine : Engine
     fitted : Fit
+    landmarks : LandmarkSums
     sink : RowSink or None
         Where tasks write the rows; ``None`` to return them.
+    partitions : sequence of Partition or None
+        Those to correct; ``None`` for all.
     """
     return smooth_rows(
         engine,
         fitted.scores,
         fitted.profiles,
-        fitted.table,
+        fitted.plan.tiling.partitions() if partitions is None else partitions,
+        landmarks.table,
         fitted.sampled.pieces_by_partition(fitted.plan.tiling.n_partitions),
-        fitted.sums,
+        landmarks.sums,
         fitted.parameters.uncovered == "keep",
         sink,
     )
-
-
-def _table(blocks: list[LandmarkBlock]) -> list[Any]:
-    return list(blocks)
 
 
 def _require_finite(moments: Moments, names: Sequence[str]) -> None:

@@ -6,15 +6,15 @@ import dask
 import dask.array as da
 import numpy as np
 
-from balans_dask.fitting import Fit
+from balans_dask.fitting import Fit, LandmarkSums
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.smooth import SCORES, SmoothedRows, output_dtype, smooth_one
+from balans_dask.passes.smooth import SCORES, output_dtype, smooth_one
 from balans_dask.passes.sources import LazyRows
 
 __all__ = ["lazy_rows"]
 
 
-def lazy_rows(engine: Engine, fitted: Fit) -> da.Array:
+def lazy_rows(engine: Engine, fitted: Fit, landmarks: LandmarkSums) -> da.Array:
     """Return the corrected features without computing them.
 
     The graph holds the landmarks and their sums, not futures, so it outlives the client of the fit
@@ -24,6 +24,7 @@ def lazy_rows(engine: Engine, fitted: Fit) -> da.Array:
     ----------
     engine : Engine
     fitted : Fit
+    landmarks : LandmarkSums
 
     Returns
     -------
@@ -31,7 +32,7 @@ def lazy_rows(engine: Engine, fitted: Fit) -> da.Array:
         Chunked by partitions.
     """
     source = fitted.inputs.features
-    table, sums = engine.gather([fitted.table, fitted.sums])
+    table, sums = engine.gather([landmarks.table, landmarks.sums])
     shared = dask.delayed((table, sums, fitted.profiles.constant, fitted.scores.projection))
     dtype = output_dtype(source.dtype)
     blocks = []
@@ -58,7 +59,7 @@ def _corrected(
 ) -> Any:
     table, sums, constant, projection = shared
     second = SCORES if projection.weights is not None else None
-    smoothed: SmoothedRows = smooth_one(
+    smoothed = smooth_one(
         [rows, start, codes, projection],
         [rows, second],
         [None] * len(table),
@@ -68,4 +69,5 @@ def _corrected(
         keep_uncovered,
         None,
     )
+    assert smoothed is not None  # without a sink, the rows come back
     return smoothed.features

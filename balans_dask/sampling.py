@@ -103,28 +103,31 @@ class Coverage:
             new += np.bincount(first, minlength=n_drawn)
         return new
 
-    def rows_before_stop(
+    def idle_until(
         self, new: NDArray[np.int64], at_most_new: float, patience: int
-    ) -> tuple[int, bool]:
+    ) -> tuple[int, int]:
         """Count idle rows in draw order, up to the row that exhausts the patience.
 
         Returns
         -------
         n_kept : int
             Rows up to and including the stopping row; all rows where none stops.
-        stopped : bool
+        n_idle : int
+            Consecutive idle rows at that point: ``patience`` if the loop is over.
         """
+        n_idle = self.n_idle
         for place, n_new in enumerate(new):
-            self.n_idle = self.n_idle + 1 if n_new <= at_most_new else 0
-            if self.n_idle >= patience:
-                return place + 1, True
-        return len(new), False
+            n_idle = n_idle + 1 if n_new <= at_most_new else 0
+            if n_idle >= patience:
+                return place + 1, n_idle
+        return len(new), n_idle
 
-    def add(self, rows: NDArray[np.int64], gains: list[CoverageGain]) -> None:
+    def add(self, rows: NDArray[np.int64], gains: list[CoverageGain], n_idle: int) -> None:
         """Take sampled rows and what they cover."""
         self.drawn[rows] = True
         for gain in gains:
             self.coverage[gain.rows] += gain.gain
+        self.n_idle = n_idle
 
 
 @dataclass
@@ -139,7 +142,10 @@ class SampledRows:
         Rows of A_S on the workers; ``None`` for blocks whose rows were let go.
     coverage : Coverage
     curve : list of Round
-    stop_reason : {"patience", "all_rows", "max_rows"}
+    stop_reason : {"patience", "all_rows", "max_rows", ""}
+        Empty while rows are still drawn.
+    settled : bool
+        False for the moment in which a round is added: the state must not be saved then.
     """
 
     coverage: Coverage
@@ -147,6 +153,12 @@ class SampledRows:
     pieces: list[list[Future] | None] = field(default_factory=list)
     curve: list[Round] = field(default_factory=list)
     stop_reason: str = ""
+    settled: bool = True
+
+    @property
+    def n_sampled(self) -> int:
+        """Rows sampled so far."""
+        return self.curve[-1].n_sampled if self.curve else 0
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -166,7 +178,8 @@ def sample_rows(
     scores: Scores,
     parameters: Parameters,
     piece_bytes: int,
-    on_round: Callable[[Round], None] | None = None,
+    sampled: SampledRows | None = None,
+    on_round: Callable[[SampledRows], None] = lambda sampled: None,
 ) -> SampledRows:
     """Draw landmarks until further ones cover nothing new.
 
@@ -178,38 +191,43 @@ def sample_rows(
     piece_bytes : int
         Memory that rows of A_S may take on all workers together; later ones are computed again
         when they are needed.
-    on_round : callable or None
-        Told about every round.
+    sampled : SampledRows or None
+        Rows that an earlier, interrupted run has sampled.
+    on_round : callable
+        Told about every round, when it is settled.
     """
     n_rows = scores.tiling.n_rows
-    sampled = SampledRows(Coverage.start(n_rows))
+    sampled = sampled or SampledRows(Coverage.start(n_rows))
     limit = min(n_rows, parameters.max_rows or n_rows)
-    n_sampled, free_bytes = 0, piece_bytes
+    free_bytes = piece_bytes
     while not sampled.stop_reason:
-        size = min(parameters.block_rows, limit - n_sampled)
-        free_bytes -= _one_round(engine, scores, parameters, sampled, size, free_bytes)
-        n_sampled += sampled.blocks[-1].n_landmarks
-        if not sampled.stop_reason and n_sampled == limit:
-            sampled.stop_reason = "all_rows" if limit == n_rows else "max_rows"
-        coverage = sampled.coverage
+        size = min(parameters.block_rows, limit - sampled.n_sampled)
+        block, pieces, gains, n_idle = _one_round(engine, scores, parameters, sampled, size)
+        n_bytes = sum(gain.n_bytes for gain in gains)
+        kept = n_bytes <= free_bytes
+        free_bytes -= n_bytes if kept else 0
+        sampled.settled = False
+        sampled.coverage.add(block.rows, gains, n_idle)
+        sampled.blocks.append(block)
+        sampled.pieces.append(pieces if kept else None)
+        n_sampled = sampled.n_sampled + block.n_landmarks
         sampled.curve.append(
-            Round(len(sampled.blocks), n_sampled, coverage.n_covered, n_rows, coverage.n_idle)
+            Round(len(sampled.blocks), n_sampled, sampled.coverage.n_covered, n_rows, n_idle)
         )
+        if n_idle >= parameters.patience:
+            sampled.stop_reason = "patience"
+        elif n_sampled == limit:
+            sampled.stop_reason = "all_rows" if limit == n_rows else "max_rows"
+        sampled.settled = True
         logger.debug("%s", sampled.curve[-1])
-        if on_round is not None:
-            on_round(sampled.curve[-1])
+        on_round(sampled)
     return sampled
 
 
 def _one_round(
-    engine: Engine,
-    scores: Scores,
-    parameters: Parameters,
-    sampled: SampledRows,
-    size: int,
-    free_bytes: int,
-) -> int:
-    """Draw a block, pass over the data three times, and return the bytes of the rows kept."""
+    engine: Engine, scores: Scores, parameters: Parameters, sampled: SampledRows, size: int
+) -> tuple[LandmarkBlock, list[Future], list[CoverageGain], int]:
+    """Draw a block and pass over the data three times; changes nothing that was sampled."""
     coverage = sampled.coverage
     rows = coverage.draw(parameters.seed, len(sampled.blocks), size)
     block = landmark_block(rows, pick_landmarks(engine, scores, rows), parameters.block_rows)
@@ -217,7 +235,7 @@ def _one_round(
     block = elbows(engine, scores, block, parameters.max_neighbors)
     pieces = affinity_rows(engine, scores, block)
     gains = coverage_gains(engine, scores, pieces)
-    n_kept, stopped = coverage.rows_before_stop(
+    n_kept, n_idle = coverage.idle_until(
         coverage.newly_covered(gains, block.n_landmarks),
         parameters.coverage_tol * scores.tiling.n_rows,
         parameters.patience,
@@ -226,10 +244,4 @@ def _one_round(
         block = block.first(n_kept)
         pieces = first_rows(engine, pieces, n_kept)
         gains = coverage_gains(engine, scores, pieces)
-    coverage.add(block.rows, gains)
-    n_bytes = sum(gain.n_bytes for gain in gains)
-    kept = n_bytes <= free_bytes
-    sampled.blocks.append(block)
-    sampled.pieces.append(pieces if kept else None)
-    sampled.stop_reason = "patience" if stopped else ""
-    return n_bytes if kept else 0
+    return block, pieces, gains, n_idle

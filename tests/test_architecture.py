@@ -12,9 +12,9 @@ FLOORS = {
     0: ["errors", "parameters", "tiling"],
     1: ["batches", "kernels", "memory"],
     2: ["passes"],
-    3: ["sampling", "fitting", "lazy", "correct"],
+    3: ["sampling", "state", "fitting", "lazy", "provenance", "correct"],
     4: ["estimator"],
-    5: ["cluster", "demo", "mixture", "terminal", "cli", "__main__"],
+    5: ["cluster", "demo", "mixture", "terminal", "signals", "cli", "__main__"],
 }
 BESIDE = {"io": 1, "evaluate": 3, "report": 3}
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names} | BESIDE

@@ -11,7 +11,7 @@ from screens import gaussian_screen
 
 from balans_dask import Balans
 from balans_dask.batches import batch_labels
-from balans_dask.fitting import Inputs, fit, smooth
+from balans_dask.fitting import Inputs, examine, fit, smooth, sum_landmarks
 from balans_dask.memory import MemoryPlan, Workers
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
@@ -43,8 +43,8 @@ def run(engine, source, tiles_per_partition=2, keep_scores=True, piece_bytes=2**
     labels = batch_labels([SCREEN.batch], ["batch"], len(SCREEN.batch))
     inputs = Inputs(StoredRows(source), labels, names)
     how = plan(tiles_per_partition, keep_scores, piece_bytes)
-    fitted = fit(engine, inputs, PARAMETERS, how, lambda stage: None)
-    parts = engine.gather(smooth(engine, fitted, None))
+    fitted = fit(engine, inputs, PARAMETERS, how, examine(engine, inputs, PARAMETERS, how.tiling))
+    parts = engine.gather(smooth(engine, fitted, sum_landmarks(engine, fitted), None))
     blocks = fitted.sampled.blocks
     return {
         "rows": fitted.sampled.rows,

@@ -17,22 +17,23 @@ def gain(rows, first):
 
 def test_a_new_point_belongs_to_the_first_row_in_draw_order():
     state = Coverage.start(10)
-    state.add(np.array([9]), [gain([0, 1], [0, 0])])
+    state.add(np.array([9]), [gain([0, 1], [0, 0])], 0)
     new = state.newly_covered([gain([0, 1, 2], [0, 1, 1]), gain([5, 6, 7], [0, 2, 2])], 3)
     assert new.tolist() == [1, 1, 2]
 
 
 def test_idle_rows_count_across_blocks_and_start_again_at_a_new_point():
     state = Coverage.start(10)
-    assert state.rows_before_stop(np.array([3, 0, 0]), 0, 4) == (3, False)
-    assert state.rows_before_stop(np.array([0, 1, 0, 0]), 0, 4) == (4, False)
+    assert state.idle_until(np.array([3, 0, 0]), 0, 4) == (3, 2)
+    state.n_idle = 2
+    assert state.idle_until(np.array([0, 1, 0, 0]), 0, 4) == (4, 2)
+    assert state.idle_until(np.array([0, 0, 0, 5]), 0, 4) == (2, 4)
     assert state.n_idle == 2
-    assert state.rows_before_stop(np.array([0, 0, 0, 5]), 0, 4) == (2, True)
 
 
 def test_the_tolerance_counts_few_new_points_as_none():
     state = Coverage.start(1000)
-    assert state.rows_before_stop(np.array([3, 2, 2, 9]), 2.0, 2) == (3, True)
+    assert state.idle_until(np.array([3, 2, 2, 9]), 2.0, 2) == (3, 2)
 
 
 @pytest.mark.parametrize("block_rows", [1, 7, 64])

@@ -1,6 +1,6 @@
 """A new store that is complete or not there."""
 
-import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -10,49 +10,16 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from balans_dask.errors import InvalidInputError, StoreExistsError
+from balans_dask.errors import StoreExistsError
 from balans_dask.io.layout import create_root
-from balans_dask.io.store import is_store
+from balans_dask.io.run_folder import RunFolder, check_output
+from balans_dask.io.units import record_unit, shard_files
 
-__all__ = ["OutputStore", "StoreSink", "check_output"]
-
-SUFFIX = ".partial"
-
-
-def check_output(path: str, overwrite: bool, inputs: tuple[str, ...] = ()) -> None:
-    """Refuse an output path before any work is done.
-
-    Raises
-    ------
-    StoreExistsError
-        If something is there and must not be, or may not be, replaced.
-    InvalidInputError
-        If the output is, holds or lies within an input, or its folder is missing.
-    """
-    target = Path(path).resolve()
-    for name in inputs:
-        source = Path(name).resolve()
-        if target == source or target in source.parents or source in target.parents:
-            raise InvalidInputError(
-                f"output {path} and input {name} are the same place: choose another output"
-            )
-    if not target.parent.is_dir():
-        raise InvalidInputError(f"the folder of {path} does not exist: create it first")
-    if not target.exists():
-        return
-    if not overwrite:
-        raise StoreExistsError(f"{path} exists: choose another output, or add --overwrite")
-    if not is_store(path):
-        raise StoreExistsError(
-            f"{path} exists and is not a Zarr store, so it is not replaced: choose another output"
-        )
+__all__ = ["OutputStore", "StoreSink", "write_shards"]
 
 
 class OutputStore:
-    """A store under construction beside its final place.
-
-    Everything is written to ``PATH.partial``. Leaving the ``with`` block moves the finished store
-    into place by a rename; leaving it by an exception removes what was written.
+    """A store that is made in one go: it appears at the end of the ``with`` block, or not at all.
 
     Parameters
     ----------
@@ -65,17 +32,21 @@ class OutputStore:
 
     def __init__(self, path: str, overwrite: bool, inputs: tuple[str, ...] = ()) -> None:
         check_output(path, overwrite, inputs)
-        self.path = Path(path).resolve()
-        self.partial = self.path.with_name(self.path.name + SUFFIX)
+        self._folder = RunFolder(path)
+        self._overwrite = overwrite
+        self._held = ExitStack()
         self.root: zarr.Group
 
     def __enter__(self) -> "OutputStore":
-        if self.partial.exists() and not is_store(str(self.partial)):
+        self._held.enter_context(self._folder.held())
+        if self._folder.record() is not None and not self._overwrite:
+            self._held.close()
             raise StoreExistsError(
-                f"{self.partial.name} is in the way and is not a Zarr store: move it"
+                f"{self._folder.path} holds an unfinished correction: finish it with "
+                "`balans correct --resume`, or add --overwrite to drop it"
             )
-        shutil.rmtree(self.partial, ignore_errors=True)
-        self.root = create_root(str(self.partial))
+        self._folder.clear()
+        self.root = create_root(str(self._folder.store))
         return self
 
     def __exit__(
@@ -84,15 +55,12 @@ class OutputStore:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is not None:
-            shutil.rmtree(self.partial, ignore_errors=True)
-            return
-        zarr.consolidate_metadata(str(self.partial))
-        replaced = self.path.with_name(self.path.name + ".replaced")
-        if self.path.exists():
-            self.path.rename(replaced)
-        self.partial.rename(self.path)
-        shutil.rmtree(replaced, ignore_errors=True)
+        with self._held:
+            if kind is None:
+                zarr.consolidate_metadata(str(self._folder.store))
+                self._folder.publish()
+            else:
+                self._folder.discard()
 
 
 @dataclass(frozen=True)
@@ -103,27 +71,42 @@ class StoreSink:
     ----------
     features : zarr.Array
     embedding : zarr.Array or None
+    store, units : Path
+        The store that holds them, and the manifest.
     """
 
     features: zarr.Array
     embedding: zarr.Array | None
+    store: Path
+    units: Path
 
     def write(
         self,
         start: int,
         features: NDArray[np.floating],
         embedding: NDArray[np.floating] | None,
+        displacement: NDArray[np.float32],
     ) -> None:
-        """Write consecutive rows that begin at ``start``.
+        """Write consecutive rows that begin at ``start``, then record them.
 
         Raises
         ------
         ValueError
             If the rows are not whole shards.
         """
-        write_shards(self.features, start, features)
+        stop = start + len(features)
+        files = self._write(self.features, start, features)
         if self.embedding is not None and embedding is not None:
-            write_shards(self.embedding, start, embedding)
+            files += self._write(self.embedding, start, embedding)
+        record_unit(self.units, start, stop, files, displacement)
+
+    def _write(self, array: zarr.Array, start: int, rows: NDArray[Any]) -> list[Path]:
+        files = shard_files(self.store, array, start, start + len(rows))
+        # Zarr reads a shard before it writes it, and a torn one cannot be read.
+        for file in files:
+            file.unlink(missing_ok=True)
+        write_shards(array, start, rows)
+        return files
 
 
 def write_shards(array: zarr.Array, start: int, rows: NDArray[Any]) -> None:

@@ -5,19 +5,28 @@ scheduler runs them again. Nothing is scattered, pinned or kept in an actor.
 """
 
 import functools
+import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 from uuid import uuid4
 
 import psutil
-from distributed import Client, Future, wait
+from distributed import CancelledError, Client, Future, KilledWorker, wait
+from distributed.comm import CommClosedError
 
-from balans_dask.memory import Workers
+from balans_dask.errors import RunError
+from balans_dask.memory import Workers, format_bytes
 from balans_dask.passes.blas import single_threaded_blas
 
-__all__ = ["QUIET_DASHBOARD", "Engine", "embedded_client", "task"]
+__all__ = ["QUIET_DASHBOARD", "WORKER_TIMEOUT_SECONDS", "Engine", "embedded_client", "task"]
 
+logger = logging.getLogger(__name__)
+
+WATCH_SECONDS = 2.0
+"""How often to look whether there are workers while waiting for results."""
+WORKER_TIMEOUT_SECONDS = 300.0
 QUIET_DASHBOARD = "127.0.0.1:0"
 """Dask always opens a page: on loopback, and on a port that no other run can hold."""
 
@@ -61,6 +70,16 @@ def embedded_client(n_threads: int | None = None) -> Iterator[Client]:
         yield client
 
 
+@contextmanager
+def _scheduler_errors() -> Iterator[None]:
+    try:
+        yield
+    except (CancelledError, CommClosedError) as error:
+        raise RunError(
+            "the connection to the scheduler is lost: start a cluster, and continue with --resume"
+        ) from error
+
+
 class Engine:
     """A Dask client with this run's task names.
 
@@ -68,10 +87,27 @@ class Engine:
     ----------
     client : distributed.Client
         Embedded, local processes or a cluster: the code above does not know.
+    worker_timeout_seconds : float
+        Give up when there has been no worker for so long.
+    on_wait : callable
+        Told in a line when all workers are gone, and when there are some again.
+
+    Attributes
+    ----------
+    task_bytes : dict
+        Memory planned for a task of every pass, for error messages.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(
+        self,
+        client: Client,
+        worker_timeout_seconds: float = WORKER_TIMEOUT_SECONDS,
+        on_wait: Callable[[str], None] = logger.warning,
+    ) -> None:
         self._client = client
+        self._worker_timeout_seconds = worker_timeout_seconds
+        self._on_wait = on_wait
+        self.task_bytes: dict[str, int] = {}
         self._run = uuid4().hex[:8]
         self._n_calls = 0
 
@@ -123,13 +159,71 @@ class Engine:
         return futures
 
     def wait(self, futures: Sequence[Future]) -> None:
-        """Wait until results are there, on the workers."""
-        with self._client.as_current():
-            wait(list(futures))
+        """Wait until results are there, on the workers.
+
+        Raises
+        ------
+        RunError
+            If there are no workers for too long, or the scheduler is gone.
+        """
+        alone_since: float | None = None
+        with self._client.as_current(), _scheduler_errors():
+            while True:
+                try:
+                    wait(list(futures), timeout=WATCH_SECONDS)
+                except TimeoutError:
+                    alone_since = self._watch(alone_since)
+                else:
+                    self._say_back(alone_since)
+                    return
 
     def gather(self, futures: Sequence[Future]) -> list[Any]:
-        """Bring results to the driver, raising what a task raised."""
-        return list(self._client.gather(list(futures)))
+        """Bring results to the driver, raising what a task raised.
+
+        Raises
+        ------
+        RunError
+            If there are no workers for too long, a task kills them one after another, or the
+            scheduler is gone.
+        """
+        self.wait(futures)
+        try:
+            with _scheduler_errors():
+                return list(self._client.gather(list(futures)))
+        except KilledWorker as error:
+            raise self._killed(error) from error
+
+    def _killed(self, error: KilledWorker) -> RunError:
+        """Name the pass and the partition whose task killed its workers, and its memory."""
+        name, _, _, number = str(error.task).removeprefix("balans-").rsplit("-", 3)
+        planned = self.task_bytes.get(name)
+        memory = "" if planned is None else f", planned to take {format_bytes(planned)},"
+        return RunError(
+            f"{error.allowed_failures + 1} workers died while they ran pass {name!r} of partition "
+            f"{number}{memory} most likely out of memory: give them more with --memory-limit or "
+            "fewer threads, and continue with --resume"
+        )
+
+    def _watch(self, alone_since: float | None) -> float | None:
+        """Notice that all workers are gone; return since when."""
+        if self._client.nthreads():
+            self._say_back(alone_since)
+            return None
+        if alone_since is None:
+            self._on_wait(
+                f"no workers are left: waiting up to {self._worker_timeout_seconds:g} s for some"
+            )
+            return time.monotonic()
+        if time.monotonic() - alone_since > self._worker_timeout_seconds:
+            raise RunError(
+                f"no workers for {self._worker_timeout_seconds:g} s: start workers, and continue "
+                "with --resume"
+            )
+        return alone_since
+
+    def _say_back(self, alone_since: float | None) -> None:
+        if alone_since is not None:
+            self._on_wait("workers are back: the run goes on")
 
     def share(self, name: str, value: Any) -> Future:
         """Hand one large value to many tasks: sent once, and recomputable if its worker dies."""

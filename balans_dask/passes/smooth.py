@@ -19,7 +19,7 @@ from balans_dask.kernels.smooth import landmark_sums, nearest_landmark, spread_t
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.scores import Scores, as_tiles
 from balans_dask.passes.sources import RowSource, read_rows
-from balans_dask.tiling import TILE_ROWS, PairwiseSum, tile_slices, tree_sum
+from balans_dask.tiling import TILE_ROWS, PairwiseSum, Partition, tile_slices, tree_sum
 
 __all__ = [
     "COLUMNS_AT_ONCE",
@@ -47,6 +47,7 @@ class RowSink(Protocol):
         start: int,
         features: NDArray[np.floating],
         embedding: NDArray[np.floating] | None,
+        displacement: NDArray[np.float32],
     ) -> None:
         """Store consecutive rows that begin at ``start``."""
 
@@ -88,13 +89,14 @@ class SmoothedRows:
     ----------
     displacement : ndarray of shape (n_rows,), float32
         Euclidean distance by which each row moved in the embedding.
-    features, embedding : ndarray or None
-        The rows themselves, unless a sink took them.
+    features : ndarray of shape (n_rows, n_features)
+    embedding : ndarray or None
+        The second matrix, if there is one.
     """
 
     displacement: NDArray[np.float32]
-    features: NDArray[np.floating] | None = None
-    embedding: NDArray[np.floating] | None = None
+    features: NDArray[np.floating]
+    embedding: NDArray[np.floating] | None
 
 
 def sum_rows(
@@ -136,27 +138,27 @@ def smooth_rows(
     engine: Engine,
     scores: Scores,
     profiles: Profiles,
+    partitions: Sequence[Partition],
     table: Future,
     pieces: Sequence[Sequence[Future | None]],
     sums: Future,
     keep_uncovered: bool,
     sink: RowSink | None,
 ) -> list[Future]:
-    """Map A_S^T over all partitions; each task writes its rows into the sink.
+    """Map A_S^T over partitions; each task writes its rows into the sink.
 
     Returns
     -------
-    smoothed : list of Future of SmoothedRows
-        With the rows themselves if there is no sink.
+    smoothed : list of Future of SmoothedRows, or of None
+        The rows, unless a sink took them.
     """
-    both = [profiles.arguments(part.start, part.stop) for part in scores.partitions]
-    n = len(both)
+    n = len(partitions)
     return engine.map(
         "smooth",
         smooth_one,
-        scores.arguments(),
-        [list(pair) for pair in both],
-        [list(of_partition) for of_partition in pieces],
+        [scores.argument(part) for part in partitions],
+        [list(profiles.arguments(part.start, part.stop)) for part in partitions],
+        [list(pieces[part.number]) for part in partitions],
         [table] * n,
         [sums] * n,
         [profiles.constant] * n,
@@ -270,7 +272,7 @@ def smooth_one(
     constant: NDArray[np.bool_],
     keep_uncovered: bool,
     sink: RowSink | None,
-) -> SmoothedRows:
+) -> SmoothedRows | None:
     """Correct the rows of one partition; the body of a task, and of a lazy array's chunk.
 
     Parameters
@@ -285,6 +287,11 @@ def smooth_one(
     constant : ndarray of shape (n_features,), bool
     keep_uncovered : bool
     sink : RowSink or None
+
+    Returns
+    -------
+    smoothed : SmoothedRows or None
+        The rows, unless a sink took them.
     """
     part = _PartitionRows(argument, both, pieces, table)
     n_features = part.features.shape[1]
@@ -304,8 +311,8 @@ def smooth_one(
         displacement[rows] = np.sqrt(np.square(after[:, moved] - before[:, moved]).sum(axis=1))
     if sink is None:
         return SmoothedRows(displacement, features, embedding)
-    sink.write(part.tiles.start, features, embedding)
-    return SmoothedRows(displacement)
+    sink.write(part.tiles.start, features, embedding, displacement)
+    return None
 
 
 def _smooth_tile(

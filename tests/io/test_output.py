@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from balans_dask.errors import StoreExistsError
 from balans_dask.io.layout import create_matrix, row_layout, write_annotations
 from balans_dask.io.output import OutputStore, StoreSink, write_shards
+from balans_dask.io.run_folder import RunFolder
 from balans_dask.tiling import TILE_ROWS
 
 ROWS = np.arange(40_000, dtype=np.float32).reshape(10_000, 4)
@@ -44,12 +45,14 @@ def test_an_exception_keeps_the_store_that_was_to_be_replaced(tmp_path):
 
 
 def test_remains_of_a_killed_run_are_cleared_and_anything_else_is_not(tmp_path):
-    zarr.create_group(tmp_path / "o.zarr.partial").create_array("torn", shape=(3,), dtype="f4")
+    killed = RunFolder(str(tmp_path / "o.zarr"))
+    with killed.held():
+        zarr.create_group(killed.store).create_array("torn", shape=(3,), dtype="f4")
     write(tmp_path / "o.zarr")
     assert [path.name for path in tmp_path.iterdir()] == ["o.zarr"]
     (tmp_path / "p.zarr.partial").mkdir()
     (tmp_path / "p.zarr.partial" / "notes.txt").write_text("mine")
-    with pytest.raises(StoreExistsError, match="in the way"):
+    with pytest.raises(StoreExistsError, match="is not ours"):
         write(tmp_path / "p.zarr")
     assert (tmp_path / "p.zarr.partial" / "notes.txt").read_text() == "mine"
 
@@ -64,8 +67,9 @@ def test_rows_that_are_not_whole_shards_are_refused(tmp_path, start, stop):
     array = create_matrix(
         zarr.create_group(tmp_path / "g.zarr"), "X", ROWS.shape, ROWS.dtype, (500, 1000)
     )
+    sink = StoreSink(array, None, tmp_path / "g.zarr", tmp_path / "units")
     with pytest.raises(ValueError, match="not whole shards of 1000 rows"):
-        StoreSink(array, None).write(start, ROWS[start:stop], None)
+        sink.write(start, ROWS[start:stop], None, np.zeros(stop - start, np.float32))
 
 
 @given(n_rows=st.integers(1, 10**7), row_bytes=st.integers(1, 200_000))

@@ -1,0 +1,66 @@
+"""The state of a run on disk: arrays and JSON, replaced as a whole and never half-written."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["read_json", "read_state", "write_json", "write_state"]
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Replace a JSON file in one step."""
+    _replace(path, json.dumps(record, indent=1, sort_keys=True).encode())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Read a JSON file; ``None`` if it is missing or torn."""
+    try:
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def write_state(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Replace a file of named arrays in one step.
+
+    The format is numpy's ``.npz``: a zip with a checksum for every array, and no pickle.
+    """
+    temporary = _beside(path)
+    with temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+        _to_disk(file)
+    temporary.replace(path)
+
+
+def read_state(path: Path) -> dict[str, NDArray[Any]] | None:
+    """Read named arrays; ``None`` if the file is missing or torn."""
+    try:
+        with np.load(path, allow_pickle=False) as state:
+            return {name: state[name] for name in state.files}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = _beside(path)
+    with temporary.open("wb") as file:
+        file.write(content)
+        _to_disk(file)
+    temporary.replace(path)
+
+
+def _beside(path: Path) -> Path:
+    """Name a file that only this process writes."""
+    return path.with_name(f"{path.name}.{os.getpid()}.writing")
+
+
+def _to_disk(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())

@@ -1,0 +1,75 @@
+"""The driver's state as arrays, for a checkpoint, and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from balans_dask.kernels.landmarks import landmark_block
+from balans_dask.kernels.projection import Projection
+from balans_dask.sampling import Coverage, Round, SampledRows
+
+__all__ = ["arrays_of", "projection_from", "sampled_from"]
+
+
+def arrays_of(projection: Projection, sampled: SampledRows) -> dict[str, NDArray[Any]]:
+    """Everything that a fit has learned so far; rows of A_S can be computed again from it.
+
+    Parameters
+    ----------
+    projection : Projection
+    sampled : SampledRows
+        Between two rounds.
+    """
+    blocks = sampled.blocks
+    fitted = {} if projection.weights is None else {"weights": projection.weights}
+    return fitted | {
+        "used": projection.used,
+        "mean": projection.mean,
+        "total_variance": np.array(projection.total_variance),
+        "block_sizes": np.array([block.n_landmarks for block in blocks]),
+        "rows": np.concatenate([block.rows for block in blocks]),
+        "scores": np.concatenate([block.scores[: block.n_landmarks] for block in blocks]),
+        "scales": np.concatenate([block.scales for block in blocks]),
+        "thresholds": np.concatenate([block.thresholds for block in blocks]),
+        "coverage": sampled.coverage.coverage,
+        "curve": np.array([(p.n_sampled, p.n_covered, p.n_rows, p.n_idle) for p in sampled.curve]),
+        "stop_reason": np.array(sampled.stop_reason),
+    }
+
+
+def projection_from(state: Mapping[str, NDArray[Any]]) -> Projection:
+    """Restore the preprocessor."""
+    return Projection(
+        state["used"], state["mean"], state.get("weights"), float(state["total_variance"])
+    )
+
+
+def sampled_from(state: Mapping[str, NDArray[Any]], block_rows: int) -> SampledRows:
+    """Restore the sampler as it was after its last saved round, without rows of A_S.
+
+    Parameters
+    ----------
+    state : mapping of str to ndarray
+    block_rows : int
+        Of the run: blocks are padded as they were.
+    """
+    coverage = Coverage(
+        state["coverage"].copy(),
+        np.isin(np.arange(len(state["coverage"])), state["rows"]),
+        int(state["curve"][-1, 3]),
+    )
+    sampled = SampledRows(coverage, stop_reason=str(state["stop_reason"]))
+    stops = np.cumsum(state["block_sizes"])
+    for start, stop in zip(stops - state["block_sizes"], stops, strict=True):
+        part = slice(start, stop)
+        block = landmark_block(state["rows"][part], state["scores"][part], block_rows)
+        block = block.with_scales(state["scales"][part])
+        sampled.blocks.append(block.with_thresholds(state["thresholds"][part]))
+        sampled.pieces.append(None)
+    sampled.curve += [
+        Round(number + 1, *(int(value) for value in point))
+        for number, point in enumerate(state["curve"])
+    ]
+    return sampled

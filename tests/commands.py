@@ -1,0 +1,81 @@
+"""The installed command in processes of its own, which tests may kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+
+class Command:
+    """A running ``balans``, in a session of its own."""
+
+    def __init__(self, *arguments: object) -> None:
+        argv = [sys.executable, "-m", "balans_dask", *map(str, arguments)]
+        self.process = psutil.Popen(
+            argv,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def finish(self, timeout: float = 120) -> tuple[int, str, str]:
+        """Exit code, standard output and standard error."""
+        out, err = self.process.communicate(timeout=timeout)
+        return self.process.returncode, out, err
+
+    def wait_for(self, condition, timeout: float = 60) -> bool:
+        """Wait until something is true; False if the command ended before."""
+        end = time.monotonic() + timeout
+        while self.process.poll() is None:
+            if condition():
+                return True
+            assert time.monotonic() < end, "it never came so far"
+            time.sleep(0.01)
+        return False
+
+    def send(self, number: signal.Signals) -> None:
+        """A signal to the driver alone."""
+        self.process.send_signal(number)
+
+    def kill_all(self) -> None:
+        """SIGKILL to the driver and everything that it started."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
+
+    def kill_driver(self) -> None:
+        """SIGKILL to the driver alone; its workers find out."""
+        orphans = self.process.children(recursive=True)
+        self.process.kill()
+        psutil.wait_procs(orphans, timeout=30)
+        self.process.communicate()
+
+    def workers(self) -> list[psutil.Process]:
+        """Worker processes of a local cluster."""
+        try:
+            children = self.process.children(recursive=True)
+            return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        except psutil.Error:
+            return []
+
+
+def run(*arguments: object, code: int = 0) -> str:
+    """Standard error of a command that ends with a code."""
+    found, _, err = Command(*arguments).finish()
+    assert found == code, err
+    return err
+
+
+def begun(target: Path):
+    """Whether a run has saved its first checkpoint."""
+    return lambda: (target.with_name(target.name + ".partial") / "checkpoint.npz").exists()
+
+
+def writing(target: Path, n_units: int):
+    """Whether a run has recorded some of its output."""
+    folder = target.with_name(target.name + ".partial") / "units"
+    return lambda: folder.exists() and len(list(folder.glob("*.json"))) >= n_units

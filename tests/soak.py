@@ -1,0 +1,182 @@
+"""Kill a run at random moments, again and again; every finished store must have the same bytes.
+
+    python tests/soak.py [--workers 30] [--drivers 8] [--clusters 2] [--minutes 18] [--seed 0]
+
+Workers and drivers are killed in runs on local processes, whole clusters (scheduler and workers
+alike) in runs that connect to them. Prints what was killed and what was compared.
+"""
+
+import argparse
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from commands import Command
+from stores import files
+
+from balans_dask.mixture import Mixture, write_mixture
+
+OPTIONS = [
+    "--batch-key", "Metadata_batch", "--n-components", 0, "--block-rows", 8, "--patience", 10_000,
+    "--max-rows", 800, "--checkpoint-seconds", 1, "--quiet",
+]  # fmt: skip
+LOCAL = ["--cluster", "local", "--workers", 2]
+
+
+class Soak:
+    """One folder, one input, one undisturbed output, and a count of what was survived."""
+
+    def __init__(self, folder: Path, seed: int, n_rows: int) -> None:
+        self.random = random.Random(seed)
+        self.source, self.target = folder / "in.zarr", folder / "out.zarr"
+        self.counts: Counter[str] = Counter()
+        write_mixture(Mixture(n_rows=n_rows, n_features=16, n_clusters=40), str(self.source))
+        undisturbed = folder / "undisturbed.zarr"
+        self._finish(Command("correct", self.source, undisturbed, *OPTIONS))
+        self.expected = files(undisturbed)
+
+    def start(self, *where: object) -> Command:
+        """Begin a run, or continue the one that was killed."""
+        return Command("correct", self.source, self.target, *OPTIONS, *where, "--resume")
+
+    def compare(self) -> None:
+        """The finished store against the undisturbed one; then it makes way for the next."""
+        assert files(self.target) == self.expected, "the store differs"
+        assert not self.target.with_name("out.zarr.partial").exists()
+        self.counts["stores compared"] += 1
+        shutil.rmtree(self.target)
+
+    def kill_workers_and_drivers(self, n_workers: int, n_drivers: int, end: float) -> None:
+        """Both in one sequence, in random order, on local processes."""
+        victims = ["workers killed"] * n_workers + ["drivers killed"] * n_drivers
+        self.random.shuffle(victims)
+        command = self.start(*LOCAL)
+        while victims and time.monotonic() < end:
+            time.sleep(self.random.uniform(0.3, 3.0))
+            if command.process.poll() is not None:
+                self._finish(command)
+                self.compare()
+                command = self.start(*LOCAL)
+                continue
+            if victims[-1] == "drivers killed":
+                command.kill_driver()
+                command = self.start(*LOCAL)
+            else:
+                workers = command.workers()
+                # A cluster that loses a worker while it starts never was one: wait for the run.
+                if not workers or not self._running():
+                    continue
+                self.random.choice(workers).kill()
+            self.counts[victims.pop()] += 1
+        self._finish(command)
+        self.compare()
+
+    def kill_clusters(self, n_clusters: int) -> None:
+        """Scheduler and workers at once; the driver gives up and another continues."""
+        for _ in range(n_clusters):
+            with dask_cluster() as (address, processes):
+                command = self.start("--cluster", address, "--workers", 2)
+                time.sleep(self.random.uniform(6.0, 9.0))
+                assert command.process.poll() is None, command.finish()[2]
+                for process in processes:
+                    process.kill()
+                code, _, err = command.finish()
+                assert code == 1, err
+                assert err.count("\n") <= 3, err
+                assert "Traceback" not in err, err
+            self.counts["clusters killed"] += 1
+        with dask_cluster() as (address, _):
+            self._finish(self.start("--cluster", address, "--workers", 2))
+        self.compare()
+
+    def _running(self) -> bool:
+        return (self.target.with_name("out.zarr.partial") / "lock").exists()
+
+    def _finish(self, command: Command) -> None:
+        code, _, err = command.finish(timeout=600)
+        assert code == 0, err
+
+
+@contextmanager
+def dask_cluster() -> Iterator[tuple[str, list[psutil.Process]]]:
+    """A scheduler and two workers, each a process as on a real cluster."""
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch) / "scheduler.json"
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        dask = [sys.executable, "-m", "dask"]
+        here = ["--host", "127.0.0.1"]
+        processes = [
+            psutil.Popen(
+                [*dask, "scheduler", *here, "--port", "0", "--no-dashboard",
+                 "--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(place)],
+                **quiet,
+            )
+        ]  # fmt: skip
+        try:
+            while not place.exists() or not place.read_text():
+                assert processes[0].poll() is None
+                time.sleep(0.05)
+            worker = [*dask, "worker", "--scheduler-file", str(place), *here, "--nthreads", "1",
+                      "--no-nanny", "--no-dashboard", "--local-directory", scratch]  # fmt: skip
+            processes += [psutil.Popen(worker, **quiet) for _ in range(2)]
+            address = place.read_text().split('"address": "')[1].split('"')[0]
+            yield address, processes
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+
+
+def soak(
+    folder: Path,
+    n_workers: int,
+    n_drivers: int,
+    n_clusters: int,
+    seconds: float,
+    seed: int,
+    n_rows: int = 60_000,
+) -> Counter[str]:
+    """Survive all of it, and count."""
+    end = time.monotonic() + seconds
+    test = Soak(folder, seed, n_rows)
+    test.kill_clusters(n_clusters)
+    test.kill_workers_and_drivers(n_workers, n_drivers, end)
+    return test.counts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workers", type=int, default=30)
+    parser.add_argument("--drivers", type=int, default=8)
+    parser.add_argument("--clusters", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=18)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        counts = soak(
+            Path(folder),
+            given.workers,
+            given.drivers,
+            given.clusters,
+            60 * given.minutes,
+            given.seed,
+        )
+    for name, count in sorted(counts.items()):
+        print(f"{name}: {count}")
+    print(f"seconds: {time.monotonic() - begin:.0f}")
+    survived = [counts[f"{name} killed"] for name in ("workers", "drivers", "clusters")]
+    assert survived == [given.workers, given.drivers, given.clusters], "time ran out"
+    print("every store has the bytes of an undisturbed run")
+
+
+if __name__ == "__main__":
+    main()

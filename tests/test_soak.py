@@ -1,0 +1,11 @@
+"""A short soak: the long one is ``make soak``."""
+
+from soak import soak
+
+
+def test_kills_at_random_moments_change_no_byte(tmp_path):
+    counts = soak(tmp_path, n_workers=3, n_drivers=1, n_clusters=1, seconds=120, seed=1)
+    assert counts["workers killed"] == 3
+    assert counts["drivers killed"] == 1
+    assert counts["clusters killed"] == 1
+    assert counts["stores compared"] >= 2

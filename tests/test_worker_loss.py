@@ -1,0 +1,143 @@
+"""Workers that die: in any pass, all of them for a while, or again and again."""
+
+import os
+import random
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+from screens import gaussian_screen
+
+from balans_dask.batches import batch_labels
+from balans_dask.cluster import open_client
+from balans_dask.errors import RunError
+from balans_dask.fitting import Inputs, examine, fit, plan_run, smooth, sum_landmarks
+from balans_dask.parameters import Parameters
+from balans_dask.passes.engine import QUIET_DASHBOARD, Engine
+from balans_dask.passes.sources import Rows, StoredRows
+from balans_dask.tiling import TILE_ROWS
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
+SCREEN = gaussian_screen(18 * TILE_ROWS, n_features=6)
+PARAMETERS = Parameters(n_components=4, max_rows=120, patience=1000)
+STAGES = ["moments", "scatter", "scores", "pick", "scales", "elbow", "rows", "coverage", "sums",
+          "smooth"]  # fmt: skip
+
+
+@pytest.fixture
+def client():
+    with open_client("local", 2, 2 * 10**9) as client:
+        yield client
+
+
+class KillingEngine(Engine):
+    """The real engine, which kills a worker just after it has submitted one pass."""
+
+    victim = ""
+
+    def map(self, name, function, *columns):
+        futures = super().map(name, function, *columns)
+        if name == self.victim:
+            self.victim = ""
+            pids = list(self.client.run(os.getpid, on_error="ignore").values())
+            os.kill(random.choice(pids), signal.SIGKILL)
+        return futures
+
+
+def corrected(engine, source=None):
+    source = source or StoredRows(SCREEN.profiles)
+    labels = batch_labels([SCREEN.batch], ["batch"], len(SCREEN.batch))
+    inputs = Inputs(source, labels, [f"f{i}" for i in range(6)])
+    plan = plan_run(inputs, PARAMETERS, engine.workers())
+    engine.task_bytes = plan.task_bytes
+    examined = examine(engine, inputs, PARAMETERS, plan.tiling)
+    fitted = fit(engine, inputs, PARAMETERS, plan, examined)
+    parts = engine.gather(smooth(engine, fitted, sum_landmarks(engine, fitted), None))
+    return np.concatenate([part.features for part in parts])
+
+
+@pytest.fixture
+def cluster():
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=QUIET_DASHBOARD, silence_logs=50
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def expected(engine):
+    return corrected(engine)
+
+
+def test_a_worker_killed_in_any_pass_changes_no_byte(client, expected):
+    for stage in STAGES:
+        client.wait_for_workers(2, timeout=60)
+        engine = KillingEngine(client)
+        engine.victim = stage
+        assert corrected(engine).tobytes() == expected.tobytes(), stage
+        assert engine.victim == "", f"{stage} never ran"
+
+
+def test_without_workers_it_waits_says_so_and_goes_on(cluster, expected):
+    said = []
+    with Client(cluster, set_as_default=False) as client:
+        engine = Engine(client, worker_timeout_seconds=60, on_wait=said.append)
+        cluster.scale(0)
+        back = threading.Timer(6, cluster.scale, [2])
+        while client.nthreads():
+            time.sleep(0.05)
+        back.start()
+        assert engine.gather(engine.map("moments", len, [[1, 2]])) == [2]
+        assert corrected(engine).tobytes() == expected.tobytes()
+    assert said == [
+        "no workers are left: waiting up to 60 s for some",
+        "workers are back: the run goes on",
+    ]
+
+
+def test_without_workers_for_too_long_it_gives_up(cluster):
+    with Client(cluster, set_as_default=False) as client:
+        engine = Engine(client, worker_timeout_seconds=1, on_wait=lambda line: None)
+        cluster.scale(0)
+        while client.nthreads():
+            time.sleep(0.05)
+        with pytest.raises(RunError, match=r"no workers for 1 s: start workers, .* --resume"):
+            engine.gather(engine.map("moments", len, [[1, 2]]))
+
+
+class PoisonRows(Rows):
+    """Rows whose reader does not survive, as one that runs out of memory."""
+
+    def read(self):
+        if self.start == 0 and self.stop < 0:
+            return super().read()
+        os.kill(os.getpid(), signal.SIGKILL)
+        return None
+
+
+class PoisonSource(StoredRows):
+    """A matrix whose second partition kills every worker that reads it."""
+
+    def rows(self, start, stop):
+        return PoisonRows(None, 0, 0) if start else super().rows(start, stop)
+
+
+def test_a_task_that_kills_its_workers_ends_the_run_with_its_partition_and_memory(client):
+    client.upload_file(__file__)
+    with pytest.raises(RunError, match=r"pass 'moments' of partition 1, planned to take \S+ M"):
+        corrected(Engine(client), PoisonSource(SCREEN.profiles))
+
+
+def test_a_lost_scheduler_ends_the_run_with_the_remedy():
+    with LocalCluster(
+        n_workers=1, processes=False, dashboard_address=QUIET_DASHBOARD, silence_logs=50
+    ) as cluster:
+        client = Client(cluster, set_as_default=False)
+        futures = Engine(client).map("moments", time.sleep, [30])
+        threading.Timer(1, cluster.close).start()
+        with pytest.raises(RunError, match="connection to the scheduler is lost"):
+            Engine(client).gather(futures)
+        client.close(timeout=1)
