@@ -227,7 +227,8 @@ class Balans(BaseEstimator):
     def _learn(self, fitted: Fit, X: Any) -> None:
         sampled = fitted.sampled
         self.sampled_rows_ = sampled.rows
-        self.scales_ = np.sqrt(np.concatenate([block.scales for block in sampled.blocks]))
+        scales = np.sqrt(np.concatenate([block.scales for block in sampled.blocks]))
+        self.scales_ = scales * fitted.scores.projection.unit
         bins = np.concatenate([block.thresholds for block in sampled.blocks])
         self.thresholds_ = bins / 256
         self.coverage_ = sampled.coverage.coverage

@@ -28,6 +28,7 @@ def arrays_of(projection: Projection, sampled: SampledRows) -> dict[str, NDArray
         "used": projection.used,
         "mean": projection.mean,
         "total_variance": np.array(projection.total_variance),
+        "unit": np.array(projection.unit),
         "block_sizes": np.array([block.n_landmarks for block in blocks]),
         "rows": np.concatenate([block.rows for block in blocks]),
         "scores": np.concatenate([block.scores[: block.n_landmarks] for block in blocks]),
@@ -42,7 +43,11 @@ def arrays_of(projection: Projection, sampled: SampledRows) -> dict[str, NDArray
 def projection_from(state: Mapping[str, NDArray[Any]]) -> Projection:
     """Restore the preprocessor."""
     return Projection(
-        state["used"], state["mean"], state.get("weights"), float(state["total_variance"])
+        state["used"],
+        state["mean"],
+        state.get("weights"),
+        float(state["total_variance"]),
+        float(state["unit"]),
     )
 
 

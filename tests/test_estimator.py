@@ -147,6 +147,18 @@ def test_mixing_and_retrieval_rise_on_a_mixture():
     assert after.same_label >= before.same_label
 
 
+@pytest.mark.parametrize("exponent", [-110, -60, 0, 60, 110])
+def test_the_unit_of_an_embedding_changes_no_bit(exponent):
+    model = Balans(n_components=None).fit(SCREEN.profiles, batch=SCREEN.batch)
+    scaled = SCREEN.profiles * np.float32(2.0**exponent)
+    other = Balans(n_components=None)
+    corrected = other.fit_transform(scaled, batch=SCREEN.batch)
+    np.testing.assert_array_equal(other.sampled_rows_, model.sampled_rows_)
+    np.testing.assert_array_equal(other.scales_, model.scales_ * 2.0**exponent)
+    expected = Balans(n_components=None).fit_transform(SCREEN.profiles, batch=SCREEN.batch)
+    np.testing.assert_array_equal(corrected, expected * np.float32(2.0**exponent))
+
+
 def test_duplicates_and_small_batches_give_finite_output():
     profiles = np.repeat(SCREEN.profiles[:40], 20, axis=0)
     batch = np.array(["a"] * 797 + ["b", "c", "c"])

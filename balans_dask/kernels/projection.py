@@ -1,5 +1,6 @@
 """The preprocessor: from features to the centred scores in which distances are taken."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,12 +25,16 @@ class Projection:
         Standardisation and PCA in one matrix; ``None`` where the input is an embedding already.
     total_variance : float
         Sum of the variances of the scores.
+    unit : float
+        Length that counts as 1 in the scores, a power of two: squares of very large or very small
+        embeddings would leave the range of float32, and nothing else depends on the unit.
     """
 
     used: NDArray[np.intp]
     mean: NDArray[np.float64]
     weights: NDArray[np.float64] | None
     total_variance: float
+    unit: float = 1.0
 
     @property
     def n_components(self) -> int:
@@ -49,7 +54,7 @@ class Projection:
         scores : ndarray of shape (n_rows, n_components), float32
         """
         centred = centred_tile(rows, self.used, self.mean)
-        projected = centred if self.weights is None else centred @ self.weights
+        projected = centred / self.unit if self.weights is None else centred @ self.weights
         return projected[: len(rows)].astype(np.float32)
 
 
@@ -64,7 +69,8 @@ def centring(moments: Moments, squares: NDArray[np.float64]) -> Projection:
     """
     used = np.flatnonzero(~moments.constant)
     variance = float(squares.sum()) / moments.n_rows
-    return Projection(used, moments.mean[used], None, variance)
+    unit = 2.0 ** round(math.log2(variance / len(used)) / 2)
+    return Projection(used, moments.mean[used], None, variance / unit**2, unit)
 
 
 def principal_components(

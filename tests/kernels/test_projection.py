@@ -51,8 +51,10 @@ def test_constant_features_take_no_part(rng):
 def test_an_embedding_is_centred_and_not_scaled(rng):
     values = rng.normal(size=(100, 3)) * [1, 10, 100] + 5
     projection = fitted(values, None)
-    np.testing.assert_allclose(projection.scores(values), values - values.mean(axis=0), atol=1e-4)
-    assert projection.total_variance == pytest.approx(values.var(axis=0).sum())
+    centred = projection.scores(values) * projection.unit
+    np.testing.assert_allclose(centred, values - values.mean(axis=0), atol=1e-4)
+    variance = projection.total_variance * projection.unit**2
+    assert variance == pytest.approx(values.var(axis=0).sum())
 
 
 def test_moments_count_what_is_not_finite():
