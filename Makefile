@@ -15,7 +15,7 @@ test: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-# The whole matrix of workers, chunks and kills.
+# Dying workers, a short soak, and the whole matrix of workers, chunks and kills.
 test-long: $(STAMP)
 	$(BIN)/pytest -m long --timeout 1800
 

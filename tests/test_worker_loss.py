@@ -20,7 +20,10 @@ from balans_dask.passes.engine import QUIET_DASHBOARD, Engine
 from balans_dask.passes.sources import Rows, StoredRows
 from balans_dask.tiling import TILE_ROWS
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore:.*covered by no sampled row"),
+]
 SCREEN = gaussian_screen(18 * TILE_ROWS, n_features=6)
 PARAMETERS = Parameters(n_components=4, max_rows=120, patience=1000)
 STAGES = ["moments", "scatter", "scores", "pick", "scales", "elbow", "rows", "coverage", "sums",
