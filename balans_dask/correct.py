@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from balans_dask.io.checkpoint import read_state, write_state
 from balans_dask.io.layout import create_matrix, create_root, row_layout, write_annotations
 from balans_dask.io.output import StoreSink
 from balans_dask.io.run_folder import RunFolder, check_output
-from balans_dask.io.store import ProfileStore, is_store, open_store
+from balans_dask.io.store import ProfileStore, VisibleArray, is_store, open_store
 from balans_dask.io.units import Unit, recorded_units, unit_holds
 from balans_dask.kernels.projection import Projection
 from balans_dask.memory import MemoryPlan
@@ -114,8 +115,16 @@ def store_run(
         [f"obs column {key!r}" for key in batch_keys],
         store.n_rows,
     )
-    features = StoredRows(store.features)
-    embedding = None if basis is None else StoredRows(store.embedding(basis))
+    place = str(Path(store.path).resolve())
+    features = StoredRows(VisibleArray(store.features, place))
+    embedding = None
+    if basis is not None:
+        embedding = StoredRows(VisibleArray(store.embedding(basis), place))
+    if 0 in features.shape:
+        raise InvalidInputError(
+            f"{store.path} has {features.shape[0]} rows and {features.shape[1]} features: give at "
+            "least 2 rows and 1 feature"
+        )
     inputs = Inputs(
         features=features,
         labels=labels,

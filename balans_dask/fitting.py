@@ -228,7 +228,7 @@ def examine(engine: Engine, inputs: Inputs, parameters: Parameters, tiling: Tili
     scored = features
     if inputs.embedding is not None:
         scored = compute_moments(engine, tiling, inputs.embedding)
-        _require_finite(scored, [f"column {i}" for i in range(len(scored.total))])
+        _require_finite(scored, [f"embedding column {i}" for i in range(len(scored.total))])
     if scored.constant.all():
         raise InvalidInputError(
             f"all {len(scored.constant)} features are constant: give at least one that varies"

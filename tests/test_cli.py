@@ -13,6 +13,8 @@ from stores import files, write_anndata
 
 from balans_dask import __version__
 from balans_dask.cli import run
+from balans_dask.errors import InvalidInputError
+from balans_dask.io.store import VisibleArray, open_store
 
 SCREEN = gaussian_screen(600, n_features=6)
 
@@ -204,7 +206,7 @@ def test_bad_values_of_a_basis_are_refused_too(capsys, tmp_path):
     store = write_anndata(tmp_path / "in.zarr", SCREEN.profiles, obsm={"B": bad}, p=SCREEN.batch)
     out = tmp_path / "out.zarr"
     line = refusal(capsys, "correct", store, out, "--batch-key", "p", "--basis", "B")
-    assert "(column 2, column 4)" in line
+    assert "(embedding column 2, embedding column 4)" in line
 
 
 def test_a_missing_label_is_refused(capsys, tmp_path):
@@ -213,6 +215,30 @@ def test_a_missing_label_is_refused(capsys, tmp_path):
     store = write_anndata(tmp_path / "in.zarr", SCREEN.profiles, p=batch)
     line = refusal(capsys, "correct", store, tmp_path / "out.zarr", "--batch-key", "p")
     assert "'p' is missing in 2 of 600 rows" in line
+
+
+def test_a_store_without_features_is_refused(capsys, tmp_path):
+    store = write_anndata(tmp_path / "in.zarr", SCREEN.profiles[:, :0], p=SCREEN.batch)
+    line = refusal(capsys, "correct", store, tmp_path / "out.zarr", "--batch-key", "p")
+    assert "600 rows and 0 features" in line
+
+
+def test_a_store_that_workers_cannot_see_is_refused_and_not_read_as_zeros(store, tmp_path):
+    array = VisibleArray(open_store(store).features, store)
+    np.testing.assert_array_equal(array[3:5], SCREEN.profiles[3:5])
+    elsewhere = VisibleArray(open_store(store).features, str(tmp_path / "not mounted"))
+    with pytest.raises(InvalidInputError, match=r"does not see .*not mounted"):
+        elsewhere[3:5]
+
+
+def test_a_relative_path_works_for_workers_in_another_folder(capsys, tmp_path, store, monkeypatch):
+    out = ["--batch-key", "Metadata_plate", "--cluster", "local", "--workers", 1]
+    monkeypatch.chdir(tmp_path)
+    asked = open_store("in.zarr")
+    monkeypatch.chdir("/")
+    np.testing.assert_array_equal(asked.features[:5], SCREEN.profiles[:5])
+    monkeypatch.chdir(tmp_path)
+    assert balans(capsys, "correct", "in.zarr", "out.zarr", *out)[0] == 0
 
 
 def test_one_row_is_refused(capsys, tmp_path):

@@ -182,11 +182,15 @@ BAD = [
     (SCREEN.profiles[:, :0], None, "0 features"),
     (np.full((9, 2), np.nan), None, "9 of 9 rows hold NaN"),
     (np.ones((9, 2)), None, "all 2 features are constant"),
+    (SCREEN.profiles.astype(float) * 1e200, None, "leave the range of float64"),
+    (SCREEN.profiles.astype(float) * 1e-200, None, "leave the range of float64"),
     (SCREEN.profiles, SCREEN.batch[:-1], "799 labels for 800 rows"),
     (SCREEN.profiles, np.where(SCREEN.label == 1, np.nan, 1.0), "is missing in"),
 ]
 
 
+@pytest.mark.filterwarnings("ignore:.*nothing to align")
+@pytest.mark.filterwarnings("ignore:.*(overflow|invalid value) encountered:RuntimeWarning")
 @pytest.mark.parametrize(("profiles", "batch", "reason"), BAD, ids=[case[2] for case in BAD])
 def test_what_cannot_be_corrected_is_refused(profiles, batch, reason):
     with pytest.raises(InvalidInputError, match=reason):

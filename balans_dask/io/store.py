@@ -1,5 +1,6 @@
 """Opening a store of profiles, read-only."""
 
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from anndata.io import read_elem
 
 from balans_dask.errors import InvalidInputError
 
-__all__ = ["ProfileStore", "first_names", "is_store", "open_store"]
+__all__ = ["ProfileStore", "VisibleArray", "first_names", "is_store", "open_store"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,42 @@ class ProfileStore:
         return _dense(self.root["obsm"][basis], f"{self.path}: obsm/{basis}", self.n_rows)
 
 
+@dataclass(frozen=True)
+class VisibleArray:
+    """A matrix of a store that refuses to be read where the store is not.
+
+    Zarr reads a missing file as a chunk of fill values, so a worker without the file system of the
+    input would correct zeros.
+
+    Attributes
+    ----------
+    array : zarr.Array
+    path : str
+        Absolute path of the store.
+    """
+
+    array: zarr.Array
+    path: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and columns."""
+        return tuple(self.array.shape)
+
+    @property
+    def dtype(self) -> Any:
+        """Type of the values."""
+        return self.array.dtype
+
+    def __getitem__(self, rows: slice) -> Any:
+        if not is_store(self.path):
+            raise InvalidInputError(
+                f"the worker on {platform.node()} does not see {self.path}: put the store on a "
+                "file system that all workers share"
+            )
+        return self.array[rows]
+
+
 def is_store(path: str) -> bool:
     """Tell whether a Zarr group or array begins at a path."""
     folder = Path(path)
@@ -96,7 +133,8 @@ def open_store(path: str) -> ProfileStore:
     if not is_store(path):
         raise InvalidInputError(f"{path} is not a Zarr store: make one with `balans convert`")
     try:
-        root = zarr.open_group(path, mode="r")
+        # Absolute, because workers may have another working directory.
+        root = zarr.open_group(str(Path(path).resolve()), mode="r")
         missing = [name for name in ("X", "obs", "var") if name not in root]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _unreadable(path, error) from error

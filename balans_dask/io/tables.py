@@ -92,12 +92,17 @@ def _parquet(path: str, files: list[Path]) -> RowStream:
     for file in files[1:]:
         _require_same_features(file, features)
 
+    known = set(features)
+
     def slabs() -> Iterator[Slab]:
         for file in files:
             with _readable(str(file), "parquet"):
-                for batch in pq.ParquetFile(file).iter_batches(batch_size=SLAB_ROWS):
-                    others = [name for name in batch.schema.names if name not in set(features)]
-                    yield Slab(batch.select(others).to_pandas(), _arrow_features(batch, features))
+                # Buffered in small pieces: by default the whole file is fetched ahead.
+                table = pq.ParquetFile(file, pre_buffer=False, buffer_size=65_536)
+                for batch in table.iter_batches(batch_size=SLAB_ROWS):
+                    others = [name for name in batch.schema.names if name not in known]
+                    obs = batch.select(others).to_pandas(ignore_metadata=True)
+                    yield Slab(obs, _arrow_features(batch, features))
 
     return RowStream(pd.DataFrame(index=pd.Index(features)), slabs())
 
@@ -108,10 +113,12 @@ def _schema(file: Path) -> pa.Schema:
 
 
 def _parquet_features(file: Path) -> list[str]:
+    schema = _schema(file)
+    index = (schema.pandas_metadata or {}).get("index_columns", [])
     return [
         field.name
-        for field in _schema(file)
-        if not is_annotation(field.name, _is_arrow_number(field.type))
+        for field in schema
+        if not is_annotation(field.name, _is_arrow_number(field.type)) and field.name not in index
     ]
 
 

@@ -132,7 +132,7 @@ class Engine:
         return Workers(
             n_workers=max(1, len(infos)),
             threads_per_worker=max((info["nthreads"] for info in infos), default=1),
-            limit_bytes=min([*limits, limit_bytes or free]),
+            limit_bytes=min([*limits, limit_bytes]) if limit_bytes else min(limits, default=free),
             embedded=all(str(address).startswith("inproc:") for address in addresses),
         )
 

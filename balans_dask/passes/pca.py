@@ -7,6 +7,7 @@ import numpy as np
 from distributed import Future
 from numpy.typing import NDArray
 
+from balans_dask.errors import InvalidInputError
 from balans_dask.kernels.moments import Moments, add_moments, centred_tile, moments_of_tile
 from balans_dask.kernels.projection import Projection, centring, principal_components
 from balans_dask.passes.engine import Engine, task
@@ -59,9 +60,19 @@ def fit_projection(
     futures: list[Future] = engine.map("scatter", body, rows, [preparation] * len(parts))
     # Two at a time: a node of the tree is n_features squared.
     total = engine.gather([engine.reduce("scatter-sum", futures, _add, arity=2)])[0]
+    _require_range(total if total.ndim == 1 else np.diag(total))
     if n_components is None:
         return centring(moments, total)
     return principal_components(moments, total, n_components)
+
+
+def _require_range(squares: NDArray[np.float64]) -> None:
+    n_out = int(np.sum(~np.isfinite(squares) | (squares == 0.0)))
+    if n_out:
+        raise InvalidInputError(
+            f"{n_out} features vary on a scale whose squares leave the range of float64: rescale "
+            "these features"
+        )
 
 
 @task

@@ -88,6 +88,16 @@ def test_a_folder_of_plates_becomes_one_store_in_order_of_names(tmp_path):
     assert_holds(tmp_path / "o.zarr", plate_table())
 
 
+def test_an_index_that_pandas_saved_describes_the_rows(tmp_path):
+    table = plate_table().assign(cell=range(500)).set_index(["Metadata_Plate", "cell"])
+    table.to_parquet(tmp_path / "t.parquet")
+    convert_table(str(tmp_path / "t.parquet"), str(tmp_path / "o.zarr"))
+    data = anndata.read_zarr(tmp_path / "o.zarr")
+    assert list(data.var_names) == FEATURES
+    assert data.obs["Metadata_Plate"].tolist() == SCREEN.batch.tolist()
+    assert data.obs["cell"].tolist() == list(range(500))
+
+
 def test_files_that_lack_a_feature_are_refused(tmp_path):
     folder = tmp_path / "plates"
     folder.mkdir()
