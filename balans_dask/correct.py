@@ -365,11 +365,11 @@ def _unit_holds(unit: Unit) -> bool:
 
 
 def _unfinished(partitions: Sequence[Partition], units: Sequence[Unit]) -> list[Partition]:
-    """Partitions with a row that no unit holds; units may be of other sizes."""
+    """Partitions with a row that no unit holds; units are in row order, of any sizes."""
     missing = []
     for part in partitions:
         reached = part.start
-        for unit in sorted(units, key=lambda unit: (unit.start, unit.stop)):
+        for unit in units:
             if unit.start <= reached < unit.stop:
                 reached = unit.stop
         if reached < part.stop:
