@@ -13,10 +13,11 @@ from rich.console import Console
 
 import balans_dask
 from balans_dask.cluster import memory_bytes, open_client, silence_dask
-from balans_dask.correct import CHECKPOINT_SECONDS, StoreRun, correct_store, store_run
+from balans_dask.correct import correct_store
 from balans_dask.demo import run_demo
 from balans_dask.errors import BalansError, InputWarning, Interrupted, RunError
-from balans_dask.fitting import examine, plan_run
+from balans_dask.examine import examine
+from balans_dask.inputs import plan_run
 from balans_dask.io.convert import convert_table
 from balans_dask.io.store import first_names, open_store
 from balans_dask.parameters import OPERATORS, UNCOVERED, Parameters
@@ -24,6 +25,7 @@ from balans_dask.passes.blas import single_threaded_blas
 from balans_dask.passes.engine import WORKER_TIMEOUT_SECONDS, Engine
 from balans_dask.provenance import correction_record
 from balans_dask.signals import stoppable
+from balans_dask.store_run import StoreRun, store_run
 from balans_dask.terminal import (
     Progress,
     correction_facts,
@@ -33,6 +35,7 @@ from balans_dask.terminal import (
     printable,
     store_facts,
 )
+from balans_dask.writing import CHECKPOINT_SECONDS
 
 __all__ = ["main", "run"]
 

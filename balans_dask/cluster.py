@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import dask
-import psutil
+from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
 
@@ -87,7 +87,7 @@ def _local_cluster(n_workers: int | None, limit_bytes: int | None) -> Iterator[L
     A nanny now and then fails to restart a worker that was killed; only adaptive scaling, with
     equal bounds, notices that one is missing for good.
     """
-    n_workers = n_workers or psutil.cpu_count(logical=True) or 1
+    n_workers = n_workers or CPU_COUNT
     with dask.config.set(
         {
             "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,

@@ -1,4 +1,7 @@
-"""What balans_dask raises, and nothing that a caller would not want to catch by name."""
+"""What balans_dask raises and warns of; nothing that a caller would not want to catch by name."""
+
+import logging
+import warnings
 
 __all__ = [
     "BalansError",
@@ -8,7 +11,10 @@ __all__ = [
     "InvalidInputError",
     "RunError",
     "StoreExistsError",
+    "warn_of_input",
 ]
+
+logger = logging.getLogger(__name__)
 
 
 class BalansError(Exception):
@@ -37,3 +43,9 @@ class Interrupted(BaseException):
 
 class InputWarning(UserWarning):
     """The input can be corrected, but holds something that its owner should know about."""
+
+
+def warn_of_input(message: str) -> None:
+    """Log a line about the input, and warn the caller of the package."""
+    logger.info(message)
+    warnings.warn(message, InputWarning, stacklevel=4)

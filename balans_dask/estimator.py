@@ -15,22 +15,16 @@ from sklearn.utils import check_random_state
 
 from balans_dask.batches import batch_labels
 from balans_dask.errors import InvalidInputError
-from balans_dask.fitting import (
-    Fit,
-    Inputs,
-    LandmarkSums,
-    examine,
-    fit,
-    plan_run,
-    smooth,
-    sum_landmarks,
-)
+from balans_dask.examine import examine
+from balans_dask.fitting import Fit, LandmarkSums, fit, smooth, sum_landmarks
+from balans_dask.inputs import Inputs, plan_run, require_sizes
+from balans_dask.kernels.elbow import BINS_PER_UNIT
 from balans_dask.lazy import lazy_rows
 from balans_dask.parameters import Parameters
 from balans_dask.passes.blas import single_threaded_blas
 from balans_dask.passes.engine import Engine, embedded_client
-from balans_dask.passes.smooth import output_dtype
-from balans_dask.passes.sources import LazyRows, RowSource, StoredRows
+from balans_dask.passes.profiles import output_dtype
+from balans_dask.passes.sources import HeldArray, LazyRows, RowSource, StoredRows
 
 __all__ = ["Balans", "correct_batches"]
 
@@ -184,7 +178,7 @@ class Balans(BaseEstimator):
         Returns
         -------
         corrected : ndarray or dask.array.Array of shape (n_samples, n_features)
-            A numpy array for numpy or a DataFrame; else a Dask array that is not computed yet.
+            A Dask array that is not computed yet for a Dask or Zarr array; else a numpy array.
 
         Raises
         ------
@@ -195,9 +189,8 @@ class Balans(BaseEstimator):
             fitted = self._fit(engine, X, batch)
             with single_threaded_blas():
                 landmarks = sum_landmarks(engine, fitted)
-                if isinstance(X, np.ndarray | pd.DataFrame):
-                    return _gathered(engine, fitted, landmarks)
-                return lazy_rows(engine, fitted, landmarks)
+                collect = lazy_rows if _is_lazy(X) else _gathered
+                return collect(engine, fitted, landmarks)
 
     def _fit(self, engine: Engine, X: Any, batch: Any) -> Fit:
         parameters = self._parameters()
@@ -207,7 +200,7 @@ class Balans(BaseEstimator):
             features=source,
             labels=batch_labels([column], ["batch"], source.shape[0]),
             feature_names=names,
-            in_memory=isinstance(X, np.ndarray | pd.DataFrame),
+            in_memory=not _is_lazy(X),
         )
         with single_threaded_blas():
             plan = plan_run(inputs, parameters, engine.workers())
@@ -230,7 +223,7 @@ class Balans(BaseEstimator):
         scales = np.sqrt(np.concatenate([block.scales for block in sampled.blocks]))
         self.scales_ = scales * fitted.scores.projection.unit
         bins = np.concatenate([block.thresholds for block in sampled.blocks])
-        self.thresholds_ = bins / 256
+        self.thresholds_ = bins / BINS_PER_UNIT
         self.coverage_ = sampled.coverage.coverage
         self.coverage_curve_ = np.array(
             [(point.n_sampled, point.n_covered) for point in sampled.curve]
@@ -272,13 +265,19 @@ def _engine() -> Iterator[Engine]:
         yield Engine(client)
 
 
+def _is_lazy(X: Any) -> bool:
+    return isinstance(X, da.Array | zarr.Array)
+
+
 def _source(engine: Engine, X: Any) -> tuple[RowSource, list[str]]:
     """Wrap what the user gave, after checking its shape and type."""
     names = None
     if isinstance(X, pd.DataFrame):
         names, X = [str(name) for name in X.columns], X.to_numpy()
-    if not isinstance(X, np.ndarray | da.Array | zarr.Array):
-        X = np.asarray(X)
+    if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
+        n_masked = int(np.ma.getmaskarray(X).sum())
+        raise InvalidInputError(f"X has {n_masked} masked values: impute them or drop their rows")
+    X = X if _is_lazy(X) else np.asarray(X)
     if X.ndim != 2 or X.dtype.kind not in "iuf":
         raise InvalidInputError(
             f"X has shape {X.shape} and type {X.dtype}: give a numeric matrix of profiles by "
@@ -286,17 +285,23 @@ def _source(engine: Engine, X: Any) -> tuple[RowSource, list[str]]:
         )
     if any(np.isnan(length) for length in X.shape):
         raise InvalidInputError("X has chunks of unknown length: call X.compute_chunk_sizes()")
-    source = LazyRows(X, engine.client) if isinstance(X, da.Array) else StoredRows(X)
-    return source, names or [f"feature {i}" for i in range(X.shape[1])]
+    require_sizes("X", X.shape)
+    names = names or [f"feature {i}" for i in range(X.shape[1])]
+    if isinstance(X, da.Array):
+        return LazyRows(X), names
+    in_place = isinstance(X, np.ndarray) and engine.workers().embedded
+    return StoredRows(HeldArray(X) if in_place else X), names
 
 
 def _gathered(engine: Engine, fitted: Fit, landmarks: LandmarkSums) -> NDArray[np.floating]:
-    """Collect corrected rows partition by partition, letting each go once it is copied."""
+    """Collect corrected rows, a few partitions at a time."""
     source = fitted.inputs.features
     corrected = np.empty(source.shape, dtype=output_dtype(source.dtype))
-    futures = smooth(engine, fitted, landmarks, sink=None)
-    for part in fitted.plan.tiling.partitions():
-        (smoothed,) = engine.gather([futures[part.number]])
-        corrected[part.start : part.stop] = smoothed.features
-        futures[part.number].release()
+    parts = fitted.plan.tiling.partitions()
+    at_once = 2 * fitted.plan.workers.n_threads
+    for first in range(0, len(parts), at_once):
+        some = parts[first : first + at_once]
+        smoothed = engine.gather(smooth(engine, fitted, landmarks, None, some))
+        for part, rows in zip(some, smoothed, strict=True):
+            corrected[part.start : part.stop] = rows.features
     return corrected

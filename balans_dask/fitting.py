@@ -1,48 +1,31 @@
-"""A fit from arrays: check the values, make the scores, sample the rows, sum over them."""
+"""A fit: make the scores, sample the rows, sum over them, correct."""
 
-import logging
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from distributed import Future
 from numpy.typing import NDArray
 
-from balans_dask.batches import BatchLabels
-from balans_dask.errors import InputWarning, InvalidInputError
-from balans_dask.kernels.moments import Moments
+from balans_dask.errors import warn_of_input
+from balans_dask.examine import Examined
+from balans_dask.inputs import Inputs, components_of
 from balans_dask.kernels.projection import Projection
-from balans_dask.memory import MemoryPlan, RunShape, Workers, plan_memory
+from balans_dask.memory import MemoryPlan
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.pca import compute_moments, fit_projection
+from balans_dask.passes.pca import fit_projection
+from balans_dask.passes.profiles import Profiles
+from balans_dask.passes.rows import Pieces, affinity_rows_again
 from balans_dask.passes.scores import Scores
-from balans_dask.passes.smooth import Profiles, RowSink, smooth_rows, sum_rows
-from balans_dask.passes.sources import RowSource
+from balans_dask.passes.smooth import RowSink, smooth_rows
+from balans_dask.passes.sums import sum_rows
 from balans_dask.sampling import Round, SampledRows, sample_rows
 from balans_dask.state import projection_from, sampled_from
-from balans_dask.tiling import Partition, Tiling
+from balans_dask.tiling import Partition
 
-__all__ = [
-    "Examined",
-    "Fit",
-    "Inputs",
-    "LandmarkSums",
-    "Stage",
-    "examine",
-    "fit",
-    "plan_run",
-    "require_sizes",
-    "smooth",
-    "sum_landmarks",
-]
+__all__ = ["Fit", "LandmarkSums", "OnStage", "Stage", "fit", "smooth", "sum_landmarks"]
 
-logger = logging.getLogger(__name__)
-
-NAMED = 5
-"""Names that a message lists before it goes on with an ellipsis."""
 UNCOVERED_SHARE = 0.01
 """Share of uncovered rows that is worth a warning; the paper's stop rule leaves a few."""
 
@@ -63,59 +46,6 @@ class Stage:
 
 
 OnStage = Callable[[Stage], None]
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The data of a run.
-
-    Attributes
-    ----------
-    features : RowSource
-        What is corrected.
-    labels : BatchLabels
-    feature_names : sequence of str
-    embedding : RowSource or None
-        Where distances are taken, if not in the features; corrected with the same weights.
-    shard_tiles : int
-        Tiles of a write unit of the output.
-    in_memory : bool
-        Input and output are numpy arrays on the driver.
-    table_bytes : int
-        Row annotations on the driver.
-    """
-
-    features: RowSource
-    labels: BatchLabels
-    feature_names: Sequence[str]
-    embedding: RowSource | None = None
-    shard_tiles: int = 1
-    in_memory: bool = False
-    table_bytes: int = 0
-
-    @property
-    def n_rows(self) -> int:
-        """Number of profiles."""
-        return self.features.shape[0]
-
-    @property
-    def scored(self) -> RowSource:
-        """What the scores are made from."""
-        return self.features if self.embedding is None else self.embedding
-
-
-@dataclass(frozen=True)
-class Examined:
-    """The values of the input, found usable.
-
-    Attributes
-    ----------
-    features, scored : Moments
-        Of the features, and of what the scores are made from (often the same).
-    """
-
-    features: Moments
-    scored: Moments
 
 
 @dataclass(frozen=True)
@@ -148,93 +78,15 @@ class LandmarkSums:
     Attributes
     ----------
     table : Future of list of LandmarkBlock
-    sums : Future of ndarray of shape (n_landmarks, n_columns + 1), float64
-        A_S [X, E, 1].
+    pieces : list over partitions of Pieces
+        Rows of A_S that wait on the workers.
+    sums : list of Future of ndarray of shape (n_landmarks, some columns), float64
+        A_S [X, E, 1], cut by columns.
     """
 
     table: Future
-    sums: Future
-
-
-def components_of(parameters: Parameters, inputs: Inputs) -> int | None:
-    """Components of the PCA; ``None`` where distances are taken in an embedding."""
-    return None if inputs.embedding is not None else parameters.n_components
-
-
-def require_sizes(inputs: Inputs) -> None:
-    """Refuse an input too small to align.
-
-    Raises
-    ------
-    InvalidInputError
-        If there are fewer than 2 rows, or no features.
-    """
-    n_rows, n_features = inputs.features.shape
-    if n_rows < 2:
-        raise InvalidInputError(f"the input has {n_rows} rows: give at least 2 to align")
-    if n_features < 1:
-        raise InvalidInputError("the input has 0 features: give at least 1")
-
-
-def plan_run(inputs: Inputs, parameters: Parameters, workers: Workers) -> MemoryPlan:
-    """Plan the memory of a run.
-
-    Raises
-    ------
-    InvalidInputError
-        If there are fewer than 2 rows, or no features.
-    InsufficientMemoryError
-        If no plan fits.
-    """
-    require_sizes(inputs)
-    n_rows, n_features = inputs.features.shape
-    n_components = components_of(parameters, inputs)
-    n_scored = inputs.scored.shape[1]
-    n_scores = n_scored if n_components is None else min(n_components, n_scored, n_rows - 1)
-    n_embedding = n_scores if n_components is not None or inputs.embedding is not None else 0
-    row_bytes = n_features * inputs.features.dtype.itemsize
-    if inputs.embedding is not None:
-        row_bytes += n_scored * inputs.embedding.dtype.itemsize
-    return plan_memory(
-        RunShape(
-            n_rows=n_rows,
-            n_features=n_features,
-            n_components=n_scores,
-            n_embedding=n_embedding,
-            n_batches=inputs.labels.n_batches,
-            block_rows=parameters.block_rows,
-            n_neighbors=parameters.n_neighbors,
-            max_rows=parameters.max_rows,
-            row_bytes=row_bytes,
-            pca=n_components is not None,
-            shard_tiles=inputs.shard_tiles,
-            in_memory=inputs.in_memory,
-            table_bytes=inputs.table_bytes,
-        ),
-        workers,
-    )
-
-
-def examine(engine: Engine, inputs: Inputs, parameters: Parameters, tiling: Tiling) -> Examined:
-    """Read all values once; refuse what cannot be corrected and warn of what is odd.
-
-    Raises
-    ------
-    InvalidInputError
-        If values are NaN or infinite, or no feature varies.
-    """
-    features = compute_moments(engine, tiling, inputs.features)
-    _require_finite(features, inputs.feature_names)
-    scored = features
-    if inputs.embedding is not None:
-        scored = compute_moments(engine, tiling, inputs.embedding)
-        _require_finite(scored, [f"embedding column {i}" for i in range(len(scored.total))])
-    if scored.constant.all():
-        raise InvalidInputError(
-            f"all {len(scored.constant)} features are constant: give at least one that varies"
-        )
-    _warn_of_oddities(features, inputs, parameters)
-    return Examined(features, scored)
+    pieces: list[Pieces]
+    sums: list[Future]
 
 
 def fit(
@@ -289,6 +141,7 @@ def fit(
     )
 
     def after_round(sampled: SampledRows) -> None:
+        _warn_of_landmarks(sampled, plan)
         on_stage(Stage("sampling rows", sampled.curve[-1]))
         on_round(projection, sampled)
 
@@ -312,11 +165,23 @@ def sum_landmarks(engine: Engine, fitted: Fit) -> LandmarkSums:
     engine : Engine
     fitted : Fit
     """
-    table = engine.share("landmarks", list(fitted.sampled.blocks))
-    pieces = fitted.sampled.pieces_by_partition(fitted.plan.tiling.n_partitions)
-    sums = sum_rows(engine, fitted.scores, fitted.profiles, table, pieces)
-    engine.wait([sums])
-    return LandmarkSums(table, sums)
+    sampled, scores = fitted.sampled, fitted.scores
+    table = engine.share("landmarks", list(sampled.blocks))
+    pieces = _pieces(engine, fitted, table)
+    sums = sum_rows(engine, scores, fitted.profiles, table, pieces)
+    return LandmarkSums(table, pieces, sums)
+
+
+def _pieces(engine: Engine, fitted: Fit, table: Future) -> list[Pieces]:
+    """Rows of A_S by partition; those of rounds before a resume are computed again, once."""
+    sampled = fitted.sampled
+    partitions = range(fitted.plan.tiling.n_partitions)
+    n_blocks = sampled.n_restored
+    if not n_blocks:
+        return [sampled.pieces_of(number) for number in partitions]
+    free_bytes = fitted.plan.piece_bytes - sampled.kept_bytes
+    again = affinity_rows_again(engine, fitted.scores, table, n_blocks, free_bytes)
+    return [[again[number], *sampled.pieces_of(number, n_blocks)] for number in partitions]
 
 
 def smooth(
@@ -344,44 +209,11 @@ def smooth(
         fitted.profiles,
         fitted.plan.tiling.partitions() if partitions is None else partitions,
         landmarks.table,
-        fitted.sampled.pieces_by_partition(fitted.plan.tiling.n_partitions),
+        landmarks.pieces,
         landmarks.sums,
         fitted.parameters.uncovered == "keep",
         sink,
     )
-
-
-def _require_finite(moments: Moments, names: Sequence[str]) -> None:
-    bad = np.flatnonzero(moments.n_bad)
-    if len(bad):
-        listed = ", ".join(str(names[i]) for i in bad[:NAMED])
-        more = ", ..." if len(bad) > NAMED else ""
-        raise InvalidInputError(
-            f"{moments.n_bad_rows} of {moments.n_rows} rows hold NaN or infinite values in "
-            f"{len(bad)} features ({listed}{more}): drop or impute these features or rows"
-        )
-
-
-def _warn_of_oddities(features: Moments, inputs: Inputs, parameters: Parameters) -> None:
-    n_constant = int(features.constant.sum())
-    if n_constant:
-        names = [str(inputs.feature_names[i]) for i in np.flatnonzero(features.constant)[:NAMED]]
-        more = ", ..." if n_constant > NAMED else ""
-        _warn(
-            f"{n_constant} of {len(features.constant)} features are constant "
-            f"({', '.join(names)}{more}): they take no part in distances and stay as they are"
-        )
-    labels = inputs.labels
-    if labels.n_batches == 1:
-        _warn(f"all {inputs.n_rows} rows are of one batch ({labels.names[0]}): nothing to align")
-    clamped = labels.clamped(parameters.n_neighbors)
-    if clamped:
-        more = ", ..." if len(clamped) > NAMED else ""
-        _warn(
-            f"{len(clamped)} of {labels.n_batches} batches have at most {parameters.n_neighbors} "
-            f"rows ({', '.join(clamped[:NAMED])}{more}): their local scale is the distance to "
-            "their farthest row"
-        )
 
 
 def _warn_of_uncovered(sampled: SampledRows, parameters: Parameters) -> None:
@@ -390,12 +222,18 @@ def _warn_of_uncovered(sampled: SampledRows, parameters: Parameters) -> None:
     if n_uncovered > UNCOVERED_SHARE * last.n_rows:
         fate = "stay as they are" if parameters.uncovered == "keep" else "follow the nearest one"
         remedy = "max_rows" if sampled.stop_reason == "max_rows" else "patience"
-        _warn(
+        remedy = remedy if parameters.max_neighbors is None else f"max_neighbors or {remedy}"
+        warn_of_input(
             f"{n_uncovered} of {last.n_rows} rows are covered by no sampled row and {fate}: "
             f"raise {remedy} to cover more"
         )
 
 
-def _warn(message: str) -> None:
-    logger.info(message)
-    warnings.warn(message, InputWarning, stacklevel=4)
+def _warn_of_landmarks(sampled: SampledRows, plan: MemoryPlan) -> None:
+    """Say it in the round that leaves the plan."""
+    n_before = sampled.n_sampled - sampled.blocks[-1].n_landmarks
+    if n_before <= plan.n_landmarks < sampled.n_sampled:
+        warn_of_input(
+            f"more than the {plan.n_landmarks} landmarks are drawn that memory was planned for: "
+            "expect more than the plan says, or set max_rows"
+        )

@@ -8,8 +8,8 @@ import numpy as np
 
 from balans_dask.fitting import Fit, LandmarkSums
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.smooth import SCORES, output_dtype, smooth_one
-from balans_dask.passes.sources import LazyRows
+from balans_dask.passes.profiles import SCORES, output_dtype
+from balans_dask.passes.smooth import smooth_one
 
 __all__ = ["lazy_rows"]
 
@@ -32,18 +32,13 @@ def lazy_rows(engine: Engine, fitted: Fit, landmarks: LandmarkSums) -> da.Array:
         Chunked by partitions.
     """
     source = fitted.inputs.features
-    table, sums = engine.gather([landmarks.table, landmarks.sums])
+    table, *sums = engine.gather([landmarks.table, *landmarks.sums])
     shared = dask.delayed((table, sums, fitted.profiles.constant, fitted.scores.projection))
     dtype = output_dtype(source.dtype)
     blocks = []
     for part in fitted.plan.tiling.partitions():
-        rows: Any = (
-            source.array[part.start : part.stop]
-            if isinstance(source, LazyRows)
-            else source.rows(part.start, part.stop)
-        )
         corrected = dask.delayed(_corrected, pure=False)(
-            rows,
+            source.rows(part.start, part.stop),
             part.start,
             fitted.inputs.labels.codes[part.start : part.stop],
             shared,

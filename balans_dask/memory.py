@@ -6,9 +6,17 @@ Plain arithmetic; all sizes are in bytes. Nothing here changes a result.
 from dataclasses import dataclass
 
 from balans_dask.errors import InsufficientMemoryError
+from balans_dask.task_memory import (
+    BYTES_PER_ENTRY,
+    COLUMNS_AT_ONCE,
+    RunShape,
+    driver_bytes,
+    landmark_bytes,
+    task_bytes,
+)
 from balans_dask.tiling import TILE_ROWS, Tiling, largest_power_of_two
 
-__all__ = ["MemoryPlan", "RunShape", "Workers", "format_bytes", "plan_memory"]
+__all__ = ["MemoryPlan", "Workers", "format_bytes", "plan_memory"]
 
 MIB = 2**20
 PROCESS_BYTES = 420 * MIB
@@ -17,73 +25,14 @@ USABLE_SHARE = 0.6
 """Dask begins to spill at this share of a worker's limit."""
 USABLE_SHARE_EMBEDDED = 0.9
 """An embedded worker has no limit that Dask watches."""
-PLANNED_LANDMARKS = 8192
-"""Landmarks that tables are planned for where ``max_rows`` does not say."""
 ENTRIES_PER_ROW = 64
 """Kept affinities a row for which rows of A_S stay on the workers."""
-BYTES_PER_ENTRY = 6
 TASKS_PER_THREAD = 4
 """Partitions a worker thread, so that the last ones to finish leave few threads idle."""
 SMALLEST_PARTITION_TILES = 16
 LARGEST_PARTITION_TILES = 128
 PARTITION_BYTES = 128 * MIB
 """Rows of features that a task holds at once, where a single tile is not larger already."""
-SUM_COLUMNS = 1024
-
-
-@dataclass(frozen=True)
-class RunShape:
-    """Sizes that decide the memory of a run.
-
-    Attributes
-    ----------
-    n_rows, n_features : int
-    n_components : int
-        Columns of the scores.
-    n_embedding : int
-        Columns that are corrected beside the features.
-    n_batches, block_rows, n_neighbors : int
-    max_rows : int or None
-    row_bytes : int
-        One row of features and embedding as stored.
-    pca : bool
-        The scores are fitted by PCA.
-    shard_tiles : int
-        Tiles of one write unit of the output; a partition writes whole ones.
-    in_memory : bool
-        Input and output are arrays on the driver.
-    table_bytes : int
-        Row annotations that the driver holds.
-    """
-
-    n_rows: int
-    n_features: int
-    n_components: int
-    n_embedding: int
-    n_batches: int
-    block_rows: int
-    n_neighbors: int
-    max_rows: int | None
-    row_bytes: int
-    pca: bool
-    shard_tiles: int = 1
-    in_memory: bool = False
-    table_bytes: int = 0
-
-    @property
-    def n_columns(self) -> int:
-        """Columns of A_S [X, E, 1]."""
-        return self.n_features + self.n_embedding + 1
-
-    @property
-    def n_landmarks(self) -> int:
-        """Landmarks that tables are planned for."""
-        return min(self.n_rows, self.max_rows or PLANNED_LANDMARKS)
-
-    @property
-    def score_row_bytes(self) -> int:
-        """One row of ``BatchTiles``."""
-        return 4 * self.n_components + 8 + 2
 
 
 @dataclass(frozen=True)
@@ -191,10 +140,11 @@ def format_bytes(n_bytes: int) -> str:
 
 
 def _wanted_tiles(shape: RunShape, workers: Workers) -> int:
-    """Tiles that give every thread a few partitions of a sensible length."""
+    """Tiles that give every thread a few partitions of a sensible length, or at least one."""
     n_tiles = Tiling(shape.n_rows, 1).n_tiles
     for_threads = n_tiles // (TASKS_PER_THREAD * workers.n_threads)
-    tiles = min(max(for_threads, SMALLEST_PARTITION_TILES), LARGEST_PARTITION_TILES)
+    smallest = min(SMALLEST_PARTITION_TILES, -(-n_tiles // workers.n_threads))
+    tiles = min(max(for_threads, smallest), LARGEST_PARTITION_TILES)
     for_memory = PARTITION_BYTES // (TILE_ROWS * shape.row_bytes)
     tiles = max(1, min(tiles, for_memory))
     return max(largest_power_of_two(tiles), shape.shard_tiles)
@@ -209,7 +159,7 @@ def _plan(shape: RunShape, workers: Workers, tiling: Tiling) -> MemoryPlan | Non
         return None
     wanted = shape.n_rows * ENTRIES_PER_ROW * BYTES_PER_ENTRY
     piece_bytes = min(wanted, (usable - fixed) // 2 * workers.n_workers)
-    driver = _driver_bytes(shape, tiling)
+    driver = driver_bytes(shape)
     worker = fixed + -(-piece_bytes // workers.n_workers)
     embedded = workers.embedded
     return MemoryPlan(
@@ -219,7 +169,7 @@ def _plan(shape: RunShape, workers: Workers, tiling: Tiling) -> MemoryPlan | Non
         piece_bytes=piece_bytes,
         n_landmarks=shape.n_landmarks,
         tasks_per_round=4 * tiling.n_partitions + min(shape.block_rows, tiling.n_partitions),
-        task_bytes=_task_bytes(shape, tiling, keep_scores),
+        task_bytes=task_bytes(shape, tiling, keep_scores),
         worker_bytes=worker,
         driver_bytes=worker if embedded else driver + PROCESS_BYTES,
         total_bytes=worker if embedded else driver + PROCESS_BYTES + workers.n_workers * worker,
@@ -228,59 +178,12 @@ def _plan(shape: RunShape, workers: Workers, tiling: Tiling) -> MemoryPlan | Non
 
 def _fixed_bytes(shape: RunShape, workers: Workers, tiling: Tiling, keep_scores: bool) -> int:
     """Process, tasks of all threads, shared tables and kept scores of one worker."""
-    tasks = workers.threads_per_worker * max(_task_bytes(shape, tiling, keep_scores).values())
-    tables = _landmark_bytes(shape) + 8 * shape.n_landmarks * shape.n_columns
+    tasks = workers.threads_per_worker * max(task_bytes(shape, tiling, keep_scores).values())
+    # The sums, and nodes of their tree that wait for their neighbours.
+    waiting = (1 + tiling.n_partitions.bit_length()) * min(COLUMNS_AT_ONCE, shape.n_columns)
+    tables = landmark_bytes(shape) + 8 * shape.n_landmarks * (shape.n_columns + waiting)
     partitions = -(-tiling.n_partitions // workers.n_workers)
     rows = min(shape.n_rows, partitions * tiling.rows_per_partition)
     scores = rows * shape.score_row_bytes if keep_scores else 0
-    driver = _driver_bytes(shape, tiling) if workers.embedded else 0
+    driver = driver_bytes(shape) if workers.embedded else 0
     return PROCESS_BYTES + tasks + tables + scores + driver
-
-
-def _task_bytes(shape: RunShape, tiling: Tiling, keep_scores: bool) -> dict[str, int]:
-    """Working memory of the largest task of every pass."""
-    rows = min(tiling.rows_per_partition, -(-shape.n_rows // TILE_ROWS) * TILE_ROWS)
-    levels = tiling.tiles_per_partition.bit_length() + 1
-    read = rows * shape.row_bytes
-    tile = 8 * TILE_ROWS
-    scores = rows * shape.score_row_bytes
-    load = read + tile * (shape.n_features + shape.n_components) + 2 * scores
-    own = 0 if keep_scores else load
-    products = shape.block_rows * TILE_ROWS * (4 + BYTES_PER_ENTRY)
-    entries = 2 * shape.block_rows * rows * BYTES_PER_ENTRY
-    scatter = 8 * (shape.n_features**2 if shape.pca else shape.n_features)
-    columns = min(SUM_COLUMNS, shape.n_columns)
-    sums = 8 * shape.n_landmarks * (columns * levels + 2 * shape.n_columns)
-    tile_entries = shape.n_landmarks * TILE_ROWS * BYTES_PER_ENTRY // 8
-    return {
-        "moments": read + 3 * tile * shape.n_features,
-        "scatter": read + 2 * tile * shape.n_features + levels * scatter,
-        "scores": load,
-        "scales": own + products + 32 * shape.block_rows * shape.n_batches * shape.n_neighbors,
-        "elbow": own + products + 4 * 8 * shape.block_rows * 2048,
-        "rows": own + products + entries,
-        "sums": own + read + scores + 2 * tile * shape.n_columns + sums + tile_entries,
-        "smooth": own + 2 * read + scores + 4 * tile * shape.n_columns + tile_entries,
-    }
-
-
-def _landmark_bytes(shape: RunShape) -> int:
-    """Coordinates, scales and thresholds of all landmarks."""
-    return shape.n_landmarks * (4 * shape.n_components + 8 * shape.n_batches + 24)
-
-
-def _driver_bytes(shape: RunShape, tiling: Tiling) -> int:
-    """Coverage, draws, labels and annotations; three nodes of the largest reduction."""
-    per_row = 8 + 1 + 3 * 8 + 4 + 4 + 20
-    reduced = 3 * 8 * (shape.n_features**2 if shape.pca else shape.n_features)
-    histograms = 17 * 8 * shape.block_rows * 2048
-    arrays = 2 * shape.n_rows * shape.row_bytes if shape.in_memory else 0
-    annotations = 3 * shape.table_bytes
-    return (
-        shape.n_rows * per_row
-        + reduced
-        + histograms
-        + arrays
-        + annotations
-        + (_landmark_bytes(shape))
-    )

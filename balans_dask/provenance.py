@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from anndata.io import read_elem
 
-from balans_dask.fitting import Examined, Fit, Inputs
+from balans_dask.examine import Examined
+from balans_dask.fitting import Fit
+from balans_dask.inputs import Inputs
 from balans_dask.io.store import ProfileStore
 from balans_dask.parameters import Parameters
 from balans_dask.passes.blas import blas_fingerprint

@@ -144,6 +144,10 @@ class SampledRows:
     curve : list of Round
     stop_reason : {"patience", "all_rows", "max_rows", ""}
         Empty while rows are still drawn.
+    n_restored : int
+        Blocks of an earlier, interrupted run, whose rows of A_S are gone.
+    kept_bytes : int
+        Memory of the pieces on all workers.
     settled : bool
         False for the moment in which a round is added: the state must not be saved then.
     """
@@ -153,6 +157,8 @@ class SampledRows:
     pieces: list[list[Future] | None] = field(default_factory=list)
     curve: list[Round] = field(default_factory=list)
     stop_reason: str = ""
+    n_restored: int = 0
+    kept_bytes: int = 0
     settled: bool = True
 
     @property
@@ -165,12 +171,9 @@ class SampledRows:
         """Sampled rows in draw order."""
         return np.concatenate([block.rows for block in self.blocks])
 
-    def pieces_by_partition(self, n_partitions: int) -> list[list[Future | None]]:
-        """Pieces as the corrector wants them."""
-        return [
-            [None if piece is None else piece[number] for piece in self.pieces]
-            for number in range(n_partitions)
-        ]
+    def pieces_of(self, partition: int, first_block: int = 0) -> list[Future | None]:
+        """Pieces of one partition, from a block on."""
+        return [piece if piece is None else piece[partition] for piece in self.pieces[first_block:]]
 
 
 def sample_rows(
@@ -199,17 +202,16 @@ def sample_rows(
     n_rows = scores.tiling.n_rows
     sampled = sampled or SampledRows(Coverage.start(n_rows))
     limit = min(n_rows, parameters.max_rows or n_rows)
-    free_bytes = piece_bytes
     while not sampled.stop_reason:
         size = min(parameters.block_rows, limit - sampled.n_sampled)
         block, pieces, gains, n_idle = _one_round(engine, scores, parameters, sampled, size)
         n_bytes = sum(gain.n_bytes for gain in gains)
-        kept = n_bytes <= free_bytes
-        free_bytes -= n_bytes if kept else 0
+        kept = sampled.kept_bytes + n_bytes <= piece_bytes
         sampled.settled = False
         sampled.coverage.add(block.rows, gains, n_idle)
         sampled.blocks.append(block)
         sampled.pieces.append(pieces if kept else None)
+        sampled.kept_bytes += n_bytes if kept else 0
         n_sampled = sampled.n_sampled + block.n_landmarks
         sampled.curve.append(
             Round(len(sampled.blocks), n_sampled, sampled.coverage.n_covered, n_rows, n_idle)

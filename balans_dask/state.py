@@ -65,7 +65,9 @@ def sampled_from(state: Mapping[str, NDArray[Any]], block_rows: int) -> SampledR
         np.isin(np.arange(len(state["coverage"])), state["rows"]),
         int(state["curve"][-1, 3]),
     )
-    sampled = SampledRows(coverage, stop_reason=str(state["stop_reason"]))
+    sampled = SampledRows(
+        coverage, stop_reason=str(state["stop_reason"]), n_restored=len(state["block_sizes"])
+    )
     stops = np.cumsum(state["block_sizes"])
     for start, stop in zip(stops - state["block_sizes"], stops, strict=True):
         part = slice(start, stop)

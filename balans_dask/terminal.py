@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from balans_dask.fitting import Examined, Inputs, Stage
+from balans_dask.examine import Examined
+from balans_dask.fitting import Stage
+from balans_dask.inputs import Inputs
 from balans_dask.io.store import ProfileStore, first_names
 from balans_dask.memory import MemoryPlan, format_bytes
 from balans_dask.parameters import Parameters

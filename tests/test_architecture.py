@@ -10,9 +10,20 @@ import balans_dask
 PACKAGE = Path(balans_dask.__file__).parent
 FLOORS = {
     0: ["errors", "parameters", "tiling"],
-    1: ["batches", "kernels", "memory"],
+    1: ["batches", "kernels", "memory", "task_memory"],
     2: ["passes"],
-    3: ["sampling", "state", "fitting", "lazy", "provenance", "correct"],
+    3: [
+        "inputs",
+        "examine",
+        "sampling",
+        "state",
+        "fitting",
+        "lazy",
+        "provenance",
+        "store_run",
+        "writing",
+        "correct",
+    ],
     4: ["estimator"],
     5: ["cluster", "demo", "mixture", "terminal", "signals", "cli", "__main__"],
 }
@@ -52,7 +63,7 @@ def test_dask_begins_on_floor_two_and_zarr_stays_in_io(path):
     outside = {name.split(".")[0] for name in imports(path)}
     if FLOOR_OF[room(path)] < 2:
         assert not outside & {"dask", "distributed"}
-    if room(path) in {"kernels", "passes", "sampling", "fitting"}:
+    if room(path) in {"kernels", "passes", "inputs", "examine", "sampling", "fitting"}:
         assert not outside & {"zarr", "anndata", "pandas"}
 
 

@@ -1,5 +1,6 @@
 """The command line end to end on real stores, and every refusal in one line."""
 
+import re
 import subprocess
 import sys
 
@@ -14,7 +15,8 @@ from stores import files, write_anndata
 from balans_dask import __version__
 from balans_dask.cli import run
 from balans_dask.errors import InvalidInputError
-from balans_dask.io.store import VisibleArray, open_store
+from balans_dask.io.matrices import VisibleArray
+from balans_dask.io.store import open_store
 
 SCREEN = gaussian_screen(600, n_features=6)
 
@@ -241,10 +243,46 @@ def test_a_relative_path_works_for_workers_in_another_folder(capsys, tmp_path, s
     assert balans(capsys, "correct", "in.zarr", "out.zarr", *out)[0] == 0
 
 
+def test_a_lost_chunk_is_refused_and_not_read_as_zeros(capsys, tmp_path):
+    path = tmp_path / "in.zarr"
+    write_anndata(path, SCREEN.profiles, chunks=(100, 3), p=SCREEN.batch)
+    next((path / "X/c/3").iterdir()).unlink()
+    line = refusal(capsys, "correct", path, tmp_path / "out.zarr", "--batch-key", "p")
+    assert "lacks 1 of 12 stored chunks of X, which would read as 0" in line
+    assert "restore them" in line
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_damaged_chunk_is_refused_with_its_rows(capsys, tmp_path, zarr_format):
+    path = tmp_path / "in.zarr"
+    write_anndata(path, SCREEN.profiles, zarr_format, chunks=(100, 6), p=SCREEN.batch)
+    chunk = path / ("X/3.0" if zarr_format == 2 else "X/c/3/0")
+    content = chunk.read_bytes()
+    reasons = ["1 of 6 stored chunks of X cut off", "cannot decode X of .* in rows 0 to 600"]
+    for torn in (content[:50], content[:5], b""):
+        chunk.write_bytes(torn)
+        for command in (["correct", path, tmp_path / "out.zarr"], ["check", path]):
+            line = refusal(capsys, *command, "--batch-key", "p")
+            assert any(re.search(reason, line) for reason in reasons), line
+    assert [path.name for path in tmp_path.iterdir()] == ["in.zarr"]
+
+
+def test_what_the_output_will_not_hold_is_said(capsys, tmp_path):
+    umap = {"X_umap": SCREEN.profiles[:, :2]}
+    mine = {"balans_covered": SCREEN.label, "p": SCREEN.batch}
+    store = write_anndata(tmp_path / "in.zarr", SCREEN.profiles, obsm=umap, **mine)
+    code, _, err = balans(capsys, "check", store, "--batch-key", "p")
+    assert code == 0
+    assert "1 elements" in err
+    assert "not copied to the output (obsm/X_umap)" in err
+    assert "1 columns of obs" in err
+    assert "are replaced in the output (balans_covered)" in err
+
+
 def test_one_row_is_refused(capsys, tmp_path):
     store = write_anndata(tmp_path / "in.zarr", SCREEN.profiles[:1], p=["a"])
     line = refusal(capsys, "correct", store, tmp_path / "out.zarr", "--batch-key", "p")
-    assert "has 1 rows: give at least 2" in line
+    assert "has 1 rows and 6 features: give at least 2 rows" in line
 
 
 def test_only_constant_features_are_refused(capsys, tmp_path):

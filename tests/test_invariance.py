@@ -11,7 +11,9 @@ from screens import gaussian_screen
 
 from balans_dask import Balans
 from balans_dask.batches import batch_labels
-from balans_dask.fitting import Inputs, examine, fit, smooth, sum_landmarks
+from balans_dask.examine import examine
+from balans_dask.fitting import fit, smooth, sum_landmarks
+from balans_dask.inputs import Inputs
 from balans_dask.memory import MemoryPlan, Workers
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine

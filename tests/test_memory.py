@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balans_dask.errors import InsufficientMemoryError
-from balans_dask.memory import RunShape, Workers, format_bytes, plan_memory
+from balans_dask.memory import Workers, format_bytes, plan_memory
+from balans_dask.task_memory import RunShape
 
 GIB = 2**30
 SHAPE = RunShape(

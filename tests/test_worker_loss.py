@@ -14,7 +14,9 @@ from screens import gaussian_screen
 from balans_dask.batches import batch_labels
 from balans_dask.cluster import open_client
 from balans_dask.errors import RunError
-from balans_dask.fitting import Inputs, examine, fit, plan_run, smooth, sum_landmarks
+from balans_dask.examine import examine
+from balans_dask.fitting import fit, smooth, sum_landmarks
+from balans_dask.inputs import Inputs, plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import QUIET_DASHBOARD, Engine
 from balans_dask.passes.sources import Rows, StoredRows

@@ -14,7 +14,7 @@ __all__ = ["create_matrix", "create_root", "row_layout", "write_annotations"]
 
 CHUNK_BYTES = 2 * 2**20
 SHARD_BYTES = 8 * 2**20
-SHARD_TILES = 16
+SHARD_TILES = 4
 """A task writes whole shards, so shards of few columns must not grow beyond a partition."""
 
 

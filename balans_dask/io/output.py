@@ -110,9 +110,14 @@ class StoreSink:
 
 
 def write_shards(array: zarr.Array, start: int, rows: NDArray[Any]) -> None:
-    """Write rows that fill whole shards, but for the last one of the array."""
+    """Write rows that fill whole shards, but for the last one of the array.
+
+    One shard after another: Zarr would hold the encoded chunks of all of them.
+    """
     shard_rows = (array.shards or array.chunks)[0]
     stop = start + len(rows)
     if start % shard_rows or (stop % shard_rows and stop != array.shape[0]):
         raise ValueError(f"rows {start} to {stop} are not whole shards of {shard_rows} rows")
-    array[start:stop] = rows
+    for first in range(start, stop, shard_rows):
+        shard = slice(first, min(first + shard_rows, stop))
+        array[shard] = rows[shard.start - start : shard.stop - start]

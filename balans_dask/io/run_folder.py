@@ -84,6 +84,11 @@ class RunFolder:
         """Whether there is anything to continue."""
         return self.checkpoint.exists() or self.units.exists()
 
+    @property
+    def replaces(self) -> bool:
+        """Whether the unfinished run was asked to replace what is in its place."""
+        return self.begun and bool((self.record() or {}).get("overwrite"))
+
     def record(self) -> dict[str, Any] | None:
         """Read what the run is; ``None`` if it never came so far."""
         record = read_json(self._record)
@@ -130,6 +135,11 @@ class RunFolder:
     def discard(self) -> None:
         """Remove the folder."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+    def discard_remains(self) -> None:
+        """Remove what a run killed just after it had published left behind."""
+        if self.exists and self._is_ours() and not self.store.exists():
+            self.discard()
 
     def publish(self) -> None:
         """Move the finished store to its place and remove the folder.

@@ -1,6 +1,5 @@
 """Opening a store of profiles, read-only."""
 
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from anndata.io import read_elem
 
 from balans_dask.errors import InvalidInputError
 
-__all__ = ["ProfileStore", "VisibleArray", "first_names", "is_store", "open_store"]
+__all__ = ["ProfileStore", "first_names", "is_store", "open_store"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,16 @@ class ProfileStore:
         """Names of the matrices in ``obsm``."""
         return sorted(self.root["obsm"].keys()) if "obsm" in self.root else []
 
+    @property
+    def elements(self) -> list[str]:
+        """Names of what the store holds besides X, obs and var, such as ``obsm/X_umap``."""
+        return [
+            f"{group}/{name}"
+            for group in ("layers", "obsm", "obsp", "uns", "varm", "varp")
+            if group in self.root
+            for name in sorted(self.root[group].keys())
+        ] + (["raw"] if isinstance(self.root.get("raw"), zarr.Group) else [])
+
     def column(self, name: str) -> Any:
         """Return a column of ``obs``.
 
@@ -76,42 +85,6 @@ class ProfileStore:
                 f"matrices{', ' + first_names(names) if names else ''}, or leave out --basis"
             )
         return _dense(self.root["obsm"][basis], f"{self.path}: obsm/{basis}", self.n_rows)
-
-
-@dataclass(frozen=True)
-class VisibleArray:
-    """A matrix of a store that refuses to be read where the store is not.
-
-    Zarr reads a missing file as a chunk of fill values, so a worker without the file system of the
-    input would correct zeros.
-
-    Attributes
-    ----------
-    array : zarr.Array
-    path : str
-        Absolute path of the store.
-    """
-
-    array: zarr.Array
-    path: str
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Rows and columns."""
-        return tuple(self.array.shape)
-
-    @property
-    def dtype(self) -> Any:
-        """Type of the values."""
-        return self.array.dtype
-
-    def __getitem__(self, rows: slice) -> Any:
-        if not is_store(self.path):
-            raise InvalidInputError(
-                f"the worker on {platform.node()} does not see {self.path}: put the store on a "
-                "file system that all workers share"
-            )
-        return self.array[rows]
 
 
 def is_store(path: str) -> bool:

@@ -73,18 +73,21 @@ def kept_affinities(
 ) -> AffinityRows:
     """Affinities of every landmark to the rows of a partition, up to the landmark's elbow.
 
-    A_ij = exp(-d_ij^2 / sigma_{i,b_j}^2) where u_ij is below the threshold, and no entry elsewhere.
+    A_ij = exp(-d_ij^2 / sigma_{i,b_j}^2) where u_ij is below the threshold, A_ii = 1, and no entry
+    elsewhere.
 
     Parameters
     ----------
     tiles : BatchTiles
     block : LandmarkBlock
-        With the scales of the partition's batches, and with its thresholds.
+        With the scales of the partition's batches at least, and with its thresholds.
     only : int or None
         A single tile, or all of them.
     """
     n_landmarks = block.n_landmarks
     cuts = block.thresholds / BINS_PER_UNIT
+    scale_columns = read_only(block.columns_of(tiles.batches))
+    own_tile, own_position = tiles.positions(block.rows)
     counts = []
     columns = np.empty(n_landmarks * TILE_ROWS, dtype=np.uint16)
     values = np.empty(n_landmarks * TILE_ROWS, dtype=np.float32)
@@ -99,8 +102,10 @@ def kept_affinities(
             read_only(tiles.norms[tile]),
             read_only(tiles.runs_of(tile)),
             read_only(tiles.order[tile]),
+            scale_columns,
             read_only(block.scales),
             read_only(cuts),
+            read_only(np.where(own_tile == tile, own_position, -1)),
             in_tile,
             columns,
             values,
@@ -124,8 +129,10 @@ def _keep_in_tile(
     tile_norms: NDArray[np.float64],
     runs: NDArray[np.int32],
     order: NDArray[np.uint16],
+    scale_columns: NDArray[np.intp],
     scales: NDArray[np.float64],
     cuts: NDArray[np.float64],
+    own: NDArray[np.int64],
     counts: NDArray[np.int64],
     columns: NDArray[np.uint16],
     values: NDArray[np.float32],
@@ -134,7 +141,7 @@ def _keep_in_tile(
     for i in range(counts.shape[0]):
         first = entry
         for run in range(runs.shape[0]):
-            scale = scales[i, runs[run, 2]]
+            scale = scales[i, scale_columns[runs[run, 2]]]
             # A little above the cut, so that rounding excludes nothing; the division decides.
             reach = cuts[i] * scale * (1.0 + 2.0**-40)
             for j in range(runs[run, 0], runs[run, 1]):
@@ -144,7 +151,7 @@ def _keep_in_tile(
                     squared = difference_squared(landmarks, i, tile, j)
                 if squared <= reach:
                     scaled = squared / scale
-                    if scaled < cuts[i]:
+                    if scaled < cuts[i] or j == own[i]:
                         columns[entry] = order[j]
                         values[entry] = np.float32(np.exp(-scaled))
                         entry += 1

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balans_dask.kernels.distances import squared_norms
-from balans_dask.tiling import TILE_ROWS
+from balans_dask.tiling import TILE_ROWS, tile_slices
 
 __all__ = ["BatchTiles", "tile_by_batch"]
 
@@ -97,10 +97,12 @@ class BatchTiles:
         found: NDArray[np.float32] = self.scores[tile, position]
         return found
 
-    def tile_in_input_order(self, tile: int) -> NDArray[np.float32]:
-        """Scores of one tile with its rows as they stand in the input, padding included."""
-        restored: NDArray[np.float32] = np.empty_like(self.scores[tile])
-        restored[self.order[tile]] = self.scores[tile]
+    def rows_in_input_order(self) -> NDArray[np.float32]:
+        """Scores of all rows as they stand in the input, without padding."""
+        restored = np.empty((self.n_rows, self.n_components), dtype=np.float32)
+        for tile, rows in enumerate(tile_slices(self.n_rows)):
+            n_rows = rows.stop - rows.start
+            restored[rows][self.order[tile, :n_rows]] = self.scores[tile, :n_rows]
         return restored
 
 

@@ -31,7 +31,7 @@ def scaled_distance_counts(tiles: BatchTiles, block: LandmarkBlock) -> NDArray[n
     ----------
     tiles : BatchTiles
     block : LandmarkBlock
-        With the scales of the partition's batches.
+        With the scales of the partition's batches at least.
 
     Returns
     -------
@@ -39,6 +39,7 @@ def scaled_distance_counts(tiles: BatchTiles, block: LandmarkBlock) -> NDArray[n
         Rows with u >= 8 are in no bin.
     """
     counts = np.zeros((block.n_landmarks, N_BINS), dtype=np.int64)
+    scale_columns = read_only(block.columns_of(tiles.batches))
     for tile, products in tile_products(tiles, block):
         _count_in_tile(
             read_only(products),
@@ -47,6 +48,7 @@ def scaled_distance_counts(tiles: BatchTiles, block: LandmarkBlock) -> NDArray[n
             read_only(tiles.scores[tile]),
             read_only(tiles.norms[tile]),
             read_only(tiles.runs_of(tile)),
+            scale_columns,
             read_only(block.scales),
             counts,
         )
@@ -70,7 +72,7 @@ def elbow_thresholds(
         Rows of the data set.
     max_neighbors : int or None
         Lower the threshold further until a row keeps at most this many entries. A row with more
-        exact duplicates than that keeps none.
+        exact duplicates than that keeps only itself.
 
     Returns
     -------
@@ -100,12 +102,13 @@ def _count_in_tile(
     tile: NDArray[np.float32],
     tile_norms: NDArray[np.float64],
     runs: NDArray[np.int32],
+    scale_columns: NDArray[np.intp],
     scales: NDArray[np.float64],
     counts: NDArray[np.int64],
 ) -> None:
     for i in range(counts.shape[0]):
         for run in range(runs.shape[0]):
-            scale = scales[i, runs[run, 2]]
+            scale = scales[i, scale_columns[runs[run, 2]]]
             reach = N_BINS // BINS_PER_UNIT * scale
             for j in range(runs[run, 0], runs[run, 1]):
                 norms = landmark_norms[i] + tile_norms[j]

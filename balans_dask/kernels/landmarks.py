@@ -22,7 +22,9 @@ class LandmarkBlock:
         Coordinates, zero-padded to ``block_rows`` so that every product has the same shape.
     norms : ndarray of shape (block_rows,), float64
         Squared Euclidean norms of ``scores``.
-    scales : ndarray of shape (n_landmarks, n_batches), float64
+    batches : ndarray of shape (n_scaled,), int32
+        Batches of the columns of ``scales``, increasing: all of them, or those of one partition.
+    scales : ndarray of shape (n_landmarks, n_scaled), float64
         Squared local scales sigma_{i,b}^2; empty before the first pass.
     thresholds : ndarray of shape (n_landmarks,), int64
         Bins of u (``kernels.elbow``) from which on affinities are dropped; empty before the second
@@ -32,6 +34,7 @@ class LandmarkBlock:
     rows: NDArray[np.int64]
     scores: NDArray[np.float32]
     norms: NDArray[np.float64]
+    batches: NDArray[np.int32]
     scales: NDArray[np.float64]
     thresholds: NDArray[np.int64]
 
@@ -46,16 +49,21 @@ class LandmarkBlock:
         return len(self.scores)
 
     def with_scales(self, scales: NDArray[np.float64]) -> "LandmarkBlock":
-        """Return the block with its squared local scales."""
-        return replace(self, scales=scales)
+        """Return the block with its squared local scales, a column for every batch."""
+        return replace(self, scales=scales, batches=np.arange(scales.shape[1], dtype=np.int32))
 
     def with_thresholds(self, thresholds: NDArray[np.int64]) -> "LandmarkBlock":
         """Return the block with its elbows."""
         return replace(self, thresholds=thresholds)
 
     def for_batches(self, batches: NDArray[np.int32]) -> "LandmarkBlock":
-        """Return the block with the scale columns of some batches only."""
-        return replace(self, scales=np.ascontiguousarray(self.scales[:, batches]))
+        """Return the block with the scales of some batches only, of all that there are."""
+        scales = np.ascontiguousarray(self.scales[:, batches])
+        return replace(self, scales=scales, batches=batches)
+
+    def columns_of(self, batches: NDArray[np.int32]) -> NDArray[np.intp]:
+        """Find the columns of ``scales`` of some batches, without copying the table."""
+        return np.searchsorted(self.batches, batches)
 
     def first(self, n_landmarks: int) -> "LandmarkBlock":
         """Keep the first rows in draw order; the padding stays, so no product changes."""
@@ -85,6 +93,7 @@ def landmark_block(
         rows=rows,
         scores=padded,
         norms=squared_norms(padded),
+        batches=np.empty(0, dtype=np.int32),
         scales=np.empty((len(rows), 0)),
         thresholds=np.empty(0, dtype=np.int64),
     )

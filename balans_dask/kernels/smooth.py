@@ -7,9 +7,12 @@ from numpy.typing import NDArray
 
 from balans_dask.kernels._jit import kernel, read_only
 from balans_dask.kernels.affinity import AffinityRows
+from balans_dask.kernels.batch_tiles import BatchTiles
 from balans_dask.kernels.distances import difference_squared
+from balans_dask.kernels.landmarks import LandmarkBlock
+from balans_dask.tiling import TILE_ROWS
 
-__all__ = ["landmark_sums", "nearest_landmark", "spread_to_rows"]
+__all__ = ["landmark_sums", "nearest_landmarks", "spread_to_rows"]
 
 
 def landmark_sums(
@@ -53,31 +56,49 @@ def spread_to_rows(
         first += block.n_landmarks
 
 
-def nearest_landmark(
-    rows: NDArray[np.float32],
-    batches: NDArray[np.intp],
-    landmarks: NDArray[np.float32],
-    scales: NDArray[np.float64],
+def nearest_landmarks(
+    tiles: BatchTiles,
+    tile: int,
+    rows: NDArray[np.intp],
+    table: Sequence[LandmarkBlock],
 ) -> NDArray[np.int64]:
     """Landmark of smallest u for rows that no landmark covers; the first drawn on a tie.
 
     Parameters
     ----------
-    rows : ndarray of shape (n_rows, n_components), float32
-    batches : ndarray of shape (n_rows,), intp
-        Columns of ``scales``.
-    landmarks : ndarray of shape (n_landmarks, n_components), float32
-    scales : ndarray of shape (n_landmarks, n_batches), float64
-        Squared.
+    tiles : BatchTiles
+    tile : int
+    rows : ndarray of shape (n_rows,), intp
+        Rows of the tile, in input order.
+    table : sequence of LandmarkBlock
+        All blocks of landmarks, in draw order.
+
+    Returns
+    -------
+    nearest : ndarray of shape (n_rows,), int64
+        Places in draw order.
     """
-    nearest = np.empty(len(rows), dtype=np.int64)
-    _nearest_landmark(
-        read_only(np.ascontiguousarray(rows)),
-        read_only(batches),
-        read_only(np.ascontiguousarray(landmarks)),
-        read_only(np.ascontiguousarray(scales)),
-        nearest,
-    )
+    order = tiles.order[tile]
+    position = np.empty(TILE_ROWS, dtype=np.int64)
+    position[order] = np.arange(TILE_ROWS)
+    batch = np.zeros(TILE_ROWS, dtype=np.int64)
+    for start, stop, local in tiles.runs_of(tile):
+        batch[start:stop] = local
+    smallest = np.full(len(rows), np.inf)
+    nearest = np.full(len(rows), -1, dtype=np.int64)
+    first = 0
+    for block in table:
+        _nearest_landmarks(
+            read_only(tiles.scores[tile]),
+            read_only(position[rows]),
+            read_only(block.columns_of(tiles.batches)[batch[position[rows]]]),
+            read_only(block.scores),
+            read_only(block.scales),
+            first,
+            smallest,
+            nearest,
+        )
+        first += block.n_landmarks
     return nearest
 
 
@@ -120,17 +141,20 @@ def _add_landmarks(
 
 
 @kernel
-def _nearest_landmark(
-    rows: NDArray[np.float32],
-    batches: NDArray[np.intp],
+def _nearest_landmarks(
+    tile: NDArray[np.float32],
+    positions: NDArray[np.int64],
+    scale_columns: NDArray[np.intp],
     landmarks: NDArray[np.float32],
     scales: NDArray[np.float64],
+    first: int,
+    smallest: NDArray[np.float64],
     nearest: NDArray[np.int64],
 ) -> None:
-    for j in range(rows.shape[0]):
-        smallest = np.inf
-        for i in range(landmarks.shape[0]):
-            scaled = difference_squared(landmarks, i, rows, j) / scales[i, batches[j]]
-            if scaled < smallest:
-                smallest = scaled
-                nearest[j] = i
+    for j in range(positions.shape[0]):
+        for i in range(scales.shape[0]):
+            squared = difference_squared(landmarks, i, tile, positions[j])
+            scaled = squared / scales[i, scale_columns[j]]
+            if scaled < smallest[j]:
+                smallest[j] = scaled
+                nearest[j] = first + i

@@ -7,14 +7,18 @@ scheduler runs them again. Nothing is scattered, pinned or kept in an actor.
 import functools
 import logging
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 from uuid import uuid4
 
+import dask
+import dask.array as da
 import psutil
 from distributed import CancelledError, Client, Future, KilledWorker, wait
 from distributed.comm import CommClosedError
+from distributed.system import MEMORY_LIMIT
 
 from balans_dask.errors import RunError
 from balans_dask.memory import Workers, format_bytes
@@ -48,6 +52,12 @@ def task(function: Callable[P, R]) -> Callable[P, R]:
 @task
 def _same(value: Any) -> Any:
     return value
+
+
+def _is_lazy(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(_is_lazy(element) for element in value)
+    return isinstance(value, da.Array)
 
 
 @contextmanager
@@ -125,7 +135,7 @@ class Engine:
             Memory that a worker may use, if less than it says itself. A worker without a limit may
             use what this machine has left.
         """
-        free = psutil.virtual_memory().available
+        free = min(psutil.virtual_memory().available, MEMORY_LIMIT)
         infos = list(self._client.scheduler_info(n_workers=-1)["workers"].values())
         limits = [info["memory_limit"] or limit_bytes or free for info in infos]
         addresses = self._client.nthreads()
@@ -136,7 +146,13 @@ class Engine:
             embedded=all(str(address).startswith("inproc:") for address in addresses),
         )
 
-    def map(self, name: str, function: Callable[..., Any], *columns: Iterable[Any]) -> list[Future]:
+    def map(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        *columns: Iterable[Any],
+        priority: int = 0,
+    ) -> list[Future]:
         """Submit one task for each row of arguments, as ``map`` does.
 
         Parameters
@@ -146,16 +162,30 @@ class Engine:
         function : callable
             Made by ``task``.
         *columns : iterable
-            Arguments; futures among them are replaced by their results on the worker.
+            Arguments; the worker gets the values of futures and Dask arrays among them.
         """
         rows = list(zip(*columns, strict=True))
         self._n_calls += 1
         keys = [f"balans-{name}-{self._run}-{self._n_calls}-{i}" for i in range(len(rows))]
         if not rows:
             return []
-        futures: list[Future] = self._client.map(
-            function, *zip(*rows, strict=True), key=keys, pure=False
-        )
+        if any(_is_lazy(value) for row in rows for value in row):
+            return self._map_lazily(function, rows, keys, priority)
+        with warnings.catch_warnings():
+            # A numpy array of the user's is sent to the workers that correct it.
+            warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
+            futures: list[Future] = self._client.map(
+                function, *zip(*rows, strict=True), key=keys, pure=False, priority=priority
+            )
+        return futures
+
+    def _map_lazily(
+        self, function: Callable[..., Any], rows: list[Any], keys: list[str], priority: int
+    ) -> list[Future]:
+        """Submit one graph, in which Dask computes a slice just before the task that wants it."""
+        body = dask.delayed(function, pure=False)
+        tasks = [body(*row, dask_key_name=key) for row, key in zip(rows, keys, strict=True)]
+        futures: list[Future] = self._client.compute(tasks, priority=priority)
         return futures
 
     def wait(self, futures: Sequence[Future]) -> None:
@@ -195,6 +225,11 @@ class Engine:
 
     def _killed(self, error: KilledWorker) -> RunError:
         """Name the pass and the partition whose task killed its workers, and its memory."""
+        if not str(error.task).startswith("balans-"):
+            return RunError(
+                f"{error.allowed_failures + 1} workers died while they computed {error.task} of "
+                "the input, most likely out of memory: give them more, or smaller chunks"
+            )
         name, _, _, number = str(error.task).removeprefix("balans-").rsplit("-", 3)
         planned = self.task_bytes.get(name)
         memory = "" if planned is None else f", planned to take {format_bytes(planned)},"
@@ -238,6 +273,9 @@ class Engine:
     ) -> Future:
         """Combine results along one tree until a single future is left.
 
+        Two nodes are combined as soon as they are there, before further leaves are computed: else
+        all leaves would be in memory at once.
+
         Parameters
         ----------
         combine : callable
@@ -249,7 +287,7 @@ class Engine:
         level = list(futures)
         while len(level) > 1:
             groups = [level[i : i + arity] for i in range(0, len(level), arity)]
-            level = self.map(name, combine, groups)
+            level = self.map(name, combine, groups, priority=1)
         return level[0]
 
     def collect(
@@ -263,5 +301,5 @@ class Engine:
         level = list(futures)
         while len(level) > arity:
             groups = [level[i : i + arity] for i in range(0, len(level), arity)]
-            level = self.map(name, combine, groups)
+            level = self.map(name, combine, groups, priority=1)
         return combine(self.gather(level))

@@ -1,14 +1,18 @@
-"""Where a task finds its rows: a slice of a Zarr or numpy array, or a future of a Dask array."""
+"""Where a task finds its rows: a slice of a Zarr, numpy or Dask array."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 import dask.array as da
 import numpy as np
-from distributed import Client
 from numpy.typing import NDArray
 
-__all__ = ["LazyRows", "RowSource", "Rows", "StoredRows", "read_rows"]
+from balans_dask.task_memory import Chunks
+
+__all__ = ["HeldArray", "LazyRows", "RowSource", "Rows", "StoredRows", "read_rows"]
+
+_HELD: WeakValueDictionary[int, NDArray[Any]] = WeakValueDictionary()
 
 
 class RowSource(Protocol):
@@ -22,8 +26,12 @@ class RowSource(Protocol):
     def dtype(self) -> np.dtype[Any]:
         """Type of the values."""
 
+    @property
+    def chunks(self) -> Chunks | None:
+        """How it is cut where it is stored; ``None`` if it is in memory."""
+
     def rows(self, start: int, stop: int) -> Any:
-        """Return what a task needs to read some rows: ``Rows``, or a future of an ndarray."""
+        """Return what a task needs to read some rows: ``Rows``, or a slice of a Dask array."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +48,43 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class HeldArray:
+    """A numpy array that threads of this process read in place: only its number is sent.
+
+    The driver must hold on to it while tasks read.
+    """
+
+    array: NDArray[Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and features."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return self.array.dtype
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        return self.array[rows]
+
+    def __reduce__(self) -> tuple[Any, tuple[int]]:
+        _HELD[id(self.array)] = self.array
+        return _held_array, (id(self.array),)
+
+
+def _held_array(number: int) -> HeldArray:
+    return HeldArray(_HELD[number])
+
+
+@dataclass(frozen=True)
 class StoredRows:
-    """Rows of a Zarr array, read where they are needed, or of a numpy array, sent along.
+    """Rows of a Zarr or held array, read where they are needed, or of a numpy array, sent along.
 
     Parameters
     ----------
-    array : zarr.Array or ndarray of shape (n_rows, n_features)
+    array : zarr.Array, VisibleArray, HeldArray or ndarray of shape (n_rows, n_features)
     """
 
     array: Any
@@ -60,6 +99,12 @@ class StoredRows:
         """Type of the values."""
         kind: np.dtype[Any] = np.dtype(self.array.dtype)
         return kind
+
+    @property
+    def chunks(self) -> Chunks | None:
+        """Chunks of a Zarr array."""
+        cut = getattr(self.array, "chunks", None)
+        return None if cut is None else _chunks(self, int(cut[0]), int(cut[1]))
 
     def rows(self, start: int, stop: int) -> Rows:
         """Return a recipe that sends no row of a Zarr array, and only these of a numpy array."""
@@ -76,11 +121,9 @@ class LazyRows:
     ----------
     array : dask.array.Array of shape (n_rows, n_features)
         Of known chunk sizes.
-    client : distributed.Client
     """
 
     array: da.Array
-    client: Client
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -93,13 +136,24 @@ class LazyRows:
         kind: np.dtype[Any] = np.dtype(self.array.dtype)
         return kind
 
+    @property
+    def chunks(self) -> Chunks:
+        """Largest chunks; all that a slice touches are in memory together."""
+        n_rows, n_columns = (max(lengths) for lengths in self.array.chunks)
+        return _chunks(self, n_rows, n_columns, at_once=self.array.npartitions)
+
     def rows(self, start: int, stop: int) -> Any:
-        """Return a future of the rows."""
-        return self.client.compute(self.array[start:stop])
+        """Return the slice, still lazy."""
+        return self.array[start:stop]
+
+
+def _chunks(source: RowSource, n_rows: int, n_columns: int, **at_once: int) -> Chunks:
+    n_across = -(-source.shape[1] // max(n_columns, 1))
+    return Chunks(max(n_rows, 1), n_across, n_rows * n_columns * source.dtype.itemsize, **at_once)
 
 
 def read_rows(rows: Any) -> NDArray[np.number]:
-    """Read rows inside a task, where a future has become the array itself."""
+    """Read rows inside a task, where a slice of a Dask array has become the array itself."""
     if isinstance(rows, Rows):
         return rows.read()
     return np.ascontiguousarray(rows)

@@ -6,9 +6,9 @@ import pytest
 from balans_dask.kernels.affinity import kept_affinities
 from balans_dask.kernels.batch_tiles import tile_by_batch
 from balans_dask.kernels.coverage import coverage_gain
-from balans_dask.kernels.elbow import BINS_PER_UNIT
+from balans_dask.kernels.elbow import BINS_PER_UNIT, elbow_thresholds, scaled_distance_counts
 from balans_dask.kernels.landmarks import landmark_block
-from balans_dask.kernels.smooth import landmark_sums, nearest_landmark, spread_to_rows
+from balans_dask.kernels.smooth import landmark_sums, nearest_landmarks, spread_to_rows
 from balans_dask.tiling import TILE_ROWS, tile_slices
 
 N_ROWS = 2 * TILE_ROWS + 700
@@ -96,7 +96,34 @@ def test_both_products_agree_with_dense_ones(case, rng):
 
 def test_the_nearest_landmark_is_by_scaled_distance_and_the_first_on_a_tie():
     landmarks = np.float32([[0, 0], [10, 0], [10, 0]])
-    rows = np.float32([[4, 0], [4, 0]])
-    scales = np.array([[1.0, 100.0], [100.0, 1.0], [100.0, 1.0]])
-    found = nearest_landmark(rows, np.array([0, 1]), landmarks, scales)
+    rows = np.float32([[4, 0], [9, 9], [4, 0]])
+    scales = np.array([[1.0, 9.0, 100.0], [100.0, 9.0, 1.0], [100.0, 9.0, 1.0]])
+    tiles = tile_by_batch(0, rows, np.array([2, 1, 0]))
+    block = landmark_block(np.array([7, 8]), landmarks[:2], 4).with_scales(scales[:2])
+    last = landmark_block(np.array([9]), landmarks[2:], 4).with_scales(scales[2:])
+    found = nearest_landmarks(tiles, 0, np.array([2, 0]), [block, last])
     assert found.tolist() == [1, 0]
+    assert nearest_landmarks(tiles, 0, np.array([2]), [last, block]).tolist() == [0]
+
+
+def test_a_table_of_all_batches_and_one_of_those_here_give_the_same_rows(rng):
+    scores = rng.normal(size=(N_ROWS, 4)).astype(np.float32)
+    tiles = tile_by_batch(0, scores, rng.choice([3, 5, 11], size=N_ROWS))
+    block = landmark_block(np.arange(3), scores[:3], 4).with_scales(rng.uniform(1, 9, (3, 12)))
+    block = block.with_thresholds(np.array([100, 200, 300]))
+    all_batches = kept_affinities(tiles, block)
+    here = kept_affinities(tiles, block.for_batches(tiles.batches))
+    assert len(here.values) > 0
+    np.testing.assert_array_equal(here.values, all_batches.values)
+    np.testing.assert_array_equal(here.columns, all_batches.columns)
+
+
+def test_a_landmark_with_more_duplicates_than_it_may_keep_keeps_itself(rng):
+    scores = np.repeat(rng.normal(size=(5, 3)), 20, axis=0).astype(np.float32)
+    tiles = tile_by_batch(0, scores, np.zeros(100, dtype=int))
+    block = landmark_block(np.array([41, 7]), scores[[41, 7]], 4).with_scales(np.ones((2, 1)))
+    counts = scaled_distance_counts(tiles, block)
+    block = block.with_thresholds(elbow_thresholds(counts, 100, max_neighbors=10))
+    kept = kept_affinities(tiles, block)
+    assert kept.columns.tolist() == [41, 7]
+    assert kept.values.tolist() == [1.0, 1.0]

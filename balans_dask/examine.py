@@ -1,0 +1,90 @@
+"""One pass over the values of an input: refuse what cannot be corrected, warn of what is odd."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from balans_dask.errors import InvalidInputError, warn_of_input
+from balans_dask.inputs import Inputs
+from balans_dask.kernels.moments import Moments
+from balans_dask.parameters import Parameters
+from balans_dask.passes.engine import Engine
+from balans_dask.passes.pca import compute_moments
+from balans_dask.tiling import Tiling
+
+__all__ = ["Examined", "examine"]
+
+NAMED = 5
+"""Names that a message lists before it goes on with an ellipsis."""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """The values of the input, found usable.
+
+    Attributes
+    ----------
+    features, scored : Moments
+        Of the features, and of what the scores are made from (often the same).
+    """
+
+    features: Moments
+    scored: Moments
+
+
+def examine(engine: Engine, inputs: Inputs, parameters: Parameters, tiling: Tiling) -> Examined:
+    """Read all values once; refuse what cannot be corrected and warn of what is odd.
+
+    Raises
+    ------
+    InvalidInputError
+        If values are NaN or infinite, or no feature varies.
+    """
+    features = compute_moments(engine, tiling, inputs.features)
+    _require_finite(features, inputs.feature_names)
+    scored = features
+    if inputs.embedding is not None:
+        scored = compute_moments(engine, tiling, inputs.embedding)
+        _require_finite(scored, [f"embedding column {i}" for i in range(len(scored.total))])
+    if scored.constant.all():
+        raise InvalidInputError(
+            f"all {len(scored.constant)} features are constant: give at least one that varies"
+        )
+    _warn_of_oddities(features, inputs, parameters)
+    return Examined(features, scored)
+
+
+def _require_finite(moments: Moments, names: Sequence[str]) -> None:
+    bad = np.flatnonzero(moments.n_bad)
+    if len(bad):
+        listed = ", ".join(str(names[i]) for i in bad[:NAMED])
+        more = ", ..." if len(bad) > NAMED else ""
+        raise InvalidInputError(
+            f"{moments.n_bad_rows} of {moments.n_rows} rows hold NaN or infinite values in "
+            f"{len(bad)} features ({listed}{more}): drop or impute these features or rows"
+        )
+
+
+def _warn_of_oddities(features: Moments, inputs: Inputs, parameters: Parameters) -> None:
+    n_constant = int(features.constant.sum())
+    if n_constant:
+        names = [str(inputs.feature_names[i]) for i in np.flatnonzero(features.constant)[:NAMED]]
+        more = ", ..." if n_constant > NAMED else ""
+        warn_of_input(
+            f"{n_constant} of {len(features.constant)} features are constant "
+            f"({', '.join(names)}{more}): they take no part in distances and stay as they are"
+        )
+    labels = inputs.labels
+    if labels.n_batches == 1:
+        warn_of_input(
+            f"all {inputs.n_rows} rows are of one batch ({labels.names[0]}): nothing to align"
+        )
+    clamped = labels.clamped(parameters.n_neighbors)
+    if clamped:
+        more = ", ..." if len(clamped) > NAMED else ""
+        warn_of_input(
+            f"{len(clamped)} of {labels.n_batches} batches have at most {parameters.n_neighbors} "
+            f"rows ({', '.join(clamped[:NAMED])}{more}): their local scale is the distance to "
+            "their farthest row"
+        )

@@ -1,0 +1,116 @@
+"""What the corrector works on: profiles beside scores, and one partition of both in a task."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from balans_dask.kernels.affinity import AffinityRows, kept_affinities
+from balans_dask.kernels.batch_tiles import BatchTiles
+from balans_dask.kernels.landmarks import LandmarkBlock
+from balans_dask.passes.scores import as_tiles
+from balans_dask.passes.sources import RowSource, read_rows
+from balans_dask.tiling import tile_slices
+
+__all__ = ["SCORES", "PartitionRows", "Profiles", "output_dtype"]
+
+SCORES = "scores"
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """What is corrected.
+
+    Attributes
+    ----------
+    features : RowSource
+        The profiles as the user knows them.
+    constant : ndarray of shape (n_features,), bool
+        Features that stay exactly as they are.
+    embedding : RowSource or None
+        A second matrix to correct with the same weights.
+    embed_scores : bool
+        The second matrix is the scores themselves.
+    """
+
+    features: RowSource
+    constant: NDArray[np.bool_]
+    embedding: RowSource | None = None
+    embed_scores: bool = False
+
+    def n_columns(self, n_components: int) -> int:
+        """Count the columns of both matrices."""
+        second = n_components if self.embed_scores else 0
+        if self.embedding is not None:
+            second = self.embedding.shape[1]
+        return self.features.shape[1] + second
+
+    def arguments(self, start: int, stop: int) -> tuple[Any, Any]:
+        """Return what a task needs to read both matrices."""
+        second: Any = SCORES if self.embed_scores else None
+        if self.embedding is not None:
+            second = self.embedding.rows(start, stop)
+        return self.features.rows(start, stop), second
+
+
+class PartitionRows:
+    """One partition inside a task: its values by tile, and its rows of A_S by tile.
+
+    Parameters
+    ----------
+    argument, both : object
+        As ``Scores.argument`` and ``Profiles.arguments`` make them.
+    pieces : sequence of AffinityRows, None or lists of them
+        One a block, in draw order; ``None`` to compute it here.
+    table : sequence of LandmarkBlock
+        All blocks of landmarks, in draw order.
+    """
+
+    def __init__(
+        self,
+        argument: Any,
+        both: Sequence[Any],
+        pieces: Sequence[AffinityRows | Sequence[AffinityRows | None] | None],
+        table: Sequence[LandmarkBlock],
+    ) -> None:
+        self.tiles: BatchTiles = as_tiles(argument)
+        self.features = read_rows(both[0])
+        second = both[1]
+        if isinstance(second, str):
+            second = self.tiles.rows_in_input_order()
+        elif second is not None:
+            second = read_rows(second)
+        self.embedding: NDArray[np.number] | None = second
+        self.table = table
+        self._pieces: list[AffinityRows | None] = []
+        for piece in pieces:
+            self._pieces += [piece] if isinstance(piece, AffinityRows | None) else piece
+        self.slices = tile_slices(self.tiles.n_rows)
+
+    @property
+    def n_landmarks(self) -> int:
+        """Landmarks of all blocks."""
+        return sum(block.n_landmarks for block in self.table)
+
+    def values(self, tile: int) -> NDArray[np.float64]:
+        """Columns of one tile: features, embedding, ones."""
+        rows = self.slices[tile]
+        columns = [self.features[rows]]
+        if self.embedding is not None:
+            columns.append(self.embedding[rows])
+        columns.append(np.ones((rows.stop - rows.start, 1)))
+        return np.concatenate(columns, axis=1, dtype=np.float64)
+
+    def affinities(self, tile: int) -> list[AffinityRows]:
+        """Rows of A_S over one tile, computed again where no piece was kept."""
+        return [
+            kept_affinities(self.tiles, block, tile) if piece is None else piece.tile(tile)
+            for block, piece in zip(self.table, self._pieces, strict=True)
+        ]
+
+
+def output_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Type of corrected values: the input's, or the floats that hold its integers."""
+    return np.result_type(dtype, np.float32)

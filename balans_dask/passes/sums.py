@@ -1,0 +1,102 @@
+"""A_S [X, E, 1]: for every landmark the affinity-weighted sums of its rows, over all partitions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from distributed import Future
+from numpy.typing import NDArray
+
+from balans_dask.kernels.affinity import AffinityRows
+from balans_dask.kernels.landmarks import LandmarkBlock
+from balans_dask.kernels.smooth import landmark_sums
+from balans_dask.passes.engine import Engine, task
+from balans_dask.passes.profiles import PartitionRows, Profiles
+from balans_dask.passes.rows import Pieces
+from balans_dask.passes.scores import Scores
+from balans_dask.task_memory import COLUMNS_AT_ONCE
+from balans_dask.tiling import PairwiseSum, tree_sum
+
+__all__ = ["sum_rows"]
+
+
+def sum_rows(
+    engine: Engine,
+    scores: Scores,
+    profiles: Profiles,
+    table: Future,
+    pieces: Sequence[Pieces],
+) -> list[Future]:
+    """Reduce A_S [X, E, 1] over all partitions: one pass for every ``COLUMNS_AT_ONCE`` columns.
+
+    Parameters
+    ----------
+    engine : Engine
+    scores : Scores
+    profiles : Profiles
+    table : Future of list of LandmarkBlock
+        All blocks of landmarks, in draw order.
+    pieces : sequence over partitions of Pieces
+        Rows of A_S.
+
+    Returns
+    -------
+    sums : list of Future of ndarray of shape (n_landmarks, at most COLUMNS_AT_ONCE), float64
+        Beside each other they have ``n_columns + 1`` columns.
+    """
+    n_columns = profiles.n_columns(scores.projection.n_components) + 1
+    sums = []
+    for first in range(0, n_columns, COLUMNS_AT_ONCE):
+        columns = slice(first, min(first + COLUMNS_AT_ONCE, n_columns))
+        sums.append(_sum_columns(engine, scores, profiles, columns, table, pieces))
+        engine.wait(sums[-1:])
+    return sums
+
+
+def _sum_columns(
+    engine: Engine,
+    scores: Scores,
+    profiles: Profiles,
+    columns: slice,
+    table: Future,
+    pieces: Sequence[Pieces],
+) -> Future:
+    both = [profiles.arguments(part.start, part.stop) for part in scores.partitions]
+    futures = engine.map(
+        "sums",
+        _sum_partition,
+        scores.arguments(),
+        [list(pair) for pair in both],
+        [list(of_partition) for of_partition in pieces],
+        [table] * len(both),
+        [columns] * len(both),
+    )
+    # Two at a time: a node of the tree is as large as the result.
+    return engine.reduce("sums-merge", futures, _add, arity=2)
+
+
+@task
+def _sum_partition(
+    argument: Any,
+    both: Sequence[Any],
+    pieces: Sequence[AffinityRows | None],
+    table: Sequence[LandmarkBlock],
+    columns: slice,
+) -> NDArray[np.float64]:
+    part = PartitionRows(argument, both, pieces, table)
+    total: PairwiseSum[NDArray[np.float64]] = PairwiseSum(_accumulate)
+    for tile in range(part.tiles.n_tiles):
+        of_tile = np.zeros((part.n_landmarks, columns.stop - columns.start))
+        values = np.ascontiguousarray(part.values(tile)[:, columns])
+        landmark_sums(part.affinities(tile), values, of_tile)
+        total.push(of_tile)
+    return total.total()
+
+
+@task
+def _add(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return tree_sum(parts, np.add)
+
+
+def _accumulate(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.add(a, b, out=a)

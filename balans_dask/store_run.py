@@ -1,0 +1,127 @@
+"""A correction asked of a store, checked before any profile is read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import zarr
+
+from balans_dask.batches import batch_labels
+from balans_dask.errors import warn_of_input
+from balans_dask.examine import Examined
+from balans_dask.inputs import Inputs, require_sizes
+from balans_dask.io.layout import row_layout
+from balans_dask.io.matrices import VisibleArray, require_whole_chunks
+from balans_dask.io.store import ProfileStore, first_names
+from balans_dask.parameters import Parameters
+from balans_dask.passes.profiles import output_dtype
+from balans_dask.passes.sources import RowSource, StoredRows
+from balans_dask.provenance import run_identity
+from balans_dask.tiling import TILE_ROWS
+
+__all__ = ["ADDED_COLUMNS", "StoreRun", "store_run", "widest_row"]
+
+SCORES_KEY = "X_pca_balans"
+ADDED_COLUMNS = ("balans_covered", "balans_is_landmark", "balans_displacement")
+
+
+@dataclass(frozen=True)
+class StoreRun:
+    """A correction asked of a store, checked as far as it can be without reading profiles.
+
+    Attributes
+    ----------
+    store : ProfileStore
+    batch_keys : tuple of str
+    basis : str or None
+        Matrix of ``obsm`` in which distances are taken.
+    inputs : Inputs
+    parameters : Parameters
+    """
+
+    store: ProfileStore
+    batch_keys: tuple[str, ...]
+    basis: str | None
+    inputs: Inputs
+    parameters: Parameters
+
+    @property
+    def embedding_key(self) -> str | None:
+        """Matrix of the output's ``obsm`` that is written, if any."""
+        if self.basis is not None:
+            return f"{self.basis}_balans"
+        return None if self.parameters.n_components is None else SCORES_KEY
+
+    def identity(self, examined: Examined) -> dict[str, Any]:
+        """Everything that decides the output."""
+        return run_identity(self.inputs, self.parameters, examined, self.batch_keys, self.basis)
+
+
+def store_run(
+    store: ProfileStore,
+    batch_keys: Sequence[str],
+    parameters: Parameters,
+    basis: str | None = None,
+) -> StoreRun:
+    """Check the labels and shapes of a store; reads no profile.
+
+    Parameters
+    ----------
+    store : ProfileStore
+    batch_keys : sequence of str
+        Columns of ``obs``; several make joint batches.
+    parameters : Parameters
+    basis : str or None
+        Take distances in this matrix of ``obsm``, and correct it too.
+
+    Raises
+    ------
+    InvalidInputError
+        If a column, label, matrix or row is missing.
+    """
+    require_sizes(store.path, store.features.shape)
+    labels = batch_labels(
+        [store.column(key) for key in batch_keys],
+        [f"obs column {key!r}" for key in batch_keys],
+        store.n_rows,
+    )
+    features = _rows(store, store.features)
+    embedding = None if basis is None else _rows(store, store.embedding(basis))
+    _warn_of_what_stays_behind(store, basis)
+    inputs = Inputs(
+        features=features,
+        labels=labels,
+        feature_names=[str(name) for name in store.var.index],
+        embedding=embedding,
+        shard_tiles=max(1, row_layout(None, widest_row(features, embedding))[1] // TILE_ROWS),
+        table_bytes=int(store.obs.memory_usage(deep=True).sum()),
+    )
+    return StoreRun(store, tuple(batch_keys), basis, inputs, parameters)
+
+
+def _rows(store: ProfileStore, array: zarr.Array) -> StoredRows:
+    require_whole_chunks(array, store.path)
+    return StoredRows(VisibleArray(array, str(Path(store.path).resolve())))
+
+
+def _warn_of_what_stays_behind(store: ProfileStore, basis: str | None) -> None:
+    """Say what the output will not hold, though the input does."""
+    left = [name for name in store.elements if name != f"obsm/{basis}"]
+    if left:
+        warn_of_input(
+            f"{len(left)} elements of {store.path} are not copied to the output "
+            f"({first_names(left)}): only X, obs and var are, and the basis"
+        )
+    replaced = [name for name in store.obs.columns if name in ADDED_COLUMNS]
+    if replaced:
+        warn_of_input(
+            f"{len(replaced)} columns of obs of {store.path} are replaced in the output "
+            f"({first_names(replaced)}): rename them to keep them"
+        )
+
+
+def widest_row(features: RowSource, embedding: RowSource | None) -> int:
+    """Bytes of the wider output row: both matrices share one layout."""
+    sources = [features] if embedding is None else [features, embedding]
+    return max(source.shape[1] * output_dtype(source.dtype).itemsize for source in sources)

@@ -1,0 +1,150 @@
+"""Working memory of every task, from the sizes of a run: plain arithmetic, in bytes."""
+
+from dataclasses import dataclass
+
+from balans_dask.kernels.elbow import N_BINS
+from balans_dask.tiling import TILE_ROWS, Tiling
+
+__all__ = ["COLUMNS_AT_ONCE", "Chunks", "RunShape", "driver_bytes", "landmark_bytes", "task_bytes"]
+
+COLUMNS_AT_ONCE = 1024
+"""Columns that are summed in one pass: bounds the partial sums that wait for each other."""
+PLANNED_LANDMARKS = 8192
+"""Landmarks that tables are planned for where ``max_rows`` does not say."""
+BYTES_PER_ENTRY = 6
+"""An entry of A_S: its affinity and its row within a tile."""
+READS_AT_ONCE = 10
+"""Chunks that Zarr decodes at once for one read (its ``async.concurrency``)."""
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """How a matrix is cut where it is stored: what a read must decode besides what it wants.
+
+    Attributes
+    ----------
+    n_rows : int
+        Rows of a chunk.
+    n_across : int
+        Chunks beside each other.
+    n_bytes : int
+        One chunk, decoded.
+    at_once : int
+        Chunks that are in memory together.
+    """
+
+    n_rows: int
+    n_across: int
+    n_bytes: int
+    at_once: int = READS_AT_ONCE
+
+    def read_bytes(self, n_rows: int) -> int:
+        """Size of the encoded and decoded chunks while consecutive rows are read."""
+        touched = (-(-n_rows // self.n_rows) + 1) * self.n_across
+        return 2 * min(touched, self.at_once) * self.n_bytes
+
+
+@dataclass(frozen=True)
+class RunShape:
+    """Sizes that decide the memory of a run.
+
+    Attributes
+    ----------
+    n_rows, n_features : int
+    n_components : int
+        Columns of the scores.
+    n_embedding : int
+        Columns that are corrected beside the features.
+    n_batches, block_rows, n_neighbors : int
+    max_rows : int or None
+    row_bytes : int
+        One row of features and embedding as stored.
+    pca : bool
+        The scores are fitted by PCA.
+    chunks : tuple of Chunks
+        Of the matrices that are read.
+    shard_tiles : int
+        Tiles of one write unit of the output; a partition writes whole ones.
+    in_memory : bool
+        Input and output are arrays on the driver.
+    table_bytes : int
+        Row annotations that the driver holds.
+    """
+
+    n_rows: int
+    n_features: int
+    n_components: int
+    n_embedding: int
+    n_batches: int
+    block_rows: int
+    n_neighbors: int
+    max_rows: int | None
+    row_bytes: int
+    pca: bool
+    chunks: tuple[Chunks, ...] = ()
+    shard_tiles: int = 1
+    in_memory: bool = False
+    table_bytes: int = 0
+
+    @property
+    def n_columns(self) -> int:
+        """Columns of A_S [X, E, 1]."""
+        return self.n_features + self.n_embedding + 1
+
+    @property
+    def n_landmarks(self) -> int:
+        """Landmarks that tables are planned for."""
+        return min(self.n_rows, self.max_rows or PLANNED_LANDMARKS)
+
+    @property
+    def score_row_bytes(self) -> int:
+        """One row of ``BatchTiles``."""
+        return 4 * self.n_components + 8 + 2
+
+
+def task_bytes(shape: RunShape, tiling: Tiling, keep_scores: bool) -> dict[str, int]:
+    """Working memory of the largest task of every pass."""
+    rows = min(tiling.rows_per_partition, -(-shape.n_rows // TILE_ROWS) * TILE_ROWS)
+    levels = tiling.tiles_per_partition.bit_length() + 1
+    read = rows * shape.row_bytes
+    decoded = max((chunks.read_bytes(rows) for chunks in shape.chunks), default=0)
+    read += decoded
+    tile = 8 * TILE_ROWS
+    scores = rows * shape.score_row_bytes
+    load = read + tile * (2 * shape.n_features + shape.n_components) + 3 * scores
+    own = 0 if keep_scores else load
+    products = shape.block_rows * TILE_ROWS * (4 + BYTES_PER_ENTRY)
+    entries = 2 * shape.block_rows * rows * BYTES_PER_ENTRY
+    scatter = 8 * (shape.n_features**2 if shape.pca else shape.n_features)
+    columns = min(COLUMNS_AT_ONCE, shape.n_columns)
+    sums = 8 * shape.n_landmarks * columns * (levels + 1)
+    tile_entries = shape.n_landmarks * TILE_ROWS * BYTES_PER_ENTRY // 8
+    corrected = rows * shape.row_bytes + 3 * shape.shard_tiles * TILE_ROWS * shape.row_bytes
+    return {
+        "moments": read + 3 * tile * shape.n_features,
+        "scatter": read + 3 * tile * shape.n_features + levels * scatter,
+        "scores": load,
+        "scales": own + products + 32 * shape.block_rows * shape.n_batches * shape.n_neighbors,
+        "elbow": own + products + 4 * 8 * shape.block_rows * N_BINS,
+        "rows": own + products + entries,
+        "sums": own + read + scores + 3 * tile * shape.n_columns + sums + tile_entries,
+        "smooth": own + read + corrected + 3 * scores + 5 * tile * shape.n_columns + tile_entries,
+    }
+
+
+def landmark_bytes(shape: RunShape) -> int:
+    """Coordinates, scales and thresholds of all landmarks."""
+    return shape.n_landmarks * (4 * shape.n_components + 8 * shape.n_batches + 24)
+
+
+def driver_bytes(shape: RunShape) -> int:
+    """Coverage, draws, labels, annotations, landmarks; three nodes of the largest reduction."""
+    per_row = 8 + 1 + 3 * 8 + 4 + 4 + 20
+    reduced = 3 * 8 * (shape.n_features**2 if shape.pca else shape.n_features)
+    histograms = 17 * 8 * shape.block_rows * N_BINS
+    arrays = 2 * shape.n_rows * shape.row_bytes if shape.in_memory else 0
+    # Dask holds what is sent to workers twice more until it has arrived.
+    landmarks = 3 * landmark_bytes(shape)
+    return (
+        shape.n_rows * per_row + reduced + histograms + arrays + 3 * shape.table_bytes + landmarks
+    )
