@@ -1,32 +1,55 @@
-"""Which columns of a table are features and which describe the rows."""
+"""Which columns of a table are features, which describe the rows, and what these are called."""
 
 import re
 from collections import Counter
-from collections.abc import Iterable
 
-import numpy as np
 import pandas as pd
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.store import first_names
 
-__all__ = ["METADATA_PREFIX", "annotation_frame", "is_annotation", "require_features"]
+__all__ = [
+    "METADATA_PREFIX",
+    "is_annotation",
+    "named",
+    "require_features",
+    "require_unique",
+    "with_stored_names",
+]
 
 METADATA_PREFIX = "Metadata_"
-_INDEX_COLUMN = re.compile(r"__index_level_\d+__|Unnamed: 0|")
+_INDEX_COLUMN = re.compile(r"__index_level_\d+__|Unnamed: \d+(\.\d+)*|_index|")
+_FORBIDDEN = {".", "..", "zarr.json"}
+_LONGEST_NAME_BYTES = 255
 
 
 def is_annotation(name: str, numeric: bool) -> bool:
     """Tell whether a column describes the row: by its prefix, or because it is not numeric.
 
-    The convention of pycytominer and JUMP. Row numbers that pandas saved count as annotation.
+    The convention of pycytominer and JUMP. Row numbers and names that pandas or AnnData saved
+    count as annotation.
     """
     is_index = _INDEX_COLUMN.fullmatch(name) is not None
     return name.startswith(METADATA_PREFIX) or is_index or not numeric
 
 
-def require_features(path: str, features: list[str], columns: list[str]) -> None:
-    """Refuse a table without features, or with columns of the same name.
+def named(names: list[str]) -> list[str]:
+    """Give columns without a name the one that pandas gives them: ``Unnamed: 0`` at place 0."""
+    taken = set(names)
+    found = []
+    for place, name in enumerate(names):
+        if name == "":
+            name = f"Unnamed: {place}"
+            # A table that was saved twice holds the name already.
+            while name in taken:
+                name += ".1"
+            taken.add(name)
+        found.append(name)
+    return found
+
+
+def require_unique(path: str, columns: list[str]) -> None:
+    """Refuse a table with columns of the same name.
 
     Raises
     ------
@@ -38,6 +61,16 @@ def require_features(path: str, features: list[str], columns: list[str]) -> None
             f"{path} has {len(repeated)} column names more than once ({first_names(repeated)}): "
             "rename them"
         )
+
+
+def require_features(path: str, features: list[str], columns: list[str]) -> None:
+    """Refuse a table without features, or with columns of the same name.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    require_unique(path, columns)
     if not features:
         raise InvalidInputError(
             f"{path} has no numeric feature among its {len(columns)} columns: every numeric "
@@ -45,19 +78,37 @@ def require_features(path: str, features: list[str], columns: list[str]) -> None
         )
 
 
-def annotation_frame(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """Join the annotations of consecutive rows into one table that AnnData can hold.
+def with_stored_names(path: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """Rename the annotations whose names are none in a store.
 
-    Columns that some files lack are empty there. A column of mixed types becomes text, and text
-    that repeats becomes categories.
+    A slash becomes ``_``, AnnData's own ``_index`` becomes ``index``, and no name becomes
+    ``Unnamed: 0`` at place 0.
+
+    Raises
+    ------
+    InvalidInputError
+        If two columns get one name, or a name cannot be that of a file.
     """
-    joined = pd.concat(list(frames), ignore_index=True)
-    for name in joined.columns:
-        column = joined[name]
-        if column.dtype == object or isinstance(column.dtype, pd.StringDtype):
-            text = column.astype(object).where(column.isna(), column.map(str))
-            text = text.where(~column.isna(), None)
-            repeats = text.nunique(dropna=True) < len(text)
-            joined[name] = pd.Categorical(text) if repeats else text
-    joined.index = pd.Index(np.arange(len(joined)).astype(str))
-    return joined
+    names = [_stored_name(name) for name in named([str(name) for name in frame.columns])]
+    bad = [name for name in names if name in _FORBIDDEN or _n_bytes(name) > _LONGEST_NAME_BYTES]
+    if bad:
+        raise InvalidInputError(
+            f"{path} has {len(bad)} annotations with names that a store cannot hold "
+            f"({first_names([name[:40] for name in bad])}): rename them"
+        )
+    repeated = {name for name, n in Counter(names).items() if n > 1}
+    clash = [old for old, new in zip(frame.columns, names, strict=True) if new in repeated]
+    if clash:
+        raise InvalidInputError(
+            f"{path} has {len(clash)} annotations that get the same name in a store, where / "
+            f"becomes _ ({first_names(clash)}): rename them"
+        )
+    return frame.set_axis(names, axis=1)
+
+
+def _stored_name(name: str) -> str:
+    return "index" if name == "_index" else name.replace("/", "_")
+
+
+def _n_bytes(name: str) -> int:
+    return len(name.encode("utf-8", "surrogatepass"))

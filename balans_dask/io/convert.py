@@ -9,10 +9,11 @@ import zarr
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.io.columns import annotation_frame
+from balans_dask.io.annotations import joined_annotations
 from balans_dask.io.layout import create_matrix, row_layout, write_annotations
 from balans_dask.io.output import OutputStore, write_shards
-from balans_dask.io.tables import RowStream, open_table
+from balans_dask.io.slabs import RowStream
+from balans_dask.io.tables import open_table
 
 __all__ = ["Converted", "convert_table"]
 
@@ -102,7 +103,26 @@ def convert_table(source: str, target: str, overwrite: bool = False) -> Converte
 
     Notes
     -----
-    Memory: a few slabs of 8,192 rows and the row annotations. Features become float32.
+    Memory: a few slabs of 8,192 rows, and all row annotations. From parquet also what its reader
+    keeps of a row group: with the dictionary encoding that most writers use, that grows with the
+    row group and can exceed its size on disk, so write large tables in many row groups.
+
+    Features are the numeric columns, as float32, but for those named ``Metadata_*``; all others
+    are annotations. Row numbers and names that pandas or AnnData saved are annotations too:
+    ``__index_level_0__`` keeps its name, ``_index`` becomes ``index``, and a column without a name
+    becomes ``Unnamed: 0`` (at place 0), as in pandas. In names of annotations / becomes _.
+
+    Dates become text in ISO 8601; lists and other nested values become JSON; durations, periods,
+    decimals and bytes become text. Integers stay integers beside missing ones. In a folder, a
+    column of integers in some files and whole floats in others is one of integers; of numbers and
+    text, it is text, and refused if a label is then spelled in two ways (12 and ``0012``).
+
+    In csv, a column is a feature if it is numeric in the first slab (or empty there). Annotations
+    are read as text, of which only the empty cell is missing; a column becomes numbers or booleans
+    at the end if all its values are the usual spelling of these, so ``0012`` stays text.
+
+    Of h5ad, X (dense or csr), obs, var and the dense matrices of obsm are converted; layers, raw,
+    uns, varm, obsp and varp are not.
     """
     with OutputStore(target, overwrite, (source,)) as output:
         stream = open_table(source)
@@ -134,7 +154,9 @@ def _write_stream(source: str, stream: RowStream, root: zarr.Group) -> Converted
         raise InvalidInputError(f"{source} has no rows: check the file")
     for matrix in matrices.values():
         matrix.finish()
-    obs: Any = annotation_frame(frames) if stream.obs_complete is None else stream.obs_complete
+    obs: Any = stream.obs_complete
+    if obs is None:
+        obs = joined_annotations(source, frames, stream.untyped)
     write_annotations(root, {"obs": obs, "var": stream.var})
     return Converted(
         n_rows, len(stream.var), list(obs.columns), int(bad_features.sum()), n_bad_rows

@@ -1,0 +1,147 @@
+"""Numbers and their spellings: joining them so that no label is split in two or merged with one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import union_categoricals
+
+from balans_dask.errors import InvalidInputError
+from balans_dask.io.store import first_names
+
+__all__ = ["joined_as_text", "joined_numbers", "spelled_numbers"]
+
+_EXACT = 2**53
+"""Beyond this, floats skip integers."""
+
+_BOOLEANS = [
+    {"True": True, "False": False},
+    {"TRUE": True, "FALSE": False},
+    {"true": True, "false": False},
+]
+
+
+def spelled_numbers(text: Any) -> Any:
+    """Turn text into numbers or booleans if every value is the usual spelling of one.
+
+    ``12`` and ``0.5`` are; ``0012``, ``1.50``, ``nan`` and ``1e3`` are not, and one of them keeps
+    the whole column as text. Booleans must have no missing value.
+    """
+    labels = [str(label) for label in text.dropna().unique()]
+    if not labels:
+        return text
+    for spelling in _BOOLEANS:
+        if spelling.keys() >= set(labels) and text.notna().all():
+            return text.astype(object).map(spelling).astype(bool)
+    if all(_spells(label, int) for label in labels):
+        numbers: dict[str, Any] = {label: int(label) for label in labels}
+        if all(-(2**63) <= number < 2**63 for number in numbers.values()):
+            column: pd.Series = text.astype(object).map(numbers).astype("Int64")
+            return column if column.isna().any() else column.astype("int64")
+        return text
+    if all(_spells(label, int) or _spells(label, float) for label in labels):
+        numbers = {label: float(label) for label in labels}
+        if all(abs(int(label)) <= _EXACT for label in labels if _spells(label, int)):
+            return text.astype(object).map(numbers).astype("float64")
+    return text
+
+
+def _spells(label: str, kind: Callable[[str], Any]) -> bool:
+    try:
+        number = kind(label)
+        return str(number) == label and abs(number) != np.inf and number == number
+    except ValueError:
+        return False
+
+
+def joined_numbers(pieces: list[pd.Series]) -> pd.Series:
+    """Join integers and floats: integers if all are whole, or all floats if these are exact.
+
+    A file in which a value is missing often holds its integers as floats.
+    """
+    if len({piece.dtype for piece in pieces}) == 1:
+        return _end_to_end(pieces)
+    integers = [piece for piece in pieces if pd.api.types.is_integer_dtype(piece.dtype)]
+    floats = [piece.astype("float64") for piece in pieces if piece.dtype.kind == "f"]
+    whole = all((piece.dropna() % 1 == 0).all() for piece in floats)
+    largest = max([float(piece.dropna().abs().max()) for piece in floats], default=0)
+    if integers and whole and largest <= _EXACT:
+        return _joined_integers(integers + [piece.astype("Int64") for piece in floats])
+    return pd.concat([piece.astype("float64") for piece in pieces])
+
+
+def _end_to_end(pieces: list[pd.Series]) -> pd.Series:
+    column: pd.Series = pd.concat(pieces)
+    return column
+
+
+def _joined_integers(pieces: list[pd.Series]) -> pd.Series:
+    negative = min(int(piece.min()) for piece in pieces) < 0
+    beyond_signed = max(int(piece.max()) for piece in pieces) >= 2**63
+    if negative and beyond_signed:
+        return pd.concat([piece.astype("float64") for piece in pieces])
+    return pd.concat([piece.astype("UInt64" if beyond_signed else "Int64") for piece in pieces])
+
+
+def joined_as_text(path: str, name: str, pieces: list[pd.Series]) -> pd.Series:
+    """Join text, and numbers in their usual spelling, as categories.
+
+    Raises
+    ------
+    InvalidInputError
+        If text spells a number of another piece in another way: ``0012`` beside 12.
+    """
+    texts = [_spelled(piece) for piece in pieces]
+    _require_one_spelling(path, name, pieces, texts)
+    if len({text.dtype for text in texts}) == 1:
+        return _end_to_end(texts)
+    joined = union_categoricals(
+        [pd.Categorical(text) for text in texts], sort_categories=True, ignore_order=True
+    )
+    return pd.Series(joined, index=np.concatenate([text.index for text in texts]))
+
+
+def _spelled(piece: pd.Series) -> pd.Series:
+    if isinstance(piece.dtype, pd.CategoricalDtype) or piece.dtype == object:
+        return piece
+    missing = piece.isna()
+    text = piece.astype(object).map(_spelling).where(~missing, None)
+    return pd.Series(pd.Categorical(text), index=piece.index)
+
+
+def _spelling(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
+        return str(int(value))
+    return str(value)
+
+
+def _require_one_spelling(
+    path: str, name: str, pieces: list[pd.Series], texts: list[pd.Series]
+) -> None:
+    numbers: dict[float, str] = {}
+    for piece, text in zip(pieces, texts, strict=True):
+        if pd.api.types.is_numeric_dtype(piece.dtype):
+            numbers |= {
+                number: label
+                for label in text.dropna().unique()
+                if (number := _number(label)) is not None
+            }
+    if not numbers:
+        return
+    usual = set(numbers.values())
+    labels = {label for text in texts for label in text.dropna().unique()} - usual
+    other = sorted(label for label in labels if _number(label) in numbers)
+    if other:
+        raise InvalidInputError(
+            f"{path} has {name} as number in some files and as text in others, where "
+            f"{len(other)} labels look like the same number ({first_names(other)} and "
+            f"{numbers[float(other[0])]}): write it as text in all files"
+        )
+
+
+def _number(label: str) -> float | None:
+    try:
+        return float(label)
+    except ValueError:
+        return None
