@@ -22,6 +22,8 @@ from balans_dask.tiling import TILE_ROWS, Tiling
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
 SCREEN = gaussian_screen(5 * TILE_ROWS + 123, n_features=10)
+THIRDS = SCREEN.profiles / np.float64(3)
+"""Float64 values that fill every digit: another order of any sum shows in its last bits."""
 PARAMETERS = Parameters(n_components=6, max_rows=100)
 
 
@@ -46,13 +48,17 @@ def run(engine, source, tiles_per_partition=2, keep_scores=True, piece_bytes=2**
     inputs = Inputs(StoredRows(source), labels, names)
     how = plan(tiles_per_partition, keep_scores, piece_bytes)
     fitted = fit(engine, inputs, PARAMETERS, how, examine(engine, inputs, PARAMETERS, how.tiling))
-    parts = engine.gather(smooth(engine, fitted, sum_landmarks(engine, fitted), None))
+    landmarks = sum_landmarks(engine, fitted)
+    parts = engine.gather(smooth(engine, fitted, landmarks, None))
     blocks = fitted.sampled.blocks
     return {
+        "mean": fitted.scores.projection.mean,
+        "weights": fitted.scores.projection.weights,
         "rows": fitted.sampled.rows,
         "scales": np.concatenate([block.scales for block in blocks]),
         "thresholds": np.concatenate([block.thresholds for block in blocks]),
         "coverage": fitted.sampled.coverage.coverage,
+        "sums": engine.gather([landmarks.sums])[0],
         "features": np.concatenate([part.features for part in parts]),
         "scores": np.concatenate([part.embedding for part in parts]),
         "displacement": np.concatenate([part.displacement for part in parts]),
@@ -100,6 +106,18 @@ def test_chunks_partitions_and_caches_change_no_bit(
     assert_identical(found, expected)
 
 
+@pytest.fixture(scope="module")
+def expected_thirds(engine):
+    return run(engine, THIRDS)
+
+
+@pytest.mark.parametrize("tiles_per_partition", [1, 4, 8])
+def test_every_sum_of_float64_follows_one_tree(engine, expected_thirds, tiles_per_partition):
+    found = run(engine, THIRDS, tiles_per_partition)
+    assert found["sums"].dtype == found["features"].dtype == np.float64
+    assert_identical(found, expected_thirds)
+
+
 def test_worker_processes_change_no_bit(processes, expected, tmp_path):
     array = zarr.create_array(tmp_path / "x.zarr", data=SCREEN.profiles, chunks=(3000, 10))
     assert_identical(run(Engine(processes), array, 1), expected)
@@ -124,9 +142,3 @@ def test_dask_arrays_give_what_numpy_gives(chunk_rows, chunk_columns):
     assert found.shape == SCREEN.profiles.shape
     np.testing.assert_array_equal(model.sampled_rows_, rows)
     assert found.compute(scheduler="threads").tobytes() == corrected.tobytes()
-
-
-def test_the_order_of_sums_is_what_keeps_the_bits(expected):
-    """The data would tell: another order of the same sum differs in its last bits."""
-    column = SCREEN.profiles[:, 0].astype(np.float32)
-    assert column.sum() != np.add.accumulate(column)[-1]
