@@ -57,6 +57,19 @@ def test_any_number_of_neighbours(n_neighbors):
     np.testing.assert_array_equal(model.scales_, run.scales)
 
 
+def test_the_scale_among_k_exact_duplicates_is_2_to_the_minus_40_of_the_total_variance():
+    base = integer_screen(100, n_features=5)
+    sixfold = base._replace(**{name: np.repeat(v, 6, axis=0) for name, v in base._asdict().items()})
+    model, _, run, _ = both(sixfold, 0, patience=5)
+    codes = np.unique(sixfold.batch, return_inverse=True)[1]
+    own = model.scales_[np.arange(len(model.scales_)), codes[model.sampled_rows_]]
+    floor = 2.0**-20 * np.sqrt(base.profiles.astype(np.float64).var(axis=0).sum())
+    np.testing.assert_allclose(own, floor, rtol=1e-12)
+    np.testing.assert_allclose(model.scales_, run.scales, rtol=1e-12)
+    duplicates = 6 * (model.sampled_rows_[:, None] // 6) + np.arange(6)
+    assert (model.coverage_[duplicates] >= 1).all()
+
+
 def test_uncovered_rows_follow_the_nearest_landmark():
     screen = gaussian_screen(500, n_clusters=12)
     model, corrected, run, smoothed = both(screen, 3, max_rows=6)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
 from balans_dask.kernels.batch_tiles import tile_by_batch
+from balans_dask.kernels.distances import squared_norms
 from balans_dask.kernels.landmarks import landmark_block
 from balans_dask.kernels.local_scale import (
     NearestByBatch,
@@ -52,6 +53,21 @@ def test_scales_agree_with_scikit_learn_per_batch(k, tiles_each, shift, seed):
             wide = scores[row].astype(np.float64)[None]
             expected = index.kneighbors(wide, n_neighbors=k + own)[0][0, -1]
             np.testing.assert_allclose(scales[i, b], expected, rtol=1e-12)
+
+
+def test_rows_that_tie_in_float32_are_told_apart(rng):
+    """Far from the origin, products err by more than all distances: only the bound helps."""
+    n, k = 600, 4
+    scores = (100.0 + 0.02 * rng.normal(size=(n, 40))).astype(np.float32)
+    wide = scores.astype(np.float64)
+    exact = ((wide[:8, None] - wide) ** 2).sum(axis=2)
+    by_product = squared_norms(scores[:8])[:, None] + squared_norms(scores)
+    by_product -= 2.0 * (scores[:8] @ scores.T).astype(np.float64)
+    nearest = np.argsort(exact, axis=1)[:, 1 : k + 1]
+    assert (np.argsort(by_product, axis=1)[:, 1 : k + 1] != nearest).any(axis=1).all()
+    scales = scales_of(scores, np.zeros(n, int), np.arange(8), k, TILE_ROWS)
+    expected = np.sqrt(np.sort(exact, axis=1)[:, k])
+    np.testing.assert_allclose(scales[:, 0], expected, rtol=1e-12)
 
 
 def test_a_row_is_not_its_own_neighbour():
