@@ -1,0 +1,40 @@
+"""More features than a task sums at once are corrected like few."""
+
+import numpy as np
+import pytest
+import zarr
+from screens import gaussian_screen
+
+from balans_dask.batches import batch_labels
+from balans_dask.fitting import Inputs, examine, fit, plan_run, smooth, sum_landmarks
+from balans_dask.parameters import Parameters
+from balans_dask.passes.smooth import COLUMNS_AT_ONCE
+from balans_dask.passes.sources import StoredRows
+
+SCREEN = gaussian_screen(5000, n_features=4)
+PARAMETERS = Parameters(max_rows=12, block_rows=4)
+
+
+def corrected(engine, place, features):
+    """Sums and features, where the landmarks do not depend on the features."""
+    stored = zarr.create_array(place, data=features, chunks=(1000, features.shape[1]))
+    names = [f"f{i}" for i in range(features.shape[1])]
+    labels = batch_labels([SCREEN.batch], ["batch"], len(features))
+    inputs = Inputs(StoredRows(stored), labels, names, StoredRows(SCREEN.profiles))
+    plan = plan_run(inputs, PARAMETERS, engine.workers())
+    fitted = fit(engine, inputs, PARAMETERS, plan, examine(engine, inputs, PARAMETERS, plan.tiling))
+    landmarks = sum_landmarks(engine, fitted)
+    parts = engine.gather(smooth(engine, fitted, landmarks, None))
+    sums = engine.gather([landmarks.sums])[0]
+    return sums[:, : features.shape[1]], np.concatenate([part.features for part in parts])
+
+
+@pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
+def test_columns_beyond_the_first_block_have_the_bits_that_they_have_alone(engine, rng, tmp_path):
+    features = rng.normal(size=(5000, 1100))
+    assert features.shape[1] > COLUMNS_AT_ONCE
+    sums, values = corrected(engine, tmp_path / "wide", features)
+    for name, columns in (("first", slice(0, 30)), ("last", slice(1000, None))):
+        alone, values_alone = corrected(engine, tmp_path / name, features[:, columns])
+        assert sums[:, columns].tobytes() == alone.tobytes()
+        assert values[:, columns].tobytes() == values_alone.tobytes()
