@@ -107,6 +107,59 @@ def test_uncovered_rows_may_stay_as_they_are():
     np.testing.assert_array_equal(corrected[~uncovered], moved[~uncovered])
 
 
+@pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
+@pytest.mark.parametrize("uncovered", ["keep", "nearest"])
+def test_dask_arrays_treat_uncovered_rows_as_numpy_arrays_do(uncovered):
+    model = Balans(max_rows=4, uncovered=uncovered)
+    expected = model.fit_transform(SCREEN.profiles, batch=SCREEN.batch)
+    assert (model.coverage_ == 0).sum() > 10
+    lazy = model.fit_transform(da.from_array(SCREEN.profiles, chunks=(90, 8)), batch=SCREEN.batch)
+    assert lazy.compute(scheduler="threads").tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("uncovered", "fate"), [("nearest", "follow the nearest one"), ("keep", "stay as they are")]
+)
+@pytest.mark.parametrize(
+    ("stop", "remedy"), [({"max_rows": 4}, "max_rows"), ({"patience": 1}, "patience")]
+)
+def test_uncovered_rows_are_counted_with_their_fate_and_the_remedy(uncovered, fate, stop, remedy):
+    model = Balans(uncovered=uncovered, **stop)
+    with pytest.warns(InputWarning) as warned:
+        model.fit(SCREEN.profiles, batch=SCREEN.batch)
+    n_uncovered = (model.coverage_ == 0).sum()
+    assert [str(warning.message) for warning in warned] == [
+        f"{n_uncovered} of 800 rows are covered by no sampled row and {fate}: raise {remedy} to "
+        "cover more"
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
+def test_rows_follow_no_landmark_that_keeps_nothing():
+    """Landmarks among more duplicates than ``max_neighbors`` do not even keep themselves."""
+    profiles = SCREEN.profiles[:300].copy()
+    profiles[:40] = profiles[:40].mean(axis=0) + 3
+    model = Balans(n_components=None, max_neighbors=20)
+    corrected = model.fit_transform(profiles, batch=SCREEN.batch[:300])
+    empty = model.sampled_rows_ < 40
+    assert empty.any()
+    assert (model.thresholds_[empty] == 0).all()
+    assert (model.coverage_[:40] == 0).all()
+    assert np.isfinite(corrected).all()
+    assert (corrected[:40] != profiles[:40]).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*features are constant")
+@pytest.mark.parametrize("n_components", [3, None])
+def test_constant_features_keep_every_bit(n_components):
+    """A weighted mean of thirds is a third only up to its last bits."""
+    profiles = SCREEN.profiles.astype(np.float64)
+    profiles[:, [2, 5]] = 1 / 3, -7 / 3
+    corrected = Balans(n_components=n_components).fit_transform(profiles, batch=SCREEN.batch)
+    assert corrected[:, [2, 5]].tobytes() == profiles[:, [2, 5]].tobytes()
+    assert (corrected[:, [0, 1]] != profiles[:, [0, 1]]).any(axis=0).all()
+
+
 def test_parameters_here_and_in_the_record_agree():
     here = {name: p.default for name, p in inspect.signature(Balans).parameters.items()}
     record = Parameters().as_dict()

@@ -2,13 +2,19 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from balans_dask.batches import BatchLabels
 from balans_dask.errors import InsufficientMemoryError
-from balans_dask.memory import Workers, format_bytes, plan_memory
+from balans_dask.inputs import Inputs, plan_run
+from balans_dask.memory import PARTITION_BYTES, Workers, format_bytes, plan_memory
+from balans_dask.parameters import Parameters
+from balans_dask.passes.sources import StoredRows
 from balans_dask.task_memory import RunShape
+from balans_dask.tiling import TILE_ROWS
 
 GIB = 2**30
 SHAPE = RunShape(
@@ -91,6 +97,23 @@ def test_more_of_anything_never_needs_less():
     for name in ("n_rows", "n_features", "n_components", "n_batches", "block_rows", "row_bytes"):
         large = plan(8 * GIB, **{name: 4 * getattr(SHAPE, name)})
         assert large.total_bytes >= small.total_bytes, name
+
+
+@pytest.mark.parametrize(
+    ("embedding", "tiles"), [(None, 8), ("f4", 4), ("f8", 2)], ids=["alone", "float32", "float64"]
+)
+def test_a_task_reads_at_most_128_mib_of_features_and_embedding_together(embedding, tiles):
+    n_rows, width = 1_000_000, 1000
+    features, second = (
+        None if kind is None else StoredRows(np.broadcast_to(np.zeros((), kind), (n_rows, width)))
+        for kind in ("f4", embedding)
+    )
+    labels = BatchLabels(np.zeros(n_rows, np.uint8), ("a",), np.array([n_rows]))
+    inputs = Inputs(features, labels, [], second)
+    found = plan_run(inputs, Parameters(max_rows=100), Workers(2, 1, 16 * GIB, embedded=False))
+    assert found.tiling.tiles_per_partition == tiles
+    row_bytes = 4 * width + (0 if second is None else second.dtype.itemsize * width)
+    assert tiles * TILE_ROWS * row_bytes <= PARTITION_BYTES == 128 * 2**20
 
 
 @pytest.mark.parametrize(
