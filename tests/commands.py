@@ -1,10 +1,13 @@
-"""The installed command in processes of its own, which tests may kill."""
+"""The installed command, and a Dask cluster, in processes of their own, which tests may kill."""
 
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -79,3 +82,33 @@ def writing(target: Path, n_units: int):
     """Whether a run has recorded some of its output."""
     folder = target.with_name(target.name + ".partial") / "units"
     return lambda: folder.exists() and len(list(folder.glob("*.json"))) >= n_units
+
+
+@contextmanager
+def dask_cluster() -> Iterator[tuple[str, list[psutil.Process]]]:
+    """A scheduler and two workers, each a process as on a real cluster."""
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch) / "scheduler.json"
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        dask = [sys.executable, "-m", "dask"]
+        here = ["--host", "127.0.0.1"]
+        processes = [
+            psutil.Popen(
+                [*dask, "scheduler", *here, "--port", "0", "--no-dashboard",
+                 "--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(place)],
+                **quiet,
+            )
+        ]  # fmt: skip
+        try:
+            while not place.exists() or not place.read_text():
+                assert processes[0].poll() is None
+                time.sleep(0.05)
+            worker = [*dask, "worker", "--scheduler-file", str(place), *here, "--nthreads", "1",
+                      "--no-nanny", "--no-dashboard", "--local-directory", scratch]  # fmt: skip
+            processes += [psutil.Popen(worker, **quiet) for _ in range(2)]
+            address = place.read_text().split('"address": "')[1].split('"')[0]
+            yield address, processes
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()

@@ -9,17 +9,12 @@ alike) in runs that connect to them. Prints what was killed and what was compare
 import argparse
 import random
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-from commands import Command
+from commands import Command, dask_cluster
 from stores import files
 
 from balans_dask.mixture import Mixture, write_mixture
@@ -103,36 +98,6 @@ class Soak:
     def _finish(self, command: Command) -> None:
         code, _, err = command.finish(timeout=600)
         assert code == 0, err
-
-
-@contextmanager
-def dask_cluster() -> Iterator[tuple[str, list[psutil.Process]]]:
-    """A scheduler and two workers, each a process as on a real cluster."""
-    with tempfile.TemporaryDirectory() as scratch:
-        place = Path(scratch) / "scheduler.json"
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        dask = [sys.executable, "-m", "dask"]
-        here = ["--host", "127.0.0.1"]
-        processes = [
-            psutil.Popen(
-                [*dask, "scheduler", *here, "--port", "0", "--no-dashboard",
-                 "--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(place)],
-                **quiet,
-            )
-        ]  # fmt: skip
-        try:
-            while not place.exists() or not place.read_text():
-                assert processes[0].poll() is None
-                time.sleep(0.05)
-            worker = [*dask, "worker", "--scheduler-file", str(place), *here, "--nthreads", "1",
-                      "--no-nanny", "--no-dashboard", "--local-directory", scratch]  # fmt: skip
-            processes += [psutil.Popen(worker, **quiet) for _ in range(2)]
-            address = place.read_text().split('"address": "')[1].split('"')[0]
-            yield address, processes
-        finally:
-            for process in processes:
-                process.kill()
-                process.wait()
 
 
 def soak(

@@ -17,6 +17,7 @@ from balans_dask.cli import run
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.matrices import VisibleArray
 from balans_dask.io.store import open_store
+from balans_dask.provenance import correction_record
 
 SCREEN = gaussian_screen(600, n_features=6)
 
@@ -139,6 +140,42 @@ def test_overwrite_replaces_a_store(capsys, tmp_path, store):
     assert balans(capsys, "correct", store, out, *key, "--seed", 1, "--overwrite")[0] == 0
     assert files(out) != old
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.zarr", "out.zarr"]
+
+
+@pytest.mark.parametrize("difference", ["rows", "names"])
+def test_other_labels_are_another_run(capsys, tmp_path, store, difference):
+    """The profiles, the column and the sizes of the batches are equal."""
+    names = np.char.replace(SCREEN.batch, "plate", "q")
+    batch = {"rows": SCREEN.batch[::-1], "names": names}[difference]
+    assert sorted(np.unique(batch, return_counts=True)[1]) == sorted(
+        np.unique(SCREEN.batch, return_counts=True)[1]
+    )
+    other = write_anndata(
+        tmp_path / "other.zarr", SCREEN.profiles, Metadata_plate=batch, other=SCREEN.label
+    )
+    out, out_of_other = tmp_path / "out.zarr", tmp_path / "out_of_other.zarr"
+    key = ["--batch-key", "Metadata_plate", "--max-rows", 64]
+    assert balans(capsys, "correct", store, out, *key)[0] == 0
+    before = files(out)
+    assert "exists" in refusal(capsys, "correct", other, out, *key, "--resume")
+    assert files(out) == before
+    assert balans(capsys, "correct", other, out_of_other, *key)[0] == 0
+    one, two = (correction_record(open_store(str(path))) for path in (out, out_of_other))
+    assert one["fingerprint"] != two["fingerprint"]
+
+
+def test_metadata_of_outputs_are_consolidated(capsys, tmp_path, store):
+    """One read opens the whole store, also over a network."""
+    table = tmp_path / "t.csv"
+    pd.DataFrame(SCREEN.profiles, columns=list("abcdef")).to_csv(table, index=False)
+    out, converted = tmp_path / "out.zarr", tmp_path / "converted.zarr"
+    assert balans(capsys, "correct", store, out, "--batch-key", "Metadata_plate")[0] == 0
+    assert balans(capsys, "convert", table, converted)[0] == 0
+    for path, some in ((out, "uns/balans/sampled_rows"), (converted, "obs")):
+        members = zarr.open_consolidated(path, mode="r").metadata.consolidated_metadata
+        everything = zarr.open_group(path, mode="r", use_consolidated=False).members(max_depth=None)
+        assert set(members.flattened_metadata) == {name for name, _ in everything}
+        assert {"X", some} <= set(members.flattened_metadata)
 
 
 def test_quiet_says_nothing(capsys, tmp_path, store):

@@ -1,0 +1,58 @@
+"""Schedulers that run elsewhere: the same bytes, and a line when workers do not come."""
+
+import pytest
+from commands import dask_cluster
+from screens import gaussian_screen
+from stores import files, write_anndata
+
+from balans_dask import cluster
+from balans_dask.cli import run
+
+SCREEN = gaussian_screen(600, n_features=6)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return write_anndata(tmp_path / "in.zarr", SCREEN.profiles, chunks=(90, 6), p=SCREEN.batch)
+
+
+def correct(store, target, *options):
+    given = ["--batch-key", "p", "--patience", 10, *options]
+    return run([str(word) for word in ("correct", store, target, *given)])
+
+
+def test_a_scheduler_in_processes_of_its_own_gives_the_bytes_of_threads(capsys, store, tmp_path):
+    assert correct(store, tmp_path / "threads.zarr") == 0
+    with dask_cluster() as (address, _):
+        assert address.startswith("tcp://")
+        where = ["--cluster", address, "--workers", 2]
+        assert correct(store, tmp_path / "cluster.zarr", *where) == 0
+    assert "2 processes of 1 threads" in capsys.readouterr().err
+    assert files(tmp_path / "cluster.zarr") == files(tmp_path / "threads.zarr")
+
+
+def refusal(capsys, store, target, *options):
+    assert correct(store, target, *options) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.count("\n") == 1
+    assert not target.exists()
+    return err.removeprefix("balans: error: ").rstrip()
+
+
+def test_workers_that_do_not_come_are_counted_in_one_line(
+    capsys, monkeypatch, processes, store, tmp_path
+):
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 2)
+    address = processes.scheduler.address
+    said = refusal(capsys, store, tmp_path / "o.zarr", "--cluster", address, "--workers", 3)
+    assert said == (f"the scheduler at {address} has 2 of 3 workers after 2 s: start workers")
+
+
+def test_an_address_without_a_scheduler_is_refused_in_one_line(
+    capsys, monkeypatch, store, tmp_path
+):
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    nowhere = "tcp://127.0.0.1:9"
+    said = refusal(capsys, store, tmp_path / "o.zarr", "--cluster", nowhere)
+    assert said == f"no scheduler answers at {nowhere}: start one, or check the address"
