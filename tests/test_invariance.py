@@ -58,7 +58,7 @@ def run(engine, source, tiles_per_partition=2, keep_scores=True, piece_bytes=2**
         "scales": np.concatenate([block.scales for block in blocks]),
         "thresholds": np.concatenate([block.thresholds for block in blocks]),
         "coverage": fitted.sampled.coverage.coverage,
-        "sums": engine.gather([landmarks.sums])[0],
+        "sums": np.concatenate(engine.gather(landmarks.sums), axis=1),
         "features": np.concatenate([part.features for part in parts]),
         "scores": np.concatenate([part.embedding for part in parts]),
         "displacement": np.concatenate([part.displacement for part in parts]),

@@ -6,10 +6,12 @@ import zarr
 from screens import gaussian_screen
 
 from balans_dask.batches import batch_labels
-from balans_dask.fitting import Inputs, examine, fit, plan_run, smooth, sum_landmarks
+from balans_dask.examine import examine
+from balans_dask.fitting import fit, smooth, sum_landmarks
+from balans_dask.inputs import Inputs, plan_run
 from balans_dask.parameters import Parameters
-from balans_dask.passes.smooth import COLUMNS_AT_ONCE
 from balans_dask.passes.sources import StoredRows
+from balans_dask.task_memory import COLUMNS_AT_ONCE
 
 SCREEN = gaussian_screen(5000, n_features=4)
 PARAMETERS = Parameters(max_rows=12, block_rows=4)
@@ -25,7 +27,7 @@ def corrected(engine, place, features):
     fitted = fit(engine, inputs, PARAMETERS, plan, examine(engine, inputs, PARAMETERS, plan.tiling))
     landmarks = sum_landmarks(engine, fitted)
     parts = engine.gather(smooth(engine, fitted, landmarks, None))
-    sums = engine.gather([landmarks.sums])[0]
+    sums = np.concatenate(engine.gather(landmarks.sums), axis=1)
     return sums[:, : features.shape[1]], np.concatenate([part.features for part in parts])
 
 

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import scipy.linalg  # noqa: F401  (loads SciPy's own BLAS before the controller looks for them)
 from threadpoolctl import ThreadpoolController
@@ -14,6 +15,18 @@ __all__ = ["blas_fingerprint", "single_threaded_blas"]
 @cache
 def _controller() -> ThreadpoolController:
     return ThreadpoolController()
+
+
+def _set_threads(library: Any, n_threads: int) -> None:
+    """Set the size of a pool from whichever thread the guard is in.
+
+    threadpoolctl obeys only the first thread that ever set it, so the claim is dropped first; the
+    guard's own lock keeps threads from fighting.
+    """
+    drop_claim = getattr(library, "clear_controlling_thread", None)
+    if drop_claim is not None:
+        drop_claim(force=True)
+    library.set_num_threads(n_threads)
 
 
 class _Guard:
@@ -31,14 +44,14 @@ class _Guard:
                 self._before = [(library, library.num_threads) for library in libraries]
             self._users += 1
             for library in libraries:
-                library.set_num_threads(1)
+                _set_threads(library, 1)
 
     def leave(self) -> None:
         with self._lock:
             self._users -= 1
             if self._users == 0:
                 for library, n_threads in self._before:
-                    library.set_num_threads(n_threads)  # type: ignore[attr-defined]
+                    _set_threads(library, n_threads)
 
 
 _GUARD = _Guard()

@@ -32,18 +32,11 @@ def test_the_first_of_two_tasks_to_end_leaves_the_other_its_single_thread(fresh)
     assert set(found["first"]) == set(found["second"]) == {1}
 
 
-THE_FIRST_THREAD_RULES = pytest.mark.xfail(
-    reason="threadpoolctl lets only the first thread of a process that limits OpenBLAS do so again"
-)
-
-
-@THE_FIRST_THREAD_RULES
 def test_tasks_on_two_threads_give_the_others_back(fresh):
     found = fresh(pools.overlapping)
     assert found["after"] == found["before"]
 
 
-@THE_FIRST_THREAD_RULES
 def test_a_task_has_one_thread_whichever_thread_of_a_worker_runs_it(fresh):
     found = fresh(pools.one_thread_after_another)
     assert set(found["first"]) == set(found["second"]) == {1}
