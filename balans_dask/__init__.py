@@ -1,6 +1,24 @@
 """Batch correction for Cell Painting profiles: BALANS, distributed on Dask, stored in Zarr."""
 
-from balans_dask.estimator import Balans, correct_batches
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from balans_dask.estimator import Balans, correct_batches
 
 __all__ = ["Balans", "__version__", "correct_batches"]
+
 __version__ = "0.1.0"
+
+_PLACES = {"Balans": "balans_dask.estimator", "correct_batches": "balans_dask.estimator"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the estimator when it is asked for; workers and commands start without it."""
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

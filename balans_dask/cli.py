@@ -14,7 +14,6 @@ from rich.console import Console
 import balans_dask
 from balans_dask.cluster import memory_bytes, open_client, silence_dask
 from balans_dask.correct import correct_store
-from balans_dask.demo import run_demo
 from balans_dask.errors import BalansError, InputWarning, Interrupted, RunError
 from balans_dask.examine import examine
 from balans_dask.inputs import plan_run
@@ -203,6 +202,8 @@ def inspect(source: str) -> None:
 @click.option("--folder", default="demo", show_default=True, help="Where to write.")
 def demo(folder: str) -> None:
     """Generate a small screen, correct it, and show scores and a picture."""
+    from balans_dask.demo import run_demo  # noqa: PLC0415  (only the demo needs scikit-learn)
+
     for line in run_demo(folder, Progress(_err, verbose=False)):
         _out.print(line)
 

@@ -1,5 +1,6 @@
 """The installed command, and a Dask cluster, in processes of their own, which tests may kill."""
 
+import io
 import os
 import signal
 import subprocess
@@ -7,10 +8,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import psutil
+
+from balans_dask import cli
 
 
 class Command:
@@ -67,10 +70,11 @@ class Command:
 
 
 def run(*arguments: object, code: int = 0) -> str:
-    """Standard error of a command that ends with a code."""
-    found, _, err = Command(*arguments).finish()
-    assert found == code, err
-    return err
+    """Standard error of a command that nobody kills, run in this process."""
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()) as err:
+        found = cli.run([str(argument) for argument in arguments])
+    assert found == code, err.getvalue()
+    return err.getvalue()
 
 
 def begun(target: Path):
