@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
+from hostile import TALLY
 from hypothesis import HealthCheck, settings
 
 from balans_dask.passes.engine import QUIET_DASHBOARD, Engine, embedded_client
@@ -18,7 +19,27 @@ settings.register_profile(
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-settings.load_profile("default")
+settings.register_profile(
+    "fuzz",
+    settings.get_profile("default"),
+    max_examples=250,
+    derandomize=False,
+    print_blob=True,
+)
+settings.load_profile(os.environ.get("BALANS_HYPOTHESIS", "default"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "family(name): kind of hostile input, for the tally")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many hostile inputs there were, and how they ended."""
+    if TALLY.n_inputs:
+        terminalreporter.section("fuzz")
+        for line in TALLY.lines():
+            terminalreporter.write_line(line)
+
 
 REPOSITORY = Path(__file__).parent.parent
 
