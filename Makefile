@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-long soak lint clean
+.PHONY: demo test test-long fuzz soak lint clean
 
 demo: $(STAMP)
 	$(BIN)/balans demo
@@ -18,6 +18,10 @@ test: $(STAMP)
 # Dying workers, a short soak, and the whole matrix of workers, chunks and kills.
 test-long: $(STAMP)
 	$(BIN)/pytest -m long --timeout 1800
+
+# Ten times the hostile inputs of the default suite, other ones in every run; about ten minutes.
+fuzz: $(STAMP)
+	BALANS_HYPOTHESIS=fuzz $(BIN)/pytest tests/test_fuzz.py --timeout 3600
 
 # Kills workers, drivers and clusters at random moments; at most 20 minutes.
 soak: $(STAMP)

@@ -4,6 +4,7 @@ Every test is one family of inputs. ``make fuzz`` tries many more of each, and o
 """
 
 import gzip
+import itertools
 import random
 import shutil
 import tempfile
@@ -250,22 +251,24 @@ def test_a_corrected_store_can_be_corrected_again(judge, tmp_path):
 # -------------------------------------------------------------------------- damage
 
 
+class Hidden(dict):
+    """Too long to be shown beside a failing example."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
 @pytest.fixture(scope="module")
 def intact(tmp_path_factory) -> dict[tuple[int, bool], str]:
     """Whole stores of both formats, with and without consolidated metadata."""
     place = tmp_path_factory.mktemp("intact")
     obs = plate_obs(24).assign(text=[f"t{i}" for i in range(24)], number=np.arange(24) % 3)
-    return {
-        (zarr_format, consolidated): write_store(
-            place / f"{zarr_format}{consolidated}.zarr",
-            SCREEN,
-            obs,
-            Layout(zarr_format, consolidated=consolidated),
-            obsm={"B": SCREEN},
-        )
-        for zarr_format in (2, 3)
-        for consolidated in (True, False)
-    }
+    intact = Hidden()
+    for zarr_format, consolidated in itertools.product((2, 3), (True, False)):
+        path = place / f"{zarr_format}{consolidated}.zarr"
+        layout = Layout(zarr_format, consolidated=consolidated)
+        intact[zarr_format, consolidated] = write_store(path, SCREEN, obs, layout)
+    return intact
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +277,7 @@ def corrected(intact, tmp_path_factory) -> dict[str, np.ndarray]:
     from balans_dask.cli import run
 
     place = tmp_path_factory.mktemp("corrected")
-    result = {}
+    result = Hidden()
     for key in ("p", "text", "number"):
         target = str(place / f"{key}.zarr")
         assert run(["correct", intact[3, True], target, f"--batch-key={key}", "--quiet"]) == 0
@@ -324,7 +327,7 @@ def test_damaged_metadata_never_becomes_a_wrong_result(
 def assert_unharmed(data: anndata.AnnData, expected: np.ndarray, file: Path) -> None:
     """The damage hit something that a correction does not need."""
     assert data.X.shape == expected.shape, f"damaged {file} changed the shape"
-    np.testing.assert_array_equal(data.X, expected, f"damaged {file} changed the result")
+    assert (expected == data.X).all(), f"damaged {file} changed the result"
     assert list(data.obs_names) == list(names(24, "well")), f"damaged {file} changed the rows"
     assert list(data.var_names) == list(names(3, "Cells_")), f"damaged {file} changed the features"
     columns = [list(data.obs[name]) for name in ("p", "text", "number")]
@@ -385,8 +388,8 @@ def test_five_thousand_batches(judge, tmp_path, n_rows):
 @pytest.mark.family("labels")
 @pytest.mark.parametrize("text", ["[red]x[/red]", "[/]", "<b>&amp;</b>", ":smile:", "\\[x]"])
 def test_markup_in_labels_is_shown_as_it_is(judge, tmp_path, text):
-    obs = plate_obs(24).assign(**{"p": [text] * 24, text: 1})
-    store = write_store(tmp_path / "in.zarr", SCREEN, obs, Layout())
+    obs, var = plate_obs(24).assign(p=text), pd.DataFrame(index=[text, "b", "c"])
+    store = write_store(tmp_path / "in.zarr", SCREEN, obs, Layout(), var=var)
     assert text in judge.show("check", store, "--batch-key=p").out
     assert text in judge.show("inspect", store).out
     assert text in judge.show("check", store, f"--batch-key=no {text}").reason
