@@ -24,6 +24,7 @@ import zarr
 from anndata.io import write_elem
 from hostile import Judge, Truth
 from hostile_inputs import (
+    ARROW_COLUMNS,
     CHUNK_DAMAGE,
     METADATA_DAMAGE,
     Layout,
@@ -86,7 +87,7 @@ def truth_of(profiles: np.ndarray, obs: pd.DataFrame) -> Truth:
 
 
 @pytest.mark.family("values")
-@tries(20)
+@tries(14)
 @given(case=values(), layout=layouts)
 def test_any_values_are_corrected_or_refused(judge, case, layout):
     obs = plate_obs(len(case.profiles))
@@ -98,7 +99,7 @@ def test_any_values_are_corrected_or_refused(judge, case, layout):
 
 
 @pytest.mark.family("values beside a basis")
-@tries(6)
+@tries(4)
 @given(case=values(), features=values())
 def test_any_values_of_an_embedding_and_of_features_beside_it(judge, case, features):
     n_rows = min(len(case.profiles), len(features.profiles))
@@ -121,7 +122,7 @@ def whole_numbers(draw):
 
 
 @pytest.mark.family("small inputs against the reference")
-@tries(8)
+@tries(6)
 @given(
     case=whole_numbers(), layout=layouts, seed=st.integers(0, 9), k=st.integers(1, 6),
     patience=st.integers(1, 9),
@@ -309,7 +310,7 @@ def test_a_damaged_chunk_never_becomes_a_result(
 
 @pytest.mark.family("damaged metadata")
 @pytest.mark.parametrize("damage", METADATA_DAMAGE)
-@tries(8)
+@tries(5)
 @given(which=stores, key=keys, number=st.integers(0, 999), seed=st.integers(0, 999))
 def test_damaged_metadata_never_becomes_a_wrong_result(
     judge, intact, corrected, damage, which, key, number, seed
@@ -399,7 +400,7 @@ def test_markup_in_labels_is_shown_as_it_is(judge, tmp_path, text):
 
 
 @pytest.mark.family("tables")
-@tries(16)
+@tries(14)
 @given(table=tables(), damage=csv_damages, packed=st.booleans())
 def test_any_csv(judge, table, damage, packed):
     content = csv_bytes(table, damage)
@@ -430,18 +431,32 @@ def test_a_table_cut_short_is_refused(judge, table, cut, kind):
 
 
 @pytest.mark.family("tables")
-@tries(14)
+@tries(8)
 @given(table=arrow_tables())
-def test_parquet_of_any_types(judge, table):
+def test_parquet_of_mixed_types(judge, table):
     with folder() as path:
-        pq.write_table(table, path / "t.parquet")
-        converted = judge.convert(path / "t.parquet")
+        converted = convert_parquet(judge, table, path / "t.parquet")
         if converted is not None:
-            data, place = converted
-            assert data.n_obs == table.num_rows
-            for name in data.var_names:
-                assert_same_numbers(data[:, name].X, table[name])
-            correct_converted(judge, data, place)
+            correct_converted(judge, *converted)
+
+
+@pytest.mark.family("tables")
+@pytest.mark.parametrize("kind", ARROW_COLUMNS)
+@pytest.mark.parametrize("name", ["a", "Metadata_a"])
+def test_parquet_of_every_type(judge, tmp_path, kind, name):
+    columns = {"Cells_a": pa.array([0.5, 1.5, 2.5]), name: ARROW_COLUMNS[kind](3)}
+    convert_parquet(judge, pa.table(columns), tmp_path / "t.parquet")
+
+
+def convert_parquet(judge: Judge, table: pa.Table, path: Path) -> tuple | None:
+    """Convert a table of any types; what became a feature holds its numbers."""
+    pq.write_table(table, path)
+    converted = judge.convert(path)
+    if converted is not None:
+        assert converted[0].n_obs == table.num_rows
+        for name in converted[0].var_names:
+            assert_same_numbers(converted[0][:, name].X, table[name])
+    return converted
 
 
 def assert_same_numbers(column: np.ndarray, source: pa.ChunkedArray) -> None:
@@ -486,7 +501,7 @@ def with_basis(tmp_path_factory) -> str:
 
 
 @pytest.mark.family("options")
-@tries(12)
+@tries(9)
 @given(options=valid_options())
 def test_any_valid_options_are_taken(judge, with_basis, options):
     truth = truth_of(SCREEN, plate_obs(24))
