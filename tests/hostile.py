@@ -147,8 +147,10 @@ class Judge:
     def _run(self, arguments: list[str]) -> Outcome:
         self._capture.readouterr()
         start = time.monotonic()
-        with interrupted_after(HANG_SECONDS):
+        with warnings.catch_warnings(record=True) as escaped, interrupted_after(HANG_SECONDS):
+            warnings.simplefilter("ignore")
             code = run(arguments)
+        assert not escaped, f"a warning in Python's own words: {escaped[0].message}"
         said = self._capture.readouterr()
         assert time.monotonic() - start < HANG_SECONDS, "the command hangs"
         return Outcome(code, said.out, said.err)

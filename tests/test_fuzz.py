@@ -87,7 +87,7 @@ def truth_of(profiles: np.ndarray, obs: pd.DataFrame) -> Truth:
 
 
 @pytest.mark.family("values")
-@tries(14)
+@tries(10)
 @given(case=values(), layout=layouts)
 def test_any_values_are_corrected_or_refused(judge, case, layout):
     obs = plate_obs(len(case.profiles))
@@ -96,6 +96,24 @@ def test_any_values_are_corrected_or_refused(judge, case, layout):
         data = judge.correct(store, truth_of(case.profiles, obs), *KEY)
     if case.fate != "either":
         assert (data is not None) == (case.fate == "corrected"), case.fate
+
+
+@pytest.mark.family("values")
+@tries(6)
+@given(
+    bad=st.sampled_from([np.nan, np.inf, -np.inf]),
+    row=st.integers(0, 23),
+    column=st.integers(0, 2),
+    kind=st.sampled_from(["f2", "f4", "f8"]),
+    layout=layouts,
+)
+def test_one_value_that_is_no_number_is_refused(judge, bad, row, column, kind, layout):
+    profiles = SCREEN.astype(kind)
+    profiles[row, column] = bad
+    with folder() as path:
+        store = write_store(path / "in.zarr", profiles, plate_obs(24), layout)
+        assert judge.correct(store, None, *KEY) is None
+    assert f"(Cells_{column})" in judge.last.reason
 
 
 @pytest.mark.family("values beside a basis")
@@ -292,7 +310,7 @@ keys = st.sampled_from(["p", "text", "number"])
 
 @pytest.mark.family("damaged chunks")
 @pytest.mark.parametrize("damage", CHUNK_DAMAGE)
-@tries(8)
+@tries(6)
 @given(which=stores, key=keys, number=st.integers(0, 999), seed=st.integers(0, 999))
 def test_a_damaged_chunk_never_becomes_a_result(
     judge, intact, corrected, damage, which, key, number, seed
@@ -310,7 +328,7 @@ def test_a_damaged_chunk_never_becomes_a_result(
 
 @pytest.mark.family("damaged metadata")
 @pytest.mark.parametrize("damage", METADATA_DAMAGE)
-@tries(5)
+@tries(4)
 @given(which=stores, key=keys, number=st.integers(0, 999), seed=st.integers(0, 999))
 def test_damaged_metadata_never_becomes_a_wrong_result(
     judge, intact, corrected, damage, which, key, number, seed
@@ -340,7 +358,7 @@ def assert_unharmed(data: anndata.AnnData, expected: np.ndarray, file: Path) -> 
 
 
 @pytest.mark.family("labels")
-@tries(14)
+@tries(12)
 @given(labels=label_columns(), layout=layouts, command=st.sampled_from(["correct", "check"]))
 def test_any_labels_make_their_batches(judge, labels, layout, command):
     obs = pd.DataFrame({"p": labels})
@@ -400,7 +418,7 @@ def test_markup_in_labels_is_shown_as_it_is(judge, tmp_path, text):
 
 
 @pytest.mark.family("tables")
-@tries(14)
+@tries(10)
 @given(table=tables(), damage=csv_damages, packed=st.booleans())
 def test_any_csv(judge, table, damage, packed):
     content = csv_bytes(table, damage)
