@@ -226,9 +226,10 @@ ODD_STORES = {
 @pytest.mark.family("odd stores")
 @pytest.mark.parametrize("odd", ODD_STORES)
 @pytest.mark.parametrize("zarr_format", [2, 3])
-def test_a_store_of_other_things_than_profiles_is_refused(judge, tmp_path, odd, zarr_format):
-    layout = Layout(zarr_format, consolidated=False)
-    store = write_store(tmp_path / "in.zarr", SCREEN, plate_obs(24), layout)
+def test_a_store_of_other_things_than_profiles_is_refused(
+    judge, intact, tmp_path, odd, zarr_format
+):
+    store = str(shutil.copytree(intact[zarr_format, False], tmp_path / "in.zarr"))
     ODD_STORES[odd](zarr.open_group(store, mode="r+", use_consolidated=False))
     assert judge.correct(store, None, *KEY) is None
     assert judge.show("check", store, "--batch-key=p").refused
