@@ -51,7 +51,8 @@ def batch_labels(columns: Sequence[Any], names: Sequence[str], n_rows: int) -> B
     Parameters
     ----------
     columns : sequence of array-like of shape (n_rows,)
-        Text, numbers, booleans or categories; a number is a label here, not a quantity.
+        Text, numbers, booleans or categories. A number is a label here, not a quantity: 1, 1.0 and
+        "1" are the same label.
     names : sequence of str
         What to call the columns in an error.
     n_rows : int
@@ -62,25 +63,42 @@ def batch_labels(columns: Sequence[Any], names: Sequence[str], n_rows: int) -> B
     InvalidInputError
         If a column has another length, or a label is missing.
     """
-    texts = []
-    for column, name in zip(columns, names, strict=True):
-        labels = pd.Series(np.asarray(column, dtype=object).ravel())
-        if len(labels) != n_rows:
-            raise InvalidInputError(
-                f"{name} has {len(labels)} labels for {n_rows} rows: give one label a row"
-            )
-        n_missing = int(labels.isna().sum())
-        if n_missing:
-            raise InvalidInputError(
-                f"{name} is missing in {n_missing} of {n_rows} rows: "
-                "give every row a batch label, or drop these rows"
-            )
-        texts.append(labels.map(str))
-    joint = pd.MultiIndex.from_arrays(texts) if len(texts) > 1 else pd.Index(texts[0])
-    codes, uniques = pd.factorize(joint, sort=True)
-    labels_of = [label if isinstance(label, tuple) else (label,) for label in uniques]
+    factors = [_factor(column, name, n_rows) for column, name in zip(columns, names, strict=True)]
+    joint = pd.MultiIndex.from_arrays([codes for codes, _ in factors])
+    places, combinations = pd.factorize(joint)
+    labels = [
+        tuple(texts[code] for code, (_, texts) in zip(codes, factors, strict=True))
+        for codes in combinations
+    ]
+    order = sorted(range(len(labels)), key=labels.__getitem__)
+    rank = np.empty(len(labels), dtype=np.min_scalar_type(max(len(labels) - 1, 0)))
+    rank[order] = np.arange(len(labels))
+    codes = rank[places]
     return BatchLabels(
-        codes=codes.astype(np.min_scalar_type(max(len(uniques) - 1, 0))),
-        names=tuple(SEPARATOR.join(label) for label in labels_of),
-        sizes=np.bincount(codes, minlength=len(uniques)),
+        codes=codes,
+        names=tuple(SEPARATOR.join(labels[place]) for place in order),
+        sizes=np.bincount(codes, minlength=len(labels)),
     )
+
+
+def _factor(column: Any, name: str, n_rows: int) -> tuple[NDArray[np.intp], list[str]]:
+    """Codes of a column, and the text of every code; equal texts have one code."""
+    labels = column if isinstance(column, pd.Series) else pd.Series(np.asarray(column).ravel())
+    if len(labels) != n_rows:
+        raise InvalidInputError(
+            f"{name} has {len(labels)} labels for {n_rows} rows: give one label a row"
+        )
+    codes, values = pd.factorize(labels)
+    n_missing = int((codes < 0).sum())
+    if n_missing:
+        raise InvalidInputError(
+            f"{name} is missing in {n_missing} of {n_rows} rows: "
+            "give every row a batch label, or drop these rows"
+        )
+    text_codes, texts = pd.factorize(np.array([_text(value) for value in values], dtype=object))
+    return text_codes[codes], list(texts)
+
+
+def _text(label: Any) -> str:
+    is_whole = isinstance(label, float | np.floating) and float(label).is_integer()
+    return str(int(label)) if is_whole else str(label)

@@ -1,5 +1,7 @@
 """The command line: parse, connect, one call each."""
 
+import errno
+import math
 import shlex
 import sys
 import traceback
@@ -41,6 +43,8 @@ __all__ = ["main", "run"]
 EXIT_INPUT = 2
 EXIT_OTHER = 1
 EXIT_RESUMABLE = 75
+REFUSED_PATHS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG}
+"""What a file system says of a path that the user may not use."""
 
 _out = Console()
 _err = Console(stderr=True, soft_wrap=True)
@@ -55,6 +59,12 @@ def _with(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return command
 
     return decorate
+
+
+def _not_nan(context: click.Context, option: click.Parameter, value: float) -> float:
+    if math.isnan(value):
+        raise click.BadParameter("nan is no number of seconds")
+    return value
 
 
 _DEFAULTS = Parameters()
@@ -95,6 +105,7 @@ _RUN_OPTIONS = _with(
     click.option(
         "--worker-timeout",
         type=click.FloatRange(1),
+        callback=_not_nan,
         default=WORKER_TIMEOUT_SECONDS,
         show_default=True,
         help="Seconds without any worker after which to give up.",
@@ -153,6 +164,7 @@ def check(source: str, **options: Any) -> None:
 @click.option(
     "--checkpoint-seconds",
     type=click.FloatRange(0),
+    callback=_not_nan,
     default=CHECKPOINT_SECONDS,
     show_default=True,
     help="Least time between two checkpoints.",
@@ -245,20 +257,34 @@ def run(arguments: list[str] | None = None) -> int:
         try:
             # click returns the code of --help and --version, and None after a command.
             return int(cli.main(given, prog_name="balans", standalone_mode=False) or 0)
-        except RunError as error:
-            return _fail(str(error), EXIT_OTHER)
-        except BalansError as error:
-            return _fail(str(error), EXIT_INPUT)
-        except Interrupted as signal:
-            return _fail(f"stopped by {signal}; continue with: {_resuming(given)}", EXIT_RESUMABLE)
-        except click.ClickException as error:
-            return _fail(error.format_message(), EXIT_INPUT)
-        except (click.Abort, KeyboardInterrupt):
-            return _fail("interrupted", EXIT_OTHER)
-        except Exception as error:  # noqa: BLE001  (the last resort: a user gets one line)
-            if "--verbose" in given:
+        except click.exceptions.NoArgsIsHelpError as help_text:
+            click.echo(help_text.format_message())
+            return EXIT_INPUT
+        except (Exception, Interrupted, KeyboardInterrupt) as error:  # noqa: BLE001
+            # The last resort: whatever happened, a user gets one line.
+            message, code = _explained(error, given)
+            if code == EXIT_OTHER and "--verbose" in given:
                 traceback.print_exc()
-            return _fail(f"{type(error).__name__}: {error}", EXIT_OTHER)
+            click.echo(f"balans: error: {printable(message)}", err=True)
+            return code
+
+
+def _explained(error: BaseException, arguments: list[str]) -> tuple[str, int]:
+    """Return what to say about the end of a command, and its exit code."""
+    match error:
+        case RunError():
+            return str(error), EXIT_OTHER
+        case BalansError():
+            return str(error), EXIT_INPUT
+        case Interrupted():
+            return f"stopped by {error}; continue with: {_resuming(arguments)}", EXIT_RESUMABLE
+        case click.ClickException():
+            return error.format_message(), EXIT_INPUT
+        case click.Abort() | KeyboardInterrupt():
+            return "interrupted", EXIT_OTHER
+        case OSError() if error.errno in REFUSED_PATHS:
+            return f"{error.filename}: {error.strerror}: choose another path", EXIT_INPUT
+    return f"{type(error).__name__}: {error}", EXIT_OTHER
 
 
 def _resuming(arguments: list[str]) -> str:
@@ -269,8 +295,3 @@ def _resuming(arguments: list[str]) -> str:
 def main() -> None:
     """Run the command line."""
     sys.exit(run())
-
-
-def _fail(message: str, code: int) -> int:
-    click.echo(f"balans: error: {printable(message)}", err=True)
-    return code

@@ -1,6 +1,8 @@
 """Where the work runs: threads of this process, processes of this machine, or a scheduler."""
 
 import logging
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -8,6 +10,7 @@ import dask
 from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
+from distributed.comm import get_address_host_port
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.passes.engine import QUIET_DASHBOARD, embedded_client
@@ -15,7 +18,10 @@ from balans_dask.signals import deaf_to_interrupts
 
 __all__ = ["memory_bytes", "open_client", "silence_dask"]
 
+SCHEDULER_SECONDS = 15
+"""How long to look for a scheduler."""
 CONNECT_SECONDS = 60
+"""How long to wait for its workers."""
 ALLOWED_FAILURES = 5
 """Workers that may die under one task before the run gives up; Dask's own 3 is for clusters on
 which nobody is preempted."""
@@ -33,7 +39,7 @@ def memory_bytes(text: str | None) -> int | None:
         return None
     try:
         n_bytes = int(parse_bytes(text))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InvalidInputError(f"--memory-limit {text} is no size: write one like 2GB") from error
     if n_bytes <= 0:
         raise InvalidInputError(f"--memory-limit {text} is not positive: write one like 2GB")
@@ -113,12 +119,19 @@ def _local_cluster(n_workers: int | None, limit_bytes: int | None) -> Iterator[L
 
 
 def _connect(address: str) -> Client:
-    try:
-        return Client(address, set_as_default=False, timeout=CONNECT_SECONDS / 4)
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(
-            f"no scheduler answers at {address}: start one, or check the address"
-        ) from error
+    # A client that never finds its scheduler leaves threads and a traceback behind: look first.
+    end = time.monotonic() + SCHEDULER_SECONDS
+    while True:
+        try:
+            with socket.create_connection(get_address_host_port(address), SCHEDULER_SECONDS):
+                break
+        except (OSError, ValueError, NotImplementedError) as error:
+            if not isinstance(error, OSError) or time.monotonic() > end:
+                raise InvalidInputError(
+                    f"no scheduler answers at {address}: start one, or check the address"
+                ) from error
+            time.sleep(0.5)
+    return Client(address, set_as_default=False, timeout=SCHEDULER_SECONDS)
 
 
 def _await_workers(client: Client, address: str, n_workers: int) -> None:

@@ -9,8 +9,9 @@ from balans_dask.errors import InvalidInputError, StoreExistsError
 from balans_dask.examine import examine
 from balans_dask.fitting import OnStage
 from balans_dask.io.checkpoint import read_state
+from balans_dask.io.paths import is_store
 from balans_dask.io.run_folder import RunFolder, check_output
-from balans_dask.io.store import is_store, open_store
+from balans_dask.io.store import open_store
 from balans_dask.memory import MemoryPlan
 from balans_dask.passes.blas import single_threaded_blas
 from balans_dask.passes.engine import Engine

@@ -10,6 +10,8 @@ __all__ = ["OPERATORS", "UNCOVERED", "Parameters"]
 
 OPERATORS = ("smooth",)
 UNCOVERED = ("nearest", "keep")
+LARGEST_INTEGER = 2**63 - 1
+"""What a store can record."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Parameters:
     uncovered : {"nearest", "keep"}, default "nearest"
         Rows that no landmark covers go to their nearest landmark, or stay as they are.
     seed : int, default 0
-        Seed of the draws, from 0 to 2^64 - 1.
+        Seed of the draws, from 0 to 2^63 - 1.
     """
 
     n_neighbors: int = 5
@@ -58,7 +60,7 @@ class Parameters:
         self._integer("n_neighbors", 1)
         self._integer("patience", 1)
         self._integer("block_rows", 1, 4096)
-        self._integer("seed", 0, 2**64 - 1)
+        self._integer("seed", 0)
         for name in ("max_rows", "n_components", "max_neighbors"):
             if getattr(self, name) is not None:
                 self._integer(name, 1)
@@ -75,17 +77,11 @@ class Parameters:
     def _refuse(self, name: str, rule: str) -> None:
         raise InvalidInputError(f"{name} must be {rule}, got {getattr(self, name)!r}")
 
-    def _integer(self, name: str, lowest: int, highest: int | None = None) -> None:
+    def _integer(self, name: str, lowest: int, highest: int = LARGEST_INTEGER) -> None:
         value = getattr(self, name)
-        in_range = (
-            isinstance(value, int)
-            and not isinstance(value, bool)
-            and value >= lowest
-            and (highest is None or value <= highest)
-        )
-        if not in_range:
-            upper = "" if highest is None else f" and at most {highest}"
-            self._refuse(name, f"a whole number of at least {lowest}{upper}")
+        is_integer = isinstance(value, int) and not isinstance(value, bool)
+        if not (is_integer and lowest <= value <= highest):
+            self._refuse(name, f"a whole number from {lowest} to {highest}")
 
     def _real(self, name: str, lowest: float, below: float) -> None:
         value = getattr(self, name)

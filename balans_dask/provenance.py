@@ -1,13 +1,14 @@
 """What a run is, and what a store says about the run that made it."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 from anndata.io import read_elem
+from numpy.typing import NDArray
 
 from balans_dask.examine import Examined
 from balans_dask.fitting import Fit
@@ -21,6 +22,8 @@ __all__ = ["correction_record", "differences", "fingerprint", "record_of", "run_
 PACKAGES = ("balans_dask", "anndata", "dask", "distributed", "numba", "numpy", "scipy", "zarr")
 ARITHMETIC = ("balans_dask", "numba", "numpy", "scipy")
 """Packages whose version may change a bit of the output."""
+FACTS = {"parameters", "versions", "fingerprint", "stop_reason", "n_sampled", "coverage_curve"}
+"""What no record of ours lacks."""
 
 
 def run_identity(
@@ -82,10 +85,10 @@ def record_of(fitted: Fit, identity: Mapping[str, Any]) -> dict[str, Any]:
             "n_sampled": np.array([point.n_sampled for point in sampled.curve]),
             "n_covered": np.array([point.n_covered for point in sampled.curve]),
         },
-        "batches": list(labels.names),
+        "batches": _texts(labels.names),
         "batch_sizes": labels.sizes,
-        "clamped_batches": labels.clamped(fitted.parameters.n_neighbors),
-        "constant_features": [fitted.inputs.feature_names[i] for i in constant],
+        "clamped_batches": _texts(labels.clamped(fitted.parameters.n_neighbors)),
+        "constant_features": _texts([fitted.inputs.feature_names[i] for i in constant]),
     }
 
 
@@ -93,8 +96,13 @@ def correction_record(store: ProfileStore) -> dict[str, Any] | None:
     """Read what ``correct_store`` recorded in a store; ``None`` for any other store."""
     if "uns/balans" not in store.root:
         return None
-    record: dict[str, Any] = read_elem(store.root["uns/balans"])
-    return record
+    record = read_elem(store.root["uns/balans"])
+    return record if isinstance(record, dict) and record.keys() >= FACTS else None
+
+
+def _texts(texts: Sequence[str]) -> NDArray[np.object_]:
+    """Text of any length; an array of fixed width would be as wide as the longest."""
+    return np.array([*texts, None], dtype=object)[:-1]
 
 
 def _hash(*parts: str) -> str:

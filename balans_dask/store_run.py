@@ -11,8 +11,9 @@ from balans_dask.batches import batch_labels
 from balans_dask.errors import warn_of_input
 from balans_dask.examine import Examined
 from balans_dask.inputs import Inputs, require_sizes
+from balans_dask.io.chunks import require_rows, require_uncut
 from balans_dask.io.layout import row_layout
-from balans_dask.io.matrices import VisibleArray, require_whole_chunks
+from balans_dask.io.matrices import VisibleArray
 from balans_dask.io.store import ProfileStore, first_names
 from balans_dask.parameters import Parameters
 from balans_dask.passes.profiles import output_dtype
@@ -101,7 +102,8 @@ def store_run(
 
 
 def _rows(store: ProfileStore, array: zarr.Array) -> StoredRows:
-    require_whole_chunks(array, store.path)
+    require_rows(array, store.path)
+    require_uncut(array, store.path)
     return StoredRows(VisibleArray(array, str(Path(store.path).resolve())))
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from balans_dask.examine import Examined
 from balans_dask.fitting import Stage
@@ -76,11 +76,12 @@ class Progress:
 
 def facts_table(title: str, facts: Mapping[str, Any]) -> Table:
     """Lay out names and values in two columns; text of the user's is shown as it is."""
-    table = Table(title=escape(title), show_header=False, title_justify="left")
+    # Text, not markup: a name such as [red] or :smile: is shown as it is.
+    table = Table(title=Text(printable(title)), show_header=False, title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(escape(printable(name)), escape(printable(value)))
+        table.add_row(Text(printable(name)), Text(printable(value)))
     return table
 
 

@@ -285,7 +285,7 @@ def test_a_lost_chunk_is_refused_and_not_read_as_zeros(capsys, tmp_path):
     write_anndata(path, SCREEN.profiles, chunks=(100, 3), p=SCREEN.batch)
     next((path / "X/c/3").iterdir()).unlink()
     line = refusal(capsys, "correct", path, tmp_path / "out.zarr", "--batch-key", "p")
-    assert "lacks 1 of 12 stored chunks of X, which would read as 0" in line
+    assert "lacks 1 of 12 stored chunks of X, which would read as '0.0'" in line
     assert "restore them" in line
 
 
@@ -295,7 +295,7 @@ def test_a_damaged_chunk_is_refused_with_its_rows(capsys, tmp_path, zarr_format)
     write_anndata(path, SCREEN.profiles, zarr_format, chunks=(100, 6), p=SCREEN.batch)
     chunk = path / ("X/3.0" if zarr_format == 2 else "X/c/3/0")
     content = chunk.read_bytes()
-    reasons = ["1 of 6 stored chunks of X cut off", "cannot decode X of .* in rows 0 to 600"]
+    reasons = ["has 1 chunks of X cut off", "cannot decode X of .* in rows 0 to 600"]
     for torn in (content[:50], content[:5], b""):
         chunk.write_bytes(torn)
         for command in (["correct", path, tmp_path / "out.zarr"], ["check", path]):

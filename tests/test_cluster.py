@@ -52,7 +52,7 @@ def test_workers_that_do_not_come_are_counted_in_one_line(
 def test_an_address_without_a_scheduler_is_refused_in_one_line(
     capsys, monkeypatch, store, tmp_path
 ):
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(cluster, "SCHEDULER_SECONDS", 1)
     nowhere = "tcp://127.0.0.1:9"
     said = refusal(capsys, store, tmp_path / "o.zarr", "--cluster", nowhere)
     assert said == f"no scheduler answers at {nowhere}: start one, or check the address"

@@ -316,11 +316,16 @@ keys = st.sampled_from(["p", "text", "number"])
 def test_a_damaged_chunk_never_becomes_a_result(
     judge, intact, corrected, damage, which, key, number, seed
 ):
-    """A lost chunk may be an empty one, so it may be warned about instead of refused."""
+    """A lost chunk may be an empty one, so it may be warned about instead of refused.
+
+    Of numbers in ``obs`` it often is: Zarr does not write a chunk of zeros, such as the codes of a
+    single plate.
+    """
     with folder() as path:
         store = Path(shutil.copytree(intact[which], path / "in.zarr"))
         chunks = chunk_files(store)
         file = chunks[number % len(chunks)]
+        assume(damage != "deleted" or not {"codes", "number"} & set(file.parts))
         CHUNK_DAMAGE[damage](file, random.Random(seed))
         data = judge.correct(str(store), None, f"--batch-key={key}", "--quiet")
     if data is not None and not (damage == "deleted" and judge.last.warnings):
@@ -371,7 +376,10 @@ def test_any_labels_make_their_batches(judge, labels, layout, command):
         data = judge.correct(store, truth_of(SCREEN, obs), "--batch-key=p")
     assert (data is None) == labels.isna().any()
     if data is not None:
-        sizes = labels.map(str).value_counts()
+        # 1, 1.0 and "1" are one label.
+        whole = labels.map(lambda label: isinstance(label, float) and label.is_integer())
+        sizes = labels.map(str).where(~whole, labels.where(whole, 0).map(int).map(str))
+        sizes = sizes.value_counts()
         batches = dict(
             zip(data.uns["balans"]["batches"], data.uns["balans"]["batch_sizes"], strict=True)
         )
@@ -390,6 +398,10 @@ def test_any_name_of_a_label_column(judge, name, other):
         except Exception:  # noqa: BLE001  (AnnData cannot write every name)
             assume(False)
         keys = [f"--batch-key={name}", f"--batch-key={other}"]
+        if not name or not other:
+            # AnnData then writes the column in the place of the table.
+            assert judge.correct(store, None, *keys) is None
+            return
         assert judge.correct(store, truth_of(SCREEN, obs), *keys) is not None
         assert judge.show("check", store, *keys).code == 0
         assert judge.show("check", store, f"--batch-key={name}-").refused
@@ -489,7 +501,8 @@ def assert_holds_table(data: anndata.AnnData, table) -> None:
     expected = np.array(list(table.features.values()), dtype=np.float32).T
     np.testing.assert_allclose(data.X, expected, rtol=1e-6)
     for name, column in table.labels.items():
-        assert data.obs[name].astype(str).tolist() == column, f"column {name!r}"
+        stored = name.replace("/", "_")
+        assert data.obs[stored].astype(str).tolist() == column, f"column {name!r}"
 
 
 def correct_converted(judge: Judge, data: anndata.AnnData, place: str) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from balans_dask.errors import InvalidInputError, StoreExistsError
 from balans_dask.io.checkpoint import read_json, write_json
-from balans_dask.io.store import is_store
+from balans_dask.io.paths import is_store
 
 __all__ = ["RunFolder", "check_output"]
 

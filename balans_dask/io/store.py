@@ -8,9 +8,11 @@ import pandas as pd
 import zarr
 from anndata.io import read_elem
 
-from balans_dask.errors import InvalidInputError
+from balans_dask.errors import InvalidInputError, warn_of_input
+from balans_dask.io.chunks import has_every_chunk, require_every_chunk, require_uncut
+from balans_dask.io.paths import is_store, require_exists
 
-__all__ = ["ProfileStore", "first_names", "is_store", "open_store"]
+__all__ = ["ProfileStore", "first_names", "open_store"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ class ProfileStore:
                 f"{self.path} has no column {name!r} in obs: choose one of its "
                 f"{len(self.obs.columns)} columns, {first_names(list(self.obs.columns))}"
             )
+        element = self.root["obs"][name]
+        if isinstance(element, zarr.Group):
+            element = element.get("categories", element.get("values"))
+        if isinstance(element, zarr.Array) and _is_text(element):
+            require_every_chunk(element, self.path)
         return self.obs[name]
 
     def embedding(self, basis: str) -> zarr.Array:
@@ -87,12 +94,6 @@ class ProfileStore:
         return _dense(self.root["obsm"][basis], f"{self.path}: obsm/{basis}", self.n_rows)
 
 
-def is_store(path: str) -> bool:
-    """Tell whether a Zarr group or array begins at a path."""
-    folder = Path(path)
-    return any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
-
-
 def open_store(path: str) -> ProfileStore:
     """Open a store and check that it holds profiles.
 
@@ -101,8 +102,7 @@ def open_store(path: str) -> ProfileStore:
     InvalidInputError
         If there is no AnnData store at the path, or its parts do not fit each other.
     """
-    if not Path(path).exists():
-        raise InvalidInputError(f"{path} does not exist: check the path of the input")
+    require_exists(path)
     if not is_store(path):
         raise InvalidInputError(f"{path} is not a Zarr store: make one with `balans convert`")
     try:
@@ -117,7 +117,9 @@ def open_store(path: str) -> ProfileStore:
             "make one with `balans convert`"
         )
     try:
-        obs, var = read_elem(root["obs"]), read_elem(root["var"])
+        obs, var = _frame(path, root, "obs"), _frame(path, root, "var")
+    except InvalidInputError:
+        raise
     except Exception as error:  # anndata wraps whatever a torn element raises
         raise _unreadable(path, error) from error
     features = _dense(root["X"], f"{path}: X", None)
@@ -127,6 +129,29 @@ def open_store(path: str) -> ProfileStore:
             "in var: write the store again"
         )
     return ProfileStore(path, root, features, obs, var)
+
+
+def _frame(path: str, root: zarr.Group, name: str) -> pd.DataFrame:
+    element = root[name]
+    frame = read_elem(element)
+    if not isinstance(frame, pd.DataFrame):
+        raise InvalidInputError(f"{path} has no table in {name}: write it as a data frame")
+    require_every_chunk(element[element.attrs["_index"]], path)
+    arrays = [member for _, member in element.members(max_depth=None)]
+    arrays = [array for array in arrays if isinstance(array, zarr.Array)]
+    for array in arrays:
+        require_uncut(array, path)
+    lost = [array.path for array in arrays if _is_text(array) and not has_every_chunk(array, path)]
+    if lost:
+        warn_of_input(
+            f"{path} holds no text in {len(lost)} arrays ({first_names(lost)}): restore them if "
+            "it is lost"
+        )
+    return frame
+
+
+def _is_text(array: zarr.Array) -> bool:
+    return array.dtype.kind in "OTU"
 
 
 def first_names(names: list[str], at_most: int = 5) -> str:

@@ -6,6 +6,7 @@ from balans_dask.errors import InvalidInputError
 from balans_dask.io.csv_table import open_csv
 from balans_dask.io.h5ad_table import open_h5ad
 from balans_dask.io.parquet_table import open_parquet
+from balans_dask.io.paths import require_exists
 from balans_dask.io.slabs import RowStream
 
 __all__ = ["open_table"]
@@ -22,8 +23,7 @@ def open_table(path: str) -> RowStream:
         If the format is none of these, or the table holds no features.
     """
     source = Path(path)
-    if not source.exists():
-        raise InvalidInputError(f"{path} does not exist: check the path of the input")
+    require_exists(path)
     if source.is_dir():
         files = [file for file in sorted(source.rglob("*")) if _is_parquet(source, file)]
         if not files:

@@ -129,7 +129,7 @@ def cap_scales(
         return scales
     known = np.isfinite(nearest.squared[:, :, 0])
     smallest = np.where(known, scales, np.inf).min(axis=1, keepdims=True)
-    capped: NDArray[np.float64] = np.minimum(scales, max_scale_ratio**2 * smallest)
+    capped: NDArray[np.float64] = np.minimum(scales, max_scale_ratio * max_scale_ratio * smallest)
     return capped
 
 
