@@ -3,15 +3,18 @@
 Plain arithmetic; all sizes are in bytes. Nothing here changes a result.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from balans_dask.errors import InsufficientMemoryError
 from balans_dask.task_memory import (
     BYTES_PER_ENTRY,
+    COLLECTED_NODES,
     COLUMNS_AT_ONCE,
+    PLANNED_LANDMARKS,
     RunShape,
     driver_bytes,
     landmark_bytes,
+    nearest_bytes,
     task_bytes,
 )
 from balans_dask.tiling import TILE_ROWS, Tiling, largest_power_of_two
@@ -112,21 +115,22 @@ def plan_memory(shape: RunShape, workers: Workers) -> MemoryPlan:
     InsufficientMemoryError
         If the smallest partitions without any cache do not fit.
     """
-    tiles = _wanted_tiles(shape, workers)
-    while True:
-        tiling = Tiling(shape.n_rows, tiles)
-        plan = _plan(shape, workers, tiling)
-        if plan is not None:
-            return plan
-        if tiles == shape.shard_tiles:
-            needed = _fixed_bytes(shape, workers, tiling, keep_scores=False)
-            raise InsufficientMemoryError(
-                f"a worker of {workers.threads_per_worker} threads needs "
-                f"{format_bytes(int(needed / workers.usable_share))} of memory and may use "
-                f"{format_bytes(workers.limit_bytes)}: raise --memory-limit, use fewer threads "
-                "a worker, or lower n_components"
-            )
-        tiles //= 2
+    for n_landmarks in PLANNED_LANDMARKS:
+        shape = replace(shape, planned_landmarks=n_landmarks)
+        tiles = _wanted_tiles(shape, workers)
+        while tiles >= shape.shard_tiles:
+            plan = _plan(shape, workers, Tiling(shape.n_rows, tiles))
+            if plan is not None:
+                return plan
+            tiles //= 2
+    smallest = Tiling(shape.n_rows, shape.shard_tiles)
+    needed = _fixed_bytes(shape, workers, smallest, keep_scores=False)
+    raise InsufficientMemoryError(
+        f"a worker of {workers.threads_per_worker} threads needs "
+        f"{format_bytes(int(needed / workers.usable_share))} of memory for {shape.n_landmarks} "
+        f"landmarks and may use {format_bytes(workers.limit_bytes)}: raise --memory-limit, use "
+        "fewer threads a worker, or set --max-rows"
+    )
 
 
 def format_bytes(n_bytes: int) -> str:
@@ -159,7 +163,7 @@ def _plan(shape: RunShape, workers: Workers, tiling: Tiling) -> MemoryPlan | Non
         return None
     wanted = shape.n_rows * ENTRIES_PER_ROW * BYTES_PER_ENTRY
     piece_bytes = min(wanted, (usable - fixed) // 2 * workers.n_workers)
-    driver = driver_bytes(shape)
+    driver = driver_bytes(shape, tiling)
     worker = fixed + -(-piece_bytes // workers.n_workers)
     embedded = workers.embedded
     return MemoryPlan(
@@ -181,9 +185,10 @@ def _fixed_bytes(shape: RunShape, workers: Workers, tiling: Tiling, keep_scores:
     tasks = workers.threads_per_worker * max(task_bytes(shape, tiling, keep_scores).values())
     # The sums, and nodes of their tree that wait for their neighbours.
     waiting = (1 + tiling.n_partitions.bit_length()) * min(COLUMNS_AT_ONCE, shape.n_columns)
-    tables = landmark_bytes(shape) + 8 * shape.n_landmarks * (shape.n_columns + waiting)
+    nearest = min(COLLECTED_NODES, tiling.n_partitions) * nearest_bytes(shape)
+    tables = landmark_bytes(shape) + nearest + 8 * shape.n_landmarks * (shape.n_columns + waiting)
     partitions = -(-tiling.n_partitions // workers.n_workers)
     rows = min(shape.n_rows, partitions * tiling.rows_per_partition)
     scores = rows * shape.score_row_bytes if keep_scores else 0
-    driver = driver_bytes(shape) if workers.embedded else 0
+    driver = driver_bytes(shape, tiling) if workers.embedded else 0
     return PROCESS_BYTES + tasks + tables + scores + driver

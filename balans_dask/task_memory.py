@@ -5,14 +5,26 @@ from dataclasses import dataclass
 from balans_dask.kernels.elbow import N_BINS
 from balans_dask.tiling import TILE_ROWS, Tiling
 
-__all__ = ["COLUMNS_AT_ONCE", "Chunks", "RunShape", "driver_bytes", "landmark_bytes", "task_bytes"]
+__all__ = [
+    "COLLECTED_NODES",
+    "COLUMNS_AT_ONCE",
+    "PLANNED_LANDMARKS",
+    "Chunks",
+    "RunShape",
+    "driver_bytes",
+    "landmark_bytes",
+    "nearest_bytes",
+    "task_bytes",
+]
 
 COLUMNS_AT_ONCE = 1024
 """Columns that are summed in one pass: bounds the partial sums that wait for each other."""
-PLANNED_LANDMARKS = 8192
-"""Landmarks that tables are planned for where ``max_rows`` does not say."""
+PLANNED_LANDMARKS = (8192, 4096, 2048)
+"""Landmarks that tables are planned for where ``max_rows`` does not say: the most that fit."""
 BYTES_PER_ENTRY = 6
 """An entry of A_S: its affinity and its row within a tile."""
+COLLECTED_NODES = 16
+"""Nodes of a reduction that the driver combines itself."""
 READS_AT_ONCE = 10
 """Chunks that Zarr decodes at once for one read (its ``async.concurrency``)."""
 
@@ -69,6 +81,8 @@ class RunShape:
         Input and output are arrays on the driver.
     table_bytes : int
         Row annotations that the driver holds.
+    planned_landmarks : int
+        Landmarks that tables are planned for where ``max_rows`` does not say.
     """
 
     n_rows: int
@@ -85,6 +99,7 @@ class RunShape:
     shard_tiles: int = 1
     in_memory: bool = False
     table_bytes: int = 0
+    planned_landmarks: int = PLANNED_LANDMARKS[0]
 
     @property
     def n_columns(self) -> int:
@@ -94,7 +109,7 @@ class RunShape:
     @property
     def n_landmarks(self) -> int:
         """Landmarks that tables are planned for."""
-        return min(self.n_rows, self.max_rows or PLANNED_LANDMARKS)
+        return min(self.n_rows, self.max_rows or self.planned_landmarks)
 
     @property
     def score_row_bytes(self) -> int:
@@ -124,7 +139,7 @@ def task_bytes(shape: RunShape, tiling: Tiling, keep_scores: bool) -> dict[str, 
         "moments": read + 3 * tile * shape.n_features,
         "scatter": read + 3 * tile * shape.n_features + levels * scatter,
         "scores": load,
-        "scales": own + products + 32 * shape.block_rows * shape.n_batches * shape.n_neighbors,
+        "scales": own + products + 4 * nearest_bytes(shape),
         "elbow": own + products + 4 * 8 * shape.block_rows * N_BINS,
         "rows": own + products + entries,
         "sums": own + read + scores + 3 * tile * shape.n_columns + sums + tile_entries,
@@ -137,14 +152,18 @@ def landmark_bytes(shape: RunShape) -> int:
     return shape.n_landmarks * (4 * shape.n_components + 8 * shape.n_batches + 24)
 
 
-def driver_bytes(shape: RunShape) -> int:
-    """Coverage, draws, labels, annotations, landmarks; three nodes of the largest reduction."""
+def nearest_bytes(shape: RunShape) -> int:
+    """Nearest rows that one task of the first pass returns, where all batches are present."""
+    return 8 * shape.block_rows * shape.n_batches * shape.n_neighbors
+
+
+def driver_bytes(shape: RunShape, tiling: Tiling) -> int:
+    """Coverage, draws, labels, annotations, landmarks; the last nodes of every reduction."""
     per_row = 8 + 1 + 3 * 8 + 4 + 4 + 20
     reduced = 3 * 8 * (shape.n_features**2 if shape.pca else shape.n_features)
-    histograms = 17 * 8 * shape.block_rows * N_BINS
+    collected = min(COLLECTED_NODES, tiling.n_partitions)
+    nodes = (collected + 1) * 8 * shape.block_rows * N_BINS + (collected + 4) * nearest_bytes(shape)
     arrays = 2 * shape.n_rows * shape.row_bytes if shape.in_memory else 0
-    # Dask holds what is sent to workers twice more until it has arrived.
-    landmarks = 3 * landmark_bytes(shape)
-    return (
-        shape.n_rows * per_row + reduced + histograms + arrays + 3 * shape.table_bytes + landmarks
-    )
+    # A checkpoint joins them, and Dask holds what is sent to workers until it has arrived.
+    landmarks = 5 * landmark_bytes(shape)
+    return shape.n_rows * per_row + reduced + nodes + arrays + 3 * shape.table_bytes + landmarks

@@ -89,3 +89,30 @@ def test_a_lower_limit_is_kept_and_changes_no_byte(folder, threads):
     _, peak = command("correct", folder / "in.zarr", out, *KEY, *limit)
     assert files(out) == files(threads[0])
     assert peak <= min(900e6, planned_bytes(folder / "in.zarr", *limit))
+
+
+SHAPES = {
+    "wide": (Mixture(n_rows=100_000, n_features=500), None, ["--memory-limit", "1.4GB"]),
+    "one chunk": (Mixture(n_rows=200_000, n_features=100), (200_000, 100), []),
+    "1,500 plates": (
+        Mixture(n_rows=100_000, n_features=20, n_batches=1_500),
+        None,
+        ["--max-rows", 2_000, "--patience", 9_999],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "shape", ["wide", *(pytest.param(name, marks=pytest.mark.long) for name in list(SHAPES)[1:])]
+)
+def test_memory_stays_within_the_plan_for_stores_of_other_shapes(tmp_path, shape):
+    mixture, chunks, options = SHAPES[shape]
+    source = tmp_path / "in.zarr"
+    write_mixture(mixture, str(source))
+    if chunks is not None:
+        data = anndata.read_zarr(source)
+        source = tmp_path / "rechunked.zarr"
+        with anndata.settings.override(zarr_write_format=3):
+            data.write_zarr(source, chunks=chunks)
+    _, peak = command("correct", source, tmp_path / "out.zarr", *KEY, *options)
+    assert peak <= planned_bytes(source, *options)

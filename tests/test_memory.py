@@ -13,10 +13,10 @@ from balans_dask.inputs import Inputs, plan_run
 from balans_dask.memory import PARTITION_BYTES, Workers, format_bytes, plan_memory
 from balans_dask.parameters import Parameters
 from balans_dask.passes.sources import StoredRows
-from balans_dask.task_memory import RunShape
+from balans_dask.task_memory import Chunks, RunShape
 from balans_dask.tiling import TILE_ROWS
 
-GIB = 2**30
+MIB, GIB = 2**20, 2**30
 SHAPE = RunShape(
     n_rows=1_000_000,
     n_features=50,
@@ -122,3 +122,23 @@ def test_a_task_reads_at_most_128_mib_of_features_and_embedding_together(embeddi
 )
 def test_sizes_are_readable(n_bytes, text):
     assert format_bytes(n_bytes) == text
+
+
+def test_memory_is_planned_for_fewer_landmarks_where_many_do_not_fit():
+    wide = {"n_features": 500, "row_bytes": 2_000, "shard_tiles": 1}
+    assert plan(8 * GIB, **wide).n_landmarks == 8192
+    assert plan(3 * GIB // 2, **wide).n_landmarks < 8192
+    assert plan(8 * GIB, max_rows=10_000, **wide).n_landmarks == 10_000
+
+
+def test_chunks_that_must_be_decoded_whole_are_counted():
+    whole = Chunks(n_rows=1_000_000, n_across=1, n_bytes=GIB)
+    assert plan(16 * GIB, chunks=(whole,)).total_bytes - plan(16 * GIB).total_bytes >= 2 * GIB
+    small = Chunks(n_rows=4096, n_across=2, n_bytes=MIB)
+    assert small.read_bytes(4096) == 2 * 4 * MIB
+    assert small.read_bytes(10**6) == 2 * 10 * MIB
+
+
+@pytest.mark.parametrize("n_rows", [40_000, 65_536, 200_000])
+def test_small_inputs_use_every_thread(n_rows):
+    assert plan(8 * GIB, n_rows=n_rows, shard_tiles=4).tiling.n_partitions >= 2

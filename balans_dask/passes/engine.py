@@ -23,6 +23,7 @@ from distributed.system import MEMORY_LIMIT
 from balans_dask.errors import RunError
 from balans_dask.memory import Workers, format_bytes
 from balans_dask.passes.blas import single_threaded_blas
+from balans_dask.task_memory import COLLECTED_NODES
 
 __all__ = ["QUIET_DASHBOARD", "WORKER_TIMEOUT_SECONDS", "Engine", "embedded_client", "task"]
 
@@ -295,7 +296,7 @@ class Engine:
         name: str,
         futures: Sequence[Future],
         combine: Callable[[list[Any]], Any],
-        arity: int = 16,
+        arity: int = COLLECTED_NODES,
     ) -> Any:
         """Reduce to a value on the driver, which itself combines the last few nodes."""
         level = list(futures)
