@@ -12,16 +12,19 @@ from dask.utils import parse_bytes
 from distributed import Client, LocalCluster
 from distributed.comm import get_address_host_port
 
-from balans_dask.errors import InvalidInputError
+from balans_dask.errors import InvalidInputError, RunError
 from balans_dask.passes.engine import QUIET_DASHBOARD, embedded_client
 from balans_dask.signals import deaf_to_interrupts
 
 __all__ = ["memory_bytes", "open_client", "silence_dask"]
 
+logger = logging.getLogger(__name__)
+
 SCHEDULER_SECONDS = 15
 """How long to look for a scheduler."""
 CONNECT_SECONDS = 60
 """How long to wait for its workers."""
+START_ATTEMPTS = 3
 ALLOWED_FAILURES = 5
 """Workers that may die under one task before the run gives up; Dask's own 3 is for clusters on
 which nobody is preempted."""
@@ -101,14 +104,7 @@ def _local_cluster(n_workers: int | None, limit_bytes: int | None) -> Iterator[L
         }
     ):
         with deaf_to_interrupts():
-            cluster = LocalCluster(
-                n_workers=n_workers,
-                threads_per_worker=1,
-                processes=True,
-                memory_limit=limit_bytes or "auto",
-                dashboard_address=QUIET_DASHBOARD,
-                silence_logs=logging.ERROR,
-            )
+            cluster = _started(n_workers, limit_bytes)
         try:
             cluster.adapt(minimum=n_workers, maximum=n_workers, interval="1s")
             yield cluster
@@ -116,6 +112,28 @@ def _local_cluster(n_workers: int | None, limit_bytes: int | None) -> Iterator[L
             # A worker that was just being replaced fails to start, and nobody needs it any more.
             with suppress(RuntimeError):
                 cluster.close()
+
+
+def _started(n_workers: int, limit_bytes: int | None) -> LocalCluster:
+    """Start the processes; if one is killed while it starts, start all anew."""
+    for attempt in range(1, START_ATTEMPTS + 1):
+        try:
+            return LocalCluster(
+                n_workers=n_workers,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=limit_bytes or "auto",
+                dashboard_address=QUIET_DASHBOARD,
+                silence_logs=logging.ERROR,
+            )
+        except RuntimeError as error:
+            if attempt == START_ATTEMPTS:
+                raise RunError(
+                    f"{n_workers} worker processes did not start in {attempt} attempts: look for "
+                    "what kills them, most likely too little memory, and continue with --resume"
+                ) from error
+            logger.warning("worker processes did not start (%s): starting them again", error)
+    raise AssertionError
 
 
 def _connect(address: str) -> Client:
