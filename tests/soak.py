@@ -23,6 +23,8 @@ OPTIONS = [
     "--batch-key", "Metadata_batch", "--n-components", 0, "--block-rows", 8, "--patience", 10_000,
     "--max-rows", 800, "--checkpoint-seconds", 1, "--quiet",
 ]  # fmt: skip
+KILLS_A_STORE = 6
+"""Then a run is left alone until its store can be compared."""
 LOCAL = ["--cluster", "local", "--workers", 2]
 
 
@@ -54,12 +56,13 @@ class Soak:
         victims = ["workers killed"] * n_workers + ["drivers killed"] * n_drivers
         self.random.shuffle(victims)
         command = self.start(*LOCAL)
+        spared = len(victims)
         while victims and time.monotonic() < end:
             time.sleep(self.random.uniform(0.3, 3.0))
-            if command.process.poll() is not None:
+            if command.process.poll() is not None or spared - len(victims) >= KILLS_A_STORE:
                 self._finish(command)
                 self.compare()
-                command = self.start(*LOCAL)
+                command, spared = self.start(*LOCAL), len(victims)
                 continue
             if victims[-1] == "drivers killed":
                 command.kill_driver()
