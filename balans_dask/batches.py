@@ -12,6 +12,8 @@ from balans_dask.errors import InvalidInputError
 
 __all__ = ["BatchLabels", "batch_labels"]
 
+EXACT = 2.0**53
+"""Beyond this, a float is no whole number that anybody wrote."""
 SEPARATOR = " | "
 """Stands between the labels of several columns in the name of a joint batch."""
 
@@ -100,5 +102,7 @@ def _factor(column: Any, name: str, n_rows: int) -> tuple[NDArray[np.intp], list
 
 
 def _text(label: Any) -> str:
+    if isinstance(label, bytes):
+        return label.decode(errors="replace")
     is_whole = isinstance(label, float | np.floating) and float(label).is_integer()
-    return str(int(label)) if is_whole else str(label)
+    return str(int(label)) if is_whole and abs(label) < EXACT else str(label)

@@ -84,7 +84,7 @@ _RUN_OPTIONS = _with(
     click.option("--max-rows", type=int, help="Draw at most this many rows."),
     click.option(
         "--n-components",
-        type=int,
+        type=click.IntRange(0),
         default=_DEFAULTS.n_components,
         show_default=True,
         help="Principal components for distances; 0: X is an embedding already.",

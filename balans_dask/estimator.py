@@ -18,6 +18,7 @@ from balans_dask.errors import InvalidInputError
 from balans_dask.examine import examine
 from balans_dask.fitting import Fit, LandmarkSums, fit, smooth, sum_landmarks
 from balans_dask.inputs import Inputs, plan_run, require_sizes
+from balans_dask.io.matrices import checked_array
 from balans_dask.kernels.elbow import BINS_PER_UNIT
 from balans_dask.lazy import lazy_rows
 from balans_dask.parameters import Parameters
@@ -178,7 +179,8 @@ class Balans(BaseEstimator):
         Returns
         -------
         corrected : ndarray or dask.array.Array of shape (n_samples, n_features)
-            A Dask array that is not computed yet for a Dask or Zarr array; else a numpy array.
+            A numpy array, or, for a Dask or Zarr array, a Dask array that is not computed yet: each
+            chunk reads its rows of ``X`` and computes its affinities when it is asked for.
 
         Raises
         ------
@@ -212,10 +214,9 @@ class Balans(BaseEstimator):
     def _parameters(self) -> Parameters:
         given = self.get_params(deep=False)
         state = given.pop("random_state")
-        if not isinstance(state, int | np.integer):
-            state = check_random_state(state).randint(2**31)
+        seed = state if _is_integer(state) else _drawn_seed(state)
         plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in given.items()}
-        return Parameters(**plain, seed=int(state))
+        return Parameters(**plain, seed=int(seed))
 
     def _learn(self, fitted: Fit, X: Any) -> None:
         sampled = fitted.sampled
@@ -265,6 +266,18 @@ def _engine() -> Iterator[Engine]:
         yield Engine(client)
 
 
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _drawn_seed(state: Any) -> int:
+    if not (state is None or isinstance(state, np.random.RandomState)):
+        raise InvalidInputError(
+            f"random_state must be a whole number, a RandomState or None, got {state!r}"
+        )
+    return int(check_random_state(state).randint(2**31))
+
+
 def _is_lazy(X: Any) -> bool:
     return isinstance(X, da.Array | zarr.Array)
 
@@ -278,10 +291,10 @@ def _source(engine: Engine, X: Any) -> tuple[RowSource, list[str]]:
         n_masked = int(np.ma.getmaskarray(X).sum())
         raise InvalidInputError(f"X has {n_masked} masked values: impute them or drop their rows")
     X = X if _is_lazy(X) else np.asarray(X)
-    if X.ndim != 2 or X.dtype.kind not in "iuf":
+    if X.ndim != 2 or X.dtype.kind not in "iuf" or X.dtype.itemsize > 8:
         raise InvalidInputError(
-            f"X has shape {X.shape} and type {X.dtype}: give a numeric matrix of profiles by "
-            "features"
+            f"X has shape {X.shape} and type {X.dtype}: give a matrix of profiles by features, of "
+            "integers or floats of at most 64 bits"
         )
     if any(np.isnan(length) for length in X.shape):
         raise InvalidInputError("X has chunks of unknown length: call X.compute_chunk_sizes()")
@@ -289,8 +302,9 @@ def _source(engine: Engine, X: Any) -> tuple[RowSource, list[str]]:
     names = names or [f"feature {i}" for i in range(X.shape[1])]
     if isinstance(X, da.Array):
         return LazyRows(X), names
-    in_place = isinstance(X, np.ndarray) and engine.workers().embedded
-    return StoredRows(HeldArray(X) if in_place else X), names
+    if isinstance(X, zarr.Array):
+        return StoredRows(checked_array(X)), names
+    return StoredRows(HeldArray(X) if engine.workers().embedded else X), names
 
 
 def _gathered(engine: Engine, fitted: Fit, landmarks: LandmarkSums) -> NDArray[np.floating]:

@@ -96,7 +96,7 @@ def plan_run(inputs: Inputs, parameters: Parameters, workers: Workers) -> Memory
             n_embedding=n_embedding,
             n_batches=inputs.labels.n_batches,
             block_rows=parameters.block_rows,
-            n_neighbors=parameters.n_neighbors,
+            n_neighbors=min(parameters.n_neighbors, int(inputs.labels.sizes.max())),
             max_rows=parameters.max_rows,
             row_bytes=row_bytes,
             pca=n_components is not None,

@@ -17,8 +17,9 @@ __all__ = ["lazy_rows"]
 def lazy_rows(engine: Engine, fitted: Fit, landmarks: LandmarkSums) -> da.Array:
     """Return the corrected features without computing them.
 
-    The graph holds the landmarks and their sums, not futures, so it outlives the client of the fit
-    and computes on any scheduler. Affinities of a partition are computed again from them.
+    The graph holds the landmarks and their sums, not futures, so it computes on any scheduler and
+    outlives the client of the fit, unless the source was persisted there. Affinities of a partition
+    are computed again from them.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ class Parameters:
         self._integer("seed", 0)
         for name in ("max_rows", "n_components", "max_neighbors"):
             if getattr(self, name) is not None:
-                self._integer(name, 1)
+                self._integer(name, 1, or_else="None, or ")
         self._real("coverage_tol", 0.0, 1.0)
         if self.max_scale_ratio is not None:
             self._real("max_scale_ratio", 1.0, math.inf)
@@ -77,11 +77,13 @@ class Parameters:
     def _refuse(self, name: str, rule: str) -> None:
         raise InvalidInputError(f"{name} must be {rule}, got {getattr(self, name)!r}")
 
-    def _integer(self, name: str, lowest: int, highest: int = LARGEST_INTEGER) -> None:
+    def _integer(
+        self, name: str, lowest: int, highest: int = LARGEST_INTEGER, or_else: str = ""
+    ) -> None:
         value = getattr(self, name)
         is_integer = isinstance(value, int) and not isinstance(value, bool)
         if not (is_integer and lowest <= value <= highest):
-            self._refuse(name, f"a whole number from {lowest} to {highest}")
+            self._refuse(name, f"{or_else}a whole number from {lowest} to {highest}")
 
     def _real(self, name: str, lowest: float, below: float) -> None:
         value = getattr(self, name)

@@ -233,7 +233,8 @@ def _one_round(
     coverage = sampled.coverage
     rows = coverage.draw(parameters.seed, len(sampled.blocks), size)
     block = landmark_block(rows, pick_landmarks(engine, scores, rows), parameters.block_rows)
-    block = local_scales(engine, scores, block, parameters.n_neighbors, parameters.max_scale_ratio)
+    n_neighbors = min(parameters.n_neighbors, scores.largest_batch)
+    block = local_scales(engine, scores, block, n_neighbors, parameters.max_scale_ratio)
     block = elbows(engine, scores, block, parameters.max_neighbors)
     pieces = affinity_rows(engine, scores, block)
     gains = coverage_gains(engine, scores, pieces)

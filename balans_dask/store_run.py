@@ -2,18 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import zarr
 
 from balans_dask.batches import batch_labels
 from balans_dask.errors import warn_of_input
 from balans_dask.examine import Examined
 from balans_dask.inputs import Inputs, require_sizes
-from balans_dask.io.chunks import require_rows, require_uncut
 from balans_dask.io.layout import row_layout
-from balans_dask.io.matrices import VisibleArray
+from balans_dask.io.matrices import checked_array
 from balans_dask.io.store import ProfileStore, first_names
 from balans_dask.parameters import Parameters
 from balans_dask.passes.profiles import output_dtype
@@ -87,8 +83,8 @@ def store_run(
         [f"obs column {key!r}" for key in batch_keys],
         store.n_rows,
     )
-    features = _rows(store, store.features)
-    embedding = None if basis is None else _rows(store, store.embedding(basis))
+    features = StoredRows(checked_array(store.features))
+    embedding = None if basis is None else StoredRows(checked_array(store.embedding(basis)))
     _warn_of_what_stays_behind(store, basis)
     inputs = Inputs(
         features=features,
@@ -99,12 +95,6 @@ def store_run(
         table_bytes=int(store.obs.memory_usage(deep=True).sum()),
     )
     return StoreRun(store, tuple(batch_keys), basis, inputs, parameters)
-
-
-def _rows(store: ProfileStore, array: zarr.Array) -> StoredRows:
-    require_rows(array, store.path)
-    require_uncut(array, store.path)
-    return StoredRows(VisibleArray(array, str(Path(store.path).resolve())))
 
 
 def _warn_of_what_stays_behind(store: ProfileStore, basis: str | None) -> None:

@@ -20,6 +20,7 @@ from balans_dask.store_run import store_run
 
 LIMIT = 10**9
 N_WORKERS = 2
+N_FEATURES = 500
 SPILL_AT, PAUSE_AT = 0.6, 0.8
 PARAMETERS = Parameters(max_rows=128, patience=1000, n_components=20)
 
@@ -59,8 +60,8 @@ class Watch:
 @pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
 def test_two_workers_correct_what_is_four_times_their_memory(tmp_path):
-    n_rows = 4 * N_WORKERS * LIMIT // (4 * 1000) + 1
-    write_mixture(Mixture(n_rows=n_rows, n_features=1000), str(tmp_path / "in.zarr"))
+    n_rows = 4 * N_WORKERS * LIMIT // (4 * N_FEATURES) + 1
+    write_mixture(Mixture(n_rows=n_rows, n_features=N_FEATURES), str(tmp_path / "in.zarr"))
     with (
         LocalCluster(
             n_workers=N_WORKERS,
@@ -74,13 +75,13 @@ def test_two_workers_correct_what_is_four_times_their_memory(tmp_path):
         engine = Engine(client)
         run = store_run(open_store(str(tmp_path / "in.zarr")), ["Metadata_batch"], PARAMETERS)
         plan = plan_run(run.inputs, run.parameters, engine.workers())
-        assert n_rows * 4000 >= 4 * N_WORKERS * LIMIT
+        assert n_rows * 4 * N_FEATURES >= 4 * N_WORKERS * LIMIT
         assert plan.worker_bytes <= SPILL_AT * LIMIT
         with Watch(client) as watch:
             correct_store(engine, run, plan, str(tmp_path / "out.zarr"))
         said = [line for lines in client.get_worker_logs().values() for _, line in lines]
     print(
-        f"{n_rows * 4000 / 1e9:.1f} GB on {N_WORKERS} workers of {LIMIT / 1e9:.1f} GB: "
+        f"{n_rows * 4 * N_FEATURES / 1e9:.1f} GB on {N_WORKERS} workers of {LIMIT / 1e9:.1f} GB: "
         f"planned {plan.worker_bytes / 1e6:.0f} MB, peak {watch.peak_bytes / 1e6:.0f} MB a worker, "
         f"{watch.spilled_bytes} bytes spilled, states {sorted(watch.states)}, "
         f"{len(watch.workers)} processes from start to end"

@@ -206,7 +206,7 @@ BAD_OPTIONS = [
     (["--batch-key", "Metadata_plate", "--coverage-tol", "1.5"], "coverage_tol must be"),
     (["--batch-key", "Metadata_plate", "--max-scale-ratio", "0.5"], "max_scale_ratio must be"),
     (["--batch-key", "Metadata_plate", "--seed", "-1"], "seed must be"),
-    (["--batch-key", "Metadata_plate", "--n-components", "-2"], "n_components must be"),
+    (["--batch-key", "Metadata_plate", "--n-components", "-2"], "-2 is not in the range x>=0"),
     (["--batch-key", "Metadata_plate", "--basis", "X_pca"], "has no 'X_pca' in obsm"),
     (["--batch-key", "Metadata_plate", "--operator", "magic"], "'magic' is not"),
     (["--batch-key", "Metadata_plate", "--cluster", "cloud"], "--cluster cloud is unknown"),

@@ -1,7 +1,9 @@
 """The estimator: what goes in, what comes out, and what it says."""
 
 import inspect
+from concurrent.futures import ThreadPoolExecutor
 
+import dask
 import dask.array as da
 import numpy as np
 import pandas as pd
@@ -228,8 +230,8 @@ def test_a_handful_of_rows(n_rows):
 
 
 BAD = [
-    (SCREEN.profiles[0], None, "numeric matrix"),
-    (np.array([["a"], ["b"]]), None, "numeric matrix"),
+    (SCREEN.profiles[0], None, "give a matrix of profiles"),
+    (np.array([["a"], ["b"]]), None, "give a matrix of profiles"),
     (SCREEN.profiles[:1], None, "at least 2"),
     (SCREEN.profiles[:, :0], None, "0 features"),
     (np.full((9, 2), np.nan), None, "9 of 9 rows hold NaN"),
@@ -268,3 +270,63 @@ def test_the_clients_of_the_user_are_used_and_left_open():
         assert client.status == "running"
         stages = {event["key"].split("-")[1] for event in client.get_task_stream()}
         assert {"moments", "scales", "elbow", "rows", "sums", "smooth"} <= stages
+
+
+@pytest.mark.parametrize("state", [True, "x", 1.5, -1])
+def test_a_random_state_that_is_none_is_refused(state):
+    with pytest.raises(InvalidInputError, match=r"(random_state|seed) must be"):
+        Balans(random_state=state).fit(SCREEN.profiles, batch=SCREEN.batch)
+
+
+def test_a_zarr_array_with_a_lost_or_torn_chunk_is_refused(tmp_path):
+    array = zarr.create_array(tmp_path / "x.zarr", data=SCREEN.profiles, chunks=(100, 8))
+    chunk = tmp_path / "x.zarr/c/3/0"
+    content = chunk.read_bytes()
+    chunk.write_bytes(content[:40])
+    with pytest.raises(InvalidInputError, match=r"cannot decode .* in rows 0 to 800"):
+        Balans().fit(array, batch=SCREEN.batch)
+    chunk.unlink()
+    with pytest.raises(InvalidInputError, match="lacks 1 of 8 stored chunks"):
+        Balans().fit(array, batch=SCREEN.batch)
+
+
+@pytest.mark.parametrize("kept", [400, 1600])
+def test_a_dask_array_that_does_not_keep_its_shape_is_refused(kept):
+    rows = dask.delayed(np.resize)(SCREEN.profiles, (kept, 8))
+    lazy = da.from_delayed(rows, SCREEN.profiles.shape, SCREEN.profiles.dtype)
+    with pytest.raises(InvalidInputError, match=r"yields a block of shape"):
+        Balans().fit(lazy, batch=SCREEN.batch)
+
+
+@pytest.mark.filterwarnings("ignore:.*batches have at most")
+def test_more_neighbours_than_any_batch_has_are_those_that_it_has():
+    expected = Balans(n_neighbors=800).fit(SCREEN.profiles, batch=SCREEN.batch)
+    found = Balans(n_neighbors=10**9).fit(SCREEN.profiles, batch=SCREEN.batch)
+    np.testing.assert_array_equal(found.scales_, expected.scales_)
+
+
+def test_two_fits_in_two_threads_leave_dask_as_it_was():
+    with ThreadPoolExecutor(2) as pool:
+        fits = [
+            pool.submit(Balans(max_rows=m).fit_transform, SCREEN.profiles, batch=SCREEN.batch)
+            for m in (100, 200)
+        ]
+    for m, fit in zip((100, 200), fits, strict=True):
+        alone = Balans(max_rows=m).fit_transform(SCREEN.profiles, batch=SCREEN.batch)
+        np.testing.assert_array_equal(fit.result(), alone)
+    assert dask.config.get("scheduler", None) is None
+    assert da.ones(5).sum().compute() == 5
+
+
+@pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
+def test_a_cluster_that_grows_from_nothing_corrects_numpy(engine):
+    expected = Balans(max_rows=64).fit_transform(SCREEN.profiles, batch=SCREEN.batch)
+    with (
+        LocalCluster(
+            n_workers=0, threads_per_worker=1, dashboard_address=QUIET_DASHBOARD, memory_limit="2GB"
+        ) as cluster,
+        Client(cluster),
+    ):
+        cluster.adapt(minimum=0, maximum=1, interval="100ms")
+        found = Balans(max_rows=64).fit_transform(SCREEN.profiles, batch=SCREEN.batch)
+    np.testing.assert_array_equal(found, expected)

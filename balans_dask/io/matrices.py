@@ -2,14 +2,17 @@
 
 import platform
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import zarr
+from zarr.storage import LocalStore
 
 from balans_dask.errors import InvalidInputError, RunError
+from balans_dask.io.chunks import require_rows, require_uncut
 from balans_dask.io.paths import is_store
 
-__all__ = ["VisibleArray"]
+__all__ = ["VisibleArray", "checked_array"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class VisibleArray:
         return tuple(self.array.chunks)
 
     def __getitem__(self, rows: slice) -> Any:
-        if not is_store(self.path):
+        if not is_store(str(Path(self.path, self.array.path))):
             raise InvalidInputError(
                 f"the worker on {platform.node()} does not see {self.path}: put the store on a "
                 "file system that all workers share"
@@ -63,6 +66,30 @@ class VisibleArray:
             raise InvalidInputError(
                 f"cannot decode {place} ({_first_line(error)}): a chunk is damaged, restore it"
             ) from error
+
+
+def checked_array(array: zarr.Array) -> zarr.Array | VisibleArray:
+    """Wrap an array for reading on workers, after looking for lost and torn chunks.
+
+    An array that is not in files of this machine is left as it is.
+
+    Parameters
+    ----------
+    array : zarr.Array
+
+    Raises
+    ------
+    InvalidInputError
+        If stored chunks are missing or cut off.
+    """
+    if not isinstance(array.store, LocalStore):
+        return array
+    # Absolute, because workers may have another working directory.
+    path = str(Path(array.store.root).resolve())
+    array = zarr.open_array(path, path=array.path, mode="r")
+    require_rows(array, path)
+    require_uncut(array, path)
+    return VisibleArray(array, path)
 
 
 def _first_line(error: Exception) -> str:

@@ -14,15 +14,16 @@ from typing import Any, ParamSpec, TypeVar
 from uuid import uuid4
 
 import dask
-import dask.array as da
 import psutil
-from distributed import CancelledError, Client, Future, KilledWorker, wait
+from distributed import CancelledError, Client, Future, KilledWorker
+from distributed.client import _wait
 from distributed.comm import CommClosedError
 from distributed.system import MEMORY_LIMIT
 
 from balans_dask.errors import RunError
 from balans_dask.memory import Workers, format_bytes
 from balans_dask.passes.blas import single_threaded_blas
+from balans_dask.passes.sources import LazySlice
 from balans_dask.task_memory import COLLECTED_NODES
 
 __all__ = ["QUIET_DASHBOARD", "WORKER_TIMEOUT_SECONDS", "Engine", "embedded_client", "task"]
@@ -58,7 +59,7 @@ def _same(value: Any) -> Any:
 def _is_lazy(value: Any) -> bool:
     if isinstance(value, list):
         return any(_is_lazy(element) for element in value)
-    return isinstance(value, da.Array)
+    return isinstance(value, LazySlice)
 
 
 @contextmanager
@@ -136,6 +137,9 @@ class Engine:
             Memory that a worker may use, if less than it says itself. A worker without a limit may
             use what this machine has left.
         """
+        if not self._client.nthreads():
+            # An adaptive cluster starts workers when there is work.
+            self.wait(self.map("hello", _same, [None]))
         free = min(psutil.virtual_memory().available, MEMORY_LIMIT)
         infos = list(self._client.scheduler_info(n_workers=-1)["workers"].values())
         limits = [info["memory_limit"] or limit_bytes or free for info in infos]
@@ -144,7 +148,8 @@ class Engine:
             n_workers=max(1, len(infos)),
             threads_per_worker=max((info["nthreads"] for info in infos), default=1),
             limit_bytes=min([*limits, limit_bytes]) if limit_bytes else min(limits, default=free),
-            embedded=all(str(address).startswith("inproc:") for address in addresses),
+            embedded=bool(addresses)
+            and all(str(address).startswith("inproc:") for address in addresses),
         )
 
     def map(
@@ -198,10 +203,11 @@ class Engine:
             If there are no workers for too long, or the scheduler is gone.
         """
         alone_since: float | None = None
-        with self._client.as_current(), _scheduler_errors():
+        with _scheduler_errors():
             while True:
                 try:
-                    wait(list(futures), timeout=WATCH_SECONDS)
+                    # The public wait takes the current client, which is a setting of all threads.
+                    self._client.sync(_wait, list(futures), timeout=WATCH_SECONDS)
                 except TimeoutError:
                     alone_since = self._watch(alone_since)
                 else:

@@ -11,7 +11,7 @@ from balans_dask.errors import InvalidInputError
 from balans_dask.kernels.moments import Moments, add_moments, centred_tile, moments_of_tile
 from balans_dask.kernels.projection import Projection, centring, principal_components
 from balans_dask.passes.engine import Engine, task
-from balans_dask.passes.sources import RowSource, read_rows
+from balans_dask.passes.sources import RowSource
 from balans_dask.tiling import PairwiseSum, Tiling, tile_slices, tree_sum
 
 __all__ = ["compute_moments", "fit_projection"]
@@ -77,7 +77,7 @@ def _require_range(squares: NDArray[np.float64]) -> None:
 
 @task
 def _moments(rows: Any) -> Moments:
-    values = read_rows(rows)
+    values = rows.read()
     return add_moments([moments_of_tile(values[tile]) for tile in tile_slices(len(values))])
 
 
@@ -90,7 +90,7 @@ def _combine_moments(parts: Sequence[Moments]) -> Moments:
 def _scatter(
     rows: Any, preparation: tuple[NDArray[np.intp], NDArray[np.float64]]
 ) -> NDArray[np.float64]:
-    values = read_rows(rows)
+    values = rows.read()
     total: PairwiseSum[NDArray[np.float64]] = PairwiseSum(_accumulate)
     for tile in tile_slices(len(values)):
         centred = centred_tile(values[tile], *preparation)
@@ -102,7 +102,7 @@ def _scatter(
 def _squares(
     rows: Any, preparation: tuple[NDArray[np.intp], NDArray[np.float64]]
 ) -> NDArray[np.float64]:
-    values = read_rows(rows)
+    values = rows.read()
     total: PairwiseSum[NDArray[np.float64]] = PairwiseSum(_accumulate)
     for tile in tile_slices(len(values)):
         centred = centred_tile(values[tile], *preparation)

@@ -11,7 +11,7 @@ from balans_dask.kernels.affinity import AffinityRows, kept_affinities
 from balans_dask.kernels.batch_tiles import BatchTiles
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.passes.scores import as_tiles
-from balans_dask.passes.sources import RowSource, read_rows
+from balans_dask.passes.sources import RowSource
 from balans_dask.tiling import tile_slices
 
 __all__ = ["SCORES", "PartitionRows", "Profiles", "output_dtype"]
@@ -76,12 +76,12 @@ class PartitionRows:
         table: Sequence[LandmarkBlock],
     ) -> None:
         self.tiles: BatchTiles = as_tiles(argument)
-        self.features = read_rows(both[0])
+        self.features = both[0].read()
         second = both[1]
         if isinstance(second, str):
             second = self.tiles.rows_in_input_order()
         elif second is not None:
-            second = read_rows(second)
+            second = second.read()
         self.embedding: NDArray[np.number] | None = second
         self.table = table
         self._pieces: list[AffinityRows | None] = []

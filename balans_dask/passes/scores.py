@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from balans_dask.kernels.batch_tiles import BatchTiles, tile_by_batch
 from balans_dask.kernels.projection import Projection
 from balans_dask.passes.engine import Engine, task
-from balans_dask.passes.sources import RowSource, read_rows
+from balans_dask.passes.sources import RowSource
 from balans_dask.tiling import Partition, Tiling, tile_slices
 
 __all__ = ["Scores", "as_tiles", "pick_landmarks"]
@@ -74,6 +74,11 @@ class Scores:
         return cls(tiling, source, codes, n_batches, projection, batches, shared, cached)
 
     @property
+    def largest_batch(self) -> int:
+        """Rows of the largest batch."""
+        return int(np.bincount(self.codes).max())
+
+    @property
     def partitions(self) -> list[Partition]:
         """Partitions in row order."""
         return self.tiling.partitions()
@@ -95,7 +100,7 @@ def as_tiles(argument: Any) -> BatchTiles:
     if isinstance(argument, BatchTiles):
         return argument
     rows, start, codes, projection = argument
-    values = read_rows(rows)
+    values = rows.read()
     scores = [projection.scores(values[tile]) for tile in tile_slices(len(values))]
     return tile_by_batch(start, np.concatenate(scores), codes)
 

@@ -8,9 +8,10 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
+from balans_dask.errors import InvalidInputError
 from balans_dask.task_memory import Chunks
 
-__all__ = ["HeldArray", "LazyRows", "RowSource", "Rows", "StoredRows", "read_rows"]
+__all__ = ["HeldArray", "LazyRows", "LazySlice", "RowSource", "Rows", "StoredRows"]
 
 _HELD: WeakValueDictionary[int, NDArray[Any]] = WeakValueDictionary()
 
@@ -31,7 +32,7 @@ class RowSource(Protocol):
         """How it is cut where it is stored; ``None`` if it is in memory."""
 
     def rows(self, start: int, stop: int) -> Any:
-        """Return what a task needs to read some rows: ``Rows``, or a slice of a Dask array."""
+        """Return what a task needs to read some rows: ``Rows``, or a ``LazySlice``."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,39 @@ class HeldArray:
     def __reduce__(self) -> tuple[Any, tuple[int]]:
         _HELD[id(self.array)] = self.array
         return _held_array, (id(self.array),)
+
+
+@dataclass(frozen=True)
+class LazySlice:
+    """Rows of a Dask array, which are there when a task reads them.
+
+    Attributes
+    ----------
+    values : dask.array.Array
+        On the worker: its values.
+    shape : tuple of int
+    dtype : dtype
+        What the array declares, and some arrays do not keep.
+    """
+
+    values: Any
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    def read(self) -> NDArray[np.number]:
+        """Check the rows.
+
+        Raises
+        ------
+        InvalidInputError
+            If the array yields other rows than it declares.
+        """
+        if self.values.shape != self.shape:
+            raise InvalidInputError(
+                f"the Dask array yields a block of shape {self.values.shape} where it declares "
+                f"{self.shape}: correct its chunks or its meta"
+            )
+        return np.ascontiguousarray(self.values, dtype=self.dtype)
 
 
 def _held_array(number: int) -> HeldArray:
@@ -142,18 +176,11 @@ class LazyRows:
         n_rows, n_columns = (max(lengths) for lengths in self.array.chunks)
         return _chunks(self, n_rows, n_columns, at_once=self.array.npartitions)
 
-    def rows(self, start: int, stop: int) -> Any:
+    def rows(self, start: int, stop: int) -> LazySlice:
         """Return the slice, still lazy."""
-        return self.array[start:stop]
+        return LazySlice(self.array[start:stop], (stop - start, self.shape[1]), self.dtype)
 
 
 def _chunks(source: RowSource, n_rows: int, n_columns: int, **at_once: int) -> Chunks:
     n_across = -(-source.shape[1] // max(n_columns, 1))
     return Chunks(max(n_rows, 1), n_across, n_rows * n_columns * source.dtype.itemsize, **at_once)
-
-
-def read_rows(rows: Any) -> NDArray[np.number]:
-    """Read rows inside a task, where a slice of a Dask array has become the array itself."""
-    if isinstance(rows, Rows):
-        return rows.read()
-    return np.ascontiguousarray(rows)
