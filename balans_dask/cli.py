@@ -43,6 +43,7 @@ __all__ = ["main", "run"]
 EXIT_INPUT = 2
 EXIT_OTHER = 1
 EXIT_RESUMABLE = 75
+FULL = {errno.ENOSPC, errno.EDQUOT}
 REFUSED_PATHS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG}
 """What a file system says of a path that the user may not use."""
 
@@ -284,6 +285,8 @@ def _explained(error: BaseException, arguments: list[str]) -> tuple[str, int]:
             return "interrupted", EXIT_OTHER
         case OSError() if error.errno in REFUSED_PATHS:
             return f"{error.filename}: {error.strerror}: choose another path", EXIT_INPUT
+        case OSError() if error.errno in FULL:
+            return f"{error.strerror}: free some, and continue with --resume", EXIT_OTHER
     return f"{type(error).__name__}: {error}", EXIT_OTHER
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from balans_dask.errors import InvalidInputError, StoreExistsError
+from balans_dask.errors import InvalidInputError, StoreExistsError, warn_of_input
 from balans_dask.examine import examine
 from balans_dask.fitting import OnStage
 from balans_dask.io.checkpoint import read_state
@@ -16,6 +16,7 @@ from balans_dask.memory import MemoryPlan
 from balans_dask.passes.blas import single_threaded_blas
 from balans_dask.passes.engine import Engine
 from balans_dask.provenance import correction_record, differences, fingerprint
+from balans_dask.state import is_sound
 from balans_dask.store_run import StoreRun
 from balans_dask.writing import CHECKPOINT_SECONDS, StoreWriter
 
@@ -65,37 +66,41 @@ def correct_store(
     """
     folder = RunFolder(target)
     inputs = (run.store.path,)
-    may_be_done = resume and is_store(target)
-    if not may_be_done:
+    if not resume:
         check_output(target, overwrite, inputs)
     engine.task_bytes = plan.task_bytes
     with single_threaded_blas():
         examined = examine(engine, run.inputs, run.parameters, plan.tiling)
         identity = run.identity(examined)
-        if may_be_done:
-            record = _record_of_same(target, identity)
+        # Looked at again under the lock: another run may have finished meanwhile.
+        with folder.held():
+            replace = overwrite or (resume and folder.replaces)
+            record = _record_of_same(target, identity) if resume else None
             if record is not None:
                 folder.discard_remains()
                 return record
-            check_output(target, overwrite or folder.replaces, inputs)
-        with folder.held():
-            resumed = _resumed_state(folder, identity, overwrite, resume)
-            writer = StoreWriter(engine, run, plan, examined, folder, identity, checkpoint_seconds)
-            return writer.run(resumed, on_stage)
+            check_output(target, replace, inputs)
+            state = _resumed_state(folder, identity, replace, resume, run.inputs.n_rows)
+            writer = StoreWriter(
+                engine, run, plan, examined, folder, identity, replace, checkpoint_seconds
+            )
+            return writer.run(state, on_stage)
 
 
 def _record_of_same(target: str, identity: Mapping[str, Any]) -> dict[str, Any] | None:
     """Read the record of a store that this very run would make; ``None`` for any other."""
+    if not is_store(target):
+        return None
     record = correction_record(open_store(target))
     return record if record and record.get("fingerprint") == fingerprint(identity) else None
 
 
 def _resumed_state(
-    folder: RunFolder, identity: Mapping[str, Any], overwrite: bool, resume: bool
+    folder: RunFolder, identity: Mapping[str, Any], replace: bool, resume: bool, n_rows: int
 ) -> dict[str, NDArray[Any]] | None:
     """Prepare the folder, and return the state of the run that is continued, if one is."""
     found = folder.record() if folder.begun else None
-    if found is not None and not resume and not overwrite:
+    if found is not None and not resume and not replace:
         raise StoreExistsError(
             f"{folder.path} holds an unfinished run: add --resume to continue it, or --overwrite "
             "to begin afresh"
@@ -107,7 +112,14 @@ def _resumed_state(
                 f"{folder.path} holds an unfinished run of other input ({'; '.join(different)}): "
                 "run it as it was, or begin afresh with --overwrite"
             )
-        return read_state(folder.checkpoint)
+        state = read_state(folder.checkpoint)
+        if state is not None and is_sound(state, n_rows):
+            return state
+        if folder.checkpoint.exists():
+            warn_of_input(f"{folder.checkpoint} is damaged: the rows are sampled anew")
+        return None
+    if resume and folder.begun:
+        warn_of_input(f"{folder.path} has lost what it is a run of: it begins afresh")
     folder.clear()
-    folder.write_record({"identity": dict(identity), "overwrite": overwrite})
+    folder.write_record({"identity": dict(identity), "overwrite": replace})
     return None

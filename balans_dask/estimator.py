@@ -263,7 +263,11 @@ def _engine() -> Iterator[Engine]:
         with embedded_client() as client:
             yield Engine(client)
     else:
-        yield Engine(client)
+        engine = Engine(client)
+        try:
+            yield engine
+        finally:
+            engine.release()
 
 
 def _is_integer(value: Any) -> bool:
@@ -315,7 +319,7 @@ def _gathered(engine: Engine, fitted: Fit, landmarks: LandmarkSums) -> NDArray[n
     at_once = 2 * fitted.plan.workers.n_threads
     for first in range(0, len(parts), at_once):
         some = parts[first : first + at_once]
-        smoothed = engine.gather(smooth(engine, fitted, landmarks, None, some))
+        smoothed = engine.take(smooth(engine, fitted, landmarks, None, some))
         for part, rows in zip(some, smoothed, strict=True):
             corrected[part.start : part.stop] = rows.features
     return corrected

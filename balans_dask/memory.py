@@ -10,6 +10,7 @@ from balans_dask.task_memory import (
     BYTES_PER_ENTRY,
     COLLECTED_NODES,
     COLUMNS_AT_ONCE,
+    ENTRIES_PER_ROW,
     PLANNED_LANDMARKS,
     RunShape,
     driver_bytes,
@@ -28,8 +29,6 @@ USABLE_SHARE = 0.6
 """Dask begins to spill at this share of a worker's limit."""
 USABLE_SHARE_EMBEDDED = 0.9
 """An embedded worker has no limit that Dask watches."""
-ENTRIES_PER_ROW = 64
-"""Kept affinities a row for which rows of A_S stay on the workers."""
 TASKS_PER_THREAD = 4
 """Partitions a worker thread, so that the last ones to finish leave few threads idle."""
 SMALLEST_PARTITION_TILES = 16

@@ -211,6 +211,8 @@ def sample_rows(
         sampled.coverage.add(block.rows, gains, n_idle)
         sampled.blocks.append(block)
         sampled.pieces.append(pieces if kept else None)
+        if not kept:
+            engine.release(pieces)
         sampled.kept_bytes += n_bytes if kept else 0
         n_sampled = sampled.n_sampled + block.n_landmarks
         sampled.curve.append(

@@ -10,7 +10,7 @@ from balans_dask.kernels.landmarks import landmark_block
 from balans_dask.kernels.projection import Projection
 from balans_dask.sampling import Coverage, Round, SampledRows
 
-__all__ = ["arrays_of", "projection_from", "sampled_from"]
+__all__ = ["arrays_of", "is_sound", "projection_from", "sampled_from"]
 
 
 def arrays_of(projection: Projection, sampled: SampledRows) -> dict[str, NDArray[Any]]:
@@ -80,3 +80,28 @@ def sampled_from(state: Mapping[str, NDArray[Any]], block_rows: int) -> SampledR
         for number, point in enumerate(state["curve"])
     ]
     return sampled
+
+
+def is_sound(state: Mapping[str, NDArray[Any]], n_rows: int) -> bool:
+    """Tell whether a state fits together and fits the data, as a damaged file may not.
+
+    Parameters
+    ----------
+    state : mapping of str to ndarray
+    n_rows : int
+        Of the data set.
+    """
+    try:
+        n_landmarks = int(state["block_sizes"].sum())
+        tables = ("rows", "scores", "scales", "thresholds")
+        return (
+            state["coverage"].shape == (n_rows,)
+            and all(len(state[name]) == n_landmarks for name in tables)
+            and bool(((state["rows"] >= 0) & (state["rows"] < n_rows)).all())
+            and len(state["curve"]) == len(state["block_sizes"]) > 0
+            and int(state["curve"][-1, 0]) == n_landmarks
+            and state["used"].shape == state["mean"].shape
+            and all(state[name].ndim == 0 for name in ("total_variance", "unit", "stop_reason"))
+        )
+    except (KeyError, IndexError, TypeError, ValueError):
+        return False

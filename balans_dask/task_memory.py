@@ -8,6 +8,7 @@ from balans_dask.tiling import TILE_ROWS, Tiling
 __all__ = [
     "COLLECTED_NODES",
     "COLUMNS_AT_ONCE",
+    "ENTRIES_PER_ROW",
     "PLANNED_LANDMARKS",
     "Chunks",
     "RunShape",
@@ -21,6 +22,8 @@ COLUMNS_AT_ONCE = 1024
 """Columns that are summed in one pass: bounds the partial sums that wait for each other."""
 PLANNED_LANDMARKS = (8192, 4096, 2048)
 """Landmarks that tables are planned for where ``max_rows`` does not say: the most that fit."""
+ENTRIES_PER_ROW = 64
+"""Kept affinities a row for which rows of A_S stay on the workers."""
 BYTES_PER_ENTRY = 6
 """An entry of A_S: its affinity and its row within a tile."""
 COLLECTED_NODES = 16
@@ -142,6 +145,7 @@ def task_bytes(shape: RunShape, tiling: Tiling, keep_scores: bool) -> dict[str, 
         "scales": own + products + 4 * nearest_bytes(shape),
         "elbow": own + products + 4 * 8 * shape.block_rows * N_BINS,
         "rows": own + products + entries,
+        "rows-again": own + products + entries + rows * ENTRIES_PER_ROW * BYTES_PER_ENTRY,
         "sums": own + read + scores + 3 * tile * shape.n_columns + sums + tile_entries,
         "smooth": own + read + corrected + 3 * scores + 5 * tile * shape.n_columns + tile_entries,
     }

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,18 +11,19 @@ import pandas as pd
 import zarr
 from numpy.typing import NDArray
 
+from balans_dask.errors import RunError
 from balans_dask.examine import Examined
 from balans_dask.fitting import Fit, OnStage, Stage, fit, smooth, sum_landmarks
-from balans_dask.io.checkpoint import write_state
+from balans_dask.io.checkpoint import sync_file, write_state
 from balans_dask.io.layout import create_matrix, create_root, row_layout, write_annotations
 from balans_dask.io.output import StoreSink
 from balans_dask.io.run_folder import RunFolder
-from balans_dask.io.units import Unit, recorded_units, unit_holds
+from balans_dask.io.units import Unit, recorded_units, unit_files
 from balans_dask.kernels.projection import Projection
 from balans_dask.memory import MemoryPlan
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import output_dtype
-from balans_dask.provenance import record_of
+from balans_dask.provenance import fingerprint, record_of
 from balans_dask.sampling import SampledRows
 from balans_dask.state import arrays_of
 from balans_dask.store_run import ADDED_COLUMNS, StoreRun, widest_row
@@ -43,8 +46,10 @@ class StoreWriter:
         examined: Examined,
         folder: RunFolder,
         identity: Mapping[str, Any],
+        replace: bool,
         checkpoint_seconds: float,
     ) -> None:
+        self._replace = replace
         self._checkpoint_seconds = checkpoint_seconds
         self._engine = engine
         self._run = run
@@ -69,9 +74,8 @@ class StoreWriter:
                 self._after_round,
             )
         except BaseException:
-            self._save()
-            if not self._folder.begun:
-                self._folder.discard()
+            with suppress(OSError):
+                self._save()
             raise
         self._save()
         on_stage(Stage("writing"))
@@ -92,12 +96,13 @@ class StoreWriter:
         root = self._root()
         sink = self._sink(root, fitted)
         self._folder.units.mkdir(exist_ok=True)
-        missing = _unfinished(fitted.plan.tiling.partitions(), self._sound_units())
+        missing = _unfinished(fitted.plan.tiling.partitions(), self._sound_units(sink))
         if missing:
             landmarks = sum_landmarks(self._engine, fitted)
-            self._engine.gather(smooth(self._engine, fitted, landmarks, sink, missing))
+            self._engine.take(smooth(self._engine, fitted, landmarks, sink, missing))
         displacement = np.empty(fitted.inputs.n_rows, dtype=np.float32)
-        for unit in recorded_units(self._folder.units):
+        units = self._finished_units(sink, fitted.inputs.n_rows)
+        for unit in units:
             displacement[unit.start : unit.stop] = unit.displacement()
         record = record_of(fitted, self._identity)
         write_annotations(
@@ -109,24 +114,49 @@ class StoreWriter:
             },
         )
         zarr.consolidate_metadata(str(self._folder.store))
-        self._folder.publish()
+        _sync(self._folder.store, {file for unit in units for file in unit.paths()})
+        self._folder.publish(self._replace)
         return record
 
-    def _sound_units(self) -> list[Unit]:
-        """Finished rows of an earlier attempt; records that do not hold are dropped."""
-        units = recorded_units(self._folder.units)
-        futures = self._engine.map("verify", _unit_holds, units)
-        holds = self._engine.gather(futures)
+    def _units(self, sink: StoreSink) -> list[Unit]:
+        """Read the records of this run that name all their files; any other record is removed."""
+        units = []
+        for unit in recorded_units(self._folder.units):
+            needed = unit_files(sink.units, sink.store, sink.arrays, unit.start, unit.stop)
+            if unit.run == sink.run and unit.vouches_for(needed):
+                units.append(unit)
+            else:
+                unit.path.unlink()
+        return units
+
+    def _sound_units(self, sink: StoreSink) -> list[Unit]:
+        """Finished rows of an earlier attempt; records that do not hold are removed."""
+        units = self._units(sink)
+        futures = self._engine.map("verify", _holds, units)
+        holds = self._engine.take(futures)
         for unit, sound in zip(units, holds, strict=True):
             if not sound:
                 unit.path.unlink()
         return [unit for unit, sound in zip(units, holds, strict=True) if sound]
 
+    def _finished_units(self, sink: StoreSink, n_rows: int) -> list[Unit]:
+        """All units, when they cover every row and their files are there."""
+        units = self._units(sink)
+        whole = [Partition(0, 0, n_rows)]
+        n_lost = sum(not unit.is_there() for unit in units)
+        if n_lost or _unfinished(whole, units):
+            raise RunError(
+                f"{n_lost} of {len(units)} written parts of {self._folder.store} have changed or "
+                "vanished: keep other processes out of it, and continue with --resume"
+            )
+        return units
+
     def _root(self) -> zarr.Group:
         """Open the store of an earlier attempt, or make one."""
         try:
             root = zarr.open_group(self._folder.store, mode="r+", use_consolidated=False)
-            if root.attrs.get("encoding-type") == "anndata" and "varp" in root:
+            names = [name for name, _ in root.groups()]
+            if root.attrs.get("encoding-type") == "anndata" and "varp" in names:
                 return root
         except (OSError, ValueError, KeyError):
             pass
@@ -146,7 +176,8 @@ class StoreWriter:
             kind = np.dtype(np.float32) if source is None else output_dtype(source.dtype)
             name = f"obsm/{run.embedding_key}"
             embedding = self._matrix(root, name, (n_rows, width), kind, layout)
-        return StoreSink(features, embedding, self._folder.store, self._folder.units)
+        run_name = fingerprint(self._identity)
+        return StoreSink(features, embedding, self._folder.store, self._folder.units, run_name)
 
     def _matrix(
         self,
@@ -162,8 +193,15 @@ class StoreWriter:
 
 
 @task
-def _unit_holds(unit: Unit) -> bool:
-    return unit_holds(unit)
+def _holds(unit: Unit) -> bool:
+    return unit.holds()
+
+
+def _sync(store: Path, recorded: set[Path]) -> None:
+    """Wait until all files are on disk; tasks have waited for those that they recorded."""
+    for file in store.rglob("*"):
+        if file.is_file() and file not in recorded:
+            sync_file(file)
 
 
 def _unfinished(partitions: Sequence[Partition], units: Sequence[Unit]) -> list[Partition]:

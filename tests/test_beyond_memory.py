@@ -18,7 +18,7 @@ from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import QUIET_DASHBOARD, Engine
 from balans_dask.store_run import store_run
 
-LIMIT = 10**9
+LIMIT = 1_100_000_000
 N_WORKERS = 2
 N_FEATURES = 500
 SPILL_AT, PAUSE_AT = 0.6, 0.8
@@ -53,7 +53,7 @@ class Watch:
                 self.workers.add((address, self._pids[address]))
                 self.states.add(worker["status"])
                 self.peak_bytes = max(self.peak_bytes, metrics["memory"])
-                self.spilled_bytes += sum(metrics["spilled_bytes"].values())
+                self.spilled_bytes = max(self.spilled_bytes, metrics["spilled_bytes"]["disk"])
 
 
 @pytest.mark.long
@@ -83,7 +83,7 @@ def test_two_workers_correct_what_is_four_times_their_memory(tmp_path):
     print(
         f"{n_rows * 4 * N_FEATURES / 1e9:.1f} GB on {N_WORKERS} workers of {LIMIT / 1e9:.1f} GB: "
         f"planned {plan.worker_bytes / 1e6:.0f} MB, peak {watch.peak_bytes / 1e6:.0f} MB a worker, "
-        f"{watch.spilled_bytes} bytes spilled, states {sorted(watch.states)}, "
+        f"at most {watch.spilled_bytes} bytes spilled, states {sorted(watch.states)}, "
         f"{len(watch.workers)} processes from start to end"
     )
     assert len(watch.workers) == N_WORKERS

@@ -1,16 +1,22 @@
 """A run killed at any moment is continued by --resume, and makes the same bytes."""
 
+import errno
+import fcntl
 import json
 import os
 import shutil
 import signal
+import time
 
 import anndata
 import numpy as np
 import pytest
-from commands import Command, begun, run, writing
+from commands import Command, begun, run
+from commands import writing as has_written
 from stores import files, write_anndata
 
+from balans_dask import correct, writing
+from balans_dask.examine import examine
 from balans_dask.mixture import Mixture, write_mixture
 
 OPTIONS = ["--batch-key", "Metadata_batch", "--n-components", 0, "--checkpoint-seconds", 0]
@@ -67,25 +73,27 @@ def test_a_driver_killed_while_it_samples_goes_on_from_its_last_round(folder, ta
 
 def test_a_driver_killed_while_it_writes_keeps_what_is_written(folder, target):
     command = start(folder, target, "--cluster", "local", "--workers", 1)
-    assert command.wait_for(writing(target, 1))
+    assert command.wait_for(has_written(target, 1))
     command.kill_all()
     units = list((partial(target) / "units").glob("*.json"))
     kept = json.loads(units[0].read_text())
-    written = {name: os.stat(partial(target) / name).st_mtime_ns for name in kept["files"]}
+    shards = [name for name in kept["files"] if name.startswith("store/")]
+    written = {name: os.stat(partial(target) / name).st_mtime_ns for name in shards}
     command = start(folder, target, "--resume", "--quiet")
     assert command.finish()[0] == 0
-    for name, time in written.items():
-        assert os.stat(target / name.removeprefix("store/")).st_mtime_ns == time
+    for name, stamp in written.items():
+        assert os.stat(target / name.removeprefix("store/")).st_mtime_ns == stamp
     assert_same_as_undisturbed(folder, target)
 
 
-@pytest.mark.parametrize("damage", ["torn", "changed", "lost", "record"])
+@pytest.mark.parametrize("damage", ["torn", "changed", "lost", "record", "displacement", "stale"])
 def test_a_shard_that_does_not_match_its_record_is_written_again(folder, target, damage):
     command = start(folder, target)
-    assert command.wait_for(writing(target, 1))
+    assert command.wait_for(has_written(target, 1))
     command.kill_all()
     unit = min((partial(target) / "units").glob("*.json"))
-    shard = partial(target) / min(json.loads(unit.read_text())["files"])
+    record = json.loads(unit.read_text())
+    shard = partial(target) / min(record["files"])
     content = shard.read_bytes()
     if damage == "torn":
         shard.write_bytes(content[: len(content) // 2])
@@ -93,8 +101,65 @@ def test_a_shard_that_does_not_match_its_record_is_written_again(folder, target,
         shard.write_bytes(content[:99] + bytes([content[99] ^ 1]) + content[100:])
     elif damage == "lost":
         shard.unlink()
+    elif damage == "displacement":
+        np.savez(unit.with_suffix(".npz"), displacement=np.zeros(record["stop"], np.float32))
+    elif damage == "stale":
+        unit.write_text(json.dumps(record | {"run": "another", "files": {}}))
     else:
         unit.write_text(unit.read_text()[:20])
+    run("correct", folder / "in.zarr", target, *MANY_ROUNDS, "--resume")
+    assert_same_as_undisturbed(folder, target)
+
+
+@pytest.fixture(scope="module")
+def killed(folder):
+    """What a run that was killed while it wrote left behind."""
+    target = folder / "killed.zarr"
+    command = Command("correct", folder / "in.zarr", target, *MANY_ROUNDS)
+    assert command.wait_for(has_written(target, 1))
+    command.kill_all()
+    return partial(target)
+
+
+def rewritten(path, change):
+    """A file of named arrays, changed."""
+    with np.load(path) as state:
+        arrays = {name: state[name] for name in state.files}
+    change(arrays)
+    np.savez(path, **arrays)
+
+
+LOOKS_ENCRYPTED = (b"PK\x01\x02\x2d\x03\x2d\x00\x00", b"PK\x01\x02\x2d\x03\x2d\x00\x01")
+GARBLED = {
+    "checkpoint.npz": [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes().replace(*LOOKS_ENCRYPTED)),
+        lambda path: rewritten(path, lambda state: state.pop("scales")),
+        lambda path: rewritten(path, lambda state: state.update(coverage=state["coverage"][:-5])),
+        lambda path: rewritten(path, lambda state: state.update(curve=state["curve"][:0])),
+    ],
+    "run.json": [
+        lambda path: path.write_text("{"),
+        lambda path: path.write_text('{"written_by": "balans_dask", "run": "no"}'),
+        lambda path: path.write_text('{"written_by": "balans_dask", "run": {"identity": []}}'),
+        lambda path: path.unlink(),
+    ],
+    "units": [
+        lambda path: (path / "stray.json").write_text("{}"),
+        lambda path: min(path.glob("*.json")).write_text("[]"),
+        lambda path: min(path.glob("*.npz")).write_bytes(b"no"),
+    ],
+    "store/obsm/zarr.json": [lambda path: path.write_text('{"attr')],
+    "store/uns/zarr.json": [lambda path: path.write_text("")],
+    "store/zarr.json": [lambda path: path.unlink()],
+}  # fmt: skip
+CASES = [(name, number) for name, ways in GARBLED.items() for number in range(len(ways))]
+
+
+@pytest.mark.parametrize(("name", "number"), CASES, ids=str)
+def test_a_damaged_run_folder_costs_time_only(folder, killed, target, name, number):
+    shutil.copytree(killed, partial(target))
+    GARBLED[name][number](partial(target) / name)
     run("correct", folder / "in.zarr", target, *MANY_ROUNDS, "--resume")
     assert_same_as_undisturbed(folder, target)
 
@@ -199,6 +264,84 @@ def test_an_interrupted_overwrite_goes_on_and_replaces_at_the_end(folder, target
     command.kill_all()
     assert files(target) == files(folder / "in.zarr")
     run("correct", folder / "in.zarr", target, *MANY_ROUNDS, "--resume")
+    assert_same_as_undisturbed(folder, target)
+
+
+def test_a_store_moved_aside_by_a_killed_overwrite_comes_back(folder, killed, target):
+    shutil.copytree(killed, partial(target))
+    shutil.copytree(folder / "in.zarr", partial(target) / "replaced")
+    (partial(target) / "run.json").write_text('{"written_by": "balans_dask"}')
+    profiles = np.full((50, 3), np.nan, np.float32)
+    bad = write_anndata(folder / "bad.zarr", profiles, p=["a", "b"] * 25)
+    run("correct", bad, target, "--batch-key", "p", "--overwrite", code=2)
+    assert not target.exists()
+    command = start(folder, target, "--overwrite", "--checkpoint-seconds", 1000)
+    assert command.wait_for(target.exists)
+    command.kill_all()
+    assert files(target) == files(folder / "in.zarr")
+
+
+def test_what_appears_in_the_place_while_a_run_goes_on_is_kept(folder, target):
+    command = start(folder, target, "--verbose")
+    assert command.wait_for(begun(target))
+    target.mkdir()
+    (target / "thesis.txt").write_text("years of work")
+    code, _, err = command.finish()
+    assert code == 2
+    assert "exists: choose another output" in err
+    assert (target / "thesis.txt").read_text() == "years of work"
+    shutil.rmtree(target)
+    run("correct", folder / "in.zarr", target, *MANY_ROUNDS, "--resume")
+    assert_same_as_undisturbed(folder, target)
+
+
+def test_a_run_that_another_one_overtook_does_not_replace_its_store(folder, target, monkeypatch):
+    def examine_and_be_overtaken(*arguments):
+        shutil.copytree(folder / "undisturbed.zarr", target)
+        return examine(*arguments)
+
+    monkeypatch.setattr(correct, "examine", examine_and_be_overtaken)
+    err = run("correct", folder / "in.zarr", target, *OPTIONS, "--seed", 5, code=2)
+    assert "exists: choose another output" in err
+    assert_same_as_undisturbed(folder, target)
+
+
+def test_a_shard_that_vanishes_before_the_end_stops_the_run_and_is_written_again(
+    folder, target, monkeypatch
+):
+    finished_units = writing.StoreWriter._finished_units
+
+    def lose_a_shard_first(*arguments):
+        shutil.rmtree(min((partial(target) / "store/X/c").iterdir()))
+        return finished_units(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(writing.StoreWriter, "_finished_units", lose_a_shard_first)
+        err = run("correct", folder / "in.zarr", target, *MANY_ROUNDS, code=1)
+    assert "1 of" in err
+    assert "have changed or vanished" in err
+    assert not target.exists()
+    run("correct", folder / "in.zarr", target, *MANY_ROUNDS, "--resume")
+    assert_same_as_undisturbed(folder, target)
+
+
+def test_an_overwrite_killed_before_its_first_checkpoint_is_resumed(folder, target):
+    shutil.copytree(folder / "in.zarr", target)
+    command = start(folder, target, "--overwrite", "--checkpoint-seconds", 1000)
+    assert command.wait_for(lambda: (partial(target) / "run.json").exists())
+    time.sleep(0.5)
+    command.kill_all()
+    run("correct", folder / "in.zarr", target, *MANY_ROUNDS, "--resume")
+    assert_same_as_undisturbed(folder, target)
+
+
+def test_a_file_system_without_locks_is_said_and_used(folder, target, monkeypatch):
+    def no_lock(*arguments):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", no_lock)
+    err = run("correct", folder / "in.zarr", target, *MANY_ROUNDS)
+    assert "has no locks (Function not implemented)" in err
     assert_same_as_undisturbed(folder, target)
 
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -10,7 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["read_json", "read_state", "write_json", "write_state"]
+__all__ = ["read_json", "read_state", "sync_file", "sync_folder", "write_json", "write_state"]
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
@@ -44,8 +46,24 @@ def read_state(path: Path) -> dict[str, NDArray[Any]] | None:
     try:
         with np.load(path, allow_pickle=False) as state:
             return {name: state[name] for name in state.files}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, RuntimeError, zlib.error):
+        # Damage can make a zip look encrypted or compressed by another method.
         return None
+
+
+def sync_file(path: Path) -> None:
+    """Wait until a file is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in a folder are on disk, where the file system can do that."""
+    with suppress(OSError):
+        sync_file(path)
 
 
 def _replace(path: Path, content: bytes) -> None:

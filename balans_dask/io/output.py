@@ -58,7 +58,7 @@ class OutputStore:
         with self._held:
             if kind is None:
                 zarr.consolidate_metadata(str(self._folder.store))
-                self._folder.publish()
+                self._folder.publish(self._overwrite)
             else:
                 self._folder.discard()
 
@@ -73,12 +73,20 @@ class StoreSink:
     embedding : zarr.Array or None
     store, units : Path
         The store that holds them, and the manifest.
+    run : str
+        Fingerprint of the run.
     """
 
     features: zarr.Array
     embedding: zarr.Array | None
     store: Path
     units: Path
+    run: str
+
+    @property
+    def arrays(self) -> list[zarr.Array]:
+        """Both matrices, or the one that there is."""
+        return [self.features] if self.embedding is None else [self.features, self.embedding]
 
     def write(
         self,
@@ -98,14 +106,18 @@ class StoreSink:
         files = self._write(self.features, start, features)
         if self.embedding is not None and embedding is not None:
             files += self._write(self.embedding, start, embedding)
-        record_unit(self.units, start, stop, files, displacement)
+        record_unit(self.units, self.run, start, stop, files, displacement)
 
     def _write(self, array: zarr.Array, start: int, rows: NDArray[Any]) -> list[Path]:
         files = shard_files(self.store, array, start, start + len(rows))
-        # Zarr reads a shard before it writes it, and a torn one cannot be read.
-        for file in files:
-            file.unlink(missing_ok=True)
-        write_shards(array, start, rows)
+        try:
+            write_shards(array, start, rows)
+        except (RuntimeError, ValueError):
+            # Zarr reads a shard before it writes it, and a torn one cannot be read. A sound one
+            # stays until it is replaced: another attempt of this task may just have recorded it.
+            for file in files:
+                file.unlink(missing_ok=True)
+            write_shards(array, start, rows)
         return files
 
 

@@ -8,6 +8,7 @@
         checkpoint.npz   the sampler after its last saved round
         units/           the manifest: one record for each finished run of rows
         store/           the output; renamed to OUT.zarr when it is complete
+        replaced/        for a moment, the store that was in its place
 """
 
 import fcntl
@@ -18,14 +19,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from balans_dask.errors import InvalidInputError, StoreExistsError
-from balans_dask.io.checkpoint import read_json, write_json
+from balans_dask.errors import InvalidInputError, StoreExistsError, warn_of_input
+from balans_dask.io.checkpoint import read_json, sync_folder, write_json
 from balans_dask.io.paths import is_store
 
 __all__ = ["RunFolder", "check_output"]
 
 SUFFIX = ".partial"
 MARK = "balans_dask"
+OUR_NAMES = {"run.json", "lock", "checkpoint.npz", "units", "store", "replaced"}
 
 
 def check_output(path: str, overwrite: bool, inputs: tuple[str, ...] = ()) -> None:
@@ -87,12 +89,13 @@ class RunFolder:
     @property
     def replaces(self) -> bool:
         """Whether the unfinished run was asked to replace what is in its place."""
-        return self.begun and bool((self.record() or {}).get("overwrite"))
+        return bool((self.record() or {}).get("overwrite"))
 
     def record(self) -> dict[str, Any] | None:
-        """Read what the run is; ``None`` if it never came so far."""
-        record = read_json(self._record)
-        return None if record is None else record.get("run")
+        """Read what the run is; ``None`` if it never came so far, or the record is damaged."""
+        run = (read_json(self._record) or {}).get("run")
+        sound = isinstance(run, dict) and isinstance(run.get("identity"), dict)
+        return run if sound else None
 
     def write_record(self, run: Mapping[str, Any]) -> None:
         """Say what the run is."""
@@ -102,6 +105,9 @@ class RunFolder:
     def held(self) -> Iterator[None]:
         """Create the folder if it is not there, and keep every other process out of it.
 
+        A store that a killed run had just moved out of its place is put back first. A folder in
+        which nothing was begun is removed at the end.
+
         Raises
         ------
         StoreExistsError
@@ -109,17 +115,31 @@ class RunFolder:
         """
         if self.exists and not self._is_ours():
             raise StoreExistsError(f"{self.path} is in the way and is not ours: move it")
-        if not self.exists:
-            self.path.mkdir()
-            write_json(self._record, {"written_by": MARK})
+        self.path.mkdir(exist_ok=True)
         with (self.path / "lock").open("w") as lock:
+            self._lock(lock)
+            if self._replaced.exists() and not self.target.exists():
+                self._replaced.rename(self.target)
+            if read_json(self._record) is None:
+                write_json(self._record, {"written_by": MARK})
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise StoreExistsError(
-                    f"another process is writing {self.target.name}: wait, or choose another output"
-                ) from error
-            yield
+                yield
+            finally:
+                if self.exists and not self.begun and not self.store.exists():
+                    self.discard()
+
+    def _lock(self, lock: Any) -> None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreExistsError(
+                f"another process is writing {self.target.name}: wait, or choose another output"
+            ) from error
+        except OSError as error:
+            warn_of_input(
+                f"the file system of {self.path} has no locks ({error.strerror}): make sure that "
+                "no other run writes this output"
+            )
 
     def clear(self) -> None:
         """Forget what was done; the folder stays, and stays held."""
@@ -133,33 +153,51 @@ class RunFolder:
             shutil.rmtree(path, ignore_errors=True)
 
     def discard(self) -> None:
-        """Remove the folder."""
+        """Remove the folder; what marks it as ours goes last."""
+        for path in (self.units, self.store, self._replaced):
+            shutil.rmtree(path, ignore_errors=True)
+        self.checkpoint.unlink(missing_ok=True)
         shutil.rmtree(self.path, ignore_errors=True)
 
     def discard_remains(self) -> None:
         """Remove what a run killed just after it had published left behind."""
-        if self.exists and self._is_ours() and not self.store.exists():
+        if self.exists and not self.store.exists():
             self.discard()
 
-    def publish(self) -> None:
+    def publish(self, replace: bool) -> None:
         """Move the finished store to its place and remove the folder.
 
-        A store that is replaced leaves its place first, for a moment in which neither is there; a
-        run that is killed in it is finished by ``--resume``.
+        A store that is replaced leaves its place first, for a moment in which neither is there; if
+        the run is killed in it, the next one puts it back.
+
+        Parameters
+        ----------
+        replace : bool
+            Replace a store that is in the place.
+
+        Raises
+        ------
+        StoreExistsError
+            If something has appeared in the place that may not be replaced; nothing is lost.
         """
         for torn in self.store.rglob("*.partial"):
             torn.unlink()
-        replaced = self.path / "replaced"
+        check_output(str(self.target), replace)
         if self.target.exists():
-            self.target.rename(replaced)
+            self.target.rename(self._replaced)
         self.store.rename(self.target)
+        sync_folder(self.target.parent)
         self.discard()
 
+    @property
+    def _replaced(self) -> Path:
+        return self.path / "replaced"
+
     def _is_ours(self) -> bool:
+        """Tell by the record, or by the names, where the record was lost or not yet written."""
         record = read_json(self._record)
         if record is not None:
             return record.get("written_by") == MARK
-        # Killed between the creation of the folder and of its record.
-        return self.path.is_dir() and not any(
-            name for name in os.listdir(self.path) if not name.endswith(".writing")
+        return self.path.is_dir() and all(
+            name in OUR_NAMES or name.endswith(".writing") for name in os.listdir(self.path)
         )

@@ -50,12 +50,15 @@ class ProfileStore:
     @property
     def elements(self) -> list[str]:
         """Names of what the store holds besides X, obs and var, such as ``obsm/X_umap``."""
-        return [
-            f"{group}/{name}"
-            for group in ("layers", "obsm", "obsp", "uns", "varm", "varp")
-            if group in self.root
-            for name in sorted(self.root[group].keys())
-        ] + (["raw"] if isinstance(self.root.get("raw"), zarr.Group) else [])
+        try:
+            return [
+                f"{group}/{name}"
+                for group in ("layers", "obsm", "obsp", "uns", "varm", "varp")
+                if group in self.root
+                for name in sorted(self.root[group].keys())
+            ] + (["raw"] if isinstance(self.root.get("raw"), zarr.Group) else [])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _unreadable(self.path, error) from error
 
     def column(self, name: str) -> Any:
         """Return a column of ``obs``.

@@ -5,17 +5,19 @@ vouches for its files; files without a record may be torn and are deleted before
 again. A record that no longer matches its files vouches for nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from balans_dask.io.checkpoint import read_json, read_state, write_json, write_state
+from balans_dask.io.checkpoint import read_json, read_state, sync_file, write_json, write_state
 
-__all__ = ["Unit", "record_unit", "recorded_units", "shard_files", "unit_holds"]
+__all__ = ["Unit", "record_unit", "recorded_units", "shard_files", "unit_files"]
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,30 @@ class Unit:
         Rows.
     path : Path
         The record.
+    run : str
+        Fingerprint of the run that wrote them.
+    files : dict of str to list
+        Size and hash of every file, by its place in the run's folder.
     """
 
     start: int
     stop: int
     path: Path
+    run: str
+    files: dict[str, list[Any]]
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.path.parent.parent
+
+    def vouches_for(self, files: Sequence[Path]) -> bool:
+        """Tell whether the record names just these files."""
+        return self.paths() == set(files)
+
+    def paths(self) -> set[Path]:
+        """All files."""
+        return {self.folder / name for name in self.files}
 
     def displacement(self) -> NDArray[np.float32]:
         """Read how far the rows moved."""
@@ -41,6 +62,19 @@ class Unit:
             raise OSError(f"{self.path.with_suffix('.npz')} is missing or torn")
         moved: NDArray[np.float32] = state["displacement"]
         return moved
+
+    def is_there(self) -> bool:
+        """Tell whether all files have their recorded sizes."""
+        return all(
+            (self.folder / name).is_file() and (self.folder / name).stat().st_size == size
+            for name, (size, _) in self.files.items()
+        )
+
+    def holds(self) -> bool:
+        """Tell whether all files are the ones that were recorded."""
+        return self.is_there() and all(
+            _hash(self.folder / name) == digest for name, (_, digest) in self.files.items()
+        )
 
 
 def shard_files(store: Path, array: zarr.Array, start: int, stop: int) -> list[Path]:
@@ -53,37 +87,55 @@ def shard_files(store: Path, array: zarr.Array, start: int, stop: int) -> list[P
     return [store / array.path / key for key in keys]
 
 
+def unit_files(
+    folder: Path, store: Path, arrays: Sequence[zarr.Array], start: int, stop: int
+) -> list[Path]:
+    """Files that a unit must vouch for: its shards, and how far its rows moved."""
+    shards = [file for array in arrays for file in shard_files(store, array, start, stop)]
+    return [*shards, _place(folder, start, stop).with_suffix(".npz")]
+
+
 def record_unit(
-    folder: Path, start: int, stop: int, files: list[Path], displacement: NDArray[np.float32]
+    folder: Path,
+    run: str,
+    start: int,
+    stop: int,
+    shards: list[Path],
+    displacement: NDArray[np.float32],
 ) -> None:
-    """Record rows whose files are written."""
-    path = folder / f"{start:012d}-{stop:012d}.json"
-    write_state(path.with_suffix(".npz"), {"displacement": displacement})
-    root = folder.parent
-    hashes = {str(file.relative_to(root)): _hash(file) for file in files}
-    write_json(path, {"start": start, "stop": stop, "files": hashes})
+    """Record rows whose shards are written, once these are on disk."""
+    path = _place(folder, start, stop)
+    moved = path.with_suffix(".npz")
+    write_state(moved, {"displacement": displacement})
+    for file in shards:
+        sync_file(file)
+    files = {
+        str(file.relative_to(folder.parent)): [file.stat().st_size, _hash(file)]
+        for file in [*shards, moved]
+    }
+    write_json(path, {"start": start, "stop": stop, "run": run, "files": files})
 
 
 def recorded_units(folder: Path) -> list[Unit]:
-    """All records in row order, not checked against their files."""
-    units = []
-    for path in sorted(folder.glob("*.json")):
-        record = read_json(path)
-        if record is not None:
-            units.append(Unit(int(record["start"]), int(record["stop"]), path))
-    return units
+    """All readable records in row order, not checked against their files."""
+    units = [_read(path) for path in sorted(folder.glob("*.json"))]
+    return [unit for unit in units if unit is not None]
 
 
-def unit_holds(unit: Unit) -> bool:
-    """Tell whether the files of a unit are the ones it recorded."""
-    record = read_json(unit.path)
-    if record is None or read_state(unit.path.with_suffix(".npz")) is None:
-        return False
-    root = unit.path.parent.parent
-    return all(
-        (root / name).is_file() and _hash(root / name) == digest
-        for name, digest in record["files"].items()
-    )
+def _place(folder: Path, start: int, stop: int) -> Path:
+    return folder / f"{start:012d}-{stop:012d}.json"
+
+
+def _read(path: Path) -> Unit | None:
+    record = read_json(path)
+    try:
+        assert record is not None
+        unit = Unit(record["start"], record["stop"], path, record["run"], record["files"])
+        assert path == _place(path.parent, unit.start, unit.stop)
+        assert all(len(fact) == 2 for fact in unit.files.values())
+    except (AssertionError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return unit
 
 
 def _hash(file: Path) -> str:

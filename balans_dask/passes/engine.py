@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 from uuid import uuid4
+from weakref import WeakSet
 
 import dask
 import psutil
@@ -122,6 +123,7 @@ class Engine:
         self.task_bytes: dict[str, int] = {}
         self._run = uuid4().hex[:8]
         self._n_calls = 0
+        self._futures: WeakSet[Future] = WeakSet()
 
     @property
     def client(self) -> Client:
@@ -158,6 +160,7 @@ class Engine:
         function: Callable[..., Any],
         *columns: Iterable[Any],
         priority: int = 0,
+        numbers: Sequence[int] | None = None,
     ) -> list[Future]:
         """Submit one task for each row of arguments, as ``map`` does.
 
@@ -169,20 +172,29 @@ class Engine:
             Made by ``task``.
         *columns : iterable
             Arguments; the worker gets the values of futures and Dask arrays among them.
+        priority : int
+            Of two tasks that could run, that of higher priority does.
+        numbers : sequence of int or None
+            Number of every task, such as its partition; ``None`` to count them.
         """
         rows = list(zip(*columns, strict=True))
         self._n_calls += 1
-        keys = [f"balans-{name}-{self._run}-{self._n_calls}-{i}" for i in range(len(rows))]
+        numbers = range(len(rows)) if numbers is None else numbers
+        keys = [f"balans-{name}-{self._run}-{self._n_calls}-{i}" for i in numbers]
+        futures: list[Future] = []
         if not rows:
-            return []
+            return futures
         if any(_is_lazy(value) for row in rows for value in row):
-            return self._map_lazily(function, rows, keys, priority)
+            futures = self._map_lazily(function, rows, keys, priority)
+            self._futures.update(futures)
+            return futures
         with warnings.catch_warnings():
             # A numpy array of the user's is sent to the workers that correct it.
             warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
-            futures: list[Future] = self._client.map(
+            futures = self._client.map(
                 function, *zip(*rows, strict=True), key=keys, pure=False, priority=priority
             )
+        self._futures.update(futures)
         return futures
 
     def _map_lazily(
@@ -230,6 +242,18 @@ class Engine:
         except KilledWorker as error:
             raise self._killed(error) from error
 
+    def take(self, futures: Sequence[Future]) -> list[Any]:
+        """Bring results to the driver for good: they leave the workers.
+
+        Raises
+        ------
+        RunError
+            As ``gather`` does.
+        """
+        values = self.gather(futures)
+        self.release(futures)
+        return values
+
     def _killed(self, error: KilledWorker) -> RunError:
         """Name the pass and the partition whose task killed its workers, and its memory."""
         if not str(error.task).startswith("balans-"):
@@ -239,10 +263,12 @@ class Engine:
             )
         name, _, _, number = str(error.task).removeprefix("balans-").rsplit("-", 3)
         planned = self.task_bytes.get(name)
-        memory = "" if planned is None else f", planned to take {format_bytes(planned)},"
+        what, memory = f"task {number}", ""
+        if planned is not None:
+            what, memory = f"partition {number}", f", planned to take {format_bytes(planned)},"
         return RunError(
-            f"{error.allowed_failures + 1} workers died while they ran pass {name!r} of partition "
-            f"{number}{memory} most likely out of memory: give them more with --memory-limit or "
+            f"{error.allowed_failures + 1} workers died while they ran pass {name!r} of {what}"
+            f"{memory} most likely out of memory: give them more with --memory-limit or "
             "fewer threads, and continue with --resume"
         )
 
@@ -278,10 +304,10 @@ class Engine:
         combine: Callable[[list[Any]], Any],
         arity: int = 8,
     ) -> Future:
-        """Combine results along one tree until a single future is left.
+        """Combine results along one tree until a single future is left; releases the leaves.
 
-        Two nodes are combined as soon as they are there, before further leaves are computed: else
-        all leaves would be in memory at once.
+        Nodes are combined as soon as they are there, before further leaves are computed, and are
+        not held by the driver: else all leaves would be in memory at once.
 
         Parameters
         ----------
@@ -294,7 +320,7 @@ class Engine:
         level = list(futures)
         while len(level) > 1:
             groups = [level[i : i + arity] for i in range(0, len(level), arity)]
-            level = self.map(name, combine, groups, priority=1)
+            level = self._next_level(name, combine, level, groups)
         return level[0]
 
     def collect(
@@ -304,9 +330,36 @@ class Engine:
         combine: Callable[[list[Any]], Any],
         arity: int = COLLECTED_NODES,
     ) -> Any:
-        """Reduce to a value on the driver, which itself combines the last few nodes."""
+        """Reduce to a value on the driver, which itself combines the last few nodes.
+
+        Releases the leaves, as ``reduce`` does.
+        """
         level = list(futures)
         while len(level) > arity:
             groups = [level[i : i + arity] for i in range(0, len(level), arity)]
-            level = self.map(name, combine, groups, priority=1)
-        return combine(self.gather(level))
+            level = self._next_level(name, combine, level, groups)
+        return combine(self.take(level))
+
+    def _next_level(
+        self,
+        name: str,
+        combine: Callable[[list[Any]], Any],
+        level: list[Future],
+        groups: list[list[Future]],
+    ) -> list[Future]:
+        above = self.map(name, combine, groups, priority=1)
+        self.release(level)
+        return above
+
+    def release(self, futures: Iterable[Future] | None = None) -> None:
+        """Let results go as soon as no other task needs them.
+
+        Dask would wait for Python to collect the futures, which hold each other in cycles.
+
+        Parameters
+        ----------
+        futures : iterable of Future or None
+            ``None`` for all of this engine.
+        """
+        for future in list(self._futures) if futures is None else futures:
+            future.release()

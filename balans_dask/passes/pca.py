@@ -59,7 +59,7 @@ def fit_projection(
     body = _squares if n_components is None else _scatter
     futures: list[Future] = engine.map("scatter", body, rows, [preparation] * len(parts))
     # Two at a time: a node of the tree is n_features squared.
-    total = engine.gather([engine.reduce("scatter-sum", futures, _add, arity=2)])[0]
+    total = engine.take([engine.reduce("scatter-sum", futures, _add, arity=2)])[0]
     _require_range(total if total.ndim == 1 else np.diag(total))
     if n_components is None:
         return centring(moments, total)

@@ -62,8 +62,10 @@ def affinity_rows_again(
 
 
 def first_rows(engine: Engine, pieces: list[Future], n_landmarks: int) -> list[Future]:
-    """Keep the first landmarks, in draw order, of every piece."""
-    return engine.map("rows-first", _first, pieces, [n_landmarks] * len(pieces))
+    """Keep the first landmarks, in draw order, of every piece; releases the whole ones."""
+    first = engine.map("rows-first", _first, pieces, [n_landmarks] * len(pieces))
+    engine.release(pieces)
+    return first
 
 
 def coverage_gains(engine: Engine, scores: Scores, pieces: list[Future]) -> list[CoverageGain]:
@@ -72,7 +74,7 @@ def coverage_gains(engine: Engine, scores: Scores, pieces: list[Future]) -> list
     futures = engine.map(
         "coverage", _gain, [p.start for p in parts], [p.n_rows for p in parts], pieces
     )
-    return engine.gather(futures)
+    return engine.take(futures)
 
 
 @task
@@ -87,10 +89,12 @@ def _kept_again(
     tiles = as_tiles(argument)
     pieces: list[AffinityRows | None] = []
     for block in table[:n_blocks]:
-        piece = kept_affinities(tiles, block) if n_bytes > 0 else None
-        n_bytes -= 0 if piece is None else piece.nbytes
+        piece = kept_affinities(tiles, block)
+        if piece.nbytes > n_bytes:
+            break
+        n_bytes -= piece.nbytes
         pieces.append(piece)
-    return pieces
+    return pieces + [None] * (n_blocks - len(pieces))
 
 
 @task

@@ -124,7 +124,7 @@ def pick_landmarks(engine: Engine, scores: Scores, rows: NDArray[np.int64]) -> N
         [rows[owner == number] for number in numbers],
     )
     picked = np.empty((len(rows), scores.projection.n_components), dtype=np.float32)
-    for number, found in zip(numbers, engine.gather(futures), strict=True):
+    for number, found in zip(numbers, engine.take(futures), strict=True):
         picked[owner == number] = found
     return picked
 

@@ -85,6 +85,7 @@ def smooth_rows(
         [profiles.constant] * n,
         [keep_uncovered] * n,
         [sink] * n,
+        numbers=[part.number for part in partitions],
     )
 
 

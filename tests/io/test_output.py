@@ -67,7 +67,7 @@ def test_rows_that_are_not_whole_shards_are_refused(tmp_path, start, stop):
     array = create_matrix(
         zarr.create_group(tmp_path / "g.zarr"), "X", ROWS.shape, ROWS.dtype, (500, 1000)
     )
-    sink = StoreSink(array, None, tmp_path / "g.zarr", tmp_path / "units")
+    sink = StoreSink(array, None, tmp_path / "g.zarr", tmp_path / "units", "run")
     with pytest.raises(ValueError, match="not whole shards of 1000 rows"):
         sink.write(start, ROWS[start:stop], None, np.zeros(stop - start, np.float32))
 

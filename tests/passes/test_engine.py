@@ -1,8 +1,14 @@
-"""What the engine says of its workers."""
+"""What the engine says of its workers, and what it leaves on them."""
 
+import gc
+import time
+
+import numpy as np
 import pytest
-from distributed import Client, Scheduler, SpecCluster, Worker
+from distributed import Client, LocalCluster, Scheduler, SpecCluster, Worker
+from screens import gaussian_screen
 
+from balans_dask import Balans
 from balans_dask.passes.engine import QUIET_DASHBOARD, Engine
 
 GB = 10**9
@@ -38,3 +44,50 @@ def test_unequal_workers_are_planned_for_by_the_smallest_memory_and_the_most_thr
         assert (found.n_workers, found.threads_per_worker) == (2, 3)
         assert found.limit_bytes == 3 * GB
         assert Engine(client).workers(5 * GB).limit_bytes == 3 * GB
+
+
+def keys_held(client):
+    return [key for keys in client.has_what().values() for key in keys if "test-" in str(key)]
+
+
+def wait_until_nothing_is_held(client):
+    end = time.monotonic() + 10
+    while keys_held(client) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not keys_held(client)
+
+
+@pytest.fixture
+def no_garbage_collector():
+    """Futures hold each other in cycles, which would be collected at some time or other."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_garbage_collector")
+def test_a_reduction_leaves_nothing_on_the_workers_but_its_result(processes):
+    engine = Engine(processes)
+    leaves = engine.map("test-leaf", np.ones, [1000] * 37)
+    total = engine.reduce("test-sum", leaves, sum, arity=2)
+    assert engine.take([total])[0].tolist() == [37.0] * 1000
+    wait_until_nothing_is_held(processes)
+    leaves = engine.map("test-leaf", np.ones, [3] * 40)
+    assert engine.collect("test-sum", leaves, sum).tolist() == [40.0] * 3
+    wait_until_nothing_is_held(processes)
+
+
+@pytest.mark.usefixtures("no_garbage_collector")
+def test_a_fit_leaves_nothing_on_the_workers_of_the_user():
+    screen = gaussian_screen(3000)
+    with (
+        LocalCluster(
+            n_workers=1, processes=False, dashboard_address=QUIET_DASHBOARD, memory_limit=0
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        Balans().fit_transform(screen.profiles, batch=screen.batch)
+        end = time.monotonic() + 10
+        while any(client.has_what().values()) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not any(client.has_what().values())
