@@ -25,7 +25,6 @@ OPTIONS = [
 ]  # fmt: skip
 KILLS_A_STORE = 6
 """Then a run is left alone until its store can be compared."""
-LOCAL = ["--cluster", "local", "--workers", 2]
 
 
 class Soak:
@@ -52,30 +51,51 @@ class Soak:
         shutil.rmtree(self.target)
 
     def kill_workers_and_drivers(self, n_workers: int, n_drivers: int, end: float) -> None:
-        """Both in one sequence, in random order, on local processes."""
+        """Both in random order on local processes; the last kill of a store while it is written."""
         victims = ["workers killed"] * n_workers + ["drivers killed"] * n_drivers
         self.random.shuffle(victims)
-        command = self.start(*LOCAL)
-        spared = len(victims)
+        command, spared = self._start_locally(), len(victims)
         while victims and time.monotonic() < end:
-            time.sleep(self.random.uniform(0.3, 3.0))
-            if command.process.poll() is not None or spared - len(victims) >= KILLS_A_STORE:
+            n_kills = spared - len(victims)
+            phase = "writing" if n_kills == KILLS_A_STORE - 1 else None
+            over = n_kills >= KILLS_A_STORE or not self._wait(command, phase)
+            if over:
                 self._finish(command)
                 self.compare()
-                command, spared = self.start(*LOCAL), len(victims)
+                command, spared = self._start_locally(), len(victims)
                 continue
-            if victims[-1] == "drivers killed":
+            workers = command.workers()
+            if victims[-1] == "workers killed" and (not workers or self._phase() == "starting"):
+                continue
+            victim = victims.pop()
+            self.counts[f"kills while {self._phase()}"] += 1
+            self.counts[victim] += 1
+            if victim == "drivers killed":
                 command.kill_driver()
-                command = self.start(*LOCAL)
+                command = self._start_locally()
             else:
-                workers = command.workers()
-                # A cluster that loses a worker while it starts never was one: wait for the run.
-                if not workers or not self._running():
-                    continue
                 self.random.choice(workers).kill()
-            self.counts[victims.pop()] += 1
         self._finish(command)
         self.compare()
+
+    def _start_locally(self) -> Command:
+        """On one, two or three processes: a resumed run need not have as many."""
+        return self.start("--cluster", "local", "--workers", self.random.randint(1, 3))
+
+    def _wait(self, command: Command, phase: str | None) -> bool:
+        """Wait for a phase, or for a random time; False if the run ended before."""
+        moment = time.monotonic() + self.random.uniform(0.3, 3.0)
+        while command.process.poll() is None:
+            if self._phase() == phase if phase else time.monotonic() > moment:
+                return True
+            time.sleep(0.005)
+        return False
+
+    def _phase(self) -> str:
+        partial = self.target.with_name("out.zarr.partial")
+        if (partial / "units").exists():
+            return "writing"
+        return "sampling" if (partial / "checkpoint.npz").exists() else "starting"
 
     def kill_clusters(self, n_clusters: int) -> None:
         """Scheduler and workers at once; the driver gives up and another continues."""
@@ -94,9 +114,6 @@ class Soak:
         with dask_cluster() as (address, _):
             self._finish(self.start("--cluster", address, "--workers", 2))
         self.compare()
-
-    def _running(self) -> bool:
-        return (self.target.with_name("out.zarr.partial") / "lock").exists()
 
     def _finish(self, command: Command) -> None:
         code, _, err = command.finish(timeout=600)
