@@ -153,7 +153,11 @@ GARBLED = {
     "store/uns/zarr.json": [lambda path: path.write_text("")],
     "store/zarr.json": [lambda path: path.unlink()],
 }  # fmt: skip
-CASES = [(name, number) for name, ways in GARBLED.items() for number in range(len(ways))]
+CASES = [
+    pytest.param(name, number, marks=[pytest.mark.long] if number else [])
+    for name, ways in GARBLED.items()
+    for number in range(len(ways))
+]
 
 
 @pytest.mark.parametrize(("name", "number"), CASES, ids=str)

@@ -84,9 +84,10 @@ def checked_array(array: zarr.Array) -> zarr.Array | VisibleArray:
     """
     if not isinstance(array.store, LocalStore):
         return array
-    # Absolute, because workers may have another working directory.
     path = str(Path(array.store.root).resolve())
-    array = zarr.open_array(path, path=array.path, mode="r")
+    if not Path(array.store.root).is_absolute():
+        # Workers may have another working directory.
+        array = zarr.open_array(path, path=array.path, mode="r")
     require_rows(array, path)
     require_uncut(array, path)
     return VisibleArray(array, path)
