@@ -78,6 +78,13 @@ _RUN_OPTIONS = _with(
         help="Column of obs with the batch; give it again for joint batches.",
     ),
     click.option("--operator", type=click.Choice(OPERATORS), default=_DEFAULTS.operator),
+    click.option(
+        "--strength",
+        type=float,
+        default=_DEFAULTS.strength,
+        show_default=True,
+        help="Share of the correction in the output, from 0 to 1.",
+    ),
     click.option("--n-neighbors", type=int, default=_DEFAULTS.n_neighbors, show_default=True),
     click.option("--patience", type=int, default=_DEFAULTS.patience, show_default=True),
     click.option("--block-rows", type=int, default=_DEFAULTS.block_rows, show_default=True),

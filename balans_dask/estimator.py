@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 from balans_dask.batches import batch_labels
 from balans_dask.errors import InvalidInputError
 from balans_dask.examine import examine
-from balans_dask.fitting import Fit, LandmarkSums, fit, smooth, sum_landmarks
+from balans_dask.fitting import Fit, Learned, correct, fit, learn
 from balans_dask.inputs import Inputs, plan_run, require_sizes
 from balans_dask.io.matrices import checked_array
 from balans_dask.kernels.elbow import BINS_PER_UNIT
@@ -46,8 +46,12 @@ class Balans(BaseEstimator):
         k of the paper: the neighbour whose distance is the local scale.
     patience : int, default=50
         tau of the paper: stop after this many consecutive rows that cover nothing new.
-    operator : {"smooth"}, default="smooth"
-        How the affinities correct the profiles.
+    operator : {"smooth", "nystrom", "displace"}, default="smooth"
+        ``smooth`` takes weighted means, D^-1 A_S^T (A_S X), as the paper does; ``nystrom`` puts the
+        pseudo-inverse of A_SS between; ``displace`` keeps every profile and moves it by the local
+        displacement of its batch.
+    strength : float, default=1.0
+        Share of the correction in the output, from 0 to 1; the rest is the input.
     block_rows : int, default=64
         Rows drawn before coverage is updated; 1 is the paper's sequential loop.
     coverage_tol : float, default=0.0
@@ -118,6 +122,7 @@ class Balans(BaseEstimator):
         n_neighbors: int = 5,
         patience: int = 50,
         operator: str = "smooth",
+        strength: float = 1.0,
         block_rows: int = 64,
         coverage_tol: float = 0.0,
         max_rows: int | None = None,
@@ -130,6 +135,7 @@ class Balans(BaseEstimator):
         self.n_neighbors = n_neighbors
         self.patience = patience
         self.operator = operator
+        self.strength = strength
         self.block_rows = block_rows
         self.coverage_tol = coverage_tol
         self.max_rows = max_rows
@@ -190,9 +196,9 @@ class Balans(BaseEstimator):
         with _engine() as engine:
             fitted = self._fit(engine, X, batch)
             with single_threaded_blas():
-                landmarks = sum_landmarks(engine, fitted)
+                learned = learn(engine, fitted)
                 collect = lazy_rows if _is_lazy(X) else _gathered
-                return collect(engine, fitted, landmarks)
+                return collect(engine, fitted, learned)
 
     def _fit(self, engine: Engine, X: Any, batch: Any) -> Fit:
         parameters = self._parameters()
@@ -311,7 +317,7 @@ def _source(engine: Engine, X: Any) -> tuple[RowSource, list[str]]:
     return StoredRows(HeldArray(X) if engine.workers().embedded else X), names
 
 
-def _gathered(engine: Engine, fitted: Fit, landmarks: LandmarkSums) -> NDArray[np.floating]:
+def _gathered(engine: Engine, fitted: Fit, learned: Learned) -> NDArray[np.floating]:
     """Collect corrected rows, a few partitions at a time."""
     source = fitted.inputs.features
     corrected = np.empty(source.shape, dtype=output_dtype(source.dtype))
@@ -319,7 +325,7 @@ def _gathered(engine: Engine, fitted: Fit, landmarks: LandmarkSums) -> NDArray[n
     at_once = 2 * fitted.plan.workers.n_threads
     for first in range(0, len(parts), at_once):
         some = parts[first : first + at_once]
-        smoothed = engine.take(smooth(engine, fitted, landmarks, None, some))
-        for part, rows in zip(some, smoothed, strict=True):
+        corrected_rows = engine.take(correct(engine, fitted, learned, None, some))
+        for part, rows in zip(some, corrected_rows, strict=True):
             corrected[part.start : part.stop] = rows.features
     return corrected

@@ -13,18 +13,18 @@ from balans_dask.inputs import Inputs, components_of
 from balans_dask.kernels.projection import Projection
 from balans_dask.memory import MemoryPlan
 from balans_dask.parameters import Parameters
+from balans_dask.passes.corrected import RowSink, correct_rows
 from balans_dask.passes.engine import Engine
+from balans_dask.passes.operators import learn_operator
 from balans_dask.passes.pca import fit_projection
 from balans_dask.passes.profiles import Profiles
 from balans_dask.passes.rows import Pieces, affinity_rows_again
 from balans_dask.passes.scores import Scores
-from balans_dask.passes.smooth import RowSink, smooth_rows
-from balans_dask.passes.sums import sum_rows
 from balans_dask.sampling import Round, SampledRows, sample_rows
 from balans_dask.state import projection_from, sampled_from
 from balans_dask.tiling import Partition
 
-__all__ = ["Fit", "LandmarkSums", "OnStage", "Stage", "fit", "smooth", "sum_landmarks"]
+__all__ = ["Fit", "Learned", "OnStage", "Stage", "correct", "fit", "learn"]
 
 UNCOVERED_SHARE = 0.01
 """Share of uncovered rows that is worth a warning; the paper's stop rule leaves a few."""
@@ -72,21 +72,21 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class LandmarkSums:
-    """What the corrector needs of the landmarks, on the workers.
+class Learned:
+    """What the operator knows of the landmarks, on the workers.
 
     Attributes
     ----------
     table : Future of list of LandmarkBlock
     pieces : list over partitions of Pieces
         Rows of A_S that wait on the workers.
-    sums : list of Future of ndarray of shape (n_landmarks, some columns), float64
-        A_S [X, E, 1], cut by columns.
+    correction : list
+        The operator, with futures.
     """
 
     table: Future
     pieces: list[Pieces]
-    sums: list[Future]
+    correction: list[Any]
 
 
 def fit(
@@ -157,19 +157,26 @@ def fit(
     return Fit(inputs, parameters, plan, examined, scores, profiles, sampled)
 
 
-def sum_landmarks(engine: Engine, fitted: Fit) -> LandmarkSums:
-    """Reduce A_S [X, E, 1] over all partitions, and wait for it.
+def learn(engine: Engine, fitted: Fit) -> Learned:
+    """Reduce over all partitions what the operator must know, and wait for it.
 
     Parameters
     ----------
     engine : Engine
     fitted : Fit
     """
-    sampled, scores = fitted.sampled, fitted.scores
-    table = engine.share("landmarks", list(sampled.blocks))
+    table = engine.share("landmarks", list(fitted.sampled.blocks))
     pieces = _pieces(engine, fitted, table)
-    sums = sum_rows(engine, scores, fitted.profiles, table, pieces)
-    return LandmarkSums(table, pieces, sums)
+    correction = learn_operator(
+        engine,
+        fitted.parameters.operator,
+        fitted.scores,
+        fitted.profiles,
+        table,
+        pieces,
+        fitted.sampled.rows,
+    )
+    return Learned(table, pieces, correction)
 
 
 def _pieces(engine: Engine, fitted: Fit, table: Future) -> list[Pieces]:
@@ -184,34 +191,35 @@ def _pieces(engine: Engine, fitted: Fit, table: Future) -> list[Pieces]:
     return [[again[number], *sampled.pieces_of(number, n_blocks)] for number in partitions]
 
 
-def smooth(
+def correct(
     engine: Engine,
     fitted: Fit,
-    landmarks: LandmarkSums,
+    learned: Learned,
     sink: RowSink | None,
     partitions: Sequence[Partition] | None = None,
 ) -> list[Future]:
-    """Correct the rows that were fitted, one future of ``SmoothedRows`` a partition.
+    """Correct the rows that were fitted, one future of ``CorrectedRows`` a partition.
 
     Parameters
     ----------
     engine : Engine
     fitted : Fit
-    landmarks : LandmarkSums
+    learned : Learned
     sink : RowSink or None
         Where tasks write the rows; ``None`` to return them.
     partitions : sequence of Partition or None
         Those to correct; ``None`` for all.
     """
-    return smooth_rows(
+    return correct_rows(
         engine,
         fitted.scores,
         fitted.profiles,
         fitted.plan.tiling.partitions() if partitions is None else partitions,
-        landmarks.table,
-        landmarks.pieces,
-        landmarks.sums,
+        learned.table,
+        learned.pieces,
+        learned.correction,
         fitted.parameters.uncovered == "keep",
+        fitted.parameters.strength,
         sink,
     )
 

@@ -98,6 +98,7 @@ def plan_run(inputs: Inputs, parameters: Parameters, workers: Workers) -> Memory
             block_rows=parameters.block_rows,
             n_neighbors=min(parameters.n_neighbors, int(inputs.labels.sizes.max())),
             max_rows=parameters.max_rows,
+            operator=parameters.operator,
             row_bytes=row_bytes,
             pca=n_components is not None,
             chunks=tuple(matrix.chunks for matrix in matrices if matrix.chunks is not None),

@@ -6,15 +6,15 @@ import dask
 import dask.array as da
 import numpy as np
 
-from balans_dask.fitting import Fit, LandmarkSums
+from balans_dask.fitting import Fit, Learned
+from balans_dask.passes.corrected import correct_one
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.profiles import SCORES, output_dtype
-from balans_dask.passes.smooth import smooth_one
 
 __all__ = ["lazy_rows"]
 
 
-def lazy_rows(engine: Engine, fitted: Fit, landmarks: LandmarkSums) -> da.Array:
+def lazy_rows(engine: Engine, fitted: Fit, learned: Learned) -> da.Array:
     """Return the corrected features without computing them.
 
     The graph holds the landmarks and their sums, not futures, so it computes on any scheduler and
@@ -25,7 +25,7 @@ def lazy_rows(engine: Engine, fitted: Fit, landmarks: LandmarkSums) -> da.Array:
     ----------
     engine : Engine
     fitted : Fit
-    landmarks : LandmarkSums
+    learned : Learned
 
     Returns
     -------
@@ -33,8 +33,11 @@ def lazy_rows(engine: Engine, fitted: Fit, landmarks: LandmarkSums) -> da.Array:
         Chunked by partitions.
     """
     source = fitted.inputs.features
-    table, *sums = engine.gather([landmarks.table, *landmarks.sums])
-    shared = dask.delayed((table, sums, fitted.profiles.constant, fitted.scores.projection))
+    name, *parts = learned.correction
+    table, *arrays = engine.gather([learned.table, *(f for part in parts for f in part)])
+    each = iter(arrays)
+    correction = [name, *([next(each) for _ in part] for part in parts)]
+    shared = dask.delayed((table, correction, fitted.profiles.constant, fitted.scores.projection))
     dtype = output_dtype(source.dtype)
     blocks = []
     for part in fitted.plan.tiling.partitions():
@@ -44,6 +47,7 @@ def lazy_rows(engine: Engine, fitted: Fit, landmarks: LandmarkSums) -> da.Array:
             fitted.inputs.labels.codes[part.start : part.stop],
             shared,
             fitted.parameters.uncovered == "keep",
+            fitted.parameters.strength,
         )
         shape = (part.n_rows, source.shape[1])
         blocks.append(da.from_delayed(corrected, shape=shape, dtype=dtype))
@@ -51,19 +55,25 @@ def lazy_rows(engine: Engine, fitted: Fit, landmarks: LandmarkSums) -> da.Array:
 
 
 def _corrected(
-    rows: Any, start: int, codes: np.ndarray[Any, Any], shared: Any, keep_uncovered: bool
+    rows: Any,
+    start: int,
+    codes: np.ndarray[Any, Any],
+    shared: Any,
+    keep_uncovered: bool,
+    strength: float,
 ) -> Any:
-    table, sums, constant, projection = shared
+    table, correction, constant, projection = shared
     second = SCORES if projection.weights is not None else None
-    smoothed = smooth_one(
+    rows_of_chunk = correct_one(
         [rows, start, codes, projection],
         [rows, second],
         [None] * len(table),
         table,
-        sums,
+        correction,
         constant,
         keep_uncovered,
+        strength,
         None,
     )
-    assert smoothed is not None  # without a sink, the rows come back
-    return smoothed.features
+    assert rows_of_chunk is not None  # without a sink, the rows come back
+    return rows_of_chunk.features

@@ -9,13 +9,13 @@ from balans_dask.errors import InsufficientMemoryError
 from balans_dask.task_memory import (
     BYTES_PER_ENTRY,
     COLLECTED_NODES,
-    COLUMNS_AT_ONCE,
     ENTRIES_PER_ROW,
     PLANNED_LANDMARKS,
     RunShape,
     driver_bytes,
     landmark_bytes,
     nearest_bytes,
+    sums_bytes,
     task_bytes,
 )
 from balans_dask.tiling import TILE_ROWS, Tiling, largest_power_of_two
@@ -182,10 +182,8 @@ def _plan(shape: RunShape, workers: Workers, tiling: Tiling) -> MemoryPlan | Non
 def _fixed_bytes(shape: RunShape, workers: Workers, tiling: Tiling, keep_scores: bool) -> int:
     """Process, tasks of all threads, shared tables and kept scores of one worker."""
     tasks = workers.threads_per_worker * max(task_bytes(shape, tiling, keep_scores).values())
-    # The sums, and nodes of their tree that wait for their neighbours.
-    waiting = (1 + tiling.n_partitions.bit_length()) * min(COLUMNS_AT_ONCE, shape.n_columns)
     nearest = min(COLLECTED_NODES, tiling.n_partitions) * nearest_bytes(shape)
-    tables = landmark_bytes(shape) + nearest + 8 * shape.n_landmarks * (shape.n_columns + waiting)
+    tables = landmark_bytes(shape) + nearest + sums_bytes(shape, tiling)
     partitions = -(-tiling.n_partitions // workers.n_workers)
     rows = min(shape.n_rows, partitions * tiling.rows_per_partition)
     scores = rows * shape.score_row_bytes if keep_scores else 0

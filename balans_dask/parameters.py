@@ -8,7 +8,7 @@ from balans_dask.errors import InvalidInputError
 
 __all__ = ["OPERATORS", "UNCOVERED", "Parameters"]
 
-OPERATORS = ("smooth",)
+OPERATORS = ("smooth", "nystrom", "displace")
 UNCOVERED = ("nearest", "keep")
 LARGEST_INTEGER = 2**63 - 1
 """What a store can record."""
@@ -36,8 +36,10 @@ class Parameters:
         Cap every local scale at this many times the row's smallest; ``None`` is the paper.
     max_neighbors : int or None, default None
         A row of the affinity matrix keeps at most this many entries.
-    operator : {"smooth"}, default "smooth"
+    operator : {"smooth", "nystrom", "displace"}, default "smooth"
         How the affinities correct the profiles.
+    strength : float, default 1.0
+        Share of the correction in the output, from 0 to 1; the rest is the input.
     uncovered : {"nearest", "keep"}, default "nearest"
         Rows that no landmark covers go to their nearest landmark, or stay as they are.
     seed : int, default 0
@@ -53,6 +55,7 @@ class Parameters:
     max_scale_ratio: float | None = None
     max_neighbors: int | None = None
     operator: str = "smooth"
+    strength: float = 1.0
     uncovered: str = "nearest"
     seed: int = 0
 
@@ -67,6 +70,7 @@ class Parameters:
         self._real("coverage_tol", 0.0, 1.0)
         if self.max_scale_ratio is not None:
             self._real("max_scale_ratio", 1.0, math.inf)
+        self._real("strength", 0.0, 1.0, closed=True)
         self._choice("operator", OPERATORS)
         self._choice("uncovered", UNCOVERED)
 
@@ -85,11 +89,15 @@ class Parameters:
         if not (is_integer and lowest <= value <= highest):
             self._refuse(name, f"{or_else}a whole number from {lowest} to {highest}")
 
-    def _real(self, name: str, lowest: float, below: float) -> None:
+    def _real(self, name: str, lowest: float, highest: float, closed: bool = False) -> None:
         value = getattr(self, name)
         is_real = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (is_real and lowest <= value < below):
-            upper = "" if math.isinf(below) else f" and below {below:g}"
+        if not (is_real and (lowest <= value < highest or (closed and value == highest))):
+            upper = (
+                ""
+                if math.isinf(highest)
+                else f" and {'at most' if closed else 'below'} {highest:g}"
+            )
             self._refuse(name, f"a number of at least {lowest:g}{upper}")
 
     def _choice(self, name: str, choices: tuple[str, ...]) -> None:

@@ -12,9 +12,11 @@ __all__ = [
     "PLANNED_LANDMARKS",
     "Chunks",
     "RunShape",
+    "batch_columns_at_once",
     "driver_bytes",
     "landmark_bytes",
     "nearest_bytes",
+    "sums_bytes",
     "task_bytes",
 ]
 
@@ -24,12 +26,19 @@ PLANNED_LANDMARKS = (8192, 4096, 2048)
 """Landmarks that tables are planned for where ``max_rows`` does not say: the most that fit."""
 ENTRIES_PER_ROW = 64
 """Kept affinities a row for which rows of A_S stay on the workers."""
+BATCH_SUM_BYTES = 64 * 2**20
+"""One table of sums by batch: bounds those that wait for each other."""
 BYTES_PER_ENTRY = 6
 """An entry of A_S: its affinity and its row within a tile."""
 COLLECTED_NODES = 16
 """Nodes of a reduction that the driver combines itself."""
 READS_AT_ONCE = 10
 """Chunks that Zarr decodes at once for one read (its ``async.concurrency``)."""
+
+
+def batch_columns_at_once(n_landmarks: int, n_batches: int) -> int:
+    """Columns that are summed by batch in one pass."""
+    return max(1, min(COLUMNS_AT_ONCE, BATCH_SUM_BYTES // (8 * n_landmarks * n_batches)))
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,8 @@ class RunShape:
         Input and output are arrays on the driver.
     table_bytes : int
         Row annotations that the driver holds.
+    operator : str
+        Decides what is summed for the landmarks.
     planned_landmarks : int
         Landmarks that tables are planned for where ``max_rows`` does not say.
     """
@@ -102,6 +113,7 @@ class RunShape:
     shard_tiles: int = 1
     in_memory: bool = False
     table_bytes: int = 0
+    operator: str = "smooth"
     planned_landmarks: int = PLANNED_LANDMARKS[0]
 
     @property
@@ -134,8 +146,7 @@ def task_bytes(shape: RunShape, tiling: Tiling, keep_scores: bool) -> dict[str, 
     products = shape.block_rows * TILE_ROWS * (4 + BYTES_PER_ENTRY)
     entries = 2 * shape.block_rows * rows * BYTES_PER_ENTRY
     scatter = 8 * (shape.n_features**2 if shape.pca else shape.n_features)
-    columns = min(COLUMNS_AT_ONCE, shape.n_columns)
-    sums = 8 * shape.n_landmarks * columns * (levels + 1)
+    sums = _node_bytes(shape) * (levels + 1)
     tile_entries = shape.n_landmarks * TILE_ROWS * BYTES_PER_ENTRY // 8
     corrected = rows * shape.row_bytes + 3 * shape.shard_tiles * TILE_ROWS * shape.row_bytes
     return {
@@ -147,8 +158,28 @@ def task_bytes(shape: RunShape, tiling: Tiling, keep_scores: bool) -> dict[str, 
         "rows": own + products + entries,
         "rows-again": own + products + entries + rows * ENTRIES_PER_ROW * BYTES_PER_ENTRY,
         "sums": own + read + scores + 3 * tile * shape.n_columns + sums + tile_entries,
-        "smooth": own + read + corrected + 3 * scores + 5 * tile * shape.n_columns + tile_entries,
+        "correct": own + read + corrected + 3 * scores + 5 * tile * shape.n_columns + tile_entries,
     }
+
+
+def sums_bytes(shape: RunShape, tiling: Tiling) -> int:
+    """Size of what the operator learns of the landmarks, and of sums that wait for others."""
+    table = 8 * shape.n_landmarks * shape.n_columns
+    learned = {
+        "smooth": table,
+        "nystrom": 2 * table + 4 * 8 * shape.n_landmarks**2,
+        "displace": table // 2 * shape.n_batches + 4 * _node_bytes(shape),
+    }[shape.operator]
+    return learned + (1 + tiling.n_partitions.bit_length()) * _node_bytes(shape)
+
+
+def _node_bytes(shape: RunShape) -> int:
+    """One partial sum over rows."""
+    columns = 8 * shape.n_landmarks * min(COLUMNS_AT_ONCE, shape.n_columns)
+    if shape.operator != "displace":
+        return columns
+    at_once = batch_columns_at_once(shape.n_landmarks, shape.n_batches)
+    return 8 * shape.n_landmarks * shape.n_batches * (min(at_once, shape.n_columns) + 1)
 
 
 def landmark_bytes(shape: RunShape) -> int:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from balans_dask.errors import RunError
 from balans_dask.examine import Examined
-from balans_dask.fitting import Fit, OnStage, Stage, fit, smooth, sum_landmarks
+from balans_dask.fitting import Fit, OnStage, Stage, correct, fit, learn
 from balans_dask.io.checkpoint import sync_file, write_state
 from balans_dask.io.layout import create_matrix, create_root, row_layout, write_annotations
 from balans_dask.io.output import StoreSink
@@ -98,8 +98,8 @@ class StoreWriter:
         self._folder.units.mkdir(exist_ok=True)
         missing = _unfinished(fitted.plan.tiling.partitions(), self._sound_units(sink))
         if missing:
-            landmarks = sum_landmarks(self._engine, fitted)
-            self._engine.take(smooth(self._engine, fitted, landmarks, sink, missing))
+            learned = learn(self._engine, fitted)
+            self._engine.take(correct(self._engine, fitted, learned, sink, missing))
         displacement = np.empty(fitted.inputs.n_rows, dtype=np.float32)
         units = self._finished_units(sink, fitted.inputs.n_rows)
         for unit in units:

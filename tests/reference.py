@@ -4,7 +4,9 @@ Definition 2.1  sigma_{i,b} = distance from i to its k-th nearest neighbour with
 Affinity        A_ij = exp(-d_ij^2 / sigma_{i,b_j}^2), A_ii = 1
 Sparsifier      of row i sorted decreasingly, keep what stands before the elbow
 Algorithm 1     draw rows with probability ~ 1 / (eps + c_j) until patience is exhausted
-Corrector       X_hat = D^-1 A_S^T (A_S X)
+Correctors      smooth    X_hat = D^-1 A_S^T (A_S X)
+                nystrom   X_hat = D^-1 A_S^T (A_SS)^+ (A_S X)
+                displace  x_hat_j = x_j + sum_i A_ij l_{i,b_j} (mu_i - mu_{i,b_j}) / sum_i A_ij
 """
 
 from collections.abc import Callable
@@ -113,3 +115,57 @@ def smooth(run: ReferenceRun, P: np.ndarray, X: np.ndarray, batch: np.ndarray) -
         nearest = np.argmin(d2 / run.scales[:, batch_number[j]] ** 2)
         corrected[j] = sums[nearest] / weights[nearest]
     return corrected
+
+
+def nearest_landmark(run: ReferenceRun, P: np.ndarray, batch: np.ndarray, j: int) -> int:
+    batch_number = np.unique(batch, return_inverse=True)[1]
+    d2 = ((P[run.rows].astype(np.float64) - P[j]) ** 2).sum(axis=1)
+    return int(np.argmin(d2 / run.scales[:, batch_number[j]] ** 2))
+
+
+def nystrom(run: ReferenceRun, P: np.ndarray, X: np.ndarray, batch: np.ndarray) -> np.ndarray:
+    """A_S^T (A_SS)^+ (A_S X), row-normalised; rows whose weights cancel follow the nearest."""
+    A = run.affinities
+    among = (A[:, run.rows] + A[:, run.rows].T) / 2
+    values, vectors = np.linalg.eigh(among)
+    inverse = np.zeros_like(among)
+    for value, vector in zip(values, vectors.T, strict=True):
+        if value > 1e-3 * values[-1]:
+            inverse += np.outer(vector, vector) / value
+    sums, weights = A @ X.astype(np.float64), A.sum(axis=1)
+    spread = inverse @ weights
+    corrected = np.empty(X.shape)
+    for j in range(len(X)):
+        normaliser = A[:, j] @ spread
+        if normaliser > 0.1 * (A[:, j] @ np.abs(spread)):
+            corrected[j] = A[:, j] @ inverse @ sums / normaliser
+        else:
+            nearest = nearest_landmark(run, P, batch, j)
+            corrected[j] = sums[nearest] / weights[nearest]
+    return corrected
+
+
+def displace(run: ReferenceRun, P: np.ndarray, X: np.ndarray, batch: np.ndarray) -> np.ndarray:
+    """Every row moves by the weighted mean of its landmarks' displacements of its batch."""
+    A, X = run.affinities, X.astype(np.float64)
+    names, batch_number = np.unique(batch, return_inverse=True)
+    moves = np.zeros((len(A), len(names), X.shape[1]))
+    for i, row in enumerate(A):
+        weight = np.array([row[batch == name].sum() for name in names])
+        means = np.array(
+            [
+                row[batch == name] @ X[batch == name] / max(w, 1e-300)
+                for name, w in zip(names, weight, strict=True)
+            ]
+        )
+        trust = weight / (weight + 1.0)
+        target = (trust[:, None] * means).sum(axis=0) / trust.sum()
+        moves[i] = trust[:, None] * (target - means)
+    moved = X.copy()
+    for j in range(len(X)):
+        total = A[:, j].sum()
+        if total > 0:
+            moved[j] += A[:, j] @ moves[:, batch_number[j]] / total
+        else:
+            moved[j] += moves[nearest_landmark(run, P, batch, j), batch_number[j]]
+    return moved

@@ -108,3 +108,29 @@ def test_a_block_is_drawn_in_the_order_of_its_keys_and_without_replacement():
     np.testing.assert_array_equal(rows, np.argsort(keys)[:64])
     state.drawn[rows] = True
     assert not set(rows) & set(state.draw(7, 3, 64))
+
+
+@pytest.mark.parametrize("operator", ["smooth", "nystrom", "displace"])
+@pytest.mark.parametrize("max_rows", [8, None])
+def test_every_operator_is_what_its_equation_says(operator, max_rows):
+    screen = integer_screen(400, seed=4)
+    model, corrected, run, _ = both(screen, 4, operator=operator, patience=8, max_rows=max_rows)
+    np.testing.assert_array_equal(model.sampled_rows_, run.rows)
+    if max_rows:
+        assert (model.coverage_ == 0).any()
+    expected = getattr(reference, operator)(run, screen.profiles, screen.profiles, screen.batch)
+    scale = np.abs(screen.profiles).max()
+    # Affinities are stored in float32; the pseudo-inverse magnifies their rounding a little.
+    tolerance = {"smooth": 1e-6, "nystrom": 1e-4, "displace": 1e-6}[operator]
+    np.testing.assert_allclose(corrected, expected, rtol=0, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("operator", ["smooth", "nystrom", "displace"])
+def test_strength_blends_the_input_with_the_output(operator):
+    screen = gaussian_screen(500)
+    X = screen.profiles.astype(np.float64)
+    full = Balans(operator=operator).fit_transform(X, batch=screen.batch)
+    for strength in (0.0, 0.3):
+        model = Balans(operator=operator, strength=strength)
+        found = model.fit_transform(X, batch=screen.batch)
+        np.testing.assert_allclose(found, (1 - strength) * X + strength * full, atol=1e-12)

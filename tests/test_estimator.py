@@ -60,7 +60,8 @@ def test_the_function_passes_every_parameter_on():
     given = {
         "n_neighbors": 3,
         "patience": 7,
-        "operator": "smooth",
+        "operator": "displace",
+        "strength": 0.5,
         "block_rows": 16,
         "coverage_tol": 0.001,
         "max_rows": 150,
@@ -269,7 +270,7 @@ def test_the_clients_of_the_user_are_used_and_left_open():
         assert corrected.shape == SCREEN.profiles.shape
         assert client.status == "running"
         stages = {event["key"].split("-")[1] for event in client.get_task_stream()}
-        assert {"moments", "scales", "elbow", "rows", "sums", "smooth"} <= stages
+        assert {"moments", "scales", "elbow", "rows", "sums", "correct"} <= stages
 
 
 @pytest.mark.parametrize("state", [True, "x", 1.5, -1])

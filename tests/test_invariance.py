@@ -1,5 +1,7 @@
 """Same answer for any chunking, partition size, thread or worker: down to the last bit."""
 
+from dataclasses import replace
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from screens import gaussian_screen
 from balans_dask import Balans
 from balans_dask.batches import batch_labels
 from balans_dask.examine import examine
-from balans_dask.fitting import fit, smooth, sum_landmarks
+from balans_dask.fitting import correct, fit, learn
 from balans_dask.inputs import Inputs
 from balans_dask.memory import MemoryPlan, Workers
 from balans_dask.parameters import Parameters
@@ -42,14 +44,21 @@ def plan(tiles_per_partition, keep_scores, piece_bytes):
     )
 
 
-def run(engine, source, tiles_per_partition=2, keep_scores=True, piece_bytes=2**30):
+def run(
+    engine,
+    source,
+    tiles_per_partition=2,
+    keep_scores=True,
+    piece_bytes=2**30,
+    parameters=PARAMETERS,
+):
     names = [f"f{i}" for i in range(source.shape[1])]
     labels = batch_labels([SCREEN.batch], ["batch"], len(SCREEN.batch))
     inputs = Inputs(StoredRows(source), labels, names)
     how = plan(tiles_per_partition, keep_scores, piece_bytes)
-    fitted = fit(engine, inputs, PARAMETERS, how, examine(engine, inputs, PARAMETERS, how.tiling))
-    landmarks = sum_landmarks(engine, fitted)
-    parts = engine.gather(smooth(engine, fitted, landmarks, None))
+    fitted = fit(engine, inputs, parameters, how, examine(engine, inputs, parameters, how.tiling))
+    learned = learn(engine, fitted)
+    parts = engine.gather(correct(engine, fitted, learned, None))
     blocks = fitted.sampled.blocks
     return {
         "mean": fitted.scores.projection.mean,
@@ -58,7 +67,7 @@ def run(engine, source, tiles_per_partition=2, keep_scores=True, piece_bytes=2**
         "scales": np.concatenate([block.scales for block in blocks]),
         "thresholds": np.concatenate([block.thresholds for block in blocks]),
         "coverage": fitted.sampled.coverage.coverage,
-        "sums": np.concatenate(engine.gather(landmarks.sums), axis=1),
+        "sums": np.concatenate(engine.gather(learned.correction[1]), axis=-1),
         "features": np.concatenate([part.features for part in parts]),
         "scores": np.concatenate([part.embedding for part in parts]),
         "displacement": np.concatenate([part.displacement for part in parts]),
@@ -116,6 +125,14 @@ def test_every_sum_of_float64_follows_one_tree(engine, expected_thirds, tiles_pe
     found = run(engine, THIRDS, tiles_per_partition)
     assert found["sums"].dtype == found["features"].dtype == np.float64
     assert_identical(found, expected_thirds)
+
+
+@pytest.mark.parametrize("operator", ["nystrom", "displace"])
+def test_partitions_change_no_bit_of_any_operator(engine, operator):
+    parameters = replace(PARAMETERS, operator=operator)
+    expected = run(engine, THIRDS, 1, parameters=parameters)
+    for tiles in (2, 8):
+        assert_identical(run(engine, THIRDS, tiles, False, 0, parameters), expected)
 
 
 def test_worker_processes_change_no_bit(processes, expected, tmp_path):

@@ -67,9 +67,10 @@ def test_what_cannot_fit_is_refused_with_both_sizes_and_a_remedy():
     n_workers=st.integers(1, 64),
     threads=st.integers(1, 16),
     embedded=st.booleans(),
+    operator=st.sampled_from(["smooth", "nystrom", "displace"]),
 )
 def test_a_plan_never_exceeds_its_limit(
-    n_rows, n_features, n_batches, limit_gib, n_workers, threads, embedded
+    n_rows, n_features, n_batches, limit_gib, n_workers, threads, embedded, operator
 ):
     n_workers = 1 if embedded else n_workers
     try:
@@ -82,6 +83,7 @@ def test_a_plan_never_exceeds_its_limit(
             n_features=n_features,
             n_components=min(50, n_features),
             n_batches=n_batches,
+            operator=operator,
             row_bytes=4 * n_features,
         )
     except InsufficientMemoryError:
@@ -94,6 +96,8 @@ def test_a_plan_never_exceeds_its_limit(
 
 def test_more_of_anything_never_needs_less():
     small = plan(8 * GIB)
+    for operator in ("nystrom", "displace"):
+        assert plan(8 * GIB, operator=operator).total_bytes > small.total_bytes, operator
     for name in ("n_rows", "n_features", "n_components", "n_batches", "block_rows", "row_bytes"):
         large = plan(8 * GIB, **{name: 4 * getattr(SHAPE, name)})
         assert large.total_bytes >= small.total_bytes, name

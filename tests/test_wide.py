@@ -7,7 +7,7 @@ from screens import gaussian_screen
 
 from balans_dask.batches import batch_labels
 from balans_dask.examine import examine
-from balans_dask.fitting import fit, smooth, sum_landmarks
+from balans_dask.fitting import correct, fit, learn
 from balans_dask.inputs import Inputs, plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.sources import StoredRows
@@ -25,9 +25,9 @@ def corrected(engine, place, features):
     inputs = Inputs(StoredRows(stored), labels, names, StoredRows(SCREEN.profiles))
     plan = plan_run(inputs, PARAMETERS, engine.workers())
     fitted = fit(engine, inputs, PARAMETERS, plan, examine(engine, inputs, PARAMETERS, plan.tiling))
-    landmarks = sum_landmarks(engine, fitted)
-    parts = engine.gather(smooth(engine, fitted, landmarks, None))
-    sums = np.concatenate(engine.gather(landmarks.sums), axis=1)
+    learned = learn(engine, fitted)
+    parts = engine.gather(correct(engine, fitted, learned, None))
+    sums = np.concatenate(engine.gather(learned.correction[1]), axis=1)
     return sums[:, : features.shape[1]], np.concatenate([part.features for part in parts])
 
 

@@ -16,7 +16,7 @@ from balans_dask.batches import batch_labels
 from balans_dask.cluster import open_client
 from balans_dask.errors import RunError
 from balans_dask.examine import examine
-from balans_dask.fitting import fit, smooth, sum_landmarks
+from balans_dask.fitting import correct, fit, learn
 from balans_dask.inputs import Inputs, plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import QUIET_DASHBOARD, Engine
@@ -26,7 +26,7 @@ from balans_dask.tiling import TILE_ROWS
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
 SCREEN = gaussian_screen(18 * TILE_ROWS, n_features=6)
 PARAMETERS = Parameters(n_components=4, max_rows=120, patience=1000)
-STAGES = ["scales", "sums-merge", "smooth"]
+STAGES = ["scales", "sums-merge", "correct"]
 OTHER_STAGES = [
     "moments", "scatter", "scores", "pick", "scales-merge", "elbow", "rows", "coverage", "sums",
 ]  # fmt: skip
@@ -60,7 +60,7 @@ def corrected(engine, source=None):
     engine.task_bytes = plan.task_bytes
     examined = examine(engine, inputs, PARAMETERS, plan.tiling)
     fitted = fit(engine, inputs, PARAMETERS, plan, examined)
-    parts = engine.gather(smooth(engine, fitted, sum_landmarks(engine, fitted), None))
+    parts = engine.gather(correct(engine, fitted, learn(engine, fitted), None))
     return np.concatenate([part.features for part in parts])
 
 

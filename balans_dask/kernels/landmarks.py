@@ -65,6 +65,10 @@ class LandmarkBlock:
         """Find the columns of ``scales`` of some batches, without copying the table."""
         return np.searchsorted(self.batches, batches)
 
+    def renumbered(self, first_row: int) -> "LandmarkBlock":
+        """Return the block as consecutive rows of another data set."""
+        return replace(self, rows=np.arange(first_row, first_row + self.n_landmarks))
+
     def first(self, n_landmarks: int) -> "LandmarkBlock":
         """Keep the first rows in draw order; the padding stays, so no product changes."""
         return replace(

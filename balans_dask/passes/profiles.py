@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from balans_dask.kernels.affinity import AffinityRows, kept_affinities
 from balans_dask.kernels.batch_tiles import BatchTiles
+from balans_dask.kernels.corrections import TileRows
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.passes.scores import as_tiles
 from balans_dask.passes.sources import RowSource
@@ -93,6 +94,21 @@ class PartitionRows:
     def n_landmarks(self) -> int:
         """Landmarks of all blocks."""
         return sum(block.n_landmarks for block in self.table)
+
+    def local_batch(self, tile: int) -> NDArray[np.intp]:
+        """Local batch of every row of one tile, in input order."""
+        order = self.tiles.order[tile]
+        batch = np.empty(len(order), dtype=np.intp)
+        for start, stop, local in self.tiles.runs_of(tile):
+            batch[order[start:stop]] = local
+        rows = self.slices[tile]
+        return batch[: rows.stop - rows.start]
+
+    def rows(self, tile: int) -> TileRows:
+        """Rows of one tile, as operators take them."""
+        batch = self.tiles.batches[self.local_batch(tile)].astype(np.intp)
+        values = np.ascontiguousarray(self.values(tile)[:, :-1])
+        return TileRows(self.affinities(tile), batch, values)
 
     def values(self, tile: int) -> NDArray[np.float64]:
         """Columns of one tile: features, embedding, ones."""

@@ -1,7 +1,7 @@
-"""The corrector X_hat = D^-1 A_S^T (A_S X): a reduction over partitions, then a map.
+"""The last pass: every operator maps its landmarks' sums over partitions.
 
 The same weights correct the original features and the embedding in which distances were taken, so
-both stand side by side as columns, followed by a column of ones that gives the row sums.
+both stand side by side as columns.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 
 from balans_dask.kernels.affinity import AffinityRows
 from balans_dask.kernels.landmarks import LandmarkBlock
-from balans_dask.kernels.smooth import nearest_landmarks, spread_to_rows
+from balans_dask.kernels.smooth import nearest_landmarks
 from balans_dask.passes.engine import Engine, task
+from balans_dask.passes.operators import correction_of
 from balans_dask.passes.profiles import PartitionRows, Profiles, output_dtype
 from balans_dask.passes.rows import Pieces
 from balans_dask.passes.scores import Scores
 from balans_dask.tiling import Partition
 
-__all__ = ["RowSink", "SmoothedRows", "smooth_one", "smooth_rows"]
+__all__ = ["CorrectedRows", "RowSink", "correct_one", "correct_rows"]
 
 
 class RowSink(Protocol):
@@ -38,7 +39,7 @@ class RowSink(Protocol):
 
 
 @dataclass(frozen=True)
-class SmoothedRows:
+class CorrectedRows:
     """Corrected rows of one partition.
 
     Attributes
@@ -55,51 +56,61 @@ class SmoothedRows:
     embedding: NDArray[np.floating] | None
 
 
-def smooth_rows(
+def correct_rows(
     engine: Engine,
     scores: Scores,
     profiles: Profiles,
     partitions: Sequence[Partition],
     table: Future,
     pieces: Sequence[Pieces],
-    sums: Sequence[Future],
+    correction: list[Any],
     keep_uncovered: bool,
+    strength: float,
     sink: RowSink | None,
 ) -> list[Future]:
-    """Map A_S^T over partitions; each task writes its rows into the sink.
+    """Map an operator over partitions; each task writes its rows into the sink.
+
+    Parameters
+    ----------
+    correction : list
+        As ``operators`` makes it, with futures.
+    strength : float
+        Share of the correction in the output; the rest is the input.
 
     Returns
     -------
-    smoothed : list of Future of SmoothedRows, or of None
+    corrected : list of Future of CorrectedRows, or of None
         The rows, unless a sink took them.
     """
     n = len(partitions)
     return engine.map(
-        "smooth",
-        smooth_one,
+        "correct",
+        correct_one,
         [scores.argument(part) for part in partitions],
         [list(profiles.arguments(part.start, part.stop)) for part in partitions],
         [list(pieces[part.number]) for part in partitions],
         [table] * n,
-        [list(sums)] * n,
+        [correction] * n,
         [profiles.constant] * n,
         [keep_uncovered] * n,
+        [strength] * n,
         [sink] * n,
         numbers=[part.number for part in partitions],
     )
 
 
 @task
-def smooth_one(
+def correct_one(
     argument: Any,
     both: Sequence[Any],
     pieces: Sequence[AffinityRows | None],
     table: Sequence[LandmarkBlock],
-    sums: Sequence[NDArray[np.float64]],
+    correction: list[Any],
     constant: NDArray[np.bool_],
     keep_uncovered: bool,
+    strength: float,
     sink: RowSink | None,
-) -> SmoothedRows | None:
+) -> CorrectedRows | None:
     """Correct the rows of one partition; the body of a task, and of a lazy array's chunk.
 
     Parameters
@@ -109,61 +120,43 @@ def smooth_one(
     pieces : sequence of AffinityRows or None
         One a block; ``None`` to compute it here.
     table : sequence of LandmarkBlock
-    sums : sequence of ndarray of shape (n_landmarks, some columns), float64
-        A_S [X, E, 1], cut by columns.
+    correction : list
+        As ``operators`` makes it, with arrays.
     constant : ndarray of shape (n_features,), bool
     keep_uncovered : bool
+    strength : float
     sink : RowSink or None
 
     Returns
     -------
-    smoothed : SmoothedRows or None
+    corrected : CorrectedRows or None
         The rows, unless a sink took them.
     """
     part = PartitionRows(argument, both, pieces, table)
+    operator = correction_of(correction)
     n_features = part.features.shape[1]
     features = np.empty_like(part.features, dtype=output_dtype(part.features.dtype))
     embedding = None
     if part.embedding is not None:
         embedding = np.empty_like(part.embedding, dtype=output_dtype(part.embedding.dtype))
     displacement = np.empty(part.tiles.n_rows, dtype=np.float32)
-    for tile, rows in enumerate(part.slices):
-        before = part.values(tile)[:, :-1]
-        after = _smooth_tile(part, tile, before, sums, keep_uncovered)
+    for tile, place in enumerate(part.slices):
+        rows = part.rows(tile)
+        before = rows.values
+        after, covered = operator.apply(rows)
+        uncovered = np.flatnonzero(~covered)
+        if len(uncovered) and not keep_uncovered:
+            nearest = nearest_landmarks(part.tiles, tile, uncovered, part.table)
+            after[uncovered] = operator.follow(rows, uncovered, nearest)
+        if strength != 1.0:
+            after = (1.0 - strength) * before + strength * after
         after[:, :n_features][:, constant] = before[:, :n_features][:, constant]
-        features[rows] = after[:, :n_features]
+        features[place] = after[:, :n_features]
         if embedding is not None:
-            embedding[rows] = after[:, n_features:]
+            embedding[place] = after[:, n_features:]
         moved = slice(0 if embedding is None else n_features, None)
-        displacement[rows] = np.sqrt(np.square(after[:, moved] - before[:, moved]).sum(axis=1))
+        displacement[place] = np.sqrt(np.square(after[:, moved] - before[:, moved]).sum(axis=1))
     if sink is None:
-        return SmoothedRows(displacement, features, embedding)
+        return CorrectedRows(displacement, features, embedding)
     sink.write(part.tiles.start, features, embedding, displacement)
     return None
-
-
-def _smooth_tile(
-    part: PartitionRows,
-    tile: int,
-    before: NDArray[np.float64],
-    sums: Sequence[NDArray[np.float64]],
-    keep_uncovered: bool,
-) -> NDArray[np.float64]:
-    """Weighted means of the landmarks' sums; rows without a landmark as the user asked."""
-    affinities = part.affinities(tile)
-    blocks = [np.zeros((len(before), columns.shape[1])) for columns in sums]
-    for columns, block in zip(sums, blocks, strict=True):
-        spread_to_rows(affinities, columns, block)
-    spread = np.concatenate(blocks, axis=1)
-    weight = spread[:, -1]
-    covered = weight > 0.0
-    after = np.where(
-        covered[:, None], spread[:, :-1] / np.where(covered, weight, 1.0)[:, None], before
-    )
-    uncovered = np.flatnonzero(~covered)
-    if keep_uncovered or not len(uncovered):
-        return after
-    nearest = nearest_landmarks(part.tiles, tile, uncovered, part.table)
-    of_nearest = np.concatenate([columns[nearest] for columns in sums], axis=1)
-    after[uncovered] = of_nearest[:, :-1] / of_nearest[:, -1:]
-    return after
