@@ -4,28 +4,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
-import dask.array as da
 import numpy as np
 import pandas as pd
-import zarr
 from distributed import default_client
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
+from balans_dask.arrays import gathered_rows, is_lazy, source_of
 from balans_dask.batches import batch_labels
 from balans_dask.errors import InvalidInputError
 from balans_dask.examine import examine
-from balans_dask.fitting import Fit, Learned, correct, fit, learn
-from balans_dask.inputs import Inputs, plan_run, require_sizes
-from balans_dask.io.matrices import checked_array
+from balans_dask.fitting import Fit, fit, learn
+from balans_dask.inputs import Inputs, plan_run
 from balans_dask.kernels.elbow import BINS_PER_UNIT
 from balans_dask.lazy import lazy_rows
 from balans_dask.parameters import Parameters
 from balans_dask.passes.blas import single_threaded_blas
 from balans_dask.passes.engine import Engine, embedded_client
-from balans_dask.passes.profiles import output_dtype
-from balans_dask.passes.sources import HeldArray, LazyRows, RowSource, StoredRows
 
 __all__ = ["Balans", "correct_batches"]
 
@@ -197,18 +192,18 @@ class Balans(BaseEstimator):
             fitted = self._fit(engine, X, batch)
             with single_threaded_blas():
                 learned = learn(engine, fitted)
-                collect = lazy_rows if _is_lazy(X) else _gathered
+                collect = lazy_rows if is_lazy(X) else gathered_rows
                 return collect(engine, fitted, learned)
 
     def _fit(self, engine: Engine, X: Any, batch: Any) -> Fit:
         parameters = self._parameters()
-        source, names = _source(engine, X)
+        source, names = source_of(engine, X)
         column = np.zeros(source.shape[0], dtype=np.int8) if batch is None else batch
         inputs = Inputs(
             features=source,
             labels=batch_labels([column], ["batch"], source.shape[0]),
             feature_names=names,
-            in_memory=not _is_lazy(X),
+            in_memory=not is_lazy(X),
         )
         with single_threaded_blas():
             plan = plan_run(inputs, parameters, engine.workers())
@@ -286,46 +281,3 @@ def _drawn_seed(state: Any) -> int:
             f"random_state must be a whole number, a RandomState or None, got {state!r}"
         )
     return int(check_random_state(state).randint(2**31))
-
-
-def _is_lazy(X: Any) -> bool:
-    return isinstance(X, da.Array | zarr.Array)
-
-
-def _source(engine: Engine, X: Any) -> tuple[RowSource, list[str]]:
-    """Wrap what the user gave, after checking its shape and type."""
-    names = None
-    if isinstance(X, pd.DataFrame):
-        names, X = [str(name) for name in X.columns], X.to_numpy()
-    if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
-        n_masked = int(np.ma.getmaskarray(X).sum())
-        raise InvalidInputError(f"X has {n_masked} masked values: impute them or drop their rows")
-    X = X if _is_lazy(X) else np.asarray(X)
-    if X.ndim != 2 or X.dtype.kind not in "iuf" or X.dtype.itemsize > 8:
-        raise InvalidInputError(
-            f"X has shape {X.shape} and type {X.dtype}: give a matrix of profiles by features, of "
-            "integers or floats of at most 64 bits"
-        )
-    if any(np.isnan(length) for length in X.shape):
-        raise InvalidInputError("X has chunks of unknown length: call X.compute_chunk_sizes()")
-    require_sizes("X", X.shape)
-    names = names or [f"feature {i}" for i in range(X.shape[1])]
-    if isinstance(X, da.Array):
-        return LazyRows(X), names
-    if isinstance(X, zarr.Array):
-        return StoredRows(checked_array(X)), names
-    return StoredRows(HeldArray(X) if engine.workers().embedded else X), names
-
-
-def _gathered(engine: Engine, fitted: Fit, learned: Learned) -> NDArray[np.floating]:
-    """Collect corrected rows, a few partitions at a time."""
-    source = fitted.inputs.features
-    corrected = np.empty(source.shape, dtype=output_dtype(source.dtype))
-    parts = fitted.plan.tiling.partitions()
-    at_once = 2 * fitted.plan.workers.n_threads
-    for first in range(0, len(parts), at_once):
-        some = parts[first : first + at_once]
-        corrected_rows = engine.take(correct(engine, fitted, learned, None, some))
-        for part, rows in zip(some, corrected_rows, strict=True):
-            corrected[part.start : part.stop] = rows.features
-    return corrected

@@ -404,3 +404,18 @@ def test_labels_with_control_characters_cannot_reach_the_terminal(capsys, tmp_pa
     code, said, err = balans(capsys, "check", store, "--batch-key", "q")
     assert code == 0
     assert "\x1b[31m" not in said + err
+
+
+@pytest.mark.parametrize("operator", ["nystrom", "displace"])
+def test_every_operator_corrects_a_store_on_threads_and_on_processes(
+    capsys, tmp_path, store, operator
+):
+    key = ["--batch-key", "Metadata_plate", "--operator", operator, "--strength", 0.8]
+    assert balans(capsys, "correct", store, tmp_path / "threads.zarr", *key)[0] == 0
+    where = ["--cluster", "local", "--workers", 2]
+    assert balans(capsys, "correct", store, tmp_path / "local.zarr", *key, *where)[0] == 0
+    assert files(tmp_path / "local.zarr") == files(tmp_path / "threads.zarr")
+    after = anndata.read_zarr(tmp_path / "threads.zarr")
+    assert after.uns["balans"]["parameters"]["operator"] == operator
+    assert float(after.uns["balans"]["parameters"]["strength"]) == 0.8
+    assert (SCREEN.profiles != after.X).any(axis=1).all()

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from distributed import Future
-from numpy.typing import NDArray
 
 from balans_dask.kernels.affinity import AffinityRows
 from balans_dask.kernels.displace import BatchSums, batch_sums, merge_batch_sums
@@ -14,8 +13,9 @@ from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import PartitionRows, Profiles
 from balans_dask.passes.rows import Pieces
 from balans_dask.passes.scores import Scores
+from balans_dask.passes.trees import array_sum
 from balans_dask.task_memory import batch_columns_at_once
-from balans_dask.tiling import PairwiseSum, tree_sum
+from balans_dask.tiling import tree_sum
 
 __all__ = ["sum_by_batch"]
 
@@ -76,7 +76,7 @@ def _sum_partition(
 ) -> BatchSums:
     part = PartitionRows(argument, both, pieces, table)
     shape = (len(part.tiles.batches), part.n_landmarks, columns.stop - columns.start + 1)
-    total: PairwiseSum[NDArray[np.float64]] = PairwiseSum(_accumulate)
+    total = array_sum()
     for tile in range(part.tiles.n_tiles):
         of_tile = np.zeros(shape)
         rows = part.rows(tile)
@@ -89,7 +89,3 @@ def _sum_partition(
 @task
 def _merge(parts: Sequence[BatchSums]) -> BatchSums:
     return tree_sum(parts, merge_batch_sums)
-
-
-def _accumulate(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.add(a, b, out=a)

@@ -6,7 +6,6 @@ scheduler runs them again. Nothing is scattered, pinned or kept in an actor.
 
 import functools
 import logging
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,14 +15,13 @@ from weakref import WeakSet
 
 import dask
 import psutil
-from distributed import CancelledError, Client, Future, KilledWorker
+from distributed import Client, Future, KilledWorker
 from distributed.client import _wait
-from distributed.comm import CommClosedError
 from distributed.system import MEMORY_LIMIT
 
-from balans_dask.errors import RunError
-from balans_dask.memory import Workers, format_bytes
+from balans_dask.memory import Workers
 from balans_dask.passes.blas import single_threaded_blas
+from balans_dask.passes.losses import WorkerWatch, killed_workers, scheduler_errors
 from balans_dask.passes.sources import LazySlice
 from balans_dask.task_memory import COLLECTED_NODES
 
@@ -81,16 +79,6 @@ def embedded_client(n_threads: int | None = None) -> Iterator[Client]:
         set_as_default=False,
     ) as client:
         yield client
-
-
-@contextmanager
-def _scheduler_errors() -> Iterator[None]:
-    try:
-        yield
-    except (CancelledError, CommClosedError) as error:
-        raise RunError(
-            "the connection to the scheduler is lost: start a cluster, and continue with --resume"
-        ) from error
 
 
 class Engine:
@@ -214,16 +202,16 @@ class Engine:
         RunError
             If there are no workers for too long, or the scheduler is gone.
         """
-        alone_since: float | None = None
-        with _scheduler_errors():
+        watch = WorkerWatch(self._client, self._worker_timeout_seconds, self._on_wait)
+        with scheduler_errors():
             while True:
                 try:
                     # The public wait takes the current client, which is a setting of all threads.
                     self._client.sync(_wait, list(futures), timeout=WATCH_SECONDS)
                 except TimeoutError:
-                    alone_since = self._watch(alone_since)
+                    watch.look()
                 else:
-                    self._say_back(alone_since)
+                    watch.back()
                     return
 
     def gather(self, futures: Sequence[Future]) -> list[Any]:
@@ -237,10 +225,10 @@ class Engine:
         """
         self.wait(futures)
         try:
-            with _scheduler_errors():
+            with scheduler_errors():
                 return list(self._client.gather(list(futures)))
         except KilledWorker as error:
-            raise self._killed(error) from error
+            raise killed_workers(error, self.task_bytes) from error
 
     def take(self, futures: Sequence[Future]) -> list[Any]:
         """Bring results to the driver for good: they leave the workers.
@@ -253,45 +241,6 @@ class Engine:
         values = self.gather(futures)
         self.release(futures)
         return values
-
-    def _killed(self, error: KilledWorker) -> RunError:
-        """Name the pass and the partition whose task killed its workers, and its memory."""
-        if not str(error.task).startswith("balans-"):
-            return RunError(
-                f"{error.allowed_failures + 1} workers died while they computed {error.task} of "
-                "the input, most likely out of memory: give them more, or smaller chunks"
-            )
-        name, _, _, number = str(error.task).removeprefix("balans-").rsplit("-", 3)
-        planned = self.task_bytes.get(name)
-        what, memory = f"task {number}", ""
-        if planned is not None:
-            what, memory = f"partition {number}", f", planned to take {format_bytes(planned)},"
-        return RunError(
-            f"{error.allowed_failures + 1} workers died while they ran pass {name!r} of {what}"
-            f"{memory} most likely out of memory: give them more with --memory-limit or "
-            "fewer threads, and continue with --resume"
-        )
-
-    def _watch(self, alone_since: float | None) -> float | None:
-        """Notice that all workers are gone; return since when."""
-        if self._client.nthreads():
-            self._say_back(alone_since)
-            return None
-        if alone_since is None:
-            self._on_wait(
-                f"no workers are left: waiting up to {self._worker_timeout_seconds:g} s for some"
-            )
-            return time.monotonic()
-        if time.monotonic() - alone_since > self._worker_timeout_seconds:
-            raise RunError(
-                f"no workers for {self._worker_timeout_seconds:g} s: start workers, and continue "
-                "with --resume"
-            )
-        return alone_since
-
-    def _say_back(self, alone_since: float | None) -> None:
-        if alone_since is not None:
-            self._on_wait("workers are back: the run goes on")
 
     def share(self, name: str, value: Any) -> Future:
         """Hand one large value to many tasks: sent once, and recomputable if its worker dies."""

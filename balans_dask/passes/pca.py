@@ -12,7 +12,8 @@ from balans_dask.kernels.moments import Moments, add_moments, centred_tile, mome
 from balans_dask.kernels.projection import Projection, centring, principal_components
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.sources import RowSource
-from balans_dask.tiling import PairwiseSum, Tiling, tile_slices, tree_sum
+from balans_dask.passes.trees import add_arrays, array_sum
+from balans_dask.tiling import Tiling, tile_slices
 
 __all__ = ["compute_moments", "fit_projection"]
 
@@ -59,7 +60,7 @@ def fit_projection(
     body = _squares if n_components is None else _scatter
     futures: list[Future] = engine.map("scatter", body, rows, [preparation] * len(parts))
     # Two at a time: a node of the tree is n_features squared.
-    total = engine.take([engine.reduce("scatter-sum", futures, _add, arity=2)])[0]
+    total = engine.take([engine.reduce("scatter-sum", futures, add_arrays, arity=2)])[0]
     _require_range(total if total.ndim == 1 else np.diag(total))
     if n_components is None:
         return centring(moments, total)
@@ -91,7 +92,7 @@ def _scatter(
     rows: Any, preparation: tuple[NDArray[np.intp], NDArray[np.float64]]
 ) -> NDArray[np.float64]:
     values = rows.read()
-    total: PairwiseSum[NDArray[np.float64]] = PairwiseSum(_accumulate)
+    total = array_sum()
     for tile in tile_slices(len(values)):
         centred = centred_tile(values[tile], *preparation)
         total.push(centred.T @ centred)
@@ -103,17 +104,8 @@ def _squares(
     rows: Any, preparation: tuple[NDArray[np.intp], NDArray[np.float64]]
 ) -> NDArray[np.float64]:
     values = rows.read()
-    total: PairwiseSum[NDArray[np.float64]] = PairwiseSum(_accumulate)
+    total = array_sum()
     for tile in tile_slices(len(values)):
         centred = centred_tile(values[tile], *preparation)
         total.push(np.square(centred, out=centred).sum(axis=0))
     return total.total()
-
-
-@task
-def _add(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    return tree_sum(parts, np.add)
-
-
-def _accumulate(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.add(a, b, out=a)

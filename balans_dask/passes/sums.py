@@ -14,8 +14,8 @@ from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import PartitionRows, Profiles
 from balans_dask.passes.rows import Pieces
 from balans_dask.passes.scores import Scores
+from balans_dask.passes.trees import add_arrays, array_sum
 from balans_dask.task_memory import COLUMNS_AT_ONCE
-from balans_dask.tiling import PairwiseSum, tree_sum
 
 __all__ = ["sum_rows"]
 
@@ -72,7 +72,7 @@ def _sum_columns(
         [columns] * len(both),
     )
     # Two at a time: a node of the tree is as large as the result.
-    return engine.reduce("sums-merge", futures, _add, arity=2)
+    return engine.reduce("sums-merge", futures, add_arrays, arity=2)
 
 
 @task
@@ -84,19 +84,10 @@ def _sum_partition(
     columns: slice,
 ) -> NDArray[np.float64]:
     part = PartitionRows(argument, both, pieces, table)
-    total: PairwiseSum[NDArray[np.float64]] = PairwiseSum(_accumulate)
+    total = array_sum()
     for tile in range(part.tiles.n_tiles):
         of_tile = np.zeros((part.n_landmarks, columns.stop - columns.start))
         values = np.ascontiguousarray(part.values(tile)[:, columns])
         landmark_sums(part.affinities(tile), values, of_tile)
         total.push(of_tile)
     return total.total()
-
-
-@task
-def _add(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    return tree_sum(parts, np.add)
-
-
-def _accumulate(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.add(a, b, out=a)

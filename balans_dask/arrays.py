@@ -1,0 +1,63 @@
+"""The user's arrays: wrapped as sources of rows, and filled with corrected ones."""
+
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+import zarr
+from numpy.typing import NDArray
+
+from balans_dask.errors import InvalidInputError
+from balans_dask.fitting import Fit, Learned, correct
+from balans_dask.inputs import require_sizes
+from balans_dask.io.matrices import checked_array
+from balans_dask.passes.engine import Engine
+from balans_dask.passes.profiles import output_dtype
+from balans_dask.passes.sources import HeldArray, LazyRows, RowSource, StoredRows
+
+__all__ = ["gathered_rows", "is_lazy", "source_of"]
+
+
+def is_lazy(X: Any) -> bool:
+    """Tell whether an array is read when it is needed."""
+    return isinstance(X, da.Array | zarr.Array)
+
+
+def source_of(engine: Engine, X: Any) -> tuple[RowSource, list[str]]:
+    """Wrap what the user gave, after checking its shape and type."""
+    names = None
+    if isinstance(X, pd.DataFrame):
+        names, X = [str(name) for name in X.columns], X.to_numpy()
+    if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
+        n_masked = int(np.ma.getmaskarray(X).sum())
+        raise InvalidInputError(f"X has {n_masked} masked values: impute them or drop their rows")
+    X = X if is_lazy(X) else np.asarray(X)
+    if X.ndim != 2 or X.dtype.kind not in "iuf" or X.dtype.itemsize > 8:
+        raise InvalidInputError(
+            f"X has shape {X.shape} and type {X.dtype}: give a matrix of profiles by features, of "
+            "integers or floats of at most 64 bits"
+        )
+    if any(np.isnan(length) for length in X.shape):
+        raise InvalidInputError("X has chunks of unknown length: call X.compute_chunk_sizes()")
+    require_sizes("X", X.shape)
+    names = names or [f"feature {i}" for i in range(X.shape[1])]
+    if isinstance(X, da.Array):
+        return LazyRows(X), names
+    if isinstance(X, zarr.Array):
+        return StoredRows(checked_array(X)), names
+    return StoredRows(HeldArray(X) if engine.workers().embedded else X), names
+
+
+def gathered_rows(engine: Engine, fitted: Fit, learned: Learned) -> NDArray[np.floating]:
+    """Collect corrected rows, a few partitions at a time."""
+    source = fitted.inputs.features
+    corrected = np.empty(source.shape, dtype=output_dtype(source.dtype))
+    parts = fitted.plan.tiling.partitions()
+    at_once = 2 * fitted.plan.workers.n_threads
+    for first in range(0, len(parts), at_once):
+        some = parts[first : first + at_once]
+        corrected_rows = engine.take(correct(engine, fitted, learned, None, some))
+        for part, rows in zip(some, corrected_rows, strict=True):
+            corrected[part.start : part.stop] = rows.features
+    return corrected

@@ -1,0 +1,93 @@
+"""What becomes of a run whose workers or scheduler are lost."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from distributed import CancelledError, Client, KilledWorker
+from distributed.comm import CommClosedError
+
+from balans_dask.errors import RunError
+from balans_dask.memory import format_bytes
+
+__all__ = ["WorkerWatch", "killed_workers", "scheduler_errors"]
+
+
+@contextmanager
+def scheduler_errors() -> Iterator[None]:
+    """Turn what Dask raises when its scheduler is gone into an error with a remedy."""
+    try:
+        yield
+    except (CancelledError, CommClosedError) as error:
+        raise RunError(
+            "the connection to the scheduler is lost: start a cluster, and continue with --resume"
+        ) from error
+
+
+def killed_workers(error: KilledWorker, task_bytes: Mapping[str, int]) -> RunError:
+    """Name the pass and the partition whose task killed its workers, and its memory.
+
+    Parameters
+    ----------
+    error : distributed.KilledWorker
+    task_bytes : mapping of str to int
+        Memory planned for a task of every pass over partitions.
+    """
+    n_died = error.allowed_failures + 1
+    if not str(error.task).startswith("balans-"):
+        return RunError(
+            f"{n_died} workers died while they computed {error.task} of the input, most likely "
+            "out of memory: give them more, or smaller chunks"
+        )
+    name, _, _, number = str(error.task).removeprefix("balans-").rsplit("-", 3)
+    what, memory = f"task {number}", ""
+    if name in task_bytes:
+        what = f"partition {number}"
+        memory = f", planned to take {format_bytes(task_bytes[name])},"
+    return RunError(
+        f"{n_died} workers died while they ran pass {name!r} of {what}{memory} most likely out of "
+        "memory: give them more with --memory-limit or fewer threads, and continue with --resume"
+    )
+
+
+class WorkerWatch:
+    """Notices that all workers are gone, says so, and gives up after a time.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    timeout_seconds : float
+    say : callable
+        Told in a line when all workers are gone, and when there are some again.
+    """
+
+    def __init__(self, client: Client, timeout_seconds: float, say: Callable[[str], None]) -> None:
+        self._client = client
+        self._timeout_seconds = timeout_seconds
+        self._say = say
+        self._alone_since: float | None = None
+
+    def look(self) -> None:
+        """Look at the workers.
+
+        Raises
+        ------
+        RunError
+            If there have been none for too long.
+        """
+        if self._client.nthreads():
+            self.back()
+        elif self._alone_since is None:
+            self._say(f"no workers are left: waiting up to {self._timeout_seconds:g} s for some")
+            self._alone_since = time.monotonic()
+        elif time.monotonic() - self._alone_since > self._timeout_seconds:
+            raise RunError(
+                f"no workers for {self._timeout_seconds:g} s: start workers, and continue with "
+                "--resume"
+            )
+
+    def back(self) -> None:
+        """Notice that there is a result, or a worker."""
+        if self._alone_since is not None:
+            self._say("workers are back: the run goes on")
+            self._alone_since = None
