@@ -9,6 +9,7 @@ from distributed import Future
 from balans_dask.kernels.affinity import AffinityRows
 from balans_dask.kernels.displace import BatchSums, batch_sums, merge_batch_sums
 from balans_dask.kernels.landmarks import LandmarkBlock
+from balans_dask.passes.columns import sum_columns
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import PartitionRows, Profiles
 from balans_dask.passes.rows import Pieces
@@ -37,33 +38,18 @@ def sum_by_batch(
     """
     n_columns = profiles.n_columns(scores.projection.n_components)
     at_once = batch_columns_at_once(n_landmarks, scores.n_batches)
-    sums = []
-    for first in range(0, n_columns, at_once):
-        columns = slice(first, min(first + at_once, n_columns))
-        sums.append(_sum_columns(engine, scores, profiles, columns, table, pieces))
-        engine.wait(sums[-1:])
-    return sums
-
-
-def _sum_columns(
-    engine: Engine,
-    scores: Scores,
-    profiles: Profiles,
-    columns: slice,
-    table: Future,
-    pieces: Sequence[Pieces],
-) -> Future:
-    both = [profiles.arguments(part.start, part.stop) for part in scores.partitions]
-    futures = engine.map(
+    return sum_columns(
+        engine,
         "batch-sums",
         _sum_partition,
-        scores.arguments(),
-        [list(pair) for pair in both],
-        [list(of_partition) for of_partition in pieces],
-        [table] * len(both),
-        [columns] * len(both),
+        _merge,
+        scores,
+        profiles,
+        table,
+        pieces,
+        n_columns,
+        at_once,
     )
-    return engine.reduce("batch-sums-merge", futures, _merge, arity=2)
 
 
 @task

@@ -1,6 +1,7 @@
 """The scores of every partition: kept on the workers where memory allows, else made anew."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ class Scores:
         cached = engine.map("scores", _load, scores.arguments())
         return cls(tiling, source, codes, n_batches, projection, batches, shared, cached)
 
-    @property
+    @cached_property
     def largest_batch(self) -> int:
         """Rows of the largest batch."""
         return int(np.bincount(self.codes).max())

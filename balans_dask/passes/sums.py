@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from balans_dask.kernels.affinity import AffinityRows
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.smooth import landmark_sums
+from balans_dask.passes.columns import sum_columns
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import PartitionRows, Profiles
 from balans_dask.passes.rows import Pieces
@@ -45,34 +46,18 @@ def sum_rows(
         Beside each other they have ``n_columns + 1`` columns.
     """
     n_columns = profiles.n_columns(scores.projection.n_components) + 1
-    sums = []
-    for first in range(0, n_columns, COLUMNS_AT_ONCE):
-        columns = slice(first, min(first + COLUMNS_AT_ONCE, n_columns))
-        sums.append(_sum_columns(engine, scores, profiles, columns, table, pieces))
-        engine.wait(sums[-1:])
-    return sums
-
-
-def _sum_columns(
-    engine: Engine,
-    scores: Scores,
-    profiles: Profiles,
-    columns: slice,
-    table: Future,
-    pieces: Sequence[Pieces],
-) -> Future:
-    both = [profiles.arguments(part.start, part.stop) for part in scores.partitions]
-    futures = engine.map(
+    return sum_columns(
+        engine,
         "sums",
         _sum_partition,
-        scores.arguments(),
-        [list(pair) for pair in both],
-        [list(of_partition) for of_partition in pieces],
-        [table] * len(both),
-        [columns] * len(both),
+        add_arrays,
+        scores,
+        profiles,
+        table,
+        pieces,
+        n_columns,
+        COLUMNS_AT_ONCE,
     )
-    # Two at a time: a node of the tree is as large as the result.
-    return engine.reduce("sums-merge", futures, add_arrays, arity=2)
 
 
 @task
