@@ -8,13 +8,13 @@ import pandas as pd
 import zarr
 from numpy.typing import NDArray
 
+from balans_dask.applying import Learned, correct
 from balans_dask.errors import InvalidInputError
-from balans_dask.fitting import Fit, Learned, correct
-from balans_dask.inputs import require_sizes
 from balans_dask.io.matrices import checked_array
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.profiles import output_dtype
 from balans_dask.passes.sources import HeldArray, LazyRows, RowSource, StoredRows
+from balans_dask.prepared import Prepared
 
 __all__ = ["gathered_rows", "is_lazy", "source_of"]
 
@@ -40,7 +40,6 @@ def source_of(engine: Engine, X: Any) -> tuple[RowSource, list[str]]:
         )
     if any(np.isnan(length) for length in X.shape):
         raise InvalidInputError("X has chunks of unknown length: call X.compute_chunk_sizes()")
-    require_sizes("X", X.shape)
     names = names or [f"feature {i}" for i in range(X.shape[1])]
     if isinstance(X, da.Array):
         return LazyRows(X), names
@@ -49,15 +48,26 @@ def source_of(engine: Engine, X: Any) -> tuple[RowSource, list[str]]:
     return StoredRows(HeldArray(X) if engine.workers().embedded else X), names
 
 
-def gathered_rows(engine: Engine, fitted: Fit, learned: Learned) -> NDArray[np.floating]:
-    """Collect corrected rows, a few partitions at a time."""
-    source = fitted.inputs.features
+def gathered_rows(
+    engine: Engine, prepared: Prepared, learned: Learned
+) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+    """Collect corrected rows, a few partitions at a time.
+
+    Returns
+    -------
+    corrected : ndarray of shape (n_rows, n_features)
+    covered : ndarray of shape (n_rows,), bool
+        Rows that some landmark covers.
+    """
+    source = prepared.inputs.features
     corrected = np.empty(source.shape, dtype=output_dtype(source.dtype))
-    parts = fitted.plan.tiling.partitions()
-    at_once = 2 * fitted.plan.workers.n_threads
+    covered = np.empty(source.shape[0], dtype=bool)
+    parts = prepared.scores.partitions
+    at_once = 2 * prepared.plan.workers.n_threads
     for first in range(0, len(parts), at_once):
         some = parts[first : first + at_once]
-        corrected_rows = engine.take(correct(engine, fitted, learned, None, some))
+        corrected_rows = engine.take(correct(engine, prepared, learned, None, some))
         for part, rows in zip(some, corrected_rows, strict=True):
             corrected[part.start : part.stop] = rows.features
-    return corrected
+            covered[part.start : part.stop] = rows.covered
+    return corrected, covered

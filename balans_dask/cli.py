@@ -15,12 +15,14 @@ from rich.console import Console
 
 import balans_dask
 from balans_dask.cluster import memory_bytes, open_client, silence_dask
-from balans_dask.correct import correct_store
+from balans_dask.correct import correct_store, transform_store
 from balans_dask.errors import BalansError, InputWarning, Interrupted, RunError
 from balans_dask.examine import examine
 from balans_dask.inputs import plan_run
 from balans_dask.io.convert import convert_table
+from balans_dask.io.model_store import is_model, stored_bytes
 from balans_dask.io.store import first_names, open_store
+from balans_dask.models import load_model
 from balans_dask.parameters import OPERATORS, UNCOVERED, Parameters
 from balans_dask.passes.blas import single_threaded_blas
 from balans_dask.passes.engine import WORKER_TIMEOUT_SECONDS, Engine
@@ -32,6 +34,7 @@ from balans_dask.terminal import (
     correction_facts,
     facts_table,
     input_facts,
+    model_facts,
     plan_facts,
     printable,
     store_facts,
@@ -69,7 +72,7 @@ def _not_nan(context: click.Context, option: click.Parameter, value: float) -> f
 
 
 _DEFAULTS = Parameters()
-_RUN_OPTIONS = _with(
+_BATCH_OPTIONS = _with(
     click.option(
         "--batch-key",
         "batch_keys",
@@ -77,6 +80,8 @@ _RUN_OPTIONS = _with(
         required=True,
         help="Column of obs with the batch; give it again for joint batches.",
     ),
+)
+_FIT_OPTIONS = _with(
     click.option("--operator", type=click.Choice(OPERATORS), default=_DEFAULTS.operator),
     click.option(
         "--strength",
@@ -97,11 +102,20 @@ _RUN_OPTIONS = _with(
         show_default=True,
         help="Principal components for distances; 0: X is an embedding already.",
     ),
+    click.option(
+        "--n-passes",
+        type=int,
+        default=_DEFAULTS.n_passes,
+        show_default=True,
+        help="Fit and correct this many times, each time what the last one has left.",
+    ),
     click.option("--basis", help="Take distances in this matrix of obsm, such as X_pca."),
     click.option("--seed", type=int, default=_DEFAULTS.seed, show_default=True),
     click.option("--max-scale-ratio", type=float, help="Cap local scales; default: no cap."),
     click.option("--max-neighbors", type=int, help="Cap the entries of a row of A."),
     click.option("--uncovered", type=click.Choice(UNCOVERED), default=_DEFAULTS.uncovered),
+)
+_CLUSTER_OPTIONS = _with(
     click.option(
         "--cluster",
         default="threads",
@@ -118,6 +132,14 @@ _RUN_OPTIONS = _with(
         show_default=True,
         help="Seconds without any worker after which to give up.",
     ),
+)
+_WRITE_OPTIONS = _with(
+    click.option(
+        "--overwrite", is_flag=True, help="Replace a store at TARGET once this one is done."
+    ),
+    click.option("--resume", is_flag=True, help="Continue an unfinished run, if there is one."),
+    click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors."),
+    click.option("--verbose", is_flag=True, help="Say every round."),
 )
 
 
@@ -153,7 +175,9 @@ def convert(source: str, target: str, overwrite: bool) -> None:
 
 @cli.command()
 @click.argument("source")
-@_RUN_OPTIONS
+@_BATCH_OPTIONS
+@_FIT_OPTIONS
+@_CLUSTER_OPTIONS
 def check(source: str, **options: Any) -> None:
     """Validate a store and print the plan of a run; corrects nothing."""
     asked = _run(source, options)
@@ -167,8 +191,11 @@ def check(source: str, **options: Any) -> None:
 @cli.command()
 @click.argument("source")
 @click.argument("target")
-@_RUN_OPTIONS
-@click.option("--overwrite", is_flag=True, help="Replace a store at TARGET once this one is done.")
+@_BATCH_OPTIONS
+@_FIT_OPTIONS
+@click.option("--model", help="Save the frozen model here too, for plates to come.")
+@_CLUSTER_OPTIONS
+@_WRITE_OPTIONS
 @click.option(
     "--checkpoint-seconds",
     type=click.FloatRange(0),
@@ -177,12 +204,10 @@ def check(source: str, **options: Any) -> None:
     show_default=True,
     help="Least time between two checkpoints.",
 )
-@click.option("--resume", is_flag=True, help="Continue an unfinished run, if there is one.")
-@click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors.")
-@click.option("--verbose", is_flag=True, help="Say every round.")
 def correct(
     source: str,
     target: str,
+    model: str | None,
     overwrite: bool,
     resume: bool,
     checkpoint_seconds: float,
@@ -197,7 +222,7 @@ def correct(
         plan = plan_run(asked.inputs, asked.parameters, engine.workers(limit_bytes))
         progress = Progress(console, verbose, facts_table("plan", plan_facts(plan)))
         record = correct_store(
-            engine, asked, plan, target, overwrite, resume, progress, checkpoint_seconds
+            engine, asked, plan, target, overwrite, resume, progress, checkpoint_seconds, model
         )
     if not quiet:
         click.echo(
@@ -208,9 +233,52 @@ def correct(
 
 
 @cli.command()
+@click.argument("model")
+@click.argument("source")
+@click.argument("target")
+@_BATCH_OPTIONS
+@_CLUSTER_OPTIONS
+@_WRITE_OPTIONS
+def transform(
+    model: str,
+    source: str,
+    target: str,
+    overwrite: bool,
+    resume: bool,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,
+) -> None:
+    """Correct a store by a frozen model: plates that were not there when it was fitted."""
+    frozen = load_model(model)
+    basis = None if frozen.n_embedding is None else frozen.record["basis"]
+    asked = store_run(
+        open_store(source), options["batch_keys"], frozen.parameters, basis, least_rows=1
+    )
+    console = Console(stderr=True, quiet=quiet, soft_wrap=True)
+    with stoppable(), _engine(options) as (engine, limit_bytes):
+        workers = engine.workers(limit_bytes)
+        plan = plan_run(asked.inputs, frozen.parameters, workers, frozen.n_landmarks)
+        progress = Progress(console, verbose, facts_table("plan", plan_facts(plan)))
+        record = transform_store(engine, asked, frozen, plan, target, overwrite, resume, progress)
+    if not quiet:
+        n_uncovered = int(record["n_uncovered"])
+        n_new = len(set(asked.inputs.labels.names) - set(frozen.batches))
+        click.echo(
+            f"{printable(target)}: {asked.inputs.n_rows:,} rows corrected by "
+            f"{printable(model)}, {n_new:,} of {asked.inputs.labels.n_batches:,} batches new, "
+            f"{n_uncovered:,} rows uncovered ({n_uncovered / asked.inputs.n_rows:.2%}; "
+            f"{frozen.risk:.2%} expected)"
+        )
+
+
+@cli.command()
 @click.argument("source")
 def inspect(source: str) -> None:
-    """Say what a store holds, and how it was corrected."""
+    """Say what a store or a model holds, and how it was made."""
+    if is_model(source):
+        _out.print(facts_table(source, model_facts(load_model(source), stored_bytes(source))))
+        return
     store = open_store(source)
     _out.print(facts_table(source, store_facts(store)))
     record = correction_record(store)

@@ -1,26 +1,24 @@
-"""A whole run from store to store, which any kill can interrupt and ``resume`` continues."""
+"""Whole runs from store to store, which any kill can interrupt and ``resume`` continues."""
 
-from collections.abc import Mapping
 from typing import Any
 
-from numpy.typing import NDArray
-
-from balans_dask.errors import InvalidInputError, StoreExistsError, warn_of_input
-from balans_dask.examine import examine
+from balans_dask.examine import examine, examine_values
+from balans_dask.fit_writer import FitWriter
 from balans_dask.fitting import OnStage
-from balans_dask.io.checkpoint import read_state
-from balans_dask.io.paths import is_store
-from balans_dask.io.run_folder import RunFolder, check_output
-from balans_dask.io.store import open_store
+from balans_dask.frozen import Model, require_features
+from balans_dask.io.model_store import model_fingerprint
+from balans_dask.io.run_folder import check_output
 from balans_dask.memory import MemoryPlan
+from balans_dask.opened_run import OpenedRun
 from balans_dask.passes.blas import single_threaded_blas
 from balans_dask.passes.engine import Engine
-from balans_dask.provenance import correction_record, differences, fingerprint
-from balans_dask.state import is_sound
+from balans_dask.provenance import fingerprint
 from balans_dask.store_run import StoreRun
-from balans_dask.writing import CHECKPOINT_SECONDS, StoreWriter
+from balans_dask.transform_writer import TransformWriter
+from balans_dask.transforming import known_to
+from balans_dask.writing import CHECKPOINT_SECONDS, WriteOptions
 
-__all__ = ["correct_store"]
+__all__ = ["correct_store", "transform_store"]
 
 
 def correct_store(
@@ -32,8 +30,9 @@ def correct_store(
     resume: bool = False,
     on_stage: OnStage = lambda stage: None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    model: str | None = None,
 ) -> dict[str, Any]:
-    """Correct a store into a new one.
+    """Fit a store and correct it into a new one.
 
     Parameters
     ----------
@@ -51,6 +50,8 @@ def correct_store(
         Told what the run is doing.
     checkpoint_seconds : float
         Least time between two checkpoints.
+    model : str or None
+        Save the frozen model at this path too.
 
     Returns
     -------
@@ -64,62 +65,80 @@ def correct_store(
     StoreExistsError
         If the target exists, or an unfinished run is there that is not to be continued.
     """
-    folder = RunFolder(target)
     inputs = (run.store.path,)
-    if not resume:
-        check_output(target, overwrite, inputs)
+
+    def write(opened: OpenedRun) -> dict[str, Any]:
+        options = WriteOptions(opened.replace, checkpoint_seconds, model, on_stage)
+        states = opened.states(run.parameters.n_passes)
+        return FitWriter(
+            engine, run, plan, examined, opened.folder, opened.identity, options, states
+        ).run()
+
     engine.task_bytes = plan.task_bytes
     with single_threaded_blas():
+        if not resume:
+            check_output(target, overwrite, inputs)
+            if model is not None:
+                check_output(model, overwrite, (*inputs, target))
         examined = examine(engine, run.inputs, run.parameters, plan.tiling)
         identity = run.identity(examined)
-        # Looked at again under the lock: another run may have finished meanwhile.
-        with folder.held():
-            replace = overwrite or (resume and folder.replaces)
-            record = _record_of_same(target, identity) if resume else None
-            if record is not None:
-                folder.discard_remains()
-                return record
-            check_output(target, replace, inputs)
-            state = _resumed_state(folder, identity, replace, resume, run.inputs.n_rows)
-            writer = StoreWriter(
-                engine, run, plan, examined, folder, identity, replace, checkpoint_seconds
-            )
-            return writer.run(state, on_stage)
+        if model is not None:
+            # A run killed between its model and its store finds the model that it has saved.
+            own = resume and model_fingerprint(model) == fingerprint(identity)
+            check_output(model, overwrite or own, (*inputs, target))
+        opened = OpenedRun(target, identity, inputs, overwrite, resume, run.inputs.n_rows)
+        return opened.finish(write, model)
 
 
-def _record_of_same(target: str, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Read the record of a store that this very run would make; ``None`` for any other."""
-    if not is_store(target):
-        return None
-    record = correction_record(open_store(target))
-    return record if record and record.get("fingerprint") == fingerprint(identity) else None
+def transform_store(
+    engine: Engine,
+    run: StoreRun,
+    model: Model,
+    plan: MemoryPlan,
+    target: str,
+    overwrite: bool = False,
+    resume: bool = False,
+    on_stage: OnStage = lambda stage: None,
+) -> dict[str, Any]:
+    """Correct a store by a frozen model into a new one.
 
+    Parameters
+    ----------
+    engine : Engine
+    run : StoreRun
+        With the parameters of the model.
+    model : Model
+    plan : MemoryPlan
+    target, overwrite, resume, on_stage
+        As ``correct_store`` takes them.
 
-def _resumed_state(
-    folder: RunFolder, identity: Mapping[str, Any], replace: bool, resume: bool, n_rows: int
-) -> dict[str, NDArray[Any]] | None:
-    """Prepare the folder, and return the state of the run that is continued, if one is."""
-    found = folder.record() if folder.begun else None
-    if found is not None and not resume and not replace:
-        raise StoreExistsError(
-            f"{folder.path} holds an unfinished run: add --resume to continue it, or --overwrite "
-            "to begin afresh"
-        )
-    if found is not None and resume:
-        different = differences(found["identity"], identity)
-        if different:
-            raise InvalidInputError(
-                f"{folder.path} holds an unfinished run of other input ({'; '.join(different)}): "
-                "run it as it was, or begin afresh with --overwrite"
-            )
-        state = read_state(folder.checkpoint)
-        if state is not None and is_sound(state, n_rows):
-            return state
-        if folder.checkpoint.exists():
-            warn_of_input(f"{folder.checkpoint} is damaged: the rows are sampled anew")
-        return None
-    if resume and folder.begun:
-        warn_of_input(f"{folder.path} has lost what it is a run of: it begins afresh")
-    folder.clear()
-    folder.write_record({"identity": dict(identity), "overwrite": replace})
-    return None
+    Returns
+    -------
+    record : dict
+        What the new store says about its correction.
+
+    Raises
+    ------
+    InvalidInputError
+        If features or values do not fit the model.
+    StoreExistsError
+        If the target exists, or an unfinished run is there that is not to be continued.
+    """
+    require_features(model, run.inputs)
+    inputs = (run.store.path,)
+    numbered = known_to(model, run.inputs)
+
+    def write(opened: OpenedRun) -> dict[str, Any]:
+        options = WriteOptions(opened.replace, on_stage=on_stage)
+        return TransformWriter(
+            engine, run, numbered, plan, model, opened.folder, opened.identity, options
+        ).run()
+
+    engine.task_bytes = plan.task_bytes
+    with single_threaded_blas():
+        if not resume:
+            check_output(target, overwrite, inputs)
+        examined = examine_values(engine, run.inputs, plan.tiling)
+        identity = run.identity(examined) | {"model": model.record["fingerprint"]}
+        opened = OpenedRun(target, identity, inputs, overwrite, resume, run.inputs.n_rows)
+        return opened.finish(write)

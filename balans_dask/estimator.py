@@ -1,7 +1,8 @@
 """The estimator: arrays in, arrays out, by scikit-learn's contract."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from os import PathLike
 from typing import Any, Self
 
 import numpy as np
@@ -9,20 +10,27 @@ import pandas as pd
 from distributed import default_client
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
+from balans_dask.array_passes import Collect, fit_arrays, transform_arrays
 from balans_dask.arrays import gathered_rows, is_lazy, source_of
 from balans_dask.batches import batch_labels
 from balans_dask.errors import InvalidInputError
-from balans_dask.examine import examine
-from balans_dask.fitting import Fit, fit, learn
-from balans_dask.inputs import Inputs, plan_run
+from balans_dask.examine import examine, examine_values
+from balans_dask.frozen import Model, require_features
+from balans_dask.inputs import Inputs, plan_run, require_sizes
 from balans_dask.kernels.elbow import BINS_PER_UNIT
 from balans_dask.lazy import lazy_rows
+from balans_dask.models import load_model, save_model
 from balans_dask.parameters import Parameters
 from balans_dask.passes.blas import single_threaded_blas
 from balans_dask.passes.engine import Engine, embedded_client
+from balans_dask.transforming import known_to
 
 __all__ = ["Balans", "correct_batches"]
+
+NO_BATCH = "all"
+"""Label of every row where none is given."""
 
 
 class Balans(BaseEstimator):
@@ -62,11 +70,15 @@ class Balans(BaseEstimator):
         A row of the affinity matrix keeps at most this many entries.
     uncovered : {"nearest", "keep"}, default="nearest"
         Rows that no landmark covers follow the nearest one, or stay as they are.
+    n_passes : int, default=1
+        Times that the correction is fitted and applied, each to what the one before has left.
     random_state : int, RandomState instance or None, default=0
         Seed of the draws.
 
     Attributes
     ----------
+    model_ : Model
+        All that ``transform`` takes. What follows describes its last pass.
     sampled_rows_ : ndarray of shape (n_landmarks,), int64
         Landmarks in draw order.
     scales_ : ndarray of shape (n_landmarks, n_batches), float64
@@ -125,6 +137,7 @@ class Balans(BaseEstimator):
         max_scale_ratio: float | None = None,
         max_neighbors: int | None = None,
         uncovered: str = "nearest",
+        n_passes: int = 1,
         random_state: Any = 0,
     ) -> None:
         self.n_neighbors = n_neighbors
@@ -138,6 +151,7 @@ class Balans(BaseEstimator):
         self.max_scale_ratio = max_scale_ratio
         self.max_neighbors = max_neighbors
         self.uncovered = uncovered
+        self.n_passes = n_passes
         self.random_state = random_state
 
     def fit(self, X: Any, y: None = None, *, batch: Any = None) -> Self:
@@ -162,7 +176,7 @@ class Balans(BaseEstimator):
             If values, labels or parameters cannot be used.
         """
         with _engine() as engine:
-            self._fit(engine, X, batch)
+            self._fit(engine, X, batch, wanted=False)
         return self
 
     def fit_transform(self, X: Any, y: None = None, *, batch: Any = None) -> Any:
@@ -189,28 +203,109 @@ class Balans(BaseEstimator):
             If values, labels or parameters cannot be used.
         """
         with _engine() as engine:
-            fitted = self._fit(engine, X, batch)
-            with single_threaded_blas():
-                learned = learn(engine, fitted)
-                collect = lazy_rows if is_lazy(X) else gathered_rows
-                return collect(engine, fitted, learned)
+            return self._fit(engine, X, batch, wanted=True)
 
-    def _fit(self, engine: Engine, X: Any, batch: Any) -> Fit:
+    def transform(self, X: Any, *, batch: Any = None) -> Any:
+        """Correct further profiles by what was fitted; those corrected before do not move.
+
+        Rows of a batch of the fit take its local scales; a new batch gets its own, from its rows in
+        ``X``. A row is corrected alike in whatever company it comes, but for new batches.
+
+        Parameters
+        ----------
+        X : ndarray, DataFrame, dask.array.Array or zarr.Array of shape (n_samples, n_features)
+            Profiles with the features of the fit; finite numbers.
+        batch : array-like of shape (n_samples,), or None
+            Label of every row, of the fit or new. ``None`` only after a fit without labels.
+
+        Returns
+        -------
+        corrected : ndarray or dask.array.Array of shape (n_samples, n_features)
+            As ``fit_transform`` returns it.
+
+        Raises
+        ------
+        InvalidInputError
+            If features or values do not fit the model.
+        NotFittedError
+            If there is no model yet.
+        """
+        check_is_fitted(self)
+        model: Model = self.model_
+        with _engine() as engine:
+            if batch is None and model.batches != (NO_BATCH,):
+                raise InvalidInputError(
+                    f"the model was fitted on {len(model.batches)} batches: give batch="
+                )
+            inputs = _inputs(engine, X, batch, model.feature_names)
+            require_sizes("X", inputs.features.shape, least_rows=1)
+            require_features(model, inputs)
+            inputs = known_to(model, inputs)
+            with single_threaded_blas():
+                plan = plan_run(inputs, model.parameters, engine.workers(), model.n_landmarks)
+                examine_values(engine, inputs, plan.tiling)
+                return transform_arrays(engine, inputs, model, plan, _collector(X))
+
+    def save(self, path: str | PathLike[str], overwrite: bool = False) -> None:
+        """Write the frozen model to a new Zarr group: JSON attributes and arrays, no code.
+
+        Parameters
+        ----------
+        path : str or path
+        overwrite : bool, default=False
+            Replace a model that is there.
+
+        Raises
+        ------
+        StoreExistsError
+            If something is there.
+        NotFittedError
+            If there is no model yet.
+        """
+        check_is_fitted(self)
+        save_model(self.model_, str(path), overwrite)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read a model that ``save`` or ``balans correct --model`` has written.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Returns
+        -------
+        model : Balans
+            With everything that ``transform`` takes; what describes the rows of the fit, such as
+            ``coverage_``, is not part of a model.
+
+        Raises
+        ------
+        InvalidInputError
+            If there is no model, or it cannot be read.
+        """
+        model = load_model(str(path))
+        given = model.parameters.as_dict()
+        given["random_state"] = given.pop("seed")
+        estimator = cls(**given)
+        estimator._take(model)
+        return estimator
+
+    def _fit(self, engine: Engine, X: Any, batch: Any, wanted: bool) -> Any:
         parameters = self._parameters()
-        source, names = source_of(engine, X)
-        column = np.zeros(source.shape[0], dtype=np.int8) if batch is None else batch
-        inputs = Inputs(
-            features=source,
-            labels=batch_labels([column], ["batch"], source.shape[0]),
-            feature_names=names,
-            in_memory=not is_lazy(X),
-        )
+        inputs = _inputs(engine, X, batch)
+        require_sizes("X", inputs.features.shape)
         with single_threaded_blas():
             plan = plan_run(inputs, parameters, engine.workers())
             examined = examine(engine, inputs, parameters, plan.tiling)
-            fitted = fit(engine, inputs, parameters, plan, examined)
-        self._learn(fitted, X)
-        return fitted
+            model, fitted, rows = fit_arrays(
+                engine, inputs, parameters, plan, examined, _collector(X), wanted
+            )
+        self._take(model)
+        self.coverage_ = fitted.sampled.coverage.coverage
+        if isinstance(X, pd.DataFrame) and all(isinstance(name, str) for name in X.columns):
+            self.feature_names_in_ = np.array(X.columns, dtype=object)
+        return rows
 
     def _parameters(self) -> Parameters:
         given = self.get_params(deep=False)
@@ -219,23 +314,19 @@ class Balans(BaseEstimator):
         plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in given.items()}
         return Parameters(**plain, seed=int(seed))
 
-    def _learn(self, fitted: Fit, X: Any) -> None:
-        sampled = fitted.sampled
-        self.sampled_rows_ = sampled.rows
-        scales = np.sqrt(np.concatenate([block.scales for block in sampled.blocks]))
-        self.scales_ = scales * fitted.scores.projection.unit
-        bins = np.concatenate([block.thresholds for block in sampled.blocks])
+    def _take(self, model: Model) -> None:
+        last = model.passes[-1]
+        self.model_ = model
+        self.sampled_rows_ = np.concatenate([block.rows for block in last.blocks])
+        scales = np.sqrt(np.concatenate([block.scales for block in last.blocks]))
+        self.scales_ = scales * model.projection.unit
+        bins = np.concatenate([block.thresholds for block in last.blocks])
         self.thresholds_ = bins / BINS_PER_UNIT
-        self.coverage_ = sampled.coverage.coverage
-        self.coverage_curve_ = np.array(
-            [(point.n_sampled, point.n_covered) for point in sampled.curve]
-        )
-        self.stop_reason_ = sampled.stop_reason
-        self.n_rounds_ = len(sampled.curve)
-        self.batches_ = np.array(fitted.inputs.labels.names, dtype=object)
-        self.n_features_in_ = fitted.inputs.features.shape[1]
-        if isinstance(X, pd.DataFrame) and all(isinstance(name, str) for name in X.columns):
-            self.feature_names_in_ = np.array(X.columns, dtype=object)
+        self.coverage_curve_ = last.curve[:, :2]
+        self.stop_reason_ = last.stop_reason
+        self.n_rounds_ = len(last.curve)
+        self.batches_ = np.array(model.batches, dtype=object)
+        self.n_features_in_ = len(model.feature_names)
 
 
 def correct_batches(X: Any, batch: Any, **params: Any) -> Any:
@@ -269,6 +360,25 @@ def _engine() -> Iterator[Engine]:
             yield engine
         finally:
             engine.release()
+
+
+def _inputs(engine: Engine, X: Any, batch: Any, names: Sequence[str] | None = None) -> Inputs:
+    """Wrap what the user gave; columns without names take those that are given."""
+    source, own_names = source_of(engine, X)
+    is_named = isinstance(X, pd.DataFrame)
+    if names is not None and not is_named and len(names) == len(own_names):
+        own_names = list(names)
+    column = np.full(source.shape[0], NO_BATCH) if batch is None else batch
+    return Inputs(
+        features=source,
+        labels=batch_labels([column], ["batch"], source.shape[0]),
+        feature_names=own_names,
+        in_memory=not is_lazy(X),
+    )
+
+
+def _collector(X: Any) -> Collect:
+    return lazy_rows if is_lazy(X) else gathered_rows
 
 
 def _is_integer(value: Any) -> bool:

@@ -13,7 +13,7 @@ from balans_dask.passes.engine import Engine
 from balans_dask.passes.pca import compute_moments
 from balans_dask.tiling import Tiling
 
-__all__ = ["Examined", "examine"]
+__all__ = ["Examined", "examine", "examine_values"]
 
 NAMED = 5
 """Names that a message lists before it goes on with an ellipsis."""
@@ -41,17 +41,30 @@ def examine(engine: Engine, inputs: Inputs, parameters: Parameters, tiling: Tili
     InvalidInputError
         If values are NaN or infinite, or no feature varies.
     """
+    examined = examine_values(engine, inputs, tiling)
+    constant = examined.scored.constant
+    if constant.all():
+        raise InvalidInputError(
+            f"all {len(constant)} features are constant: give at least one that varies"
+        )
+    _warn_of_oddities(examined.features, inputs, parameters)
+    return examined
+
+
+def examine_values(engine: Engine, inputs: Inputs, tiling: Tiling) -> Examined:
+    """Read all values once; refuse what no model can correct.
+
+    Raises
+    ------
+    InvalidInputError
+        If values are NaN or infinite.
+    """
     features = compute_moments(engine, tiling, inputs.features)
     _require_finite(features, inputs.feature_names)
     scored = features
     if inputs.embedding is not None:
         scored = compute_moments(engine, tiling, inputs.embedding)
         _require_finite(scored, [f"embedding column {i}" for i in range(len(scored.total))])
-    if scored.constant.all():
-        raise InvalidInputError(
-            f"all {len(scored.constant)} features are constant: give at least one that varies"
-        )
-    _warn_of_oddities(features, inputs, parameters)
     return Examined(features, scored)
 
 

@@ -1,30 +1,28 @@
-"""A fit: make the scores, sample the rows, sum over them, correct."""
+"""A fit: fit the preprocessor, sample the rows, sum over them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from distributed import Future
 from numpy.typing import NDArray
 
+from balans_dask.applying import Learned
 from balans_dask.errors import warn_of_input
 from balans_dask.examine import Examined
 from balans_dask.inputs import Inputs, components_of
 from balans_dask.kernels.projection import Projection
 from balans_dask.memory import MemoryPlan
 from balans_dask.parameters import Parameters
-from balans_dask.passes.corrected import RowSink, correct_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.operators import learn_operator
 from balans_dask.passes.pca import fit_projection
-from balans_dask.passes.profiles import Profiles
 from balans_dask.passes.rows import Pieces, affinity_rows_again
-from balans_dask.passes.scores import Scores
+from balans_dask.prepared import Prepared
 from balans_dask.sampling import Round, SampledRows, sample_rows
-from balans_dask.state import projection_from, sampled_from
-from balans_dask.tiling import Partition
+from balans_dask.state import sampled_from
 
-__all__ = ["Fit", "Learned", "OnStage", "Stage", "correct", "fit", "learn"]
+__all__ = ["Fit", "OnStage", "Stage", "fit", "fit_preprocessor", "learn"]
 
 UNCOVERED_SHARE = 0.01
 """Share of uncovered rows that is worth a warning; the paper's stop rule leaves a few."""
@@ -39,10 +37,13 @@ class Stage:
     name : str
     round : Round or None
         While rows are sampled: the last round.
+    number : int
+        Of the pass, from 0.
     """
 
     name: str
     round: Round | None = None
+    number: int = 0
 
 
 OnStage = Callable[[Stage], None]
@@ -54,52 +55,18 @@ class Fit:
 
     Attributes
     ----------
-    inputs, parameters, plan
-        What was asked for, and how it is done.
-    examined : Examined
-    scores : Scores
-    profiles : Profiles
+    prepared : Prepared
     sampled : SampledRows
     """
 
-    inputs: Inputs
-    parameters: Parameters
-    plan: MemoryPlan
-    examined: Examined
-    scores: Scores
-    profiles: Profiles
+    prepared: Prepared
     sampled: SampledRows
 
 
-@dataclass(frozen=True)
-class Learned:
-    """What the operator knows of the landmarks, on the workers.
-
-    Attributes
-    ----------
-    table : Future of list of LandmarkBlock
-    pieces : list over partitions of Pieces
-        Rows of A_S that wait on the workers.
-    correction : list
-        The operator, with futures.
-    """
-
-    table: Future
-    pieces: list[Pieces]
-    correction: list[Any]
-
-
-def fit(
-    engine: Engine,
-    inputs: Inputs,
-    parameters: Parameters,
-    plan: MemoryPlan,
-    examined: Examined,
-    on_stage: OnStage = lambda stage: None,
-    resumed: Mapping[str, NDArray[Any]] | None = None,
-    on_round: Callable[[Projection, SampledRows], None] = lambda projection, sampled: None,
-) -> Fit:
-    """Sample the landmarks.
+def fit_preprocessor(
+    engine: Engine, inputs: Inputs, parameters: Parameters, plan: MemoryPlan, examined: Examined
+) -> Projection:
+    """Fit what makes scores of profiles; once, whatever the number of passes.
 
     Parameters
     ----------
@@ -107,8 +74,25 @@ def fit(
     inputs : Inputs
     parameters : Parameters
     plan : MemoryPlan
-        Made by ``plan_run``; decides where data waits, never what comes out.
     examined : Examined
+    """
+    n_components = components_of(parameters, inputs)
+    return fit_projection(engine, plan.tiling, inputs.scored, examined.scored, n_components)
+
+
+def fit(
+    engine: Engine,
+    prepared: Prepared,
+    on_stage: OnStage = lambda stage: None,
+    resumed: Mapping[str, NDArray[Any]] | None = None,
+    on_round: Callable[[SampledRows], None] = lambda sampled: None,
+) -> Fit:
+    """Sample the landmarks of one pass.
+
+    Parameters
+    ----------
+    engine : Engine
+    prepared : Prepared
     on_stage : callable
         Told what the run is doing.
     resumed : mapping of str to ndarray, or None
@@ -116,45 +100,24 @@ def fit(
     on_round : callable
         Told about every round, when its state may be saved.
     """
-    tiling = plan.tiling
-    on_stage(Stage("preparing scores"))
-    if resumed is None:
-        n_components = components_of(parameters, inputs)
-        projection = fit_projection(engine, tiling, inputs.scored, examined.scored, n_components)
-    else:
-        projection = projection_from(resumed)
-    labels = inputs.labels
-    scores = Scores.load(
-        engine,
-        tiling,
-        inputs.scored,
-        labels.codes,
-        labels.n_batches,
-        projection,
-        keep=plan.keep_scores,
-    )
-    profiles = Profiles(
-        inputs.features,
-        examined.features.constant,
-        inputs.embedding,
-        embed_scores=projection.weights is not None,
-    )
+    parameters, plan = prepared.parameters, prepared.plan
 
     def after_round(sampled: SampledRows) -> None:
         _warn_of_landmarks(sampled, plan)
-        on_stage(Stage("sampling rows", sampled.curve[-1]))
-        on_round(projection, sampled)
+        on_stage(Stage("sampling rows", sampled.curve[-1], prepared.number))
+        on_round(sampled)
 
     sampled = sample_rows(
         engine,
-        scores,
+        prepared.scores,
         parameters,
         plan.piece_bytes,
+        prepared.number,
         None if resumed is None else sampled_from(resumed, parameters.block_rows),
         after_round,
     )
     _warn_of_uncovered(sampled, parameters)
-    return Fit(inputs, parameters, plan, examined, scores, profiles, sampled)
+    return Fit(prepared, sampled)
 
 
 def learn(engine: Engine, fitted: Fit) -> Learned:
@@ -165,63 +128,31 @@ def learn(engine: Engine, fitted: Fit) -> Learned:
     engine : Engine
     fitted : Fit
     """
+    prepared = fitted.prepared
     table = engine.share("landmarks", list(fitted.sampled.blocks))
     pieces = _pieces(engine, fitted, table)
-    correction = learn_operator(
+    correction, targets = learn_operator(
         engine,
-        fitted.parameters.operator,
-        fitted.scores,
-        fitted.profiles,
+        prepared.parameters.operator,
+        prepared.scores,
+        prepared.profiles,
         table,
         pieces,
         fitted.sampled.rows,
     )
-    return Learned(table, pieces, correction)
+    return Learned(table, pieces, correction, targets)
 
 
 def _pieces(engine: Engine, fitted: Fit, table: Future) -> list[Pieces]:
     """Rows of A_S by partition; those of rounds before a resume are computed again, once."""
-    sampled = fitted.sampled
-    partitions = range(fitted.plan.tiling.n_partitions)
+    prepared, sampled = fitted.prepared, fitted.sampled
+    partitions = range(prepared.plan.tiling.n_partitions)
     n_blocks = sampled.n_restored
     if not n_blocks:
         return [sampled.pieces_of(number) for number in partitions]
-    free_bytes = fitted.plan.piece_bytes - sampled.kept_bytes
-    again = affinity_rows_again(engine, fitted.scores, table, n_blocks, free_bytes)
+    free_bytes = prepared.plan.piece_bytes - sampled.kept_bytes
+    again = affinity_rows_again(engine, prepared.scores, table, n_blocks, free_bytes)
     return [[again[number], *sampled.pieces_of(number, n_blocks)] for number in partitions]
-
-
-def correct(
-    engine: Engine,
-    fitted: Fit,
-    learned: Learned,
-    sink: RowSink | None,
-    partitions: Sequence[Partition] | None = None,
-) -> list[Future]:
-    """Correct the rows that were fitted, one future of ``CorrectedRows`` a partition.
-
-    Parameters
-    ----------
-    engine : Engine
-    fitted : Fit
-    learned : Learned
-    sink : RowSink or None
-        Where tasks write the rows; ``None`` to return them.
-    partitions : sequence of Partition or None
-        Those to correct; ``None`` for all.
-    """
-    return correct_rows(
-        engine,
-        fitted.scores,
-        fitted.profiles,
-        fitted.plan.tiling.partitions() if partitions is None else partitions,
-        learned.table,
-        learned.pieces,
-        learned.correction,
-        fitted.parameters.uncovered == "keep",
-        fitted.parameters.strength,
-        sink,
-    )
 
 
 def _warn_of_uncovered(sampled: SampledRows, parameters: Parameters) -> None:

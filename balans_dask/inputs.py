@@ -1,7 +1,10 @@
 """What a run is asked to correct, and the plan of its memory."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from balans_dask.batches import BatchLabels
 from balans_dask.errors import InvalidInputError
@@ -22,6 +25,8 @@ class Inputs:
     features : RowSource
         What is corrected.
     labels : BatchLabels
+    reference : ndarray of shape (n_rows,), bool, or None
+        Rows from which scales and displacements are estimated; ``None`` for all.
     feature_names : sequence of str
     embedding : RowSource or None
         Where distances are taken, if not in the features; corrected with the same weights.
@@ -40,6 +45,7 @@ class Inputs:
     shard_tiles: int = 1
     in_memory: bool = False
     table_bytes: int = 0
+    reference: NDArray[np.bool_] | None = None
 
     @property
     def n_rows(self) -> int:
@@ -51,30 +57,56 @@ class Inputs:
         """What the scores are made from."""
         return self.features if self.embedding is None else self.embedding
 
+    def numbered(self, labels: BatchLabels, reference: NDArray[np.bool_]) -> "Inputs":
+        """Return the same rows with batches numbered in another way."""
+        return replace(self, labels=labels, reference=reference)
+
+    def moved(self, features: RowSource, embedding: RowSource | None = None) -> "Inputs":
+        """Return the same rows as a pass has left them."""
+        return replace(self, features=features, embedding=embedding)
+
 
 def components_of(parameters: Parameters, inputs: Inputs) -> int | None:
     """Components of the PCA; ``None`` where distances are taken in an embedding."""
     return None if inputs.embedding is not None else parameters.n_components
 
 
-def require_sizes(name: str, shape: tuple[int, int]) -> None:
+def require_sizes(name: str, shape: tuple[int, int], least_rows: int = 2) -> None:
     """Refuse an input too small to align.
+
+    Parameters
+    ----------
+    name : str
+    shape : tuple of int
+    least_rows : int
+        2 to fit, 1 to transform.
 
     Raises
     ------
     InvalidInputError
-        If there are fewer than 2 rows, or no features.
+        If there are fewer rows, or no features.
     """
     n_rows, n_features = shape
-    if n_rows < 2 or n_features < 1:
+    if n_rows < least_rows or n_features < 1:
+        rows = "2 rows" if least_rows == 2 else "1 row"
         raise InvalidInputError(
-            f"{name} has {n_rows} rows and {n_features} features: give at least 2 rows and 1 "
+            f"{name} has {n_rows} rows and {n_features} features: give at least {rows} and 1 "
             "feature"
         )
 
 
-def plan_run(inputs: Inputs, parameters: Parameters, workers: Workers) -> MemoryPlan:
+def plan_run(
+    inputs: Inputs, parameters: Parameters, workers: Workers, n_landmarks: int | None = None
+) -> MemoryPlan:
     """Plan the memory of a run.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    parameters : Parameters
+    workers : Workers
+    n_landmarks : int or None
+        Of a model; ``None`` where they are still to be drawn.
 
     Raises
     ------
@@ -97,13 +129,14 @@ def plan_run(inputs: Inputs, parameters: Parameters, workers: Workers) -> Memory
             n_batches=inputs.labels.n_batches,
             block_rows=parameters.block_rows,
             n_neighbors=min(parameters.n_neighbors, int(inputs.labels.sizes.max())),
-            max_rows=parameters.max_rows,
+            max_rows=n_landmarks or (parameters.max_rows and min(parameters.max_rows, n_rows)),
             operator=parameters.operator,
             row_bytes=row_bytes,
             pca=n_components is not None,
             chunks=tuple(matrix.chunks for matrix in matrices if matrix.chunks is not None),
             shard_tiles=inputs.shard_tiles,
             in_memory=inputs.in_memory,
+            n_passes=parameters.n_passes,
             table_bytes=inputs.table_bytes,
         ),
         workers,

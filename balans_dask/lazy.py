@@ -5,16 +5,18 @@ from typing import Any
 import dask
 import dask.array as da
 import numpy as np
+from numpy.typing import NDArray
 
-from balans_dask.fitting import Fit, Learned
+from balans_dask.applying import Learned
 from balans_dask.passes.corrected import correct_one
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.profiles import SCORES, output_dtype
+from balans_dask.prepared import Prepared
 
 __all__ = ["lazy_rows"]
 
 
-def lazy_rows(engine: Engine, fitted: Fit, learned: Learned) -> da.Array:
+def lazy_rows(engine: Engine, prepared: Prepared, learned: Learned) -> tuple[da.Array, None]:
     """Return the corrected features without computing them.
 
     The graph holds the landmarks and their sums, not futures, so it computes on any scheduler and
@@ -24,48 +26,55 @@ def lazy_rows(engine: Engine, fitted: Fit, learned: Learned) -> da.Array:
     Parameters
     ----------
     engine : Engine
-    fitted : Fit
+    prepared : Prepared
     learned : Learned
 
     Returns
     -------
     corrected : dask.array.Array of shape (n_rows, n_features)
         Chunked by partitions.
+    covered : None
+        Not known before the rows are computed.
     """
-    source = fitted.inputs.features
+    source, scores, origin = prepared.inputs.features, prepared.scores, prepared.origin
     name, *parts = learned.correction
     table, *arrays = engine.gather([learned.table, *(f for part in parts for f in part)])
     each = iter(arrays)
     correction = [name, *([next(each) for _ in part] for part in parts)]
-    shared = dask.delayed((table, correction, fitted.profiles.constant, fitted.scores.projection))
+    shared = dask.delayed((table, correction, prepared.profiles.constant, scores.projection))
     dtype = output_dtype(source.dtype)
     blocks = []
-    for part in fitted.plan.tiling.partitions():
+    for part in scores.partitions:
+        rows = slice(part.start, part.stop)
         corrected = dask.delayed(_corrected, pure=False)(
             source.rows(part.start, part.stop),
             part.start,
-            fitted.inputs.labels.codes[part.start : part.stop],
+            scores.codes[rows],
+            None if scores.reference is None else scores.reference[rows],
             shared,
-            fitted.parameters.uncovered == "keep",
-            fitted.parameters.strength,
+            prepared.parameters.uncovered == "keep",
+            prepared.strength,
+            None if origin is None else origin.features.rows(part.start, part.stop),
         )
         shape = (part.n_rows, source.shape[1])
         blocks.append(da.from_delayed(corrected, shape=shape, dtype=dtype))
-    return da.concatenate(blocks, axis=0)
+    return da.concatenate(blocks, axis=0), None
 
 
 def _corrected(
     rows: Any,
     start: int,
-    codes: np.ndarray[Any, Any],
+    codes: NDArray[np.integer],
+    reference: NDArray[np.bool_] | None,
     shared: Any,
     keep_uncovered: bool,
     strength: float,
+    origin: Any,
 ) -> Any:
     table, correction, constant, projection = shared
     second = SCORES if projection.weights is not None else None
     rows_of_chunk = correct_one(
-        [rows, start, codes, projection],
+        [rows, start, codes, reference, projection],
         [rows, second],
         [None] * len(table),
         table,
@@ -73,6 +82,7 @@ def _corrected(
         constant,
         keep_uncovered,
         strength,
+        [] if origin is None else [origin, second, projection],
         None,
     )
     assert rows_of_chunk is not None  # without a sink, the rows come back

@@ -42,6 +42,8 @@ class Parameters:
         Share of the correction in the output, from 0 to 1; the rest is the input.
     uncovered : {"nearest", "keep"}, default "nearest"
         Rows that no landmark covers go to their nearest landmark, or stay as they are.
+    n_passes : int, default 1
+        Times that the correction is fitted and applied, each to what the one before has left.
     seed : int, default 0
         Seed of the draws, from 0 to 2^63 - 1.
     """
@@ -57,12 +59,14 @@ class Parameters:
     operator: str = "smooth"
     strength: float = 1.0
     uncovered: str = "nearest"
+    n_passes: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
         self._integer("n_neighbors", 1)
         self._integer("patience", 1)
         self._integer("block_rows", 1, 4096)
+        self._integer("n_passes", 1)
         self._integer("seed", 0)
         for name in ("max_rows", "n_components", "max_neighbors"):
             if getattr(self, name) is not None:

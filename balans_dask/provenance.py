@@ -11,13 +11,21 @@ from anndata.io import read_elem
 from numpy.typing import NDArray
 
 from balans_dask.examine import Examined
-from balans_dask.fitting import Fit
 from balans_dask.inputs import Inputs
 from balans_dask.io.store import ProfileStore
 from balans_dask.parameters import Parameters
 from balans_dask.passes.blas import blas_fingerprint
+from balans_dask.sampling import SampledRows
 
-__all__ = ["correction_record", "differences", "fingerprint", "record_of", "run_identity"]
+__all__ = [
+    "correction_record",
+    "differences",
+    "fingerprint",
+    "model_record",
+    "record_of",
+    "run_identity",
+    "sampling_record",
+]
 
 PACKAGES = ("balans_dask", "anndata", "dask", "distributed", "numba", "numpy", "scipy", "zarr")
 ARITHMETIC = ("balans_dask", "numba", "numpy", "scipy")
@@ -66,30 +74,75 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def record_of(fitted: Fit, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a store says about its correction: nothing that differs between equal runs."""
-    sampled, labels = fitted.sampled, fitted.inputs.labels
-    given = {k: v for k, v in fitted.parameters.as_dict().items() if v is not None}
-    constant = np.flatnonzero(fitted.examined.features.constant).tolist()
+def model_record(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a model says about the run that fitted it."""
     return {
-        "parameters": given | {"batch_key": identity["batch_key"], "basis": identity["basis"]},
-        "versions": {name: version(name) for name in PACKAGES}
-        | {"python": platform.python_version()},
+        "batch_key": identity["batch_key"],
+        "basis": identity["basis"],
+        "versions": _versions(),
         "arithmetic": blas_fingerprint(),
         "fingerprint": fingerprint(identity),
+    }
+
+
+def record_of(
+    inputs: Inputs,
+    parameters: Parameters,
+    constant: NDArray[np.bool_],
+    identity: Mapping[str, Any],
+    n_uncovered: int,
+    passes: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return what a store says about its correction: nothing that differs between equal runs.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    parameters : Parameters
+    constant : ndarray of shape (n_features,), bool
+    identity : mapping
+        By ``run_identity``.
+    n_uncovered : int
+        Rows that no landmark covers, in some pass.
+    passes : sequence of mapping
+        By ``sampling_record``; the last one speaks for the run.
+    """
+    labels = inputs.labels
+    given = {k: v for k, v in parameters.as_dict().items() if v is not None}
+    record = {
+        "parameters": given | {"batch_key": identity["batch_key"], "basis": identity["basis"]},
+        "versions": _versions(),
+        "arithmetic": blas_fingerprint(),
+        "fingerprint": fingerprint(identity),
+        "n_uncovered": n_uncovered,
+        "batches": _texts(labels.names),
+        "batch_sizes": labels.sizes,
+        "clamped_batches": _texts(labels.clamped(parameters.n_neighbors)),
+        "constant_features": _texts(
+            [inputs.feature_names[i] for i in np.flatnonzero(constant).tolist()]
+        ),
+        **passes[-1],
+    }
+    earlier = {f"pass_{number + 1}": dict(facts) for number, facts in enumerate(passes[:-1])}
+    return record | ({"earlier_passes": earlier} if earlier else {})
+
+
+def sampling_record(sampled: SampledRows) -> dict[str, Any]:
+    """Return what a store says about the landmarks of one pass."""
+    return {
         "stop_reason": sampled.stop_reason,
         "n_sampled": sampled.n_sampled,
-        "n_uncovered": sampled.curve[-1].n_rows - sampled.curve[-1].n_covered,
         "sampled_rows": sampled.rows,
         "coverage_curve": {
             "n_sampled": np.array([point.n_sampled for point in sampled.curve]),
             "n_covered": np.array([point.n_covered for point in sampled.curve]),
         },
-        "batches": _texts(labels.names),
-        "batch_sizes": labels.sizes,
-        "clamped_batches": _texts(labels.clamped(fitted.parameters.n_neighbors)),
-        "constant_features": _texts([fitted.inputs.feature_names[i] for i in constant]),
     }
+
+
+def _versions() -> dict[str, str]:
+    found = {name: version(name) for name in PACKAGES}
+    return found | {"python": platform.python_version()}
 
 
 def correction_record(store: ProfileStore) -> dict[str, Any] | None:

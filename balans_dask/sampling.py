@@ -74,7 +74,7 @@ class Coverage:
         """Rows with positive coverage."""
         return int(np.count_nonzero(self.coverage))
 
-    def draw(self, seed: int, n_round: int, size: int) -> NDArray[np.int64]:
+    def draw(self, seed: int, n_round: int, size: int, number: int = 0) -> NDArray[np.int64]:
         """Draw rows with probability proportional to 1 / (eps + coverage), without replacement.
 
         Exponential clocks: row j rings at E_j (eps + c_j), and the first ones to ring are drawn, in
@@ -86,8 +86,10 @@ class Coverage:
         seed, n_round : int
         size : int
             At most the number of rows not drawn yet.
+        number : int
+            Of the pass: each draws its own landmarks.
         """
-        key = np.array([seed, n_round], dtype=np.uint64)
+        key = np.array([seed, (number << 32) + n_round], dtype=np.uint64)
         clocks = np.random.Generator(np.random.Philox(key=key))
         rings = clocks.standard_exponential(len(self.coverage))
         rings *= COVERAGE_OFFSET + self.coverage
@@ -181,6 +183,7 @@ def sample_rows(
     scores: Scores,
     parameters: Parameters,
     piece_bytes: int,
+    number: int = 0,
     sampled: SampledRows | None = None,
     on_round: Callable[[SampledRows], None] = lambda sampled: None,
 ) -> SampledRows:
@@ -194,6 +197,8 @@ def sample_rows(
     piece_bytes : int
         Memory that rows of A_S may take on all workers together; later ones are computed again
         when they are needed.
+    number : int
+        Of the pass.
     sampled : SampledRows or None
         Rows that an earlier, interrupted run has sampled.
     on_round : callable
@@ -204,7 +209,7 @@ def sample_rows(
     limit = min(n_rows, parameters.max_rows or n_rows)
     while not sampled.stop_reason:
         size = min(parameters.block_rows, limit - sampled.n_sampled)
-        block, pieces, gains, n_idle = _one_round(engine, scores, parameters, sampled, size)
+        block, pieces, gains, n_idle = _one_round(engine, scores, parameters, number, sampled, size)
         n_bytes = sum(gain.n_bytes for gain in gains)
         kept = sampled.kept_bytes + n_bytes <= piece_bytes
         sampled.settled = False
@@ -229,11 +234,16 @@ def sample_rows(
 
 
 def _one_round(
-    engine: Engine, scores: Scores, parameters: Parameters, sampled: SampledRows, size: int
+    engine: Engine,
+    scores: Scores,
+    parameters: Parameters,
+    number: int,
+    sampled: SampledRows,
+    size: int,
 ) -> tuple[LandmarkBlock, list[Future], list[CoverageGain], int]:
     """Draw a block and pass over the data three times; changes nothing that was sampled."""
     coverage = sampled.coverage
-    rows = coverage.draw(parameters.seed, len(sampled.blocks), size)
+    rows = coverage.draw(parameters.seed, len(sampled.blocks), size, number)
     block = landmark_block(rows, pick_landmarks(engine, scores, rows), parameters.block_rows)
     n_neighbors = min(parameters.n_neighbors, scores.largest_batch)
     block = local_scales(engine, scores, block, n_neighbors, parameters.max_scale_ratio)

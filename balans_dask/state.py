@@ -1,16 +1,23 @@
 """The driver's state as arrays, for a checkpoint, and back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.kernels.landmarks import landmark_block
+from balans_dask.kernels.landmarks import LandmarkBlock, landmark_block
 from balans_dask.kernels.projection import Projection
 from balans_dask.sampling import Coverage, Round, SampledRows
 
-__all__ = ["arrays_of", "is_sound", "projection_from", "sampled_from"]
+__all__ = [
+    "arrays_of",
+    "block_arrays",
+    "blocks_from",
+    "is_sound",
+    "projection_from",
+    "sampled_from",
+]
 
 
 def arrays_of(projection: Projection, sampled: SampledRows) -> dict[str, NDArray[Any]]:
@@ -22,22 +29,46 @@ def arrays_of(projection: Projection, sampled: SampledRows) -> dict[str, NDArray
     sampled : SampledRows
         Between two rounds.
     """
-    blocks = sampled.blocks
     fitted = {} if projection.weights is None else {"weights": projection.weights}
     return fitted | {
         "used": projection.used,
         "mean": projection.mean,
         "total_variance": np.array(projection.total_variance),
         "unit": np.array(projection.unit),
-        "block_sizes": np.array([block.n_landmarks for block in blocks]),
-        "rows": np.concatenate([block.rows for block in blocks]),
-        "scores": np.concatenate([block.scores[: block.n_landmarks] for block in blocks]),
-        "scales": np.concatenate([block.scales for block in blocks]),
-        "thresholds": np.concatenate([block.thresholds for block in blocks]),
+        **block_arrays(sampled.blocks),
         "coverage": sampled.coverage.coverage,
         "curve": np.array([(p.n_sampled, p.n_covered, p.n_rows, p.n_idle) for p in sampled.curve]),
         "stop_reason": np.array(sampled.stop_reason),
     }
+
+
+def block_arrays(blocks: Sequence[LandmarkBlock]) -> dict[str, NDArray[Any]]:
+    """Join the tables of all blocks, each without its padding.
+
+    Parameters
+    ----------
+    blocks : sequence of LandmarkBlock
+    """
+    return {
+        "block_sizes": np.array([block.n_landmarks for block in blocks]),
+        "rows": np.concatenate([block.rows for block in blocks]),
+        "scores": np.concatenate([block.scores[: block.n_landmarks] for block in blocks]),
+        "scales": np.concatenate([block.scales for block in blocks]),
+        "caps": np.concatenate([block.caps for block in blocks]),
+        "thresholds": np.concatenate([block.thresholds for block in blocks]),
+    }
+
+
+def blocks_from(state: Mapping[str, NDArray[Any]], block_rows: int) -> list[LandmarkBlock]:
+    """Restore blocks of landmarks, padded as they were."""
+    blocks = []
+    stops = np.cumsum(state["block_sizes"])
+    for start, stop in zip(stops - state["block_sizes"], stops, strict=True):
+        part = slice(start, stop)
+        block = landmark_block(state["rows"][part], state["scores"][part], block_rows)
+        block = block.with_scales(state["scales"][part], state["caps"][part])
+        blocks.append(block.with_thresholds(state["thresholds"][part]))
+    return blocks
 
 
 def projection_from(state: Mapping[str, NDArray[Any]]) -> Projection:
@@ -68,13 +99,8 @@ def sampled_from(state: Mapping[str, NDArray[Any]], block_rows: int) -> SampledR
     sampled = SampledRows(
         coverage, stop_reason=str(state["stop_reason"]), n_restored=len(state["block_sizes"])
     )
-    stops = np.cumsum(state["block_sizes"])
-    for start, stop in zip(stops - state["block_sizes"], stops, strict=True):
-        part = slice(start, stop)
-        block = landmark_block(state["rows"][part], state["scores"][part], block_rows)
-        block = block.with_scales(state["scales"][part])
-        sampled.blocks.append(block.with_thresholds(state["thresholds"][part]))
-        sampled.pieces.append(None)
+    sampled.blocks += blocks_from(state, block_rows)
+    sampled.pieces += [None] * len(sampled.blocks)
     sampled.curve += [
         Round(number + 1, *(int(value) for value in point))
         for number, point in enumerate(state["curve"])
@@ -93,7 +119,7 @@ def is_sound(state: Mapping[str, NDArray[Any]], n_rows: int) -> bool:
     """
     try:
         n_landmarks = int(state["block_sizes"].sum())
-        tables = ("rows", "scores", "scales", "thresholds")
+        tables = ("rows", "scores", "scales", "caps", "thresholds")
         return (
             state["coverage"].shape == (n_rows,)
             and all(len(state[name]) == n_landmarks for name in tables)

@@ -60,6 +60,7 @@ def store_run(
     batch_keys: Sequence[str],
     parameters: Parameters,
     basis: str | None = None,
+    least_rows: int = 2,
 ) -> StoreRun:
     """Check the labels and shapes of a store; reads no profile.
 
@@ -71,13 +72,15 @@ def store_run(
     parameters : Parameters
     basis : str or None
         Take distances in this matrix of ``obsm``, and correct it too.
+    least_rows : int
+        2 to fit, 1 to transform.
 
     Raises
     ------
     InvalidInputError
         If a column, label, matrix or row is missing.
     """
-    require_sizes(store.path, store.features.shape)
+    require_sizes(store.path, store.features.shape, least_rows)
     labels = batch_labels(
         [store.column(key) for key in batch_keys],
         [f"obs column {key!r}" for key in batch_keys],

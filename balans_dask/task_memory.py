@@ -91,6 +91,8 @@ class RunShape:
         Tiles of one write unit of the output; a partition writes whole ones.
     in_memory : bool
         Input and output are arrays on the driver.
+    n_passes : int
+        From the second on, a pass reads what the one before has put out.
     table_bytes : int
         Row annotations that the driver holds.
     operator : str
@@ -112,6 +114,7 @@ class RunShape:
     chunks: tuple[Chunks, ...] = ()
     shard_tiles: int = 1
     in_memory: bool = False
+    n_passes: int = 1
     table_bytes: int = 0
     operator: str = "smooth"
     planned_landmarks: int = PLANNED_LANDMARKS[0]
@@ -124,7 +127,7 @@ class RunShape:
     @property
     def n_landmarks(self) -> int:
         """Landmarks that tables are planned for."""
-        return min(self.n_rows, self.max_rows or self.planned_landmarks)
+        return self.max_rows or min(self.n_rows, self.planned_landmarks)
 
     @property
     def score_row_bytes(self) -> int:
@@ -198,7 +201,8 @@ def driver_bytes(shape: RunShape, tiling: Tiling) -> int:
     reduced = 3 * 8 * (shape.n_features**2 if shape.pca else shape.n_features)
     collected = min(COLLECTED_NODES, tiling.n_partitions)
     nodes = (collected + 1) * 8 * shape.block_rows * N_BINS + (collected + 4) * nearest_bytes(shape)
-    arrays = 2 * shape.n_rows * shape.row_bytes if shape.in_memory else 0
+    held = 2 if shape.n_passes == 1 else 3
+    arrays = held * shape.n_rows * shape.row_bytes if shape.in_memory else 0
     # A checkpoint joins them, and Dask holds what is sent to workers until it has arrived.
     landmarks = 5 * landmark_bytes(shape)
     return shape.n_rows * per_row + reduced + nodes + arrays + 3 * shape.table_bytes + landmarks

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from balans_dask.examine import Examined
 from balans_dask.fitting import Stage
+from balans_dask.frozen import Model
 from balans_dask.inputs import Inputs
 from balans_dask.io.store import ProfileStore, first_names
 from balans_dask.memory import MemoryPlan, format_bytes
@@ -21,6 +22,7 @@ __all__ = [
     "correction_facts",
     "facts_table",
     "input_facts",
+    "model_facts",
     "plan_facts",
     "printable",
     "store_facts",
@@ -49,7 +51,7 @@ class Progress:
         self._heading = heading
         self._interval = 0.0 if verbose else ROUND_SECONDS
         self._start = time.monotonic()
-        self._stage = ""
+        self._stage = ("", 0)
         self._last = self._start
 
     def __call__(self, stage: Stage) -> None:
@@ -58,13 +60,13 @@ class Progress:
         if self._heading is not None:
             self._console.print(self._heading)
             self._heading = None
-        changed = stage.name != self._stage
+        changed = (stage.name, stage.number) != self._stage
         if changed or now - self._last >= self._interval:
-            self._stage, self._last = stage.name, now
+            self._stage, self._last = (stage.name, stage.number), now
             self._say(now, stage)
 
     def _say(self, now: float, stage: Stage) -> None:
-        text = stage.name
+        text = stage.name if stage.number == 0 else f"pass {stage.number + 1}: {stage.name}"
         if stage.round is not None:
             share = stage.round.n_covered / stage.round.n_rows
             text += (
@@ -134,6 +136,40 @@ def correction_facts(record: Mapping[str, Any]) -> dict[str, str]:
         "constant features": f"{len(record['constant_features'])}",
         "fingerprint": record["fingerprint"],
         "versions": ", ".join(f"{name} {value}" for name, value in record["versions"].items()),
+    }
+
+
+def model_facts(model: Model, n_bytes: int) -> dict[str, str]:
+    """Say what a frozen model holds.
+
+    Parameters
+    ----------
+    model : Model
+    n_bytes : int
+        Size on disk.
+    """
+    given = {k: v for k, v in model.parameters.as_dict().items() if v is not None}
+    names = model.feature_names
+    facts = {
+        "kind": "frozen model of balans_dask",
+        "size": f"{format_bytes(n_bytes)}: grows with landmarks, batches and features, not rows",
+        "parameters": ", ".join(f"{name}={value}" for name, value in given.items()),
+        "features": f"{len(names):,} ({first_names(list(names))})",
+        "batches": f"{len(model.batches):,} ({first_names(list(model.batches))})",
+        "batch key": "+".join(model.record["batch_key"]) or "none",
+        "distances in": f"{model.projection.n_components} columns of "
+        + ("principal components" if model.projection.weights is not None else "the embedding"),
+    }
+    for number, each in enumerate(model.passes):
+        n_rounds, _ = each.curve.shape
+        facts[f"pass {number + 1}"] = (
+            f"{each.n_landmarks:,} landmarks in {n_rounds} rounds from {int(each.curve[-1, 2]):,} "
+            f"rows, stopped by {each.stop_reason}"
+        )
+    return facts | {
+        "expected uncovered": f"{model.risk:.2%} of further rows of the same kind",
+        "fingerprint": model.record["fingerprint"],
+        "versions": ", ".join(f"{k} {v}" for k, v in model.record["versions"].items()),
     }
 
 

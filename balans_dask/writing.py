@@ -1,200 +1,149 @@
-"""A run in its folder: fit with checkpoints, write what is missing, publish."""
+"""A run in its folder: pass after pass, then annotate and publish."""
 
-import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import zarr
 from numpy.typing import NDArray
 
-from balans_dask.errors import RunError
-from balans_dask.examine import Examined
-from balans_dask.fitting import Fit, OnStage, Stage, correct, fit, learn
-from balans_dask.io.checkpoint import sync_file, write_state
-from balans_dask.io.layout import create_matrix, create_root, row_layout, write_annotations
-from balans_dask.io.output import StoreSink
-from balans_dask.io.run_folder import RunFolder
-from balans_dask.io.units import Unit, recorded_units, unit_files
+from balans_dask.fitting import OnStage
+from balans_dask.inputs import Inputs
+from balans_dask.io.checkpoint import sync_file
+from balans_dask.io.layout import write_annotations
+from balans_dask.io.run_folder import PassFolder, RunFolder
 from balans_dask.kernels.projection import Projection
 from balans_dask.memory import MemoryPlan
-from balans_dask.passes.engine import Engine, task
-from balans_dask.passes.profiles import output_dtype
+from balans_dask.pass_writer import PassWriter, WrittenRows
+from balans_dask.passes.engine import Engine
+from balans_dask.prepared import Prepared, prepare
 from balans_dask.provenance import fingerprint, record_of
-from balans_dask.sampling import SampledRows
-from balans_dask.state import arrays_of
-from balans_dask.store_run import ADDED_COLUMNS, StoreRun, widest_row
-from balans_dask.tiling import Partition
+from balans_dask.store_run import ADDED_COLUMNS, StoreRun
 
-__all__ = ["CHECKPOINT_SECONDS", "StoreWriter"]
+__all__ = ["CHECKPOINT_SECONDS", "StoreWriter", "WriteOptions"]
 
 CHECKPOINT_SECONDS = 5.0
 """Least time between two checkpoints: what a kill may cost, besides the round under way."""
 
 
-class StoreWriter:
+@dataclass(frozen=True)
+class WriteOptions:
+    """How a run writes; nothing of it changes what is written.
+
+    Attributes
+    ----------
+    replace : bool
+        Replace a store that is at the target.
+    checkpoint_seconds : float
+        Least time between two checkpoints.
+    model : str or None
+        Where to save the frozen model.
+    on_stage : callable
+        Told what the run is doing.
+    """
+
+    replace: bool = False
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    model: str | None = None
+    on_stage: OnStage = lambda stage: None
+
+
+class StoreWriter(ABC):
     """One run of a store, new or continued; the driver holds its folder."""
 
     def __init__(
         self,
         engine: Engine,
         run: StoreRun,
+        inputs: Inputs,
         plan: MemoryPlan,
-        examined: Examined,
         folder: RunFolder,
         identity: Mapping[str, Any],
-        replace: bool,
-        checkpoint_seconds: float,
+        options: WriteOptions,
     ) -> None:
-        self._replace = replace
-        self._checkpoint_seconds = checkpoint_seconds
         self._engine = engine
         self._run = run
+        self._inputs = inputs
         self._plan = plan
-        self._examined = examined
         self._folder = folder
         self._identity = identity
-        self._latest: tuple[Projection, SampledRows] | None = None
-        self._saved_at = time.monotonic()
+        self._options = options
+        self._projection: Projection
+        self._constant: NDArray[np.bool_]
+        self._is_landmark = np.zeros(inputs.n_rows, dtype=bool)
 
-    def run(self, resumed: dict[str, NDArray[Any]] | None, on_stage: OnStage) -> dict[str, Any]:
+    def run(self) -> dict[str, Any]:
         """Do what is left to do."""
-        try:
-            fitted = fit(
+        n_passes = self._run.parameters.n_passes
+        moved, all_written, facts = self._inputs, [], []
+        for number, folder in enumerate(self._folder.passes(n_passes)):
+            folder.path.mkdir(exist_ok=True)
+            self._begin(number, folder)
+            is_last = number + 1 == n_passes
+            writer = PassWriter(
                 self._engine,
-                self._run.inputs,
-                self._run.parameters,
-                self._plan,
-                self._examined,
-                on_stage,
-                resumed,
-                self._after_round,
+                folder,
+                self._inputs,
+                self._run.embedding_key if is_last or self._run.basis else None,
+                self._projection,
+                fingerprint({**self._identity, "pass": number}),
             )
-        except BaseException:
-            with suppress(OSError):
-                self._save()
-            raise
-        self._save()
-        on_stage(Stage("writing"))
-        return self._write(fitted)
+            facts.append(self._one_pass(number, folder, moved, writer))
+            all_written.append(writer.written())
+            moved = writer.moved(self._inputs)
+            self._engine.release()
+        return self._finish(writer.root, all_written, facts)
 
-    def _after_round(self, projection: Projection, sampled: SampledRows) -> None:
-        self._latest = (projection, sampled)
-        if time.monotonic() - self._saved_at >= self._checkpoint_seconds:
-            self._save()
+    @abstractmethod
+    def _begin(self, number: int, folder: PassFolder) -> None:
+        """Make ready what the first pass fits and later ones use."""
 
-    def _save(self) -> None:
-        """Save the last round, unless the next one is just being added to it."""
-        if self._latest is not None and self._latest[1].settled:
-            write_state(self._folder.checkpoint, arrays_of(*self._latest))
-            self._saved_at = time.monotonic()
+    @abstractmethod
+    def _one_pass(
+        self, number: int, folder: PassFolder, moved: Inputs, writer: PassWriter
+    ) -> dict[str, Any]:
+        """Write the rows of a pass that are missing; return what the store says about it."""
 
-    def _write(self, fitted: Fit) -> dict[str, Any]:
-        root = self._root()
-        sink = self._sink(root, fitted)
-        self._folder.units.mkdir(exist_ok=True)
-        missing = _unfinished(fitted.plan.tiling.partitions(), self._sound_units(sink))
-        if missing:
-            learned = learn(self._engine, fitted)
-            self._engine.take(correct(self._engine, fitted, learned, sink, missing))
-        displacement = np.empty(fitted.inputs.n_rows, dtype=np.float32)
-        units = self._finished_units(sink, fitted.inputs.n_rows)
-        for unit in units:
-            displacement[unit.start : unit.stop] = unit.displacement()
-        record = record_of(fitted, self._identity)
-        write_annotations(
-            root,
-            {
-                "obs": _annotated(self._run.store.obs, fitted.sampled, displacement),
-                "var": self._run.store.var,
-                "uns/balans": record,
-            },
+    @abstractmethod
+    def _after_writing(self, covered: NDArray[np.bool_]) -> None:
+        """Do what is left before the store is published."""
+
+    def _prepared(self, number: int, moved: Inputs) -> Prepared:
+        return prepare(
+            self._engine,
+            moved,
+            self._run.parameters,
+            self._plan,
+            self._projection,
+            self._constant,
+            number,
+            origin=self._inputs,
         )
-        zarr.consolidate_metadata(str(self._folder.store))
-        _sync(self._folder.store, {file for unit in units for file in unit.paths()})
-        self._folder.publish(self._replace)
+
+    def _finish(
+        self, root: zarr.Group, written: Sequence[WrittenRows], facts: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        covered = np.logical_and.reduce([rows.covered for rows in written])
+        record = record_of(
+            self._run.inputs,
+            self._run.parameters,
+            self._constant,
+            self._identity,
+            int(np.count_nonzero(~covered)),
+            facts,
+        )
+        added = (covered, self._is_landmark, written[-1].displacement)
+        obs = self._run.store.obs.assign(**dict(zip(ADDED_COLUMNS, added, strict=True)))
+        write_annotations(root, {"obs": obs, "var": self._run.store.var, "uns/balans": record})
+        store = self._folder.last.store
+        zarr.consolidate_metadata(str(store))
+        _sync(store, {file for unit in written[-1].units for file in unit.paths()})
+        self._after_writing(covered)
+        self._folder.publish(self._options.replace)
         return record
-
-    def _units(self, sink: StoreSink) -> list[Unit]:
-        """Read the records of this run that name all their files; any other record is removed."""
-        units = []
-        for unit in recorded_units(self._folder.units):
-            needed = unit_files(sink.units, sink.store, sink.arrays, unit.start, unit.stop)
-            if unit.run == sink.run and unit.vouches_for(needed):
-                units.append(unit)
-            else:
-                unit.path.unlink()
-        return units
-
-    def _sound_units(self, sink: StoreSink) -> list[Unit]:
-        """Finished rows of an earlier attempt; records that do not hold are removed."""
-        units = self._units(sink)
-        futures = self._engine.map("verify", _holds, units)
-        holds = self._engine.take(futures)
-        for unit, sound in zip(units, holds, strict=True):
-            if not sound:
-                unit.path.unlink()
-        return [unit for unit, sound in zip(units, holds, strict=True) if sound]
-
-    def _finished_units(self, sink: StoreSink, n_rows: int) -> list[Unit]:
-        """All units, when they cover every row and their files are there."""
-        units = self._units(sink)
-        whole = [Partition(0, 0, n_rows)]
-        n_lost = sum(not unit.is_there() for unit in units)
-        if n_lost or _unfinished(whole, units):
-            raise RunError(
-                f"{n_lost} of {len(units)} written parts of {self._folder.store} have changed or "
-                "vanished: keep other processes out of it, and continue with --resume"
-            )
-        return units
-
-    def _root(self) -> zarr.Group:
-        """Open the store of an earlier attempt, or make one."""
-        try:
-            root = zarr.open_group(self._folder.store, mode="r+", use_consolidated=False)
-            names = [name for name, _ in root.groups()]
-            if root.attrs.get("encoding-type") == "anndata" and "varp" in names:
-                return root
-        except (OSError, ValueError, KeyError):
-            pass
-        self._folder.clear_store()
-        return create_root(str(self._folder.store))
-
-    def _sink(self, root: zarr.Group, fitted: Fit) -> StoreSink:
-        run = self._run
-        n_rows, n_features = run.inputs.features.shape
-        layout = row_layout(n_rows, widest_row(run.inputs.features, run.inputs.embedding))
-        dtype = output_dtype(run.inputs.features.dtype)
-        features = self._matrix(root, "X", (n_rows, n_features), dtype, layout)
-        embedding = None
-        if run.embedding_key is not None:
-            source = run.inputs.embedding
-            width = fitted.scores.projection.n_components if source is None else source.shape[1]
-            kind = np.dtype(np.float32) if source is None else output_dtype(source.dtype)
-            name = f"obsm/{run.embedding_key}"
-            embedding = self._matrix(root, name, (n_rows, width), kind, layout)
-        run_name = fingerprint(self._identity)
-        return StoreSink(features, embedding, self._folder.store, self._folder.units, run_name)
-
-    def _matrix(
-        self,
-        root: zarr.Group,
-        name: str,
-        shape: tuple[int, int],
-        dtype: np.dtype[Any],
-        layout: tuple[int, int],
-    ) -> zarr.Array:
-        """Create a matrix whose shards an earlier attempt may have left: they stay."""
-        (self._folder.store / name / "zarr.json").unlink(missing_ok=True)
-        return create_matrix(root, name, shape, dtype, layout)
-
-
-@task
-def _holds(unit: Unit) -> bool:
-    return unit.holds()
 
 
 def _sync(store: Path, recorded: set[Path]) -> None:
@@ -202,25 +151,3 @@ def _sync(store: Path, recorded: set[Path]) -> None:
     for file in store.rglob("*"):
         if file.is_file() and file not in recorded:
             sync_file(file)
-
-
-def _unfinished(partitions: Sequence[Partition], units: Sequence[Unit]) -> list[Partition]:
-    """Partitions with a row that no unit holds; units are in row order, of any sizes."""
-    missing = []
-    for part in partitions:
-        reached = part.start
-        for unit in units:
-            if unit.start <= reached < unit.stop:
-                reached = unit.stop
-        if reached < part.stop:
-            missing.append(part)
-    return missing
-
-
-def _annotated(
-    obs: pd.DataFrame, sampled: SampledRows, displacement: NDArray[np.float32]
-) -> pd.DataFrame:
-    added = (sampled.coverage.coverage > 0.0, sampled.coverage.drawn, displacement)
-    return obs.assign(
-        **dict(zip(ADDED_COLUMNS, added, strict=True)),
-    )

@@ -69,6 +69,7 @@ def test_the_function_passes_every_parameter_on():
         "max_scale_ratio": 1.5,
         "max_neighbors": 100,
         "uncovered": "keep",
+        "n_passes": 2,
         "random_state": 3,
     }
     assert set(given) == set(inspect.signature(Balans).parameters)

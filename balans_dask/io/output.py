@@ -1,5 +1,6 @@
 """A new store that is complete or not there."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +29,21 @@ class OutputStore:
         Replace a store that is there, once the new one is complete.
     inputs : tuple of str
         Paths that must not be touched.
+    create : callable
+        Makes the empty group at a path: an AnnData store, if not said otherwise.
     """
 
-    def __init__(self, path: str, overwrite: bool, inputs: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        path: str,
+        overwrite: bool,
+        inputs: tuple[str, ...] = (),
+        create: Callable[[str], zarr.Group] = create_root,
+    ) -> None:
         check_output(path, overwrite, inputs)
         self._folder = RunFolder(path)
         self._overwrite = overwrite
+        self._create = create
         self._held = ExitStack()
         self.root: zarr.Group
 
@@ -46,7 +56,7 @@ class OutputStore:
                 "`balans correct --resume`, or add --overwrite to drop it"
             )
         self._folder.clear()
-        self.root = create_root(str(self._folder.store))
+        self.root = self._create(str(self._folder.last.store))
         return self
 
     def __exit__(
@@ -57,7 +67,7 @@ class OutputStore:
     ) -> None:
         with self._held:
             if kind is None:
-                zarr.consolidate_metadata(str(self._folder.store))
+                zarr.consolidate_metadata(str(self._folder.last.store))
                 self._folder.publish(self._overwrite)
             else:
                 self._folder.discard()
@@ -94,6 +104,7 @@ class StoreSink:
         features: NDArray[np.floating],
         embedding: NDArray[np.floating] | None,
         displacement: NDArray[np.float32],
+        covered: NDArray[np.bool_],
     ) -> None:
         """Write consecutive rows that begin at ``start``, then record them.
 
@@ -106,7 +117,7 @@ class StoreSink:
         files = self._write(self.features, start, features)
         if self.embedding is not None and embedding is not None:
             files += self._write(self.embedding, start, embedding)
-        record_unit(self.units, self.run, start, stop, files, displacement)
+        record_unit(self.units, self.run, start, stop, files, displacement, covered)
 
     def _write(self, array: zarr.Array, start: int, rows: NDArray[Any]) -> list[Path]:
         files = shard_files(self.store, array, start, start + len(rows))

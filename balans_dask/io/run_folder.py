@@ -8,6 +8,7 @@
         checkpoint.npz   the sampler after its last saved round
         units/           the manifest: one record for each finished run of rows
         store/           the output; renamed to OUT.zarr when it is complete
+        pass_0/ ...      checkpoint, units and store of the passes before the last one
         replaced/        for a moment, the store that was in its place
 """
 
@@ -23,9 +24,10 @@ from balans_dask.errors import InvalidInputError, StoreExistsError, warn_of_inpu
 from balans_dask.io.checkpoint import read_json, sync_folder, write_json
 from balans_dask.io.paths import is_store
 
-__all__ = ["RunFolder", "check_output"]
+__all__ = ["PassFolder", "RunFolder", "check_output"]
 
 SUFFIX = ".partial"
+EARLIER = "pass_"
 MARK = "balans_dask"
 OUR_NAMES = {"run.json", "lock", "checkpoint.npz", "units", "store", "replaced"}
 
@@ -59,6 +61,36 @@ def check_output(path: str, overwrite: bool, inputs: tuple[str, ...] = ()) -> No
         )
 
 
+class PassFolder:
+    """What one pass of a run leaves behind.
+
+    Parameters
+    ----------
+    path : Path
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.store = path / "store"
+        self.units = path / "units"
+        self.checkpoint = path / "checkpoint.npz"
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything to continue."""
+        return self.checkpoint.exists() or self.units.exists()
+
+    def clear(self) -> None:
+        """Forget what was done."""
+        self.clear_store()
+        self.checkpoint.unlink(missing_ok=True)
+
+    def clear_store(self) -> None:
+        """Forget what was written; the checkpoint stays."""
+        for path in (self.units, self.store):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 class RunFolder:
     """A folder under construction.
 
@@ -71,10 +103,13 @@ class RunFolder:
     def __init__(self, target: str) -> None:
         self.target = Path(target).resolve()
         self.path = self.target.with_name(self.target.name + SUFFIX)
-        self.store = self.path / "store"
-        self.units = self.path / "units"
-        self.checkpoint = self.path / "checkpoint.npz"
+        self.last = PassFolder(self.path)
         self._record = self.path / "run.json"
+
+    def passes(self, n_passes: int) -> list[PassFolder]:
+        """Folders of all passes, in order; the last pass makes the output itself."""
+        earlier = [PassFolder(self.path / f"{EARLIER}{i}") for i in range(n_passes - 1)]
+        return [*earlier, self.last]
 
     @property
     def exists(self) -> bool:
@@ -84,7 +119,7 @@ class RunFolder:
     @property
     def begun(self) -> bool:
         """Whether there is anything to continue."""
-        return self.checkpoint.exists() or self.units.exists()
+        return self.last.begun or any(PassFolder(path).begun for path in self._earlier())
 
     @property
     def replaces(self) -> bool:
@@ -125,7 +160,7 @@ class RunFolder:
             try:
                 yield
             finally:
-                if self.exists and not self.begun and not self.store.exists():
+                if self.exists and not self.begun and not self.last.store.exists():
                     self.discard()
 
     def _lock(self, lock: Any) -> None:
@@ -143,25 +178,21 @@ class RunFolder:
 
     def clear(self) -> None:
         """Forget what was done; the folder stays, and stays held."""
-        self.clear_store()
-        self.checkpoint.unlink(missing_ok=True)
-        write_json(self._record, {"written_by": MARK})
-
-    def clear_store(self) -> None:
-        """Forget what was written; the checkpoint stays."""
-        for path in (self.units, self.store):
+        self.last.clear()
+        for path in self._earlier():
             shutil.rmtree(path, ignore_errors=True)
+        write_json(self._record, {"written_by": MARK})
 
     def discard(self) -> None:
         """Remove the folder; what marks it as ours goes last."""
-        for path in (self.units, self.store, self._replaced):
+        for path in (*self._earlier(), self.last.units, self.last.store, self._replaced):
             shutil.rmtree(path, ignore_errors=True)
-        self.checkpoint.unlink(missing_ok=True)
+        self.last.checkpoint.unlink(missing_ok=True)
         shutil.rmtree(self.path, ignore_errors=True)
 
     def discard_remains(self) -> None:
         """Remove what a run killed just after it had published left behind."""
-        if self.exists and not self.store.exists():
+        if self.exists and not self.last.store.exists():
             self.discard()
 
     def publish(self, replace: bool) -> None:
@@ -180,14 +211,17 @@ class RunFolder:
         StoreExistsError
             If something has appeared in the place that may not be replaced; nothing is lost.
         """
-        for torn in self.store.rglob("*.partial"):
+        for torn in self.last.store.rglob("*.partial"):
             torn.unlink()
         check_output(str(self.target), replace)
         if self.target.exists():
             self.target.rename(self._replaced)
-        self.store.rename(self.target)
+        self.last.store.rename(self.target)
         sync_folder(self.target.parent)
         self.discard()
+
+    def _earlier(self) -> list[Path]:
+        return list(self.path.glob(f"{EARLIER}*"))
 
     @property
     def _replaced(self) -> Path:
@@ -199,5 +233,6 @@ class RunFolder:
         if record is not None:
             return record.get("written_by") == MARK
         return self.path.is_dir() and all(
-            name in OUR_NAMES or name.endswith(".writing") for name in os.listdir(self.path)
+            name in OUR_NAMES or name.startswith(EARLIER) or name.endswith(".writing")
+            for name in os.listdir(self.path)
         )

@@ -55,13 +55,12 @@ class Unit:
         """All files."""
         return {self.folder / name for name in self.files}
 
-    def displacement(self) -> NDArray[np.float32]:
-        """Read how far the rows moved."""
+    def facts(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Read how far the rows moved, and which of them a landmark covers."""
         state = read_state(self.path.with_suffix(".npz"))
         if state is None:
             raise OSError(f"{self.path.with_suffix('.npz')} is missing or torn")
-        moved: NDArray[np.float32] = state["displacement"]
-        return moved
+        return state["displacement"], state["covered"]
 
     def is_there(self) -> bool:
         """Tell whether all files have their recorded sizes."""
@@ -90,7 +89,7 @@ def shard_files(store: Path, array: zarr.Array, start: int, stop: int) -> list[P
 def unit_files(
     folder: Path, store: Path, arrays: Sequence[zarr.Array], start: int, stop: int
 ) -> list[Path]:
-    """Files that a unit must vouch for: its shards, and how far its rows moved."""
+    """Files that a unit must vouch for: its shards, and what its rows met."""
     shards = [file for array in arrays for file in shard_files(store, array, start, stop)]
     return [*shards, _place(folder, start, stop).with_suffix(".npz")]
 
@@ -102,11 +101,12 @@ def record_unit(
     stop: int,
     shards: list[Path],
     displacement: NDArray[np.float32],
+    covered: NDArray[np.bool_],
 ) -> None:
     """Record rows whose shards are written, once these are on disk."""
     path = _place(folder, start, stop)
     moved = path.with_suffix(".npz")
-    write_state(moved, {"displacement": displacement})
+    write_state(moved, {"displacement": displacement, "covered": covered})
     for file in shards:
         sync_file(file)
     files = {

@@ -31,8 +31,10 @@ class BatchTiles:
     batches : ndarray of shape (n_local,), int32
         Codes of the batches that occur here, increasing. Kernels number batches by their place in
         this array, so that a table of thousands of plates costs only what is present.
-    runs : ndarray of shape (n_runs, 3), int32
-        First position, position after the last, and local batch of every run.
+    runs : ndarray of shape (n_runs, 4), int32
+        First position, position after the last, local batch, and position after the last reference
+        row of every run. Scales and displacements are estimated from reference rows alone, which
+        stand first in a run; mostly they are all rows.
     first_run : ndarray of shape (n_tiles + 1,), int32
         The runs of tile t are ``first_run[t]`` to ``first_run[t + 1]``.
     """
@@ -68,6 +70,12 @@ class BatchTiles:
     def runs_of(self, tile: int) -> NDArray[np.int32]:
         """Return the runs of equal batch in one tile."""
         return self.runs[self.first_run[tile] : self.first_run[tile + 1]]
+
+    @property
+    def reference_batches(self) -> NDArray[np.intp]:
+        """Local batches with a reference row here, increasing."""
+        first, _, local, reference_stop = self.runs.T
+        return np.unique(local[reference_stop > first]).astype(np.intp)
 
     def positions(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Find rows of the data set here.
@@ -107,7 +115,10 @@ class BatchTiles:
 
 
 def tile_by_batch(
-    start: int, scores: NDArray[np.float32], codes: NDArray[np.integer]
+    start: int,
+    scores: NDArray[np.float32],
+    codes: NDArray[np.integer],
+    reference: NDArray[np.bool_] | None = None,
 ) -> BatchTiles:
     """Cut the rows of a partition into tiles and order each by batch.
 
@@ -118,21 +129,24 @@ def tile_by_batch(
     scores : ndarray of shape (n_rows, n_components), float32
     codes : ndarray of shape (n_rows,), integer
         Batch of every row, numbered over the whole data set.
+    reference : ndarray of shape (n_rows,), bool, or None
+        Rows from which scales and displacements are estimated; ``None`` for all.
     """
     n_rows, n_components = scores.shape
     n_tiles = -(-n_rows // TILE_ROWS)
     batches, local = np.unique(codes, return_inverse=True)
+    behind = np.zeros(n_rows, dtype=bool) if reference is None else ~reference
     tiles = np.zeros((n_tiles, TILE_ROWS, n_components), dtype=np.float32)
     order = np.empty((n_tiles, TILE_ROWS), dtype=np.uint16)
     runs: list[NDArray[np.int32]] = []
     first_run = np.zeros(n_tiles + 1, dtype=np.int32)
     for t in range(n_tiles):
         rows = slice(t * TILE_ROWS, min((t + 1) * TILE_ROWS, n_rows))
-        by_batch = np.argsort(local[rows], kind="stable")
+        by_batch = np.lexsort((behind[rows], local[rows]))
         tiles[t, : len(by_batch)] = scores[rows][by_batch]
         order[t, : len(by_batch)] = by_batch
         order[t, len(by_batch) :] = np.arange(len(by_batch), TILE_ROWS)
-        runs.append(_runs(local[rows][by_batch]))
+        runs.append(_runs(local[rows][by_batch], behind[rows][by_batch]))
         first_run[t + 1] = first_run[t] + len(runs[-1])
     norms = squared_norms(tiles.reshape(-1, n_components)).reshape(n_tiles, TILE_ROWS)
     return BatchTiles(
@@ -147,8 +161,9 @@ def tile_by_batch(
     )
 
 
-def _runs(ordered: NDArray[np.intp]) -> NDArray[np.int32]:
-    """First, one-past-last and value of every run of equal values."""
+def _runs(ordered: NDArray[np.intp], behind: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """First, one-past-last and value of every run of equal values, and where references end."""
     starts = np.flatnonzero(np.diff(ordered, prepend=-1))
     stops = np.append(starts[1:], len(ordered))
-    return np.column_stack([starts, stops, ordered[starts]]).astype(np.int32)
+    reference_stops = stops - np.add.reduceat(behind, starts, dtype=np.int64)
+    return np.column_stack([starts, stops, ordered[starts], reference_stops]).astype(np.int32)

@@ -11,7 +11,7 @@ from balans_dask.kernels.affinity import AffinityRows
 from balans_dask.kernels.displace import spread_displacements
 from balans_dask.kernels.smooth import spread_to_rows
 
-__all__ = ["Correction", "Displacing", "Smoothing", "TileRows"]
+__all__ = ["Correction", "Displacing", "Smoothing", "TileRows", "covered_by"]
 
 WEAKEST = 0.1
 """A row whose weights cancel below this share of their absolute sum counts as uncovered."""
@@ -27,12 +27,15 @@ class TileRows:
         All blocks of landmarks over the tile, in draw order.
     batch : ndarray of shape (n_rows,), intp
         Code of every row's batch.
+    reference : ndarray of shape (n_rows,), intp
+        Place of every reference row's batch among those of its partition; -1 for other rows.
     values : ndarray of shape (n_rows, n_columns), float64
         Features, then the embedding.
     """
 
     affinities: Sequence[AffinityRows]
     batch: NDArray[np.intp]
+    reference: NDArray[np.intp]
     values: NDArray[np.float64]
 
 
@@ -65,12 +68,12 @@ class Smoothing:
 
     def apply(self, rows: TileRows) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Take the means that the landmarks of each row agree on."""
-        spread = np.concatenate([_spread(rows, columns) for columns in self.sums], axis=1)
+        n_rows = len(rows.values)
+        spread = np.concatenate(
+            [_spread(rows.affinities, n_rows, columns) for columns in self.sums], axis=1
+        )
         weight = spread[:, -1]
-        weights = self.sums[-1][:, -1:]
-        covered = weight > 0.0
-        if (weights < 0.0).any():
-            covered = weight > WEAKEST * _spread(rows, np.abs(weights))[:, 0]
+        covered = covered_by(rows.affinities, n_rows, self.sums[-1][:, -1:])
         means = spread[:, :-1] / np.where(covered, weight, 1.0)[:, None]
         return np.where(covered[:, None], means, rows.values), covered
 
@@ -103,7 +106,7 @@ class Displacing:
             spread_displacements(rows.affinities, rows.batch, columns, spread)
             moved.append(spread)
         weight = moved[0][:, -1]
-        covered = weight > 0.0
+        covered = covered_by(rows.affinities, len(rows.values))
         shift = np.concatenate([spread[:, :-1] for spread in moved], axis=1)
         return rows.values + shift / np.where(covered, weight, 1.0)[:, None], covered
 
@@ -117,7 +120,32 @@ class Displacing:
         return moved
 
 
-def _spread(rows: TileRows, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    out = np.zeros((len(rows.values), sums.shape[1]))
-    spread_to_rows(rows.affinities, np.ascontiguousarray(sums), out)
+def covered_by(
+    affinities: Sequence[AffinityRows], n_rows: int, weights: NDArray[np.float64] | None = None
+) -> NDArray[np.bool_]:
+    """Tell which rows of a tile an operator covers.
+
+    Parameters
+    ----------
+    affinities : sequence of AffinityRows
+        All blocks of landmarks over the tile, in draw order.
+    n_rows : int
+    weights : ndarray of shape (n_landmarks, 1), float64, or None
+        What the operator spreads for the ones; where it cancels, the row is not covered.
+    """
+    if weights is None or (weights >= 0.0).all():
+        covered = np.zeros(n_rows, dtype=bool)
+        for block in affinities:
+            covered[block.columns] = True
+        return covered
+    left = _spread(affinities, n_rows, weights)
+    found: NDArray[np.bool_] = left > WEAKEST * _spread(affinities, n_rows, np.abs(weights))
+    return found[:, 0]
+
+
+def _spread(
+    affinities: Sequence[AffinityRows], n_rows: int, sums: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    out = np.zeros((n_rows, sums.shape[1]))
+    spread_to_rows(affinities, np.ascontiguousarray(sums), out)
     return out

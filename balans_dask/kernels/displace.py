@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from balans_dask.kernels._jit import kernel, read_only
 from balans_dask.kernels.affinity import AffinityRows
 
-__all__ = ["BatchSums", "batch_sums", "displacements", "merge_batch_sums", "spread_displacements"]
+__all__ = [
+    "BatchSums",
+    "batch_sums",
+    "displacement_targets",
+    "displacements",
+    "merge_batch_sums",
+    "spread_displacements",
+]
 
 SHRINKAGE = 1.0
 """Affinity at which a batch's mean near a landmark is trusted by half."""
@@ -52,7 +59,7 @@ def batch_sums(
     affinities : sequence of AffinityRows
         All blocks of landmarks over the tile, in draw order.
     batch : ndarray of shape (n_rows,), intp
-        Local batch of every row, in input order.
+        Local batch of every row, in input order; rows of a negative one do not count.
     values : ndarray of shape (n_rows, n_columns), float64
     out : ndarray of shape (n_local, n_landmarks, n_columns), float64
     """
@@ -79,30 +86,45 @@ def merge_batch_sums(a: BatchSums, b: BatchSums) -> BatchSums:
     return BatchSums(batches, sums)
 
 
-def displacements(
-    sums: NDArray[np.float64], targets: NDArray[np.float64] | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Displacements l_ib (mu_i - mu_ib), and the targets mu_i.
+def displacement_targets(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where the batches near each landmark meet, mu_i.
 
     Parameters
     ----------
     sums : ndarray of shape (n_batches, n_landmarks, n_columns + 1), float64
-    targets : ndarray of shape (n_landmarks, n_columns), float64, or None
-        Frozen targets for batches that the fit has not seen; ``None`` to find them.
+
+    Returns
+    -------
+    targets : ndarray of shape (n_landmarks, n_columns), float64
+    """
+    means, trust = _means_and_trust(sums)
+    total = np.add.reduce(trust, axis=0)
+    targets: NDArray[np.float64] = np.add.reduce(trust * means, axis=0)
+    return targets / np.where(total > 0.0, total, 1.0)
+
+
+def displacements(sums: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Displacements l_ib (mu_i - mu_ib).
+
+    Parameters
+    ----------
+    sums : ndarray of shape (n_batches, n_landmarks, n_columns + 1), float64
+    targets : ndarray of shape (n_landmarks, n_columns), float64
 
     Returns
     -------
     moves : ndarray of shape (n_batches, n_landmarks, n_columns), float32
         Zero where a batch has no row near a landmark.
-    targets : ndarray of shape (n_landmarks, n_columns), float64
     """
+    means, trust = _means_and_trust(sums)
+    return (trust * (targets - means)).astype(np.float32)
+
+
+def _means_and_trust(
+    sums: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     weight = sums[:, :, -1:]
-    means = sums[:, :, :-1] / np.where(weight > 0.0, weight, 1.0)
-    trust = weight / (weight + SHRINKAGE)
-    if targets is None:
-        total = np.add.reduce(trust, axis=0)
-        targets = np.add.reduce(trust * means, axis=0) / np.where(total > 0.0, total, 1.0)
-    return (trust * (targets - means)).astype(np.float32), targets
+    return sums[:, :, :-1] / np.where(weight > 0.0, weight, 1.0), weight / (weight + SHRINKAGE)
 
 
 def spread_displacements(
@@ -150,6 +172,8 @@ def _add_by_batch(
         for entry in range(indptr[i], indptr[i + 1]):
             weight = np.float64(values[entry])
             row = columns[entry]
+            if batch[row] < 0:
+                continue
             for column in range(rows.shape[1]):
                 out[batch[row], first + i, column] += weight * rows[row, column]
 

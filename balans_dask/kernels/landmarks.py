@@ -25,7 +25,9 @@ class LandmarkBlock:
     batches : ndarray of shape (n_scaled,), int32
         Batches of the columns of ``scales``, increasing: all of them, or those of one partition.
     scales : ndarray of shape (n_landmarks, n_scaled), float64
-        Squared local scales sigma_{i,b}^2; empty before the first pass.
+        Squared local scales sigma_{i,b}^2, none above its row's cap; empty before the first pass.
+    caps : ndarray of shape (n_landmarks,), float64
+        Largest squared scale of every row, infinite without a guard.
     thresholds : ndarray of shape (n_landmarks,), int64
         Bins of u (``kernels.elbow``) from which on affinities are dropped; empty before the second
         pass.
@@ -36,6 +38,7 @@ class LandmarkBlock:
     norms: NDArray[np.float64]
     batches: NDArray[np.int32]
     scales: NDArray[np.float64]
+    caps: NDArray[np.float64]
     thresholds: NDArray[np.int64]
 
     @property
@@ -48,9 +51,26 @@ class LandmarkBlock:
         """Rows of every matrix product of this block."""
         return len(self.scores)
 
-    def with_scales(self, scales: NDArray[np.float64]) -> "LandmarkBlock":
-        """Return the block with its squared local scales, a column for every batch."""
-        return replace(self, scales=scales, batches=np.arange(scales.shape[1], dtype=np.int32))
+    def with_scales(
+        self, scales: NDArray[np.float64], caps: NDArray[np.float64] | None = None
+    ) -> "LandmarkBlock":
+        """Return the block with its squared local scales, a column for every batch, capped."""
+        caps = np.full(len(scales), np.inf) if caps is None else caps
+        capped = np.minimum(scales, caps[:, None])
+        batches = np.arange(scales.shape[1], dtype=np.int32)
+        return replace(self, scales=capped, caps=caps, batches=batches)
+
+    def for_new_rows(self, scales: NDArray[np.float64]) -> "LandmarkBlock":
+        """Return the block as seen by other rows than those of the fit, with further batches.
+
+        Parameters
+        ----------
+        scales : ndarray of shape (n_landmarks, n_new_batches), float64
+            Columns that follow those of the batches of the fit.
+        """
+        none = np.full(self.n_landmarks, -1, dtype=np.int64)
+        both = np.concatenate([self.scales, scales], axis=1)
+        return replace(self.with_scales(both, self.caps), rows=none)
 
     def with_thresholds(self, thresholds: NDArray[np.int64]) -> "LandmarkBlock":
         """Return the block with its elbows."""
@@ -75,6 +95,7 @@ class LandmarkBlock:
             self,
             rows=self.rows[:n_landmarks],
             scales=self.scales[:n_landmarks],
+            caps=self.caps[:n_landmarks],
             thresholds=self.thresholds[:n_landmarks],
         )
 
@@ -99,5 +120,6 @@ def landmark_block(
         norms=squared_norms(padded),
         batches=np.empty(0, dtype=np.int32),
         scales=np.empty((len(rows), 0)),
+        caps=np.full(len(rows), np.inf),
         thresholds=np.empty(0, dtype=np.int64),
     )

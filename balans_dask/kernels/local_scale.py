@@ -15,9 +15,9 @@ from balans_dask.kernels.products import tile_products
 __all__ = [
     "SCALE_FLOOR",
     "NearestByBatch",
-    "cap_scales",
     "merge_nearest",
     "nearest_by_batch",
+    "scale_caps",
     "squared_scales",
 ]
 
@@ -45,7 +45,7 @@ class NearestByBatch:
 
 
 def nearest_by_batch(tiles: BatchTiles, block: LandmarkBlock, n_neighbors: int) -> NearestByBatch:
-    """Find the k nearest rows of every batch of a partition, for each landmark.
+    """Find the k nearest reference rows of every batch of a partition, for each landmark.
 
     A row is not its own neighbour. The distances returned are sums of squared differences: the
     matrix product only chooses the candidates, all rows that its error bound cannot exclude. The
@@ -116,21 +116,26 @@ def squared_scales(nearest: NearestByBatch, floor: float) -> NDArray[np.float64]
     return scales
 
 
-def cap_scales(
+def scale_caps(
     scales: NDArray[np.float64], nearest: NearestByBatch, max_scale_ratio: float | None
 ) -> NDArray[np.float64]:
-    """Cap every scale of a row at ``max_scale_ratio`` times its smallest one (our guard).
+    """Largest squared scale that each row may have: our guard against forced matching.
 
     Where a population is missing from a batch, the batch's nearest rows are far and its scale is
-    large; uncapped, those wrong rows would be strong neighbours. Batches without another row have
-    no scale of their own and set no cap. ``None`` is the paper: no cap.
+    large; uncapped, those wrong rows would be strong neighbours. The cap is ``max_scale_ratio``
+    times the row's smallest scale. Batches without another row have no scale of their own and set
+    no cap. ``None`` is the paper: no cap.
+
+    Returns
+    -------
+    caps : ndarray of shape (n_landmarks,), float64
     """
     if max_scale_ratio is None:
-        return scales
+        return np.full(len(scales), np.inf)
     known = np.isfinite(nearest.squared[:, :, 0])
-    smallest = np.where(known, scales, np.inf).min(axis=1, keepdims=True)
-    capped: NDArray[np.float64] = np.minimum(scales, max_scale_ratio * max_scale_ratio * smallest)
-    return capped
+    smallest = np.where(known, scales, np.inf).min(axis=1)
+    caps: NDArray[np.float64] = max_scale_ratio * max_scale_ratio * smallest
+    return caps
 
 
 @kernel
@@ -149,7 +154,7 @@ def _nearest_in_tile(
     for i in range(nearest.shape[0]):
         for run in range(runs.shape[0]):
             found = nearest[i, runs[run, 2]]
-            for j in range(runs[run, 0], runs[run, 1]):
+            for j in range(runs[run, 0], runs[run, 3]):
                 norms = landmark_norms[i] + tile_norms[j]
                 squared = norms - 2.0 * np.float64(products[i, j])
                 if squared - error * norms < found[last] and j != own[i]:

@@ -82,7 +82,7 @@ def nearest_landmarks(
     position = np.empty(TILE_ROWS, dtype=np.int64)
     position[order] = np.arange(TILE_ROWS)
     batch = np.zeros(TILE_ROWS, dtype=np.int64)
-    for start, stop, local in tiles.runs_of(tile):
+    for start, stop, local, _ in tiles.runs_of(tile):
         batch[start:stop] = local
     smallest = np.full(len(rows), np.inf)
     nearest = np.full(len(rows), -1, dtype=np.int64)

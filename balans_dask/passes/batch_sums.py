@@ -1,4 +1,4 @@
-"""W and mu of ``displace``: A-weighted sums by landmark and batch, over all partitions."""
+"""W and mu of ``displace``: A-weighted sums of reference rows by landmark and batch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from distributed import Future
 from balans_dask.kernels.affinity import AffinityRows
 from balans_dask.kernels.displace import BatchSums, batch_sums, merge_batch_sums
 from balans_dask.kernels.landmarks import LandmarkBlock
-from balans_dask.passes.columns import sum_columns
+from balans_dask.passes.columns import cut_columns, sum_columns
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import PartitionRows, Profiles
 from balans_dask.passes.rows import Pieces
@@ -18,7 +18,7 @@ from balans_dask.passes.trees import array_sum
 from balans_dask.task_memory import batch_columns_at_once
 from balans_dask.tiling import tree_sum
 
-__all__ = ["sum_by_batch"]
+__all__ = ["column_cuts", "sum_by_batch"]
 
 
 def sum_by_batch(
@@ -37,7 +37,6 @@ def sum_by_batch(
         Cut by columns, each with the weights as its last column.
     """
     n_columns = profiles.n_columns(scores.projection.n_components)
-    at_once = batch_columns_at_once(n_landmarks, scores.n_batches)
     return sum_columns(
         engine,
         "batch-sums",
@@ -47,9 +46,13 @@ def sum_by_batch(
         profiles,
         table,
         pieces,
-        n_columns,
-        at_once,
+        column_cuts(n_columns, n_landmarks, scores.n_batches),
     )
+
+
+def column_cuts(n_columns: int, n_landmarks: int, n_batches: int) -> list[slice]:
+    """Cut the columns of the sums as memory wants it; no result depends on it."""
+    return cut_columns(n_columns, batch_columns_at_once(n_landmarks, n_batches))
 
 
 @task
@@ -61,15 +64,16 @@ def _sum_partition(
     columns: slice,
 ) -> BatchSums:
     part = PartitionRows(argument, both, pieces, table)
-    shape = (len(part.tiles.batches), part.n_landmarks, columns.stop - columns.start + 1)
+    batches = part.tiles.batches[part.tiles.reference_batches]
+    shape = (len(batches), part.n_landmarks, columns.stop - columns.start + 1)
     total = array_sum()
     for tile in range(part.tiles.n_tiles):
         of_tile = np.zeros(shape)
         rows = part.rows(tile)
         values = np.column_stack([rows.values[:, columns], np.ones(len(rows.values))])
-        batch_sums(rows.affinities, part.local_batch(tile), values, of_tile)
+        batch_sums(rows.affinities, rows.reference, values, of_tile)
         total.push(of_tile)
-    return BatchSums(part.tiles.batches, total.total())
+    return BatchSums(batches, total.total())
 
 
 @task

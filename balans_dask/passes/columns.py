@@ -10,7 +10,13 @@ from balans_dask.passes.profiles import Profiles
 from balans_dask.passes.rows import Pieces
 from balans_dask.passes.scores import Scores
 
-__all__ = ["sum_columns"]
+__all__ = ["cut_columns", "sum_columns"]
+
+
+def cut_columns(n_columns: int, at_once: int) -> list[slice]:
+    """Slices of at most ``at_once`` columns."""
+    firsts = range(0, n_columns, at_once)
+    return [slice(first, min(first + at_once, n_columns)) for first in firsts]
 
 
 def sum_columns(
@@ -22,8 +28,7 @@ def sum_columns(
     profiles: Profiles,
     table: Future,
     pieces: Sequence[Pieces],
-    n_columns: int,
-    at_once: int,
+    cuts: Sequence[slice],
 ) -> list[Future]:
     """Reduce over all partitions, one pass after another, so that few sums wait at a time.
 
@@ -42,9 +47,8 @@ def sum_columns(
         All blocks of landmarks, in draw order.
     pieces : sequence over partitions of Pieces
         Rows of A_S.
-    n_columns : int
-    at_once : int
-        Columns of one pass.
+    cuts : sequence of slice
+        Columns of every pass.
 
     Returns
     -------
@@ -52,8 +56,7 @@ def sum_columns(
         One a pass.
     """
     sums = []
-    for first in range(0, n_columns, at_once):
-        columns = slice(first, min(first + at_once, n_columns))
+    for columns in cuts:
         both = [profiles.arguments(part.start, part.stop) for part in scores.partitions]
         futures = engine.map(
             name,

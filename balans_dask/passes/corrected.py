@@ -17,7 +17,7 @@ from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.smooth import nearest_landmarks
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.operators import correction_of
-from balans_dask.passes.profiles import PartitionRows, Profiles, output_dtype
+from balans_dask.passes.profiles import OriginRows, PartitionRows, Profiles, output_dtype
 from balans_dask.passes.rows import Pieces
 from balans_dask.passes.scores import Scores
 from balans_dask.tiling import Partition
@@ -34,6 +34,7 @@ class RowSink(Protocol):
         features: NDArray[np.floating],
         embedding: NDArray[np.floating] | None,
         displacement: NDArray[np.float32],
+        covered: NDArray[np.bool_],
     ) -> None:
         """Store consecutive rows that begin at ``start``."""
 
@@ -46,12 +47,15 @@ class CorrectedRows:
     ----------
     displacement : ndarray of shape (n_rows,), float32
         Euclidean distance by which each row moved in the embedding.
+    covered : ndarray of shape (n_rows,), bool
+        Rows that some landmark covers.
     features : ndarray of shape (n_rows, n_features)
     embedding : ndarray or None
         The second matrix, if there is one.
     """
 
     displacement: NDArray[np.float32]
+    covered: NDArray[np.bool_]
     features: NDArray[np.floating]
     embedding: NDArray[np.floating] | None
 
@@ -66,6 +70,7 @@ def correct_rows(
     correction: list[Any],
     keep_uncovered: bool,
     strength: float,
+    origin: Profiles | None,
     sink: RowSink | None,
 ) -> list[Future]:
     """Map an operator over partitions; each task writes its rows into the sink.
@@ -76,6 +81,8 @@ def correct_rows(
         As ``operators`` makes it, with futures.
     strength : float
         Share of the correction in the output; the rest is the input.
+    origin : Profiles or None
+        Where displacement and strength count from, if not from the profiles.
 
     Returns
     -------
@@ -94,9 +101,16 @@ def correct_rows(
         [profiles.constant] * n,
         [keep_uncovered] * n,
         [strength] * n,
+        [_origin(origin, scores, part) for part in partitions],
         [sink] * n,
         numbers=[part.number for part in partitions],
     )
+
+
+def _origin(origin: Profiles | None, scores: Scores, part: Partition) -> list[Any]:
+    if origin is None:
+        return []
+    return [*origin.arguments(part.start, part.stop), scores.shared_projection]
 
 
 @task
@@ -109,6 +123,7 @@ def correct_one(
     constant: NDArray[np.bool_],
     keep_uncovered: bool,
     strength: float,
+    origin: Sequence[Any],
     sink: RowSink | None,
 ) -> CorrectedRows | None:
     """Correct the rows of one partition; the body of a task, and of a lazy array's chunk.
@@ -125,6 +140,8 @@ def correct_one(
     constant : ndarray of shape (n_features,), bool
     keep_uncovered : bool
     strength : float
+    origin : sequence
+        What ``OriginRows`` takes, or nothing.
     sink : RowSink or None
 
     Returns
@@ -133,6 +150,7 @@ def correct_one(
         The rows, unless a sink took them.
     """
     part = PartitionRows(argument, both, pieces, table)
+    start = OriginRows(*origin) if origin else None
     operator = correction_of(correction)
     n_features = part.features.shape[1]
     features = np.empty_like(part.features, dtype=output_dtype(part.features.dtype))
@@ -140,14 +158,15 @@ def correct_one(
     if part.embedding is not None:
         embedding = np.empty_like(part.embedding, dtype=output_dtype(part.embedding.dtype))
     displacement = np.empty(part.tiles.n_rows, dtype=np.float32)
+    covered = np.empty(part.tiles.n_rows, dtype=bool)
     for tile, place in enumerate(part.slices):
         rows = part.rows(tile)
-        before = rows.values
-        after, covered = operator.apply(rows)
-        uncovered = np.flatnonzero(~covered)
+        after, covered[place] = operator.apply(rows)
+        uncovered = np.flatnonzero(~covered[place])
         if len(uncovered) and not keep_uncovered:
             nearest = nearest_landmarks(part.tiles, tile, uncovered, part.table)
             after[uncovered] = operator.follow(rows, uncovered, nearest)
+        before = rows.values if start is None else start.values(place)
         if strength != 1.0:
             after = (1.0 - strength) * before + strength * after
         after[:, :n_features][:, constant] = before[:, :n_features][:, constant]
@@ -157,6 +176,6 @@ def correct_one(
         moved = slice(0 if embedding is None else n_features, None)
         displacement[place] = np.sqrt(np.square(after[:, moved] - before[:, moved]).sum(axis=1))
     if sink is None:
-        return CorrectedRows(displacement, features, embedding)
-    sink.write(part.tiles.start, features, embedding, displacement)
+        return CorrectedRows(displacement, covered, features, embedding)
+    sink.write(part.tiles.start, features, embedding, displacement, covered)
     return None

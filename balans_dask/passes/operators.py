@@ -12,17 +12,17 @@ from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.kernels.corrections import Correction, Displacing, Smoothing
-from balans_dask.kernels.displace import BatchSums, displacements
+from balans_dask.kernels.displace import BatchSums, displacement_targets, displacements
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.nystrom import landmark_affinities, pseudo_inverse
-from balans_dask.passes.batch_sums import sum_by_batch
+from balans_dask.passes.batch_sums import column_cuts, sum_by_batch
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import Profiles
 from balans_dask.passes.rows import Pieces
 from balans_dask.passes.scores import Scores
 from balans_dask.passes.sums import sum_rows
 
-__all__ = ["correction_of", "learn_operator"]
+__all__ = ["correction_of", "learn_operator", "with_new_batches"]
 
 
 def learn_operator(
@@ -33,7 +33,7 @@ def learn_operator(
     table: Future,
     pieces: Sequence[Pieces],
     rows: NDArray[np.int64],
-) -> list[Any]:
+) -> tuple[list[Any], list[Future]]:
     """Reduce over all partitions what an operator must know of its landmarks.
 
     Parameters
@@ -51,21 +51,68 @@ def learn_operator(
     -------
     correction : list
         For ``correct_rows``.
+    targets : list of Future of ndarray
+        Of ``displace``: mu_i, cut by columns like the displacements.
     """
     if operator == "displace":
         sums = sum_by_batch(engine, scores, profiles, table, pieces, len(rows))
-        moves = engine.map("moves", _moves, sums, [scores.n_batches] * len(sums))
+        targets = engine.map("targets", _targets, sums)
+        n = len(sums)
+        moves = engine.map("moves", _moves, sums, targets, [0] * n, [scores.n_batches] * n)
         engine.wait(moves)
         engine.release(sums)
-        return [operator, moves]
+        return [operator, moves], targets
     means = sum_rows(engine, scores, profiles, table, pieces)
     if operator == "smooth":
-        return [operator, means, means]
+        return [operator, means, means], []
     inverse = engine.map("inverse", _inverse, [table], [scores.codes[rows]])
     spread = engine.map("inverse-sums", _times, inverse * len(means), means)
     engine.wait(spread)
     engine.release(inverse)
-    return [operator, spread, means]
+    return [operator, spread, means], []
+
+
+def with_new_batches(
+    engine: Engine,
+    correction: list[Any],
+    targets: NDArray[np.float64],
+    scores: Scores,
+    profiles: Profiles,
+    table: Future,
+    pieces: Sequence[Pieces],
+    n_known: int,
+) -> list[Any]:
+    """Let a frozen ``displace`` move batches that its fit has not seen, towards its own targets.
+
+    Parameters
+    ----------
+    correction : list
+        With arrays: the displacements of the known batches, uncut.
+    targets : ndarray of shape (n_landmarks, n_columns), float64
+    n_known : int
+        Batches of the fit; those of higher codes are new, and the only ones with reference rows.
+
+    Returns
+    -------
+    correction : list
+    """
+    name, known = correction[0], correction[1][0]
+    sums = sum_by_batch(engine, scores, profiles, table, pieces, len(targets))
+    cuts = column_cuts(targets.shape[1], len(targets), scores.n_batches)
+    n = len(sums)
+    new = engine.map(
+        "moves",
+        _moves,
+        sums,
+        [np.ascontiguousarray(targets[:, cut]) for cut in cuts],
+        [n_known] * n,
+        [scores.n_batches] * n,
+    )
+    of_known = [np.ascontiguousarray(known[:, :, cut]) for cut in cuts]
+    both = engine.map("all-moves", _joined, of_known, new)
+    engine.wait(both)
+    engine.release([*sums, *new])
+    return [name, both]
 
 
 def correction_of(correction: list[Any]) -> Correction:
@@ -75,10 +122,22 @@ def correction_of(correction: list[Any]) -> Correction:
 
 
 @task
-def _moves(sums: BatchSums, n_batches: int) -> NDArray[np.float32]:
-    every = np.zeros((n_batches, *sums.sums.shape[1:]))
-    every[sums.batches] = sums.sums
-    return displacements(every)[0]
+def _targets(sums: BatchSums) -> NDArray[np.float64]:
+    return displacement_targets(sums.sums)
+
+
+@task
+def _moves(
+    sums: BatchSums, targets: NDArray[np.float64], first_batch: int, n_batches: int
+) -> NDArray[np.float32]:
+    moves = np.zeros((n_batches - first_batch, *targets.shape), dtype=np.float32)
+    moves[sums.batches - first_batch] = displacements(sums.sums, targets)
+    return moves
+
+
+@task
+def _joined(known: NDArray[np.float32], new: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.concatenate([known, new])
 
 
 @task

@@ -11,11 +11,19 @@ from balans_dask.kernels.affinity import AffinityRows, kept_affinities
 from balans_dask.kernels.batch_tiles import BatchTiles
 from balans_dask.kernels.corrections import TileRows
 from balans_dask.kernels.landmarks import LandmarkBlock
+from balans_dask.kernels.projection import Projection
 from balans_dask.passes.scores import as_tiles
 from balans_dask.passes.sources import RowSource
 from balans_dask.tiling import tile_slices
 
-__all__ = ["SCORES", "PartitionRows", "Profiles", "output_dtype"]
+__all__ = [
+    "SCORES",
+    "OriginRows",
+    "PartitionAffinities",
+    "PartitionRows",
+    "Profiles",
+    "output_dtype",
+]
 
 SCORES = "scores"
 
@@ -56,13 +64,13 @@ class Profiles:
         return self.features.rows(start, stop), second
 
 
-class PartitionRows:
-    """One partition inside a task: its values by tile, and its rows of A_S by tile.
+class PartitionAffinities:
+    """Rows of A_S over one partition, inside a task, by tile.
 
     Parameters
     ----------
-    argument, both : object
-        As ``Scores.argument`` and ``Profiles.arguments`` make them.
+    argument : object
+        As ``Scores.argument`` makes it.
     pieces : sequence of AffinityRows, None or lists of them
         One a block, in draw order; ``None`` to compute it here.
     table : sequence of LandmarkBlock
@@ -72,18 +80,10 @@ class PartitionRows:
     def __init__(
         self,
         argument: Any,
-        both: Sequence[Any],
         pieces: Sequence[AffinityRows | Sequence[AffinityRows | None] | None],
         table: Sequence[LandmarkBlock],
     ) -> None:
         self.tiles: BatchTiles = as_tiles(argument)
-        self.features = both[0].read()
-        second = both[1]
-        if isinstance(second, str):
-            second = self.tiles.rows_in_input_order()
-        elif second is not None:
-            second = second.read()
-        self.embedding: NDArray[np.number] | None = second
         self.table = table
         self._pieces: list[AffinityRows | None] = []
         for piece in pieces:
@@ -95,20 +95,54 @@ class PartitionRows:
         """Landmarks of all blocks."""
         return sum(block.n_landmarks for block in self.table)
 
-    def local_batch(self, tile: int) -> NDArray[np.intp]:
-        """Local batch of every row of one tile, in input order."""
-        order = self.tiles.order[tile]
-        batch = np.empty(len(order), dtype=np.intp)
-        for start, stop, local in self.tiles.runs_of(tile):
-            batch[order[start:stop]] = local
-        rows = self.slices[tile]
-        return batch[: rows.stop - rows.start]
+    def affinities(self, tile: int) -> list[AffinityRows]:
+        """Rows of A_S over one tile, computed again where no piece was kept."""
+        return [
+            kept_affinities(self.tiles, block, tile) if piece is None else piece.tile(tile)
+            for block, piece in zip(self.table, self._pieces, strict=True)
+        ]
+
+
+class PartitionRows(PartitionAffinities):
+    """One partition inside a task: its values by tile, and its rows of A_S by tile.
+
+    Parameters
+    ----------
+    argument, both : object
+        As ``Scores.argument`` and ``Profiles.arguments`` make them.
+    pieces, table
+        As ``PartitionAffinities`` takes them.
+    """
+
+    def __init__(
+        self,
+        argument: Any,
+        both: Sequence[Any],
+        pieces: Sequence[AffinityRows | Sequence[AffinityRows | None] | None],
+        table: Sequence[LandmarkBlock],
+    ) -> None:
+        super().__init__(argument, pieces, table)
+        self.features = both[0].read()
+        second = both[1]
+        if isinstance(second, str):
+            second = self.tiles.rows_in_input_order()
+        elif second is not None:
+            second = second.read()
+        self.embedding: NDArray[np.number] | None = second
 
     def rows(self, tile: int) -> TileRows:
         """Rows of one tile, as operators take them."""
-        batch = self.tiles.batches[self.local_batch(tile)].astype(np.intp)
+        order = self.tiles.order[tile]
+        batch = np.empty(len(order), dtype=np.intp)
+        reference = np.full(len(order), -1, dtype=np.intp)
+        places = self.tiles.reference_batches
+        for start, stop, local, reference_stop in self.tiles.runs_of(tile):
+            batch[order[start:stop]] = self.tiles.batches[local]
+            reference[order[start:reference_stop]] = np.searchsorted(places, local)
+        rows = self.slices[tile]
+        n_rows = rows.stop - rows.start
         values = np.ascontiguousarray(self.values(tile)[:, :-1])
-        return TileRows(self.affinities(tile), batch, values)
+        return TileRows(self.affinities(tile), batch[:n_rows], reference[:n_rows], values)
 
     def values(self, tile: int) -> NDArray[np.float64]:
         """Columns of one tile: features, embedding, ones."""
@@ -119,12 +153,30 @@ class PartitionRows:
         columns.append(np.ones((rows.stop - rows.start, 1)))
         return np.concatenate(columns, axis=1, dtype=np.float64)
 
-    def affinities(self, tile: int) -> list[AffinityRows]:
-        """Rows of A_S over one tile, computed again where no piece was kept."""
-        return [
-            kept_affinities(self.tiles, block, tile) if piece is None else piece.tile(tile)
-            for block, piece in zip(self.table, self._pieces, strict=True)
-        ]
+
+class OriginRows:
+    """Rows of one partition as they were before the first of several passes.
+
+    Parameters
+    ----------
+    features, second : object
+        As ``Profiles.arguments`` makes them.
+    projection : Projection
+    """
+
+    def __init__(self, features: Any, second: Any, projection: Projection) -> None:
+        self._features = features.read()
+        self._embedding = None if second is None or isinstance(second, str) else second.read()
+        self._projection = projection if isinstance(second, str) else None
+
+    def values(self, rows: slice) -> NDArray[np.float64]:
+        """Columns of one tile: features, embedding."""
+        columns: list[NDArray[np.number]] = [self._features[rows]]
+        if self._projection is not None:
+            columns.append(self._projection.scores(self._features[rows]))
+        if self._embedding is not None:
+            columns.append(self._embedding[rows])
+        return np.concatenate(columns, axis=1, dtype=np.float64)
 
 
 def output_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

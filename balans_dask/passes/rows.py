@@ -11,7 +11,13 @@ from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.scores import Scores, as_tiles
 
-__all__ = ["Pieces", "affinity_rows", "affinity_rows_again", "coverage_gains", "first_rows"]
+__all__ = [
+    "Pieces",
+    "affinity_rows",
+    "affinity_rows_again",
+    "coverage_gains",
+    "first_rows",
+]
 
 Pieces: TypeAlias = Sequence[Future | None]
 """Rows of A_S over one partition, in draw order: each a future of the ``AffinityRows`` of a block,

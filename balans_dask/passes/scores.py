@@ -1,6 +1,6 @@
 """The scores of every partition: kept on the workers where memory allows, else made anew."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +28,8 @@ class Scores:
         What the scores are made from.
     codes : ndarray of shape (n_rows,), integer
         Batch of every row.
+    reference : ndarray of shape (n_rows,), bool, or None
+        Rows from which scales and displacements are estimated; ``None`` for all.
     n_batches : int
     projection : Projection
     batches : list of ndarray
@@ -40,6 +42,7 @@ class Scores:
     tiling: Tiling
     source: RowSource
     codes: NDArray[np.integer]
+    reference: NDArray[np.bool_] | None
     n_batches: int
     projection: Projection
     batches: list[NDArray[np.int32]]
@@ -53,6 +56,7 @@ class Scores:
         tiling: Tiling,
         source: RowSource,
         codes: NDArray[np.integer],
+        reference: NDArray[np.bool_] | None,
         n_batches: int,
         projection: Projection,
         keep: bool,
@@ -68,16 +72,16 @@ class Scores:
         parts = tiling.partitions()
         batches = [np.unique(codes[p.start : p.stop]).astype(np.int32) for p in parts]
         shared = engine.share("projection", projection)
-        scores = cls(tiling, source, codes, n_batches, projection, batches, shared, None)
+        scores = cls(tiling, source, codes, reference, n_batches, projection, batches, shared, None)
         if not keep:
             return scores
-        cached = engine.map("scores", _load, scores.arguments())
-        return cls(tiling, source, codes, n_batches, projection, batches, shared, cached)
+        return replace(scores, cached=engine.map("scores", _load, scores.arguments()))
 
     @cached_property
     def largest_batch(self) -> int:
-        """Rows of the largest batch."""
-        return int(np.bincount(self.codes).max())
+        """Reference rows of the batch that has most of them."""
+        counted = self.codes if self.reference is None else self.codes[self.reference]
+        return int(np.bincount(counted).max(initial=0))
 
     @property
     def partitions(self) -> list[Partition]:
@@ -92,18 +96,25 @@ class Scores:
         """Return what a task hands to ``as_tiles``, for one partition."""
         if self.cached is not None:
             return self.cached[part.number]
-        rows = self.source.rows(part.start, part.stop)
-        return [rows, part.start, self.codes[part.start : part.stop], self.shared_projection]
+        rows = slice(part.start, part.stop)
+        reference = None if self.reference is None else self.reference[rows]
+        return [
+            self.source.rows(part.start, part.stop),
+            part.start,
+            self.codes[rows],
+            reference,
+            self.shared_projection,
+        ]
 
 
 def as_tiles(argument: Any) -> BatchTiles:
     """Turn the argument of a task into tiles; the work is done here if they are not kept."""
     if isinstance(argument, BatchTiles):
         return argument
-    rows, start, codes, projection = argument
+    rows, start, codes, reference, projection = argument
     values = rows.read()
     scores = [projection.scores(values[tile]) for tile in tile_slices(len(values))]
-    return tile_by_batch(start, np.concatenate(scores), codes)
+    return tile_by_batch(start, np.concatenate(scores), codes, reference)
 
 
 def pick_landmarks(engine: Engine, scores: Scores, rows: NDArray[np.int64]) -> NDArray[np.float32]:

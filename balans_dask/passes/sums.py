@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from balans_dask.kernels.affinity import AffinityRows
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.smooth import landmark_sums
-from balans_dask.passes.columns import sum_columns
+from balans_dask.passes.columns import cut_columns, sum_columns
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import PartitionRows, Profiles
 from balans_dask.passes.rows import Pieces
@@ -55,8 +55,7 @@ def sum_rows(
         profiles,
         table,
         pieces,
-        n_columns,
-        COLUMNS_AT_ONCE,
+        cut_columns(n_columns, COLUMNS_AT_ONCE),
     )
 
 

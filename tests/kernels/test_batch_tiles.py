@@ -13,14 +13,28 @@ def test_runs_and_order_describe_every_row(n_rows, n_batches, seed):
     rng = np.random.default_rng(seed)
     codes = rng.integers(n_batches, size=n_rows) * 3
     scores = rng.normal(size=(n_rows, 2)).astype(np.float32)
-    tiles = tile_by_batch(TILE_ROWS, scores, codes)
+    reference = rng.random(n_rows) < 0.3
+    tiles = tile_by_batch(TILE_ROWS, scores, codes, reference)
     seen = np.full(n_rows, -1)
+    is_reference = np.zeros(n_rows, dtype=bool)
     for t in range(tiles.n_tiles):
-        for start, stop, batch in tiles.runs_of(t):
+        for start, stop, batch, reference_stop in tiles.runs_of(t):
             seen[t * TILE_ROWS + tiles.order[t, start:stop]] = tiles.batches[batch]
+            is_reference[t * TILE_ROWS + tiles.order[t, start:reference_stop]] = True
     np.testing.assert_array_equal(seen, codes)
     np.testing.assert_array_equal(tiles.rows_in_input_order(), scores)
     np.testing.assert_array_equal(tiles.batches, np.unique(codes))
+    np.testing.assert_array_equal(is_reference, reference)
+    with_reference = tiles.batches[tiles.reference_batches]
+    np.testing.assert_array_equal(with_reference, np.unique(codes[reference]))
+
+
+def test_without_a_choice_every_row_is_a_reference(rng):
+    scores, codes = rng.normal(size=(5000, 2)).astype(np.float32), rng.integers(7, size=5000)
+    every, chosen = (tile_by_batch(0, scores, codes, r) for r in (None, np.ones(5000, dtype=bool)))
+    np.testing.assert_array_equal(every.runs, chosen.runs)
+    np.testing.assert_array_equal(every.order, chosen.order)
+    np.testing.assert_array_equal(every.runs[:, 1], every.runs[:, 3])
 
 
 def test_rows_are_found_by_their_global_number(rng):

@@ -11,9 +11,9 @@ from balans_dask.kernels.distances import squared_norms
 from balans_dask.kernels.landmarks import landmark_block
 from balans_dask.kernels.local_scale import (
     NearestByBatch,
-    cap_scales,
     merge_nearest,
     nearest_by_batch,
+    scale_caps,
     squared_scales,
 )
 from balans_dask.tiling import TILE_ROWS
@@ -113,5 +113,5 @@ def test_the_cap_counts_from_the_smallest_scale_of_a_batch_with_another_row():
     nearest = NearestByBatch(np.arange(3, dtype=np.int32), np.array([[[4.0], [100.0], [np.inf]]]))
     scales = squared_scales(nearest, floor=0.01)
     np.testing.assert_array_equal(scales, [[4.0, 100.0, 0.01]])
-    np.testing.assert_array_equal(cap_scales(scales, nearest, 2.0), [[4.0, 16.0, 0.01]])
-    np.testing.assert_array_equal(cap_scales(scales, nearest, None), scales)
+    np.testing.assert_array_equal(scale_caps(scales, nearest, 2.0), [16.0])
+    np.testing.assert_array_equal(scale_caps(scales, nearest, None), [np.inf])

@@ -1,0 +1,155 @@
+"""Fit a store and correct it, with checkpoints."""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from balans_dask.examine import Examined
+from balans_dask.fitting import Fit, Stage, fit, fit_preprocessor, learn
+from balans_dask.frozen import FrozenPass, Model, freeze
+from balans_dask.inputs import Inputs
+from balans_dask.io.checkpoint import write_state
+from balans_dask.io.run_folder import PassFolder, RunFolder
+from balans_dask.kernels.projection import Projection
+from balans_dask.memory import MemoryPlan
+from balans_dask.models import save_model
+from balans_dask.pass_writer import PassWriter
+from balans_dask.passes.engine import Engine
+from balans_dask.prepared import Prepared
+from balans_dask.provenance import model_record, sampling_record
+from balans_dask.sampling import SampledRows
+from balans_dask.state import arrays_of, projection_from, sampled_from
+from balans_dask.store_run import StoreRun
+from balans_dask.writing import StoreWriter, WriteOptions
+
+__all__ = ["FitWriter"]
+
+State = dict[str, NDArray[Any]]
+
+
+class FitWriter(StoreWriter):
+    """Fit a store and correct it.
+
+    Parameters
+    ----------
+    engine : Engine
+    run : StoreRun
+    plan : MemoryPlan
+    examined : Examined
+    folder : RunFolder
+    identity : mapping
+    options : WriteOptions
+    states : list of dict or None
+        State of every pass of an interrupted run; ``None`` where a pass begins afresh.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        run: StoreRun,
+        plan: MemoryPlan,
+        examined: Examined,
+        folder: RunFolder,
+        identity: Mapping[str, Any],
+        options: WriteOptions,
+        states: Sequence[State | None],
+    ) -> None:
+        super().__init__(engine, run, run.inputs, plan, folder, identity, options)
+        self._examined = examined
+        self._constant = examined.features.constant
+        self._states = list(states)
+        self._frozen: list[FrozenPass] = []
+
+    def _begin(self, number: int, folder: PassFolder) -> None:
+        if number == 0:
+            self._options.on_stage(Stage("preparing scores"))
+            state = self._states[0]
+            self._projection = (
+                fit_preprocessor(
+                    self._engine,
+                    self._run.inputs,
+                    self._run.parameters,
+                    self._plan,
+                    self._examined,
+                )
+                if state is None
+                else projection_from(state)
+            )
+
+    def _one_pass(
+        self, number: int, folder: PassFolder, moved: Inputs, writer: PassWriter
+    ) -> dict[str, Any]:
+        state = self._states[number]
+        missing = writer.missing(self._plan.tiling)
+        if state is not None and str(state["stop_reason"]) and not missing and not self._kept:
+            sampled = sampled_from(state, self._run.parameters.block_rows)
+        else:
+            fitted = self._fitted(self._prepared(number, moved), folder, state)
+            sampled = fitted.sampled
+            self._options.on_stage(Stage("writing", number=number))
+            if missing or self._kept:
+                learned = learn(self._engine, fitted)
+                writer.write(fitted.prepared, learned, missing)
+                if self._kept:
+                    self._frozen.append(freeze(self._engine, fitted, learned))
+        self._is_landmark[sampled.rows] = True
+        return sampling_record(sampled)
+
+    @property
+    def _kept(self) -> bool:
+        return self._options.model is not None
+
+    def _fitted(self, prepared: Prepared, folder: PassFolder, state: State | None) -> Fit:
+        """Sample the rows of a pass; what is there is saved now and then, and at the end."""
+        saver = _Saver(folder, self._projection, self._options.checkpoint_seconds)
+        try:
+            fitted = fit(self._engine, prepared, self._options.on_stage, state, saver.after_round)
+        except BaseException:
+            with suppress(OSError):
+                saver.save()
+            raise
+        saver.save()
+        return fitted
+
+    def _after_writing(self, covered: NDArray[np.bool_]) -> None:
+        if self._options.model is None:
+            return
+        inputs = self._run.inputs
+        embedding = inputs.embedding
+        model = Model(
+            parameters=self._run.parameters,
+            projection=self._projection,
+            constant=self._constant,
+            feature_names=tuple(str(name) for name in inputs.feature_names),
+            n_embedding=None if embedding is None else embedding.shape[1],
+            batches=inputs.labels.names,
+            passes=self._frozen,
+            record=model_record(self._identity),
+        )
+        save_model(model, self._options.model, overwrite=True)
+
+
+class _Saver:
+    """Save the sampler's rounds, the last one at least."""
+
+    def __init__(self, folder: PassFolder, projection: Projection, seconds: float) -> None:
+        self._folder = folder
+        self._projection = projection
+        self._seconds = seconds
+        self._latest: SampledRows | None = None
+        self._saved_at = time.monotonic()
+
+    def after_round(self, sampled: SampledRows) -> None:
+        self._latest = sampled
+        if time.monotonic() - self._saved_at >= self._seconds:
+            self.save()
+
+    def save(self) -> None:
+        """Save the last round, unless the next one is just being added to it."""
+        if self._latest is not None and self._latest.settled:
+            write_state(self._folder.checkpoint, arrays_of(self._projection, self._latest))
+            self._saved_at = time.monotonic()

@@ -1,0 +1,182 @@
+"""The frozen model: everything that correcting further rows takes, and none of the rows fitted."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from balans_dask.applying import Learned
+from balans_dask.errors import InvalidInputError
+from balans_dask.fitting import Fit
+from balans_dask.inputs import Inputs
+from balans_dask.kernels.landmarks import LandmarkBlock
+from balans_dask.kernels.projection import Projection
+from balans_dask.parameters import Parameters
+from balans_dask.passes.covered import covered_rows
+from balans_dask.passes.engine import Engine
+
+__all__ = ["FrozenPass", "Model", "freeze", "require_features"]
+
+NAMED = 3
+"""Feature names that an error lists."""
+
+
+@dataclass(frozen=True)
+class FrozenPass:
+    """One pass of a fitted correction.
+
+    Attributes
+    ----------
+    blocks : list of LandmarkBlock
+        Coordinates, scale table and thresholds of the landmarks, in draw order.
+    correction : list
+        The operator's name and its arrays, as ``correction_of`` takes them.
+    targets : ndarray of shape (n_landmarks, n_columns), float64, or None
+        Of ``displace``: where the batches near each landmark meet.
+    curve : ndarray of shape (n_rounds, 3), int64
+        Rows sampled, rows covered and all rows, after every round of the fit.
+    stop_reason : str
+    risk : float
+        Share of further rows of the same kind that no landmark would cover, estimated on
+        the rows of the fit by leaving each landmark out.
+    """
+
+    blocks: list[LandmarkBlock]
+    correction: list[Any]
+    targets: NDArray[np.float64] | None
+    curve: NDArray[np.int64]
+    stop_reason: str
+    risk: float
+
+    @property
+    def n_landmarks(self) -> int:
+        """Landmarks of all blocks."""
+        return sum(block.n_landmarks for block in self.blocks)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A fitted correction.
+
+    Attributes
+    ----------
+    parameters : Parameters
+    projection : Projection
+    constant : ndarray of shape (n_features,), bool
+        Features that held a single value in the fit, and stay as they are.
+    feature_names : tuple of str
+    n_embedding : int or None
+        Columns of the embedding in which distances are taken, where it stands beside the features.
+    batches : tuple of str
+        Names of the batches of the fit, in the order of the scale tables' columns.
+    passes : list of FrozenPass
+    record : mapping
+        Where the model comes from: batch keys, basis, fingerprint of the data, versions.
+    """
+
+    parameters: Parameters
+    projection: Projection
+    constant: NDArray[np.bool_]
+    feature_names: tuple[str, ...]
+    n_embedding: int | None
+    batches: tuple[str, ...]
+    passes: list[FrozenPass]
+    record: Mapping[str, Any]
+
+    @property
+    def n_landmarks(self) -> int:
+        """Landmarks of the pass that has most."""
+        return max(each.n_landmarks for each in self.passes)
+
+    @property
+    def risk(self) -> float:
+        """Share of further rows of the same kind that some pass would leave uncovered, at most."""
+        return min(1.0, sum(each.risk for each in self.passes))
+
+
+def freeze(engine: Engine, fitted: Fit, learned: Learned) -> FrozenPass:
+    """Bring what one pass has learned to the driver.
+
+    Parameters
+    ----------
+    engine : Engine
+    fitted : Fit
+    learned : Learned
+    """
+    sampled = fitted.sampled
+    name, *parts = learned.correction
+    held: dict[int, list[Any]] = {}
+    for part in parts:
+        if id(part) not in held:
+            arrays = engine.gather(part)
+            held[id(part)] = [arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=-1)]
+    targets = engine.take(learned.targets)
+    return FrozenPass(
+        blocks=list(sampled.blocks),
+        correction=[name, *(held[id(part)] for part in parts)],
+        targets=np.concatenate(targets, axis=1) if targets else None,
+        curve=np.array(
+            [(point.n_sampled, point.n_covered, point.n_rows) for point in sampled.curve]
+        ),
+        stop_reason=sampled.stop_reason,
+        risk=_new_row_risk(engine, fitted, learned),
+    )
+
+
+def _new_row_risk(engine: Engine, fitted: Fit, learned: Learned) -> float:
+    """Estimate the share of further rows of the same kind that no landmark would cover.
+
+    Leave-one-out: a landmark that no other one covers would be uncovered, had it not been drawn,
+    like the rows that are.
+    """
+    coverage, drawn = fitted.sampled.coverage.coverage, fitted.sampled.coverage.drawn
+    covered = coverage > 0.0
+    if learned.correction[0] == "nystrom":
+        scores = fitted.prepared.scores
+        covered = covered_rows(engine, scores, learned.table, learned.pieces, learned.correction)
+    # A_ii = 1: a landmark with no other neighbour among the landmarks has a coverage of just 1.
+    alone = drawn & (coverage <= 1.0)
+    return float(np.count_nonzero(alone | ~covered) / len(coverage))
+
+
+def require_features(model: Model, inputs: Inputs) -> None:
+    """Refuse profiles of other features than those of the fit.
+
+    Raises
+    ------
+    InvalidInputError
+        With the first differences.
+    """
+    width = None if inputs.embedding is None else inputs.embedding.shape[1]
+    if width != model.n_embedding:
+        raise InvalidInputError(
+            f"the basis has {width} columns, and {model.n_embedding} in the model: give the same "
+            "embedding"
+        )
+    fitted, given = list(model.feature_names), [str(name) for name in inputs.feature_names]
+    if fitted == given:
+        return
+    missing, extra = _without(fitted, given), _without(given, fitted)
+    if not missing and not extra and len(fitted) == len(given):
+        place = next(i for i, (a, b) in enumerate(zip(fitted, given, strict=True)) if a != b)
+        raise InvalidInputError(
+            f"the features stand in another order than in the model: {given[place]!r} is feature "
+            f"{place}, where the model has {fitted[place]!r}; reorder them"
+        )
+    raise InvalidInputError(
+        f"the features are not those of the model: {len(missing)} of {len(fitted)} are missing"
+        f"{_listed(missing)} and {len(extra)} of {len(given)} are unknown{_listed(extra)}; select "
+        "the same features"
+    )
+
+
+def _without(names: Sequence[str], others: Sequence[str]) -> list[str]:
+    known = set(others)
+    return [name for name in names if name not in known]
+
+
+def _listed(names: list[str]) -> str:
+    more = ", ..." if len(names) > NAMED else ""
+    return f" ({', '.join(names[:NAMED])}{more})" if names else ""

@@ -1,0 +1,109 @@
+"""A frozen model on disk: a Zarr group of JSON attributes and arrays, and no code."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from balans_dask.errors import InvalidInputError
+from balans_dask.io.output import OutputStore
+from balans_dask.io.paths import is_store, require_exists
+
+__all__ = ["is_model", "model_fingerprint", "read_model", "stored_bytes", "write_model"]
+
+KIND = "balans_model"
+FORMAT_VERSION = 1
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError)
+
+
+def write_model(
+    path: str, attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], overwrite: bool
+) -> None:
+    """Write a model; it appears complete, or not at all.
+
+    Parameters
+    ----------
+    path : str
+    attributes : mapping
+        What JSON can hold.
+    arrays : mapping of str to ndarray
+    overwrite : bool
+        Replace a store that is there.
+    """
+    with OutputStore(path, overwrite, create=_create) as output:
+        output.root.attrs["model"] = dict(attributes)
+        for name, array in arrays.items():
+            # An all-zero chunk must be on disk too: only then is an absent file a lost one.
+            output.root.create_array(
+                name, data=np.ascontiguousarray(array), config={"write_empty_chunks": True}
+            )
+
+
+def is_model(path: str) -> bool:
+    """Tell whether a model of any version is at a path."""
+    if not is_store(path):
+        return False
+    try:
+        return bool(zarr.open_group(path, mode="r").attrs.get("kind") == KIND)
+    except UNREADABLE:
+        return False
+
+
+def read_model(path: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Read a model's attributes and arrays.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no model, or one of another version, or a torn one.
+    """
+    require_exists(path)
+    if not is_model(path):
+        raise InvalidInputError(f"{path} is not a model: make one with `balans correct --model`")
+    root = zarr.open_group(path, mode="r")
+    version = root.attrs.get("format_version")
+    if version != FORMAT_VERSION:
+        raise InvalidInputError(
+            f"{path} is a model of format {version}, this version reads {FORMAT_VERSION}: fit it "
+            "again, or install the version that wrote it"
+        )
+    try:
+        members = root.members(max_depth=None)
+        arrays = {name: _whole(found) for name, found in members if isinstance(found, zarr.Array)}
+        attributes: Any = root.attrs["model"]
+        return dict(attributes), arrays
+    except UNREADABLE as error:
+        raise InvalidInputError(
+            f"{path} cannot be read as a model ({error}): restore it"
+        ) from error
+
+
+def model_fingerprint(path: str) -> str | None:
+    """Fingerprint of the run that fitted a model; ``None`` if no model is there."""
+    if not is_model(path):
+        return None
+    model: Any = zarr.open_group(path, mode="r").attrs.get("model", {})
+    found = model.get("record", {}).get("fingerprint")
+    return None if found is None else str(found)
+
+
+def stored_bytes(path: str) -> int:
+    """Size of a store on disk."""
+    return sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
+
+
+def _whole(array: zarr.Array) -> NDArray[Any]:
+    """Read an array of which no chunk is missing."""
+    if array.nchunks_initialized != array.nchunks:
+        n_missing = array.nchunks - array.nchunks_initialized
+        raise ValueError(f"{n_missing} of {array.nchunks} chunks of {array.path} are missing")
+    return np.asarray(array[...])
+
+
+def _create(path: str) -> zarr.Group:
+    root = zarr.create_group(path, zarr_format=3)
+    root.attrs.update({"kind": KIND, "format_version": FORMAT_VERSION})
+    return root

@@ -1,0 +1,135 @@
+"""A run finds its folder: begin, continue, or see that all is done."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from balans_dask.errors import InvalidInputError, StoreExistsError, warn_of_input
+from balans_dask.io.checkpoint import read_state
+from balans_dask.io.model_store import model_fingerprint
+from balans_dask.io.paths import is_store
+from balans_dask.io.run_folder import PassFolder, RunFolder, check_output
+from balans_dask.io.store import open_store
+from balans_dask.provenance import correction_record, differences, fingerprint
+from balans_dask.state import is_sound
+
+__all__ = ["OpenedRun"]
+
+
+class OpenedRun:
+    """A run and the folder in which its output grows.
+
+    Parameters
+    ----------
+    target : str
+        Path of the output.
+    identity : mapping
+        Everything that decides it.
+    inputs : tuple of str
+        Paths that must not be touched.
+    overwrite, resume : bool
+        As ``correct_store`` takes them.
+    n_rows : int
+    """
+
+    def __init__(
+        self,
+        target: str,
+        identity: Mapping[str, Any],
+        inputs: tuple[str, ...],
+        overwrite: bool,
+        resume: bool,
+        n_rows: int,
+    ) -> None:
+        self.folder = RunFolder(target)
+        self.identity = identity
+        self.replace = overwrite
+        self._target = target
+        self._inputs = inputs
+        self._resume = resume
+        self._continues = False
+        self._n_rows = n_rows
+
+    def finish(
+        self, write: Callable[["OpenedRun"], dict[str, Any]], model: str | None = None
+    ) -> dict[str, Any]:
+        """Hold the folder and write, unless the output is complete.
+
+        Parameters
+        ----------
+        write : callable
+            Does the work.
+        model : str or None
+            Path of the model that the run saves beside the output.
+
+        Raises
+        ------
+        InvalidInputError
+            If the unfinished run is another one, or the output is complete without its model.
+        StoreExistsError
+            If the target exists, or an unfinished run is there that is not to be continued.
+        """
+        # Looked at again under the lock: another run may have finished meanwhile.
+        with self.folder.held():
+            self.replace = self.replace or (self._resume and self.folder.replaces)
+            record = self._record_of_same() if self._resume else None
+            if record is not None:
+                self.folder.discard_remains()
+                self._require_model(model)
+                return record
+            check_output(self._target, self.replace, self._inputs)
+            self._begin()
+            return write(self)
+
+    def states(self, n_passes: int) -> list[dict[str, NDArray[Any]] | None]:
+        """Read the state of every pass of the run that is continued; ``None`` for the others."""
+        if not self._continues:
+            return [None] * n_passes
+        return [self._state(folder) for folder in self.folder.passes(n_passes)]
+
+    def _state(self, folder: PassFolder) -> dict[str, NDArray[Any]] | None:
+        state = read_state(folder.checkpoint)
+        if state is not None and is_sound(state, self._n_rows):
+            return state
+        if folder.checkpoint.exists():
+            warn_of_input(f"{folder.checkpoint} is damaged: the rows are sampled anew")
+        return None
+
+    def _record_of_same(self) -> dict[str, Any] | None:
+        """Read the record of a store that this very run would make; ``None`` for any other."""
+        if not is_store(self._target):
+            return None
+        record = correction_record(open_store(self._target))
+        same = record is not None and record.get("fingerprint") == fingerprint(self.identity)
+        return record if same else None
+
+    def _require_model(self, model: str | None) -> None:
+        if model is not None and model_fingerprint(model) != fingerprint(self.identity):
+            raise InvalidInputError(
+                f"{self._target} is complete, and {model} is not its model: begin afresh with "
+                "--overwrite to save one"
+            )
+
+    def _begin(self) -> None:
+        """Prepare the folder, and find out whether a run is continued."""
+        folder = self.folder
+        found = folder.record() if folder.begun else None
+        if found is not None and not self._resume and not self.replace:
+            raise StoreExistsError(
+                f"{folder.path} holds an unfinished run: add --resume to continue it, or "
+                "--overwrite to begin afresh"
+            )
+        if found is not None and self._resume:
+            different = differences(found["identity"], self.identity)
+            if different:
+                raise InvalidInputError(
+                    f"{folder.path} holds an unfinished run of other input "
+                    f"({'; '.join(different)}): run it as it was, or begin afresh with --overwrite"
+                )
+            self._continues = True
+            return
+        if self._resume and folder.begun:
+            warn_of_input(f"{folder.path} has lost what it is a run of: it begins afresh")
+        folder.clear()
+        folder.write_record({"identity": dict(self.identity), "overwrite": self.replace})

@@ -1,0 +1,189 @@
+"""Write the rows of one pass into its store: what an earlier attempt has finished stays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from balans_dask.applying import Learned, correct
+from balans_dask.errors import RunError
+from balans_dask.inputs import Inputs
+from balans_dask.io.layout import create_matrix, create_root, row_layout
+from balans_dask.io.output import StoreSink
+from balans_dask.io.run_folder import PassFolder
+from balans_dask.io.units import Unit, recorded_units, unit_files
+from balans_dask.kernels.projection import Projection
+from balans_dask.passes.engine import Engine, task
+from balans_dask.passes.profiles import output_dtype
+from balans_dask.passes.sources import StoredRows
+from balans_dask.prepared import Prepared
+from balans_dask.store_run import widest_row
+from balans_dask.tiling import Partition, Tiling
+
+__all__ = ["PassWriter", "WrittenRows"]
+
+
+@dataclass(frozen=True)
+class WrittenRows:
+    """What the tasks of one pass have met, row by row.
+
+    Attributes
+    ----------
+    displacement : ndarray of shape (n_rows,), float32
+    covered : ndarray of shape (n_rows,), bool
+    units : list of Unit
+    """
+
+    displacement: NDArray[np.float32]
+    covered: NDArray[np.bool_]
+    units: list[Unit]
+
+
+class PassWriter:
+    """The store of one pass, new or continued.
+
+    Parameters
+    ----------
+    engine : Engine
+    folder : PassFolder
+    inputs : Inputs
+    embedding_key : str or None
+        Matrix of ``obsm`` that is written beside the features.
+    projection : Projection
+    run : str
+        Fingerprint of the run.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        folder: PassFolder,
+        inputs: Inputs,
+        embedding_key: str | None,
+        projection: Projection,
+        run: str,
+    ) -> None:
+        self._engine = engine
+        self._folder = folder
+        self._inputs = inputs
+        self.root = self._opened_root()
+        self._sink = self._opened_sink(embedding_key, projection, run)
+        folder.units.mkdir(exist_ok=True)
+
+    def missing(self, tiling: Tiling) -> list[Partition]:
+        """Find the partitions that no earlier attempt has finished; unsound records go."""
+        return _unfinished(tiling.partitions(), self._sound_units())
+
+    def write(self, prepared: Prepared, learned: Learned, missing: Sequence[Partition]) -> None:
+        """Correct and write some partitions."""
+        self._engine.take(correct(self._engine, prepared, learned, self._sink, missing))
+
+    def written(self) -> WrittenRows:
+        """Read what the tasks have met.
+
+        Raises
+        ------
+        RunError
+            If a file of a finished row has changed or vanished.
+        """
+        n_rows = self._inputs.n_rows
+        units = self._finished_units(n_rows)
+        displacement = np.empty(n_rows, dtype=np.float32)
+        covered = np.empty(n_rows, dtype=bool)
+        for unit in units:
+            rows = slice(unit.start, unit.stop)
+            displacement[rows], covered[rows] = unit.facts()
+        return WrittenRows(displacement, covered, units)
+
+    def moved(self, inputs: Inputs) -> Inputs:
+        """Return the rows of the first pass as this one has left them."""
+        embedding = None if inputs.embedding is None else StoredRows(self._sink.embedding)
+        return inputs.moved(StoredRows(self._sink.features), embedding)
+
+    def _units(self) -> list[Unit]:
+        """Read the records of this run that name all their files; any other record is removed."""
+        sink, units = self._sink, []
+        for unit in recorded_units(self._folder.units):
+            needed = unit_files(sink.units, sink.store, sink.arrays, unit.start, unit.stop)
+            if unit.run == sink.run and unit.vouches_for(needed):
+                units.append(unit)
+            else:
+                unit.path.unlink()
+        return units
+
+    def _sound_units(self) -> list[Unit]:
+        units = self._units()
+        holds = self._engine.take(self._engine.map("verify", _holds, units))
+        for unit, sound in zip(units, holds, strict=True):
+            if not sound:
+                unit.path.unlink()
+        return [unit for unit, sound in zip(units, holds, strict=True) if sound]
+
+    def _finished_units(self, n_rows: int) -> list[Unit]:
+        """All units, when they cover every row and their files are there."""
+        units = self._units()
+        whole = [Partition(0, 0, n_rows)]
+        n_lost = sum(not unit.is_there() for unit in units)
+        if n_lost or _unfinished(whole, units):
+            raise RunError(
+                f"{n_lost} of {len(units)} written parts of {self._folder.store} have changed or "
+                "vanished: keep other processes out of it, and continue with --resume"
+            )
+        return units
+
+    def _opened_root(self) -> zarr.Group:
+        """Open the store of an earlier attempt, or make one."""
+        store = self._folder.store
+        try:
+            root = zarr.open_group(store, mode="r+", use_consolidated=False)
+            names = [name for name, _ in root.groups()]
+            if root.attrs.get("encoding-type") == "anndata" and "varp" in names:
+                return root
+        except (OSError, ValueError, KeyError):
+            pass
+        self._folder.clear_store()
+        return create_root(str(store))
+
+    def _opened_sink(
+        self, embedding_key: str | None, projection: Projection, run: str
+    ) -> StoreSink:
+        inputs = self._inputs
+        layout = row_layout(inputs.n_rows, widest_row(inputs.features, inputs.embedding))
+        dtype = output_dtype(inputs.features.dtype)
+        features = self._matrix("X", inputs.features.shape, dtype, layout)
+        embedding = None
+        if embedding_key is not None:
+            source = inputs.embedding
+            width = projection.n_components if source is None else source.shape[1]
+            kind = np.dtype(np.float32) if source is None else output_dtype(source.dtype)
+            name = f"obsm/{embedding_key}"
+            embedding = self._matrix(name, (inputs.n_rows, width), kind, layout)
+        return StoreSink(features, embedding, self._folder.store, self._folder.units, run)
+
+    def _matrix(
+        self, name: str, shape: tuple[int, int], dtype: np.dtype[Any], layout: tuple[int, int]
+    ) -> zarr.Array:
+        """Create a matrix whose shards an earlier attempt may have left: they stay."""
+        (self._folder.store / name / "zarr.json").unlink(missing_ok=True)
+        return create_matrix(self.root, name, shape, dtype, layout)
+
+
+@task
+def _holds(unit: Unit) -> bool:
+    return unit.holds()
+
+
+def _unfinished(partitions: Sequence[Partition], units: Sequence[Unit]) -> list[Partition]:
+    """Partitions with a row that no unit holds; units are in row order, of any sizes."""
+    missing = []
+    for part in partitions:
+        reached = part.start
+        for unit in units:
+            if unit.start <= reached < unit.stop:
+                reached = unit.stop
+        if reached < part.stop:
+            missing.append(part)
+    return missing

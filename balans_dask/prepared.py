@@ -1,0 +1,102 @@
+"""Data made ready for one pass of a correction: scores to measure in, profiles to move."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from balans_dask.inputs import Inputs
+from balans_dask.kernels.projection import Projection
+from balans_dask.memory import MemoryPlan
+from balans_dask.parameters import Parameters
+from balans_dask.passes.engine import Engine
+from balans_dask.passes.profiles import Profiles
+from balans_dask.passes.scores import Scores
+
+__all__ = ["Prepared", "prepare"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The rows of one pass, as tasks see them.
+
+    Attributes
+    ----------
+    inputs : Inputs
+        The profiles as the pass before left them.
+    parameters : Parameters
+    plan : MemoryPlan
+    scores : Scores
+    profiles : Profiles
+    number : int
+        0 for the first of ``parameters.n_passes``.
+    origin : Profiles or None
+        The profiles before the first pass, where this is the last of several: displacement and
+        strength count from there.
+    """
+
+    inputs: Inputs
+    parameters: Parameters
+    plan: MemoryPlan
+    scores: Scores
+    profiles: Profiles
+    number: int
+    origin: Profiles | None
+
+    @property
+    def strength(self) -> float:
+        """Share of the correction in what this pass puts out: the last pass blends."""
+        is_last = self.number + 1 == self.parameters.n_passes
+        return self.parameters.strength if is_last else 1.0
+
+
+def prepare(
+    engine: Engine,
+    inputs: Inputs,
+    parameters: Parameters,
+    plan: MemoryPlan,
+    projection: Projection,
+    constant: NDArray[np.bool_],
+    number: int = 0,
+    origin: Inputs | None = None,
+) -> Prepared:
+    """Lay out the scores of one pass on the workers.
+
+    Parameters
+    ----------
+    engine : Engine
+    inputs : Inputs
+    parameters : Parameters
+    plan : MemoryPlan
+        Made by ``plan_run``; decides where data waits, never what comes out.
+    projection : Projection
+        Fitted once, before the first pass.
+    constant : ndarray of shape (n_features,), bool
+        Features that stay exactly as they are.
+    number : int
+        Of the pass.
+    origin : Inputs or None
+        Of the first pass.
+    """
+    labels = inputs.labels
+    scores = Scores.load(
+        engine,
+        plan.tiling,
+        inputs.scored,
+        labels.codes,
+        inputs.reference,
+        labels.n_batches,
+        projection,
+        keep=plan.keep_scores,
+    )
+    is_last = number + 1 == parameters.n_passes
+    before = None
+    if origin is not None and number > 0 and is_last:
+        before = _profiles(origin, projection, constant)
+    profiles = _profiles(inputs, projection, constant)
+    return Prepared(inputs, parameters, plan, scores, profiles, number, before)
+
+
+def _profiles(inputs: Inputs, projection: Projection, constant: NDArray[np.bool_]) -> Profiles:
+    embed_scores = projection.weights is not None
+    return Profiles(inputs.features, constant, inputs.embedding, embed_scores)

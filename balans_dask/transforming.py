@@ -1,0 +1,159 @@
+"""A frozen model meets further rows: batches that it does not know get scales and displacements."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from distributed import Future
+
+from balans_dask.applying import Learned
+from balans_dask.batches import BatchLabels
+from balans_dask.errors import InvalidInputError, warn_of_input
+from balans_dask.frozen import FrozenPass, Model
+from balans_dask.inputs import Inputs
+from balans_dask.kernels.landmarks import LandmarkBlock
+from balans_dask.passes.engine import Engine
+from balans_dask.passes.operators import with_new_batches
+from balans_dask.passes.rows import Pieces, affinity_rows_again
+from balans_dask.passes.scales import new_scales
+from balans_dask.prepared import Prepared
+
+__all__ = ["adapt", "known_to", "warn_of_uncovered"]
+
+NAMED = 5
+WORTH_A_WARNING = 0.01
+BEYOND_EXPECTATION = 2.0
+"""A refit is due when more rows are uncovered than 1 in 100, and than twice what the model's own
+rows lead to expect. Twice: between plates of one screen the share scatters by less than that."""
+
+
+def known_to(model: Model, inputs: Inputs) -> Inputs:
+    """Give batches the model's numbers, and new ones further numbers; their rows are references.
+
+    Parameters
+    ----------
+    model : Model
+    inputs : Inputs
+        With labels, and references, of their own.
+
+    Raises
+    ------
+    InvalidInputError
+        If a new batch has no reference row.
+    """
+    labels = inputs.labels
+    place = {name: code for code, name in enumerate(model.batches)}
+    new = [name for name in labels.names if name not in place]
+    place |= {name: len(model.batches) + number for number, name in enumerate(new)}
+    names = (*model.batches, *new)
+    kind = np.min_scalar_type(len(names) - 1)
+    codes = np.array([place[name] for name in labels.names], dtype=kind)[labels.codes]
+    sizes = np.bincount(codes, minlength=len(names))
+    reference = codes >= len(model.batches)
+    if inputs.reference is not None:
+        reference &= inputs.reference
+    _require_references(names, np.bincount(codes[reference], minlength=len(names)), len(new))
+    _warn_of_small(names, sizes, len(new), model.parameters.n_neighbors)
+    return inputs.numbered(BatchLabels(codes, names, sizes), reference)
+
+
+def adapt(engine: Engine, prepared: Prepared, frozen: FrozenPass, n_known: int) -> Learned:
+    """Let one pass of a model correct the rows of a new data set.
+
+    Parameters
+    ----------
+    engine : Engine
+    prepared : Prepared
+        With batches numbered by ``known_to``.
+    frozen : FrozenPass
+    n_known : int
+        Batches of the model.
+    """
+    scores = prepared.scores
+    n_new = scores.n_batches - n_known
+    blocks = _scaled_blocks(engine, prepared, frozen, n_known)
+    table = engine.share("landmarks", blocks)
+    pieces: list[Pieces] = [[None] * len(blocks) for _ in scores.partitions]
+    name, *parts = frozen.correction
+    if name == "displace" and n_new:
+        assert frozen.targets is not None  # every fit of displace has them
+        pieces = _kept_pieces(engine, prepared, table, len(blocks))
+        correction = with_new_batches(
+            engine,
+            frozen.correction,
+            frozen.targets,
+            scores,
+            prepared.profiles,
+            table,
+            pieces,
+            n_known,
+        )
+    else:
+        correction = [name, *([_shared(engine, array) for array in part] for part in parts)]
+    return Learned(table, pieces, correction, [])
+
+
+def warn_of_uncovered(n_uncovered: int, n_rows: int, risk: float) -> None:
+    """Say when so many rows are far from all landmarks that the model should be fitted again.
+
+    Parameters
+    ----------
+    n_uncovered, n_rows : int
+    risk : float
+        Share that the model's own rows lead to expect.
+    """
+    share = n_uncovered / n_rows
+    if share > max(WORTH_A_WARNING, BEYOND_EXPECTATION * risk):
+        warn_of_input(
+            f"{n_uncovered} of {n_rows} rows ({share:.1%}; {risk:.1%} was to be expected) are far "
+            "from everything that the model was fitted on: fit again with these rows"
+        )
+
+
+def _scaled_blocks(
+    engine: Engine, prepared: Prepared, frozen: FrozenPass, n_known: int
+) -> list[LandmarkBlock]:
+    none = [np.empty((block.n_landmarks, 0)) for block in frozen.blocks]
+    scales = none
+    if prepared.scores.n_batches > n_known:
+        strangers = [
+            block.for_new_rows(empty) for block, empty in zip(frozen.blocks, none, strict=True)
+        ]
+        n_neighbors = min(prepared.parameters.n_neighbors, prepared.scores.largest_batch)
+        scales = new_scales(engine, prepared.scores, strangers, n_neighbors, n_known)
+    return [block.for_new_rows(of) for block, of in zip(frozen.blocks, scales, strict=True)]
+
+
+def _kept_pieces(engine: Engine, prepared: Prepared, table: Future, n_blocks: int) -> list[Pieces]:
+    free_bytes = prepared.plan.piece_bytes
+    kept = affinity_rows_again(engine, prepared.scores, table, n_blocks, free_bytes)
+    return [[piece] for piece in kept]
+
+
+def _shared(engine: Engine, array: np.ndarray) -> Future:
+    return engine.share("operator", array)
+
+
+def _require_references(names: Sequence[str], n_references: np.ndarray, n_new: int) -> None:
+    without = [
+        names[code]
+        for code in np.flatnonzero(n_references == 0).tolist()
+        if code >= len(names) - n_new
+    ]
+    if without:
+        more = ", ..." if len(without) > NAMED else ""
+        raise InvalidInputError(
+            f"{len(without)} of {n_new} new batches have no anchor row "
+            f"({', '.join(without[:NAMED])}{more}): anchor rows are needed in every batch"
+        )
+
+
+def _warn_of_small(names: Sequence[str], sizes: np.ndarray, n_new: int, n_neighbors: int) -> None:
+    first = len(names) - n_new
+    small = [names[code] for code in range(first, len(names)) if sizes[code] < n_neighbors]
+    if small:
+        more = ", ..." if len(small) > NAMED else ""
+        warn_of_input(
+            f"{len(small)} of {n_new} new batches have fewer than {n_neighbors} rows "
+            f"({', '.join(small[:NAMED])}{more}): their local scale is the distance to their "
+            "farthest row"
+        )
