@@ -101,7 +101,7 @@ def pass_from(
     return FrozenPass(
         blocks=blocks_from(arrays, parameters.block_rows),
         correction=[name, *(parts * 2 if name == "smooth" else parts)],
-        targets=arrays.get("targets"),
+        targets=arrays["targets"] if name == "displace" else None,
         curve=arrays["curve"],
         stop_reason=stop_reason,
         risk=risk,

@@ -105,7 +105,7 @@ def record_of(
     n_uncovered : int
         Rows that no landmark covers, in some pass.
     passes : sequence of mapping
-        By ``sampling_record``; the last one speaks for the run.
+        By ``sampling_record``, or of the model; the last one speaks for the run.
     """
     labels = inputs.labels
     given = {k: v for k, v in parameters.as_dict().items() if v is not None}
@@ -123,6 +123,8 @@ def record_of(
         ),
         **passes[-1],
     }
+    if "model" in identity:
+        record["model"] = identity["model"]
     earlier = {f"pass_{number + 1}": dict(facts) for number, facts in enumerate(passes[:-1])}
     return record | ({"earlier_passes": earlier} if earlier else {})
 

@@ -125,7 +125,8 @@ def store_facts(store: ProfileStore) -> dict[str, str]:
 def correction_facts(record: Mapping[str, Any]) -> dict[str, str]:
     """Say how a store was corrected."""
     parameters = record["parameters"]
-    return {
+    by = {"by the model": record["model"]} if "model" in record else {}
+    return by | {
         "parameters": ", ".join(f"{name}={_plain(value)}" for name, value in parameters.items()),
         "batches": f"{len(record['batches'])} ({first_names(list(record['batches']))})",
         "landmarks": f"{int(record['n_sampled']):,} in "

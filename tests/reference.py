@@ -169,3 +169,62 @@ def displace(run: ReferenceRun, P: np.ndarray, X: np.ndarray, batch: np.ndarray)
         else:
             moved[j] += moves[nearest_landmark(run, P, batch, j), batch_number[j]]
     return moved
+
+
+def meet(run: ReferenceRun, P, batch, new_P, new_batch, *, n_neighbors, floor, cap=None):
+    """Landmarks of a run meet further rows: scales of unknown batches come from the new rows.
+
+    Returns the affinities of the landmarks to the new rows.
+    """
+    known = list(np.unique(batch))
+    landmarks = P[run.rows].astype(np.float64)
+    affinities = np.zeros((len(landmarks), len(new_P)))
+    for i, landmark in enumerate(landmarks):
+        d2 = ((new_P.astype(np.float64) - landmark) ** 2).sum(axis=1)
+        for b in np.unique(new_batch):
+            here = np.flatnonzero(new_batch == b)
+            if b in known:
+                scale2 = run.scales[i, known.index(b)] ** 2
+            else:
+                near = np.sort(d2[here])
+                scale2 = max(near[min(n_neighbors, len(near)) - 1], floor)
+                if cap is not None:
+                    scale2 = min(scale2, cap**2 * (run.scales[i] ** 2).min())
+            u = d2[here] / scale2
+            affinities[i, here] = np.where(u < run.thresholds[i], np.exp(-u), 0.0)
+    return affinities
+
+
+def frozen_smooth(run: ReferenceRun, X, A_new, new_X, middle=None):
+    """D^-1 A_new^T M (A_S X) with the sums of the fit; M is the identity or a pseudo-inverse."""
+    sums, weights = run.affinities @ X.astype(np.float64), run.affinities.sum(axis=1)
+    spread = A_new.T if middle is None else A_new.T @ middle
+    total = spread @ weights
+    covered = A_new.sum(axis=0) > 0
+    moved = new_X.astype(np.float64).copy()
+    moved[covered] = (spread @ sums)[covered] / total[covered, None]
+    return moved, covered
+
+
+def frozen_displace(run: ReferenceRun, X, batch, A_new, new_X, new_batch):
+    """Known batches move as the fit's rows do; unknown ones towards the fit's targets."""
+    X, new_X = X.astype(np.float64), new_X.astype(np.float64)
+    moved, covered = new_X.copy(), A_new.sum(axis=0) > 0
+
+    def mean_and_trust(row, rows):
+        weight = row.sum()
+        return (row @ rows / weight if weight else rows[0] * 0), weight / (weight + 1.0)
+
+    moves = {}
+    for i, row in enumerate(run.affinities):
+        met = [mean_and_trust(row[batch == b], X[batch == b]) for b in np.unique(batch)]
+        target = sum(t * m for m, t in met) / sum(t for _, t in met)
+        for b, (mean, trust) in zip(np.unique(batch), met, strict=True):
+            moves[i, b] = trust * (target - mean)
+        for b in set(np.unique(new_batch)) - set(np.unique(batch)):
+            mean, trust = mean_and_trust(A_new[i, new_batch == b], new_X[new_batch == b])
+            moves[i, b] = trust * (target - mean)
+    for j in np.flatnonzero(covered):
+        shift = sum(A_new[i, j] * moves[i, new_batch[j]] for i in range(len(A_new)))
+        moved[j] += shift / A_new[:, j].sum()
+    return moved, covered

@@ -11,9 +11,10 @@ from balans_dask.sampling import Coverage
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
 
 
-def exponentials(seed):
+def exponentials(seed, number=0):
     def draw(n_round, n):
-        philox = np.random.Philox(key=np.array([seed, n_round], dtype=np.uint64))
+        key = np.array([seed, number * 2**32 + n_round], dtype=np.uint64)
+        philox = np.random.Philox(key=key)
         return np.random.Generator(philox).standard_exponential(n)
 
     return draw
@@ -134,3 +135,34 @@ def test_strength_blends_the_input_with_the_output(operator):
         model = Balans(operator=operator, strength=strength)
         found = model.fit_transform(X, batch=screen.batch)
         np.testing.assert_allclose(found, (1 - strength) * X + strength * full, atol=1e-12)
+
+
+@pytest.mark.parametrize("operator", ["smooth", "displace"])
+def test_a_second_pass_is_a_fit_of_what_the_first_has_left(operator):
+    screen = gaussian_screen(300, seed=3)
+    X = screen.profiles.astype(np.float64)
+    model = Balans(n_components=None, block_rows=1, patience=8, operator=operator, n_passes=2)
+    found = model.fit_transform(X, batch=screen.batch)
+    moved = X
+    for number in range(2):
+        P = (moved - X.mean(axis=0)).astype(np.float32)
+        run = reference.balans(
+            P,
+            screen.batch,
+            n_neighbors=5,
+            patience=8,
+            exponentials=exponentials(0, number),
+        )
+        moved = getattr(reference, operator)(run, P, moved, screen.batch)
+    np.testing.assert_array_equal(model.sampled_rows_, run.rows)
+    np.testing.assert_allclose(found, moved, rtol=0, atol=1e-5)
+
+
+def test_strength_blends_what_went_into_the_first_pass_with_what_the_last_put_out():
+    screen = gaussian_screen(500)
+    X = screen.profiles.astype(np.float64)
+    full = Balans(operator="displace", n_passes=3).fit_transform(X, batch=screen.batch)
+    model = Balans(operator="displace", n_passes=3, strength=0.3)
+    found = model.fit_transform(X, batch=screen.batch)
+    np.testing.assert_allclose(found, 0.7 * X + 0.3 * full, atol=1e-12)
+    assert np.abs(model.transform(X, batch=screen.batch) - found).max() == 0
