@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from balans_dask.anchors import GIVEN_ROWS
 from balans_dask.applying import Learned
 from balans_dask.arrays import source_of
 from balans_dask.examine import Examined
@@ -80,7 +81,7 @@ def fit_arrays(
         n_embedding=None,
         batches=inputs.labels.names,
         passes=frozen,
-        record=model_record(run_identity(inputs, parameters, examined, (), None)),
+        record=model_record(run_identity(inputs, parameters, examined, (), None, GIVEN_ROWS)),
     )
     return model, fits[0], rows
 

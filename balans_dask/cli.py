@@ -14,10 +14,12 @@ import click
 from rich.console import Console
 
 import balans_dask
+from balans_dask.anchors import GIVEN_ROWS
 from balans_dask.cluster import memory_bytes, open_client, silence_dask
 from balans_dask.correct import correct_store, transform_store
 from balans_dask.errors import BalansError, InputWarning, Interrupted, RunError
 from balans_dask.examine import examine
+from balans_dask.frozen import Model
 from balans_dask.inputs import plan_run
 from balans_dask.io.convert import convert_table
 from balans_dask.io.model_store import is_model, stored_bytes
@@ -110,6 +112,10 @@ _FIT_OPTIONS = _with(
         help="Fit and correct this many times, each time what the last one has left.",
     ),
     click.option("--basis", help="Take distances in this matrix of obsm, such as X_pca."),
+    click.option(
+        "--anchor",
+        help="Estimate on the rows of this query alone: \"Metadata_pert_type == 'negcon'\".",
+    ),
     click.option("--seed", type=int, default=_DEFAULTS.seed, show_default=True),
     click.option("--max-scale-ratio", type=float, help="Cap local scales; default: no cap."),
     click.option("--max-neighbors", type=int, help="Cap the entries of a row of A."),
@@ -237,6 +243,7 @@ def correct(
 @click.argument("source")
 @click.argument("target")
 @_BATCH_OPTIONS
+@click.option("--anchor", help="Query for the anchors of new batches; default: that of the fit.")
 @_CLUSTER_OPTIONS
 @_WRITE_OPTIONS
 def transform(
@@ -253,7 +260,12 @@ def transform(
     frozen = load_model(model)
     basis = None if frozen.n_embedding is None else frozen.record["basis"]
     asked = store_run(
-        open_store(source), options["batch_keys"], frozen.parameters, basis, least_rows=1
+        open_store(source),
+        options["batch_keys"],
+        frozen.parameters,
+        basis,
+        options["anchor"] or _query_of(frozen),
+        to_fit=False,
     )
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     with stoppable(), _engine(options) as (engine, limit_bytes):
@@ -301,7 +313,19 @@ def _run(source: str, options: dict[str, Any]) -> StoreRun:
     given = {name: options[name] for name in Parameters.__dataclass_fields__ if name in options}
     given["n_components"] = given["n_components"] or None
     parameters = Parameters(**given)
-    return store_run(open_store(source), options["batch_keys"], parameters, options["basis"])
+    return store_run(
+        open_store(source),
+        options["batch_keys"],
+        parameters,
+        options["basis"],
+        options["anchor"],
+    )
+
+
+def _query_of(model: Model) -> str | None:
+    """Query of a model for its anchors; a mask that a caller gave has none."""
+    anchor = model.record.get("anchor")
+    return None if anchor == GIVEN_ROWS else anchor
 
 
 @contextmanager

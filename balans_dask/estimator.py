@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from balans_dask.anchors import anchor_mask, require_anchors
 from balans_dask.array_passes import Collect, fit_arrays, transform_arrays
 from balans_dask.arrays import gathered_rows, is_lazy, source_of
 from balans_dask.batches import batch_labels
@@ -154,7 +155,7 @@ class Balans(BaseEstimator):
         self.n_passes = n_passes
         self.random_state = random_state
 
-    def fit(self, X: Any, y: None = None, *, batch: Any = None) -> Self:
+    def fit(self, X: Any, y: None = None, *, batch: Any = None, anchor: Any = None) -> Self:
         """Sample the landmarks of some profiles.
 
         Parameters
@@ -165,6 +166,9 @@ class Balans(BaseEstimator):
             Ignored.
         batch : array-like of shape (n_samples,), or None
             Label of every row; a number is a label too. ``None`` is one batch.
+        anchor : array-like of shape (n_samples,), bool, or None
+            Rows, such as controls, on which scales, displacements and the standardisation are
+            estimated, for all; only for ``operator="displace"``. ``None`` takes all rows.
 
         Returns
         -------
@@ -176,10 +180,12 @@ class Balans(BaseEstimator):
             If values, labels or parameters cannot be used.
         """
         with _engine() as engine:
-            self._fit(engine, X, batch, wanted=False)
+            self._fit(engine, X, batch, anchor, wanted=False)
         return self
 
-    def fit_transform(self, X: Any, y: None = None, *, batch: Any = None) -> Any:
+    def fit_transform(
+        self, X: Any, y: None = None, *, batch: Any = None, anchor: Any = None
+    ) -> Any:
         """Correct some profiles.
 
         Parameters
@@ -190,6 +196,9 @@ class Balans(BaseEstimator):
             Ignored.
         batch : array-like of shape (n_samples,), or None
             Label of every row; a number is a label too. ``None`` is one batch.
+        anchor : array-like of shape (n_samples,), bool, or None
+            Rows, such as controls, on which scales, displacements and the standardisation are
+            estimated, for all; only for ``operator="displace"``. ``None`` takes all rows.
 
         Returns
         -------
@@ -203,9 +212,9 @@ class Balans(BaseEstimator):
             If values, labels or parameters cannot be used.
         """
         with _engine() as engine:
-            return self._fit(engine, X, batch, wanted=True)
+            return self._fit(engine, X, batch, anchor, wanted=True)
 
-    def transform(self, X: Any, *, batch: Any = None) -> Any:
+    def transform(self, X: Any, *, batch: Any = None, anchor: Any = None) -> Any:
         """Correct further profiles by what was fitted; those corrected before do not move.
 
         Rows of a batch of the fit take its local scales; a new batch gets its own, from its rows in
@@ -217,6 +226,8 @@ class Balans(BaseEstimator):
             Profiles with the features of the fit; finite numbers.
         batch : array-like of shape (n_samples,), or None
             Label of every row, of the fit or new. ``None`` only after a fit without labels.
+        anchor : array-like of shape (n_samples,), bool, or None
+            Anchor rows, on which new batches are estimated; wanted where the fit had anchors.
 
         Returns
         -------
@@ -237,7 +248,7 @@ class Balans(BaseEstimator):
                 raise InvalidInputError(
                     f"the model was fitted on {len(model.batches)} batches: give batch="
                 )
-            inputs = _inputs(engine, X, batch, model.feature_names)
+            inputs = _inputs(engine, X, batch, anchor, model.feature_names)
             require_sizes("X", inputs.features.shape, least_rows=1)
             require_features(model, inputs)
             inputs = known_to(model, inputs)
@@ -291,10 +302,12 @@ class Balans(BaseEstimator):
         estimator._take(model)
         return estimator
 
-    def _fit(self, engine: Engine, X: Any, batch: Any, wanted: bool) -> Any:
+    def _fit(self, engine: Engine, X: Any, batch: Any, anchor: Any, wanted: bool) -> Any:
         parameters = self._parameters()
-        inputs = _inputs(engine, X, batch)
+        inputs = _inputs(engine, X, batch, anchor)
         require_sizes("X", inputs.features.shape)
+        if inputs.reference is not None:
+            require_anchors(inputs.reference, inputs.labels, parameters)
         with single_threaded_blas():
             plan = plan_run(inputs, parameters, engine.workers())
             examined = examine(engine, inputs, parameters, plan.tiling)
@@ -362,7 +375,9 @@ def _engine() -> Iterator[Engine]:
             engine.release()
 
 
-def _inputs(engine: Engine, X: Any, batch: Any, names: Sequence[str] | None = None) -> Inputs:
+def _inputs(
+    engine: Engine, X: Any, batch: Any, anchor: Any, names: Sequence[str] | None = None
+) -> Inputs:
     """Wrap what the user gave; columns without names take those that are given."""
     source, own_names = source_of(engine, X)
     is_named = isinstance(X, pd.DataFrame)
@@ -374,6 +389,7 @@ def _inputs(engine: Engine, X: Any, batch: Any, names: Sequence[str] | None = No
         labels=batch_labels([column], ["batch"], source.shape[0]),
         feature_names=own_names,
         in_memory=not is_lazy(X),
+        reference=None if anchor is None else anchor_mask(anchor, source.shape[0]),
     )
 
 

@@ -1,7 +1,7 @@
 """One pass over the values of an input: refuse what cannot be corrected, warn of what is odd."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,10 +27,13 @@ class Examined:
     ----------
     features, scored : Moments
         Of the features, and of what the scores are made from (often the same).
+    reference : Moments
+        Of what the scores are made from, over the reference rows alone.
     """
 
     features: Moments
     scored: Moments
+    reference: Moments
 
 
 def examine(engine: Engine, inputs: Inputs, parameters: Parameters, tiling: Tiling) -> Examined:
@@ -42,10 +45,14 @@ def examine(engine: Engine, inputs: Inputs, parameters: Parameters, tiling: Tili
         If values are NaN or infinite, or no feature varies.
     """
     examined = examine_values(engine, inputs, tiling)
-    constant = examined.scored.constant
+    if inputs.reference is not None:
+        reference = compute_moments(engine, tiling, inputs.scored, inputs.reference)
+        examined = replace(examined, reference=reference)
+    constant = examined.reference.constant
     if constant.all():
+        where = "" if inputs.reference is None else " among the anchors"
         raise InvalidInputError(
-            f"all {len(constant)} features are constant: give at least one that varies"
+            f"all {len(constant)} features are constant{where}: give at least one that varies"
         )
     _warn_of_oddities(examined.features, inputs, parameters)
     return examined
@@ -65,7 +72,7 @@ def examine_values(engine: Engine, inputs: Inputs, tiling: Tiling) -> Examined:
     if inputs.embedding is not None:
         scored = compute_moments(engine, tiling, inputs.embedding)
         _require_finite(scored, [f"embedding column {i}" for i in range(len(scored.total))])
-    return Examined(features, scored)
+    return Examined(features, scored, scored)
 
 
 def _require_finite(moments: Moments, names: Sequence[str]) -> None:

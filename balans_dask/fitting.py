@@ -77,7 +77,9 @@ def fit_preprocessor(
     examined : Examined
     """
     n_components = components_of(parameters, inputs)
-    return fit_projection(engine, plan.tiling, inputs.scored, examined.scored, n_components)
+    return fit_projection(
+        engine, plan.tiling, inputs.scored, examined.reference, n_components, inputs.reference
+    )
 
 
 def fit(

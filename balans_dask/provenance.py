@@ -40,12 +40,15 @@ def run_identity(
     examined: Examined,
     batch_keys: tuple[str, ...],
     basis: str | None,
+    anchor: str | None = None,
 ) -> dict[str, Any]:
     """Everything that decides the output, by name; nothing of workers, memory or verbosity.
 
     Two runs of the same identity make the same store; a run continues only one of its own.
     """
     labels = inputs.labels
+    chosen = inputs.reference
+    anchors = {} if chosen is None else {"anchor": anchor, "anchors": _hash(chosen.tobytes().hex())}
     arithmetic = [f"{name} {version(name)}" for name in ARITHMETIC]
     return {
         "values": examined.features.fingerprint,
@@ -56,6 +59,7 @@ def run_identity(
         "batch_key": list(batch_keys),
         "basis": basis or "X",
         "arithmetic": arithmetic + blas_fingerprint(),
+        **anchors,
         **{name: value for name, value in parameters.as_dict().items() if value is not None},
     }
 
@@ -79,6 +83,7 @@ def model_record(identity: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "batch_key": identity["batch_key"],
         "basis": identity["basis"],
+        "anchor": identity.get("anchor"),
         "versions": _versions(),
         "arithmetic": blas_fingerprint(),
         "fingerprint": fingerprint(identity),
@@ -109,8 +114,9 @@ def record_of(
     """
     labels = inputs.labels
     given = {k: v for k, v in parameters.as_dict().items() if v is not None}
+    chosen = {key: identity[key] for key in ("batch_key", "basis", "anchor") if key in identity}
     record = {
-        "parameters": given | {"batch_key": identity["batch_key"], "basis": identity["basis"]},
+        "parameters": given | chosen,
         "versions": _versions(),
         "arithmetic": blas_fingerprint(),
         "fingerprint": fingerprint(identity),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from balans_dask.anchors import anchors_by_query, require_anchors
 from balans_dask.batches import batch_labels
 from balans_dask.errors import warn_of_input
 from balans_dask.examine import Examined
@@ -33,6 +34,8 @@ class StoreRun:
     batch_keys : tuple of str
     basis : str or None
         Matrix of ``obsm`` in which distances are taken.
+    anchor : str or None
+        Query for the rows from which scales and displacements are estimated.
     inputs : Inputs
     parameters : Parameters
     """
@@ -40,6 +43,7 @@ class StoreRun:
     store: ProfileStore
     batch_keys: tuple[str, ...]
     basis: str | None
+    anchor: str | None
     inputs: Inputs
     parameters: Parameters
 
@@ -52,7 +56,9 @@ class StoreRun:
 
     def identity(self, examined: Examined) -> dict[str, Any]:
         """Everything that decides the output."""
-        return run_identity(self.inputs, self.parameters, examined, self.batch_keys, self.basis)
+        return run_identity(
+            self.inputs, self.parameters, examined, self.batch_keys, self.basis, self.anchor
+        )
 
 
 def store_run(
@@ -60,7 +66,8 @@ def store_run(
     batch_keys: Sequence[str],
     parameters: Parameters,
     basis: str | None = None,
-    least_rows: int = 2,
+    anchor: str | None = None,
+    to_fit: bool = True,
 ) -> StoreRun:
     """Check the labels and shapes of a store; reads no profile.
 
@@ -72,20 +79,27 @@ def store_run(
     parameters : Parameters
     basis : str or None
         Take distances in this matrix of ``obsm``, and correct it too.
-    least_rows : int
-        2 to fit, 1 to transform.
+    anchor : str or None
+        Query on ``obs`` for the rows from which scales, displacements and the standardisation are
+        estimated; ``None`` for all rows.
+    to_fit : bool
+        False for a store that a model is to transform, which may be of a single row and hold new
+        batches without anchors.
 
     Raises
     ------
     InvalidInputError
         If a column, label, matrix or row is missing.
     """
-    require_sizes(store.path, store.features.shape, least_rows)
+    require_sizes(store.path, store.features.shape, 2 if to_fit else 1)
     labels = batch_labels(
         [store.column(key) for key in batch_keys],
         [f"obs column {key!r}" for key in batch_keys],
         store.n_rows,
     )
+    reference = None if anchor is None else anchors_by_query(store.obs, anchor)
+    if to_fit and reference is not None:
+        require_anchors(reference, labels, parameters)
     features = StoredRows(checked_array(store.features))
     embedding = None if basis is None else StoredRows(checked_array(store.embedding(basis)))
     _warn_of_what_stays_behind(store, basis)
@@ -96,8 +110,9 @@ def store_run(
         embedding=embedding,
         shard_tiles=max(1, row_layout(None, widest_row(features, embedding))[1] // TILE_ROWS),
         table_bytes=int(store.obs.memory_usage(deep=True).sum()),
+        reference=reference,
     )
-    return StoreRun(store, tuple(batch_keys), basis, inputs, parameters)
+    return StoreRun(store, tuple(batch_keys), basis, anchor, inputs, parameters)
 
 
 def _warn_of_what_stays_behind(store: ProfileStore, basis: str | None) -> None:

@@ -158,6 +158,7 @@ def model_facts(model: Model, n_bytes: int) -> dict[str, str]:
         "features": f"{len(names):,} ({first_names(list(names))})",
         "batches": f"{len(model.batches):,} ({first_names(list(model.batches))})",
         "batch key": "+".join(model.record["batch_key"]) or "none",
+        "anchors": model.record.get("anchor") or "all rows",
         "distances in": f"{model.projection.n_components} columns of "
         + ("principal components" if model.projection.weights is not None else "the embedding"),
     }

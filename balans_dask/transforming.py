@@ -54,6 +54,11 @@ def known_to(model: Model, inputs: Inputs) -> Inputs:
     reference = codes >= len(model.batches)
     if inputs.reference is not None:
         reference &= inputs.reference
+    elif new and model.record.get("anchor"):
+        raise InvalidInputError(
+            f"the model was fitted on anchors ({model.record['anchor']}), and {len(new)} batches "
+            "are new: say which rows are anchors"
+        )
     _require_references(names, np.bincount(codes[reference], minlength=len(names)), len(new))
     _warn_of_small(names, sizes, len(new), model.parameters.n_neighbors)
     return inputs.numbered(BatchLabels(codes, names, sizes), reference)

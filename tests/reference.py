@@ -34,11 +34,12 @@ def squared_distances(P: np.ndarray) -> np.ndarray:
     return np.stack([((P - row) ** 2).sum(axis=1) for row in P])
 
 
-def squared_scales(d2_row: np.ndarray, i: int, batch: np.ndarray, k: int, floor: float):
-    """Squared local scales of row i, one a batch."""
+def squared_scales(d2_row, i: int, batch: np.ndarray, k: int, floor: float, counts):
+    """Squared local scales of row i, one a batch, from the rows that count."""
     scales = []
     for b in np.unique(batch):
-        others = np.sort([d2_row[j] for j in range(len(batch)) if batch[j] == b and j != i])
+        rows = [j for j in range(len(batch)) if batch[j] == b and j != i and counts[j]]
+        others = np.sort(d2_row[rows])
         kth = others[min(k, len(others)) - 1] if len(others) else 0.0
         scales.append(max(kth, floor))
     return np.array(scales)
@@ -64,11 +65,14 @@ def balans(
     patience: int,
     exponentials: Callable[[int, int], np.ndarray],
     max_rows: int | None = None,
+    anchors: np.ndarray | None = None,
 ) -> ReferenceRun:
     """The sequential loop: one row drawn, scaled, cut and added at a time.
 
-    ``exponentials(round, n)`` gives the n standard exponentials of a round.
+    ``exponentials(round, n)`` gives the n standard exponentials of a round; scales are measured to
+    the ``anchors`` alone, if there are any.
     """
+    counts = np.ones(len(P), dtype=bool) if anchors is None else anchors
     n = len(P)
     batch_number = np.unique(batch, return_inverse=True)[1]
     d2 = squared_distances(P)
@@ -80,7 +84,7 @@ def balans(
         keys = exponentials(len(rows), n) * (EPS + coverage)
         keys[rows] = np.inf
         i = int(np.argmin(keys))
-        row_scales = squared_scales(d2[i], i, batch, n_neighbors, floor)
+        row_scales = squared_scales(d2[i], i, batch, n_neighbors, floor, counts)
         u = d2[i] / row_scales[batch_number]
         threshold = elbow(u)
         affinity = np.where(u < threshold, np.exp(-u), 0.0)
@@ -145,21 +149,23 @@ def nystrom(run: ReferenceRun, P: np.ndarray, X: np.ndarray, batch: np.ndarray) 
     return corrected
 
 
-def displace(run: ReferenceRun, P: np.ndarray, X: np.ndarray, batch: np.ndarray) -> np.ndarray:
+def displace(run: ReferenceRun, P, X, batch: np.ndarray, anchors=None) -> np.ndarray:
     """Every row moves by the weighted mean of its landmarks' displacements of its batch."""
+    counts = np.ones(len(P), dtype=bool) if anchors is None else anchors
     A, X = run.affinities, X.astype(np.float64)
     names, batch_number = np.unique(batch, return_inverse=True)
     moves = np.zeros((len(A), len(names), X.shape[1]))
     for i, row in enumerate(A):
-        weight = np.array([row[batch == name].sum() for name in names])
+        in_batch = {name: (batch == name) & counts for name in names}
+        weight = np.array([row[in_batch[name]].sum() for name in names])
         means = np.array(
             [
-                row[batch == name] @ X[batch == name] / max(w, 1e-300)
+                row[in_batch[name]] @ X[in_batch[name]] / max(w, 1e-300)
                 for name, w in zip(names, weight, strict=True)
             ]
         )
         trust = weight / (weight + 1.0)
-        target = (trust[:, None] * means).sum(axis=0) / trust.sum()
+        target = (trust[:, None] * means).sum(axis=0) / max(trust.sum(), 1e-300)
         moves[i] = trust[:, None] * (target - means)
     moved = X.copy()
     for j in range(len(X)):

@@ -13,6 +13,7 @@ FLOORS = {
     1: ["batches", "kernels", "memory", "task_memory"],
     2: ["passes"],
     3: [
+        "anchors",
         "inputs",
         "examine",
         "sampling",

@@ -45,7 +45,7 @@ class Moments:
     @property
     def constant(self) -> NDArray[np.bool_]:
         """Features that hold a single value."""
-        constant: NDArray[np.bool_] = self.smallest == self.largest
+        constant: NDArray[np.bool_] = self.smallest >= self.largest
         return constant
 
     @property
@@ -60,13 +60,14 @@ def moments_of_tile(rows: NDArray[np.number]) -> Moments:
     Parameters
     ----------
     rows : ndarray of shape (n_rows, n_features), C-contiguous
-        Any numeric dtype; summed in float64.
+        Any numeric dtype; summed in float64. May be none: a tile without an anchor.
     """
     bad = ~np.isfinite(rows)
     wide = rows.astype(np.float64)
     # NaN and infinity are refused by the caller, who needs their number and not a warning.
     with np.errstate(invalid="ignore", over="ignore"):
-        total, smallest, largest = wide.sum(axis=0), wide.min(axis=0), wide.max(axis=0)
+        total = wide.sum(axis=0)
+        smallest, largest = wide.min(axis=0, initial=np.inf), wide.max(axis=0, initial=-np.inf)
     return Moments(
         n_rows=len(rows),
         total=total,

@@ -58,31 +58,43 @@ class Projection:
         return projected[: len(rows)].astype(np.float32)
 
 
-def centring(moments: Moments, squares: NDArray[np.float64]) -> Projection:
+def centring(moments: Moments, squares: NDArray[np.float64], n_rows: int) -> Projection:
     """Preprocessor of an embedding: only centre (standardised, distances would concentrate).
 
     Parameters
     ----------
     moments : Moments
+        Of the reference rows, whose mean is the centre.
     squares : ndarray of shape (n_used,), float64
-        Sums of squared deviations of the varying features.
+        Sums over all rows of squared deviations from it.
+    n_rows : int
+        All rows.
     """
     used = np.flatnonzero(~moments.constant)
-    variance = float(squares.sum()) / moments.n_rows
+    variance = float(squares.sum()) / n_rows
     unit = 2.0 ** round(math.log2(variance / len(used)) / 2)
     return Projection(used, moments.mean[used], None, variance / unit**2, unit)
 
 
 def principal_components(
-    moments: Moments, scatter: NDArray[np.float64], n_components: int
+    moments: Moments,
+    squares: NDArray[np.float64],
+    scatter: NDArray[np.float64],
+    n_rows: int,
+    n_components: int,
 ) -> Projection:
-    """Preprocessor of features: standardise, then PCA.
+    """Preprocessor of features: standardise by the reference rows, then PCA of all rows.
 
     Parameters
     ----------
     moments : Moments
+        Of the reference rows, mostly all rows.
+    squares : ndarray of shape (n_used,), float64
+        Sums over the reference rows of the squared deviations from their mean.
     scatter : ndarray of shape (n_used, n_used), float64
-        Sum over rows of the outer products of the centred varying features.
+        Sum over all rows of the outer products of the deviations from that mean.
+    n_rows : int
+        All rows.
     n_components : int
         Capped at the number of varying features and at n - 1.
 
@@ -91,9 +103,9 @@ def principal_components(
     Eigenvectors of the correlation matrix; the sign of each makes its largest loading positive.
     """
     used = np.flatnonzero(~moments.constant)
-    deviation = np.sqrt(np.diag(scatter) / moments.n_rows)
-    correlation = scatter / moments.n_rows / np.outer(deviation, deviation)
-    n_kept = max(1, min(n_components, len(used), moments.n_rows - 1))
+    deviation = np.sqrt(squares / moments.n_rows)
+    correlation = scatter / n_rows / np.outer(deviation, deviation)
+    n_kept = max(1, min(n_components, len(used), n_rows - 1))
     values, vectors = scipy.linalg.eigh(
         correlation, subset_by_index=[len(used) - n_kept, len(used) - 1]
     )

@@ -13,12 +13,17 @@ from balans_dask.kernels.projection import Projection, centring, principal_compo
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.sources import RowSource
 from balans_dask.passes.trees import add_arrays, array_sum
-from balans_dask.tiling import Tiling, tile_slices
+from balans_dask.tiling import Partition, Tiling, tile_slices
 
 __all__ = ["compute_moments", "fit_projection"]
 
 
-def compute_moments(engine: Engine, tiling: Tiling, source: RowSource) -> Moments:
+def compute_moments(
+    engine: Engine,
+    tiling: Tiling,
+    source: RowSource,
+    reference: NDArray[np.bool_] | None = None,
+) -> Moments:
     """Sum, range, hash and bad values of every feature: one pass.
 
     Parameters
@@ -26,11 +31,13 @@ def compute_moments(engine: Engine, tiling: Tiling, source: RowSource) -> Moment
     engine : Engine
     tiling : Tiling
     source : RowSource
+    reference : ndarray of shape (n_rows,), bool, or None
+        Rows that count; ``None`` for all.
     """
-    rows = [source.rows(part.start, part.stop) for part in tiling.partitions()]
-    moments: Moments = engine.collect(
-        "moments", engine.map("moments", _moments, rows), _combine_moments
-    )
+    parts = tiling.partitions()
+    rows = [source.rows(part.start, part.stop) for part in parts]
+    futures = engine.map("moments", _moments, rows, _masks(reference, parts))
+    moments: Moments = engine.collect("moments", futures, _combine_moments)
     return moments
 
 
@@ -40,6 +47,7 @@ def fit_projection(
     source: RowSource,
     moments: Moments,
     n_components: int | None,
+    reference: NDArray[np.bool_] | None = None,
 ) -> Projection:
     """Fit the preprocessor: one pass over the features.
 
@@ -49,9 +57,11 @@ def fit_projection(
     tiling : Tiling
     source : RowSource
     moments : Moments
-        Of the same source.
+        Of the reference rows of the same source.
     n_components : int or None
         ``None`` only centres.
+    reference : ndarray of shape (n_rows,), bool, or None
+        Rows by which features are centred and standardised; ``None`` for all.
     """
     used = np.flatnonzero(~moments.constant)
     preparation = engine.share("mean", (used, moments.mean[used]))
@@ -61,10 +71,21 @@ def fit_projection(
     futures: list[Future] = engine.map("scatter", body, rows, [preparation] * len(parts))
     # Two at a time: a node of the tree is n_features squared.
     total = engine.take([engine.reduce("scatter-sum", futures, add_arrays, arity=2)])[0]
-    _require_range(total if total.ndim == 1 else np.diag(total))
+    squares = total if total.ndim == 1 else np.diag(total)
+    _require_range(squares)
     if n_components is None:
-        return centring(moments, total)
-    return principal_components(moments, total, n_components)
+        return centring(moments, total, tiling.n_rows)
+    if reference is not None:
+        masks = _masks(reference, parts)
+        futures = engine.map("squares", _squares, rows, [preparation] * len(parts), masks)
+        squares = engine.take([engine.reduce("squares-sum", futures, add_arrays)])[0]
+    return principal_components(moments, squares, total, tiling.n_rows, n_components)
+
+
+def _masks(
+    reference: NDArray[np.bool_] | None, parts: Sequence[Partition]
+) -> list[NDArray[np.bool_] | None]:
+    return [None if reference is None else reference[part.start : part.stop] for part in parts]
 
 
 def _require_range(squares: NDArray[np.float64]) -> None:
@@ -77,9 +98,12 @@ def _require_range(squares: NDArray[np.float64]) -> None:
 
 
 @task
-def _moments(rows: Any) -> Moments:
+def _moments(rows: Any, mask: NDArray[np.bool_] | None) -> Moments:
     values = rows.read()
-    return add_moments([moments_of_tile(values[tile]) for tile in tile_slices(len(values))])
+    tiles = tile_slices(len(values))
+    if mask is None:
+        return add_moments([moments_of_tile(values[tile]) for tile in tiles])
+    return add_moments([moments_of_tile(values[tile][mask[tile]]) for tile in tiles])
 
 
 @task
@@ -101,11 +125,14 @@ def _scatter(
 
 @task
 def _squares(
-    rows: Any, preparation: tuple[NDArray[np.intp], NDArray[np.float64]]
+    rows: Any,
+    preparation: tuple[NDArray[np.intp], NDArray[np.float64]],
+    mask: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
     values = rows.read()
     total = array_sum()
     for tile in tile_slices(len(values)):
-        centred = centred_tile(values[tile], *preparation)
+        chosen = values[tile] if mask is None else values[tile][mask[tile]]
+        centred = centred_tile(chosen, *preparation)
         total.push(np.square(centred, out=centred).sum(axis=0))
     return total.total()

@@ -14,8 +14,9 @@ def fitted(values, n_components):
     used = np.flatnonzero(~moments.constant)
     centred = values[:, used] - moments.mean[used]
     if n_components is None:
-        return centring(moments, (centred**2).sum(axis=0))
-    return principal_components(moments, centred.T @ centred, n_components)
+        return centring(moments, (centred**2).sum(axis=0), moments.n_rows)
+    scatter = centred.T @ centred
+    return principal_components(moments, np.diag(scatter), scatter, moments.n_rows, n_components)
 
 
 def test_scores_are_scikit_learns_up_to_sign(rng):
