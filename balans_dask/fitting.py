@@ -115,10 +115,12 @@ def fit(
         parameters,
         plan.piece_bytes,
         prepared.number,
-        None if resumed is None else sampled_from(resumed, parameters.block_rows),
+        _resumed(resumed, prepared),
         after_round,
     )
-    _warn_of_uncovered(sampled, parameters)
+    # Rows far from all anchors are no surprise: they move as the nearest anchors do.
+    if prepared.inputs.reference is None or parameters.uncovered == "keep":
+        _warn_of_uncovered(sampled, parameters)
     return Fit(prepared, sampled)
 
 
@@ -143,6 +145,12 @@ def learn(engine: Engine, fitted: Fit) -> Learned:
         fitted.sampled.rows,
     )
     return Learned(table, pieces, correction, targets)
+
+
+def _resumed(state: Mapping[str, NDArray[Any]] | None, prepared: Prepared) -> SampledRows | None:
+    if state is None:
+        return None
+    return sampled_from(state, prepared.parameters.block_rows, prepared.inputs.reference)
 
 
 def _pieces(engine: Engine, fitted: Fit, table: Future) -> list[Pieces]:

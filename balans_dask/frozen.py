@@ -131,13 +131,14 @@ def _new_row_risk(engine: Engine, fitted: Fit, learned: Learned) -> float:
     Leave-one-out: a landmark that no other one covers would be uncovered, had it not been drawn,
     like the rows that are.
     """
-    coverage, drawn = fitted.sampled.coverage.coverage, fitted.sampled.coverage.drawn
+    coverage = fitted.sampled.coverage.coverage
     covered = coverage > 0.0
     if learned.correction[0] == "nystrom":
         scores = fitted.prepared.scores
         covered = covered_rows(engine, scores, learned.table, learned.pieces, learned.correction)
     # A_ii = 1: a landmark with no other neighbour among the landmarks has a coverage of just 1.
-    alone = drawn & (coverage <= 1.0)
+    alone = np.zeros(len(coverage), dtype=bool)
+    alone[fitted.sampled.rows] = coverage[fitted.sampled.rows] <= 1.0
     return float(np.count_nonzero(alone | ~covered) / len(coverage))
 
 

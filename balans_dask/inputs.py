@@ -137,6 +137,7 @@ def plan_run(
             shard_tiles=inputs.shard_tiles,
             in_memory=inputs.in_memory,
             n_passes=parameters.n_passes,
+            anchors=inputs.reference is not None,
             table_bytes=inputs.table_bytes,
         ),
         workers,

@@ -55,7 +55,8 @@ class Coverage:
     coverage : ndarray of shape (n_rows,), float64
         c of the paper: the sum of kept affinities of the rows sampled so far.
     drawn : ndarray of shape (n_rows,), bool
-        Rows sampled so far.
+        Rows that cannot be drawn: those sampled so far, and those that are no landmarks for the
+        run.
     n_idle : int
         Consecutive rows that covered nothing new.
     """
@@ -65,9 +66,10 @@ class Coverage:
     n_idle: int = 0
 
     @classmethod
-    def start(cls, n_rows: int) -> "Coverage":
-        """Nothing drawn, nothing covered."""
-        return cls(np.zeros(n_rows), np.zeros(n_rows, dtype=bool))
+    def start(cls, n_rows: int, reference: NDArray[np.bool_] | None = None) -> "Coverage":
+        """Nothing covered; landmarks are drawn among the reference rows, mostly all."""
+        drawn = np.zeros(n_rows, dtype=bool) if reference is None else ~reference
+        return cls(np.zeros(n_rows), drawn)
 
     @property
     def n_covered(self) -> int:
@@ -205,8 +207,9 @@ def sample_rows(
         Told about every round, when it is settled.
     """
     n_rows = scores.tiling.n_rows
-    sampled = sampled or SampledRows(Coverage.start(n_rows))
-    limit = min(n_rows, parameters.max_rows or n_rows)
+    sampled = sampled or SampledRows(Coverage.start(n_rows, scores.reference))
+    n_candidates = n_rows if scores.reference is None else int(scores.reference.sum())
+    limit = min(n_candidates, parameters.max_rows or n_candidates)
     while not sampled.stop_reason:
         size = min(parameters.block_rows, limit - sampled.n_sampled)
         block, pieces, gains, n_idle = _one_round(engine, scores, parameters, number, sampled, size)
@@ -226,7 +229,7 @@ def sample_rows(
         if n_idle >= parameters.patience:
             sampled.stop_reason = "patience"
         elif n_sampled == limit:
-            sampled.stop_reason = "all_rows" if limit == n_rows else "max_rows"
+            sampled.stop_reason = "all_rows" if limit == n_candidates else "max_rows"
         sampled.settled = True
         logger.debug("%s", sampled.curve[-1])
         on_round(sampled)

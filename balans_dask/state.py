@@ -82,7 +82,11 @@ def projection_from(state: Mapping[str, NDArray[Any]]) -> Projection:
     )
 
 
-def sampled_from(state: Mapping[str, NDArray[Any]], block_rows: int) -> SampledRows:
+def sampled_from(
+    state: Mapping[str, NDArray[Any]],
+    block_rows: int,
+    reference: NDArray[np.bool_] | None = None,
+) -> SampledRows:
     """Restore the sampler as it was after its last saved round, without rows of A_S.
 
     Parameters
@@ -90,12 +94,12 @@ def sampled_from(state: Mapping[str, NDArray[Any]], block_rows: int) -> SampledR
     state : mapping of str to ndarray
     block_rows : int
         Of the run: blocks are padded as they were.
+    reference : ndarray of shape (n_rows,), bool, or None
+        Rows among which landmarks are drawn; ``None`` for all.
     """
-    coverage = Coverage(
-        state["coverage"].copy(),
-        np.isin(np.arange(len(state["coverage"])), state["rows"]),
-        int(state["curve"][-1, 3]),
-    )
+    coverage = Coverage.start(len(state["coverage"]), reference)
+    coverage.add(state["rows"], [], int(state["curve"][-1, 3]))
+    coverage.coverage += state["coverage"]
     sampled = SampledRows(
         coverage, stop_reason=str(state["stop_reason"]), n_restored=len(state["block_sizes"])
     )

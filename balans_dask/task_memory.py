@@ -93,6 +93,8 @@ class RunShape:
         Input and output are arrays on the driver.
     n_passes : int
         From the second on, a pass reads what the one before has put out.
+    anchors : bool
+        Rows of A_S are not cut at an elbow.
     table_bytes : int
         Row annotations that the driver holds.
     operator : str
@@ -115,6 +117,7 @@ class RunShape:
     shard_tiles: int = 1
     in_memory: bool = False
     n_passes: int = 1
+    anchors: bool = False
     table_bytes: int = 0
     operator: str = "smooth"
     planned_landmarks: int = PLANNED_LANDMARKS[0]
@@ -150,7 +153,8 @@ def task_bytes(shape: RunShape, tiling: Tiling, keep_scores: bool) -> dict[str, 
     entries = 2 * shape.block_rows * rows * BYTES_PER_ENTRY
     scatter = 8 * (shape.n_features**2 if shape.pca else shape.n_features)
     sums = _node_bytes(shape) * (levels + 1)
-    tile_entries = shape.n_landmarks * TILE_ROWS * BYTES_PER_ENTRY // 8
+    filled = 1 if shape.anchors else 8
+    tile_entries = shape.n_landmarks * TILE_ROWS * BYTES_PER_ENTRY // filled
     corrected = rows * shape.row_bytes + 3 * shape.shard_tiles * TILE_ROWS * shape.row_bytes
     return {
         "moments": read + 3 * tile * shape.n_features,

@@ -69,8 +69,8 @@ def balans(
 ) -> ReferenceRun:
     """The sequential loop: one row drawn, scaled, cut and added at a time.
 
-    ``exponentials(round, n)`` gives the n standard exponentials of a round; scales are measured to
-    the ``anchors`` alone, if there are any.
+    ``exponentials(round, n)`` gives the n standard exponentials of a round; landmarks are drawn
+    among the ``anchors``, and scales measured to them alone, if there are any.
     """
     counts = np.ones(len(P), dtype=bool) if anchors is None else anchors
     n = len(P)
@@ -83,10 +83,12 @@ def balans(
     while not reason:
         keys = exponentials(len(rows), n) * (EPS + coverage)
         keys[rows] = np.inf
+        keys[~counts] = np.inf
         i = int(np.argmin(keys))
         row_scales = squared_scales(d2[i], i, batch, n_neighbors, floor, counts)
         u = d2[i] / row_scales[batch_number]
-        threshold = elbow(u)
+        # Scales to anchors alone say nothing of how dense other rows lie: no elbow.
+        threshold = elbow(u) if anchors is None else LAST_U
         affinity = np.where(u < threshold, np.exp(-u), 0.0)
         n_new = int(((coverage == 0) & (affinity > 0)).sum())
         coverage = coverage + affinity
@@ -97,7 +99,7 @@ def balans(
         idle = idle + 1 if n_new == 0 else 0
         if idle >= patience:
             reason = "patience"
-        elif len(rows) == n:
+        elif len(rows) == counts.sum():
             reason = "all_rows"
         elif len(rows) == max_rows:
             reason = "max_rows"

@@ -56,7 +56,7 @@ def scaled_distance_counts(tiles: BatchTiles, block: LandmarkBlock) -> NDArray[n
 
 
 def elbow_thresholds(
-    counts: NDArray[np.int64], n_rows: int, max_neighbors: int | None = None
+    counts: NDArray[np.int64], n_rows: int, max_neighbors: int | None = None, cut: bool = True
 ) -> NDArray[np.int64]:
     """Bin of u from which on a landmark's affinities are dropped.
 
@@ -73,6 +73,8 @@ def elbow_thresholds(
     max_neighbors : int or None
         Lower the threshold further until a row keeps at most this many entries. A row with more
         exact duplicates than that keeps only itself.
+    cut : bool
+        Cut at the elbow; else only ``max_neighbors`` cuts.
 
     Returns
     -------
@@ -81,17 +83,21 @@ def elbow_thresholds(
     """
     cumulative = np.cumsum(counts, axis=1)
     ranks = np.concatenate([np.zeros_like(cumulative[:, :1]), cumulative], axis=1)
+    thresholds = _elbows(counts, ranks, n_rows) if cut else np.full(len(counts), N_BINS)
+    if max_neighbors is not None:
+        fits = np.sum(ranks <= max_neighbors, axis=1) - 1
+        thresholds = np.minimum(thresholds, fits)
+    return thresholds.astype(np.int64)
+
+
+def _elbows(counts: NDArray[np.int64], ranks: NDArray[np.int64], n_rows: int) -> NDArray[np.int64]:
     affinities = np.append(np.exp(-np.arange(N_BINS) / BINS_PER_UNIT), 0.0)
     occupied = np.concatenate([counts > 0, ranks[:, -1:] < n_rows], axis=1)
     last_affinity = affinities[N_BINS - np.argmax(occupied[:, ::-1], axis=1)]
     slope = (1.0 - last_affinity) / max(n_rows - 1, 1)
     below_chord = np.where(occupied, 1.0 - slope[:, None] * ranks - affinities, 0.0)
     elbow = np.argmax(below_chord, axis=1)
-    thresholds = np.where(below_chord.max(axis=1) > ROUNDING, elbow, N_BINS)
-    if max_neighbors is not None:
-        fits = np.sum(ranks <= max_neighbors, axis=1) - 1
-        thresholds = np.minimum(thresholds, fits)
-    return thresholds.astype(np.int64)
+    return np.where(below_chord.max(axis=1) > ROUNDING, elbow, N_BINS)
 
 
 @kernel

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.kernels.elbow import elbow_thresholds, scaled_distance_counts
+from balans_dask.kernels.elbow import N_BINS, elbow_thresholds, scaled_distance_counts
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.scores import Scores, as_tiles
@@ -27,11 +27,20 @@ def elbows(
         With its scales.
     max_neighbors : int or None
         Cap on the entries of a row.
+
+    Notes
+    -----
+    Where scales come from anchor rows alone, they say nothing of how dense other rows lie: there is
+    no elbow then, and all affinities count up to the last bin.
     """
+    by_anchors = scores.reference is not None
+    if by_anchors and max_neighbors is None:
+        return block.with_thresholds(np.full(block.n_landmarks, N_BINS))
     blocks = [block.for_batches(batches) for batches in scores.batches]
     futures = engine.map("elbow", _counts, scores.arguments(), blocks)
     counts = engine.collect("elbow-sum", futures, _add)
-    return block.with_thresholds(elbow_thresholds(counts, scores.tiling.n_rows, max_neighbors))
+    thresholds = elbow_thresholds(counts, scores.tiling.n_rows, max_neighbors, not by_anchors)
+    return block.with_thresholds(thresholds)
 
 
 @task
