@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+EVALUATE := $(VENV)/.evaluate
 
-.PHONY: demo test test-long fuzz soak lint clean
+.PHONY: demo test test-evaluate test-long fuzz soak lint clean
 
 demo: $(STAMP)
 	$(BIN)/balans demo
@@ -14,6 +15,10 @@ test: $(STAMP)
 	$(BIN)/ruff format --check balans_dask tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# Scores against scib-metrics and copairs, which bring jax (half a gigabyte) and compile for a minute.
+test-evaluate: $(EVALUATE)
+	$(BIN)/pytest tests/evaluate
 
 # Dying workers, a short soak, and the whole matrix of workers, chunks and kills.
 test-long: $(STAMP)
@@ -37,6 +42,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[plot]" --group test --group lint
 	touch $(STAMP)
+
+$(EVALUATE): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[evaluate]"
+	touch $(EVALUATE)
 
 clean:
 	rm -rf $(VENV) demo

@@ -1,0 +1,34 @@
+"""Exact nearest neighbours in the form that scib-metrics takes."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.neighbors import NearestNeighbors
+
+from balans_dask.evaluate.libraries import library
+
+__all__ = ["nearest_neighbours"]
+
+
+def nearest_neighbours(embedding: NDArray[np.floating], n_neighbors: int) -> Any:
+    """Find the Euclidean nearest neighbours of every row, itself included.
+
+    Parameters
+    ----------
+    embedding : ndarray of shape (n_rows, n_components)
+    n_neighbors : int
+        At most all rows are taken.
+
+    Returns
+    -------
+    neighbours : scib_metrics.nearest_neighbors.NeighborsResults
+
+    Notes
+    -----
+    scib-metrics' own search is approximate; scores of a few thousand rows need not be.
+    """
+    results = library("scib_metrics.nearest_neighbors").NeighborsResults
+    index = NearestNeighbors(n_neighbors=min(n_neighbors, len(embedding)), algorithm="brute")
+    distances, rows = index.fit(embedding).kneighbors(embedding)
+    return results(indices=rows, distances=distances)

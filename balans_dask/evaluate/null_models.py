@@ -1,0 +1,36 @@
+"""What no correction should be mistaken for: the floor and the trap that scores are read by."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.neighbors import NearestNeighbors
+
+__all__ = ["oversmoothed", "shuffled"]
+
+
+def shuffled(label: Any, seed: int = 0) -> NDArray[Any]:
+    """Give the labels to other rows: scores of the biology side by chance alone."""
+    return np.random.default_rng(seed).permutation(np.asarray(label))
+
+
+def oversmoothed(
+    embedding: NDArray[np.floating], share: float = 0.25, n_times: int = 3
+) -> NDArray[np.float64]:
+    """Replace every row by the mean of its nearest rows, again and again.
+
+    Batches mix, and so does everything else.
+
+    Parameters
+    ----------
+    embedding : ndarray of shape (n_rows, n_components)
+    share : float
+        Of all rows that are averaged.
+    n_times : int
+    """
+    smooth = np.asarray(embedding, dtype=np.float64)
+    n_neighbors = max(1, round(share * len(smooth)))
+    index = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute")
+    for _ in range(n_times):
+        smooth = index.fit(smooth).kneighbors_graph(smooth) @ smooth / n_neighbors
+    return smooth
