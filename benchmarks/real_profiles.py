@@ -1,0 +1,129 @@
+"""Corrections of real profiles by every operator, beside harmonypy and null models.
+
+    python benchmarks/real_profiles.py --data FOLDER --json FILE --markdown FILE
+
+Needs `pip install "balans-dask[evaluate]"`. harmonypy is looked for in this Python, or in that of
+--harmony-python; it runs as a process of its own (`peers/run_harmony.py`).
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from real_corrections import balans_scores, harmony_scores
+from real_scores import Scored, differences, score
+from real_sets import SETS, RealSet
+from real_tables import markdown
+
+from balans_dask.evaluate.null_models import oversmoothed, shuffled
+
+SEED = 0
+EMBEDDING = "principal components of the standardised features (at most 50), as obsm/X_pca_balans"
+LIBRARIES = ("balans-dask", "numpy", "scipy", "scikit-learn", "scib-metrics", "copairs", "jax")
+
+
+def measure(real: RealSet, folder: Path, work: Path, python: str | None) -> dict[str, Any]:
+    """Correct and score one set by all methods."""
+    rows = real.annotations(folder)
+    label = rows[real.label].to_numpy(dtype=str)
+    batch = rows[real.batch].to_numpy(dtype=str)
+    embeddings = balans_scores(folder, work, real)
+    raw = embeddings["raw"]
+    if python:
+        harmony, _ = harmony_scores(python, work, raw, batch, SEED)
+        embeddings = {"raw": raw, "harmonypy": harmony} | embeddings
+    scored = {name: score(real, rows, raw, Z, label) for name, Z in embeddings.items()}
+    scored["null: shuffled labels"] = score(real, rows, raw, raw, _shuffled(real, rows, label))
+    scored["null: over-smoothed"] = score(real, rows, raw, oversmoothed(raw), label)
+    return {name: _record(name, found, scored, real, rows) for name, found in scored.items()}
+
+
+def _shuffled(real: RealSet, rows: Any, label: Any) -> Any:
+    kept, given = real.scored(rows), label.copy()
+    given[kept] = shuffled(label[kept], SEED)
+    return given
+
+
+def _record(
+    name: str, found: Scored, scored: Mapping[str, Scored], real: RealSet, rows: Any
+) -> dict[str, Any]:
+    others = [other for other in ("harmonypy", "raw") if other in scored and other != name]
+    return {
+        "scores": {key: _plain(value) for key, value in found.scores.items()},
+        "differences": {
+            other: differences(real, rows, found, scored[other])
+            for other in others
+            if not name.startswith("null")
+        },
+    }
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else round(float(value), 5)
+
+
+def processor() -> str:
+    """Name the processor; `platform` knows it on some systems only."""
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def harmony_version(python: str) -> str | None:
+    """Ask another Python for its harmonypy."""
+    question = "from importlib.metadata import version; print(version('harmonypy'))"
+    answer = subprocess.run([python, "-c", question], capture_output=True, text=True, check=False)
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def main() -> None:
+    """Measure all sets, write JSON and Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the parquet files")
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--markdown", type=Path, help="write the tables here")
+    parser.add_argument("--only", default="", help="sets whose name contains this")
+    parser.add_argument("--harmony-python", default=sys.executable)
+    given = parser.parse_args()
+    # The commands warn of the few rows no landmark covers; the table says what became of them.
+    warnings.simplefilter("ignore")
+    peer = harmony_version(given.harmony_python)
+    if peer is None:
+        print("harmonypy is not installed there: it is left out", file=sys.stderr)
+    versions = {name: version(name) for name in LIBRARIES} | {"harmonypy": peer or "none"}
+    machine = {"cpus": os.cpu_count(), "processor": processor()}
+    record: dict[str, Any] = {
+        "seed": SEED,
+        "embedding": EMBEDDING,
+        "machine": machine,
+        "versions": versions,
+        "sets": {},
+    }
+    with tempfile.TemporaryDirectory() as work:
+        for real in (one for one in SETS if given.only in one.name):
+            python = given.harmony_python if peer else None
+            record["sets"][real.name] = measure(real, given.data, Path(work), python)
+            print(f"{real.name}: {len(record['sets'][real.name])} methods", file=sys.stderr)
+    text = markdown(record)
+    print(text)
+    if given.markdown:
+        given.markdown.write_text(text)
+    if given.json:
+        given.json.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
