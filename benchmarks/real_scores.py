@@ -11,6 +11,7 @@ from real_sets import RealSet
 from balans_dask.evaluate.batch_side import batch_scores
 from balans_dask.evaluate.biology_side import biology_scores, variance_kept
 from balans_dask.evaluate.bootstrap import paired_bootstrap
+from balans_dask.evaluate.controls import shift_followed
 from balans_dask.evaluate.retrieval import (
     control_precision,
     cross_batch_precision,
@@ -70,12 +71,16 @@ def score(
     scores["cross_batch_map_significant"] = significant_share(tables["cross_batch_map"])
     scores["variance_kept"] = variance_kept(raw, embedding)
     if real.mechanism:
-        scores |= _of_controls(real, rows, embedding, label)
+        scores |= _of_controls(real, rows, raw, embedding, label)
     return Scored(scores, precision)
 
 
 def _of_controls(
-    real: RealSet, rows: pd.DataFrame, embedding: NDArray[np.float64], label: NDArray[Any]
+    real: RealSet,
+    rows: pd.DataFrame,
+    raw: NDArray[np.float64],
+    embedding: NDArray[np.float64],
+    label: NDArray[Any],
 ) -> dict[str, float]:
     controls = (rows["Metadata_pert_type"] == "negcon").to_numpy()
     treated = rows[~controls]
@@ -92,6 +97,7 @@ def _of_controls(
     return {
         "nscb": nearest_label_elsewhere(means, *columns),
         "control_purity": batch_purity(embedding[controls], rows[real.across][controls]),
+        "shift_followed": shift_followed(raw, embedding, rows["Metadata_Plate"], controls),
         "control_map": float(against["average_precision"].mean()),
         "control_map_significant": significant_share(against),
     }

@@ -27,6 +27,7 @@ RETRIEVAL = {
     "cross_batch_map_own_negatives": "with own batch's negatives",
     "nscb": "NSCB",
     "control_purity": "DMSO week purity",
+    "shift_followed": "shift followed",
     "control_map": "mAP against DMSO",
     "control_map_significant": "significant",
     "variance_kept": "variance kept",
@@ -52,6 +53,8 @@ Made by `python benchmarks/real_profiles.py`; all figures are of one run, seed {
 - NSCB: nearest mean profile of a treatment (cosine) of another compound and another week has the
   same mechanism; over the treatments for which one exists. DMSO week purity: share of the 10
   Euclidean nearest DMSO wells, among DMSO wells, that are of the well's own week.
+- *shift followed*: how far treated wells moved along the mean move of their plate's DMSO wells; 0
+  where only DMSO wells are corrected, which DMSO purity and NSCB together would reward.
 - Differences: mean and 95 % interval of a paired bootstrap that draws whole compounds (of
   bbbc021_singlecell: fields of view).
 - Labels of bbbc021_well are mechanisms; DMSO wells are corrected, but not scored by label.
