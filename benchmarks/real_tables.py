@@ -39,7 +39,7 @@ INTERVALS = {
 }
 HEAD = """# Corrections of real profiles
 
-Made by `python benchmarks/real_profiles.py`; all figures are of one run, seed {seed}.
+Made by `python benchmarks/real_profiles.py`; seed {seed} throughout.
 
 - Scored: {embedding}. harmonypy gets the raw scores, its own defaults and random_state {seed}.
 - total = 0.4 batch side + 0.6 biology side, each the plain mean of its scores, which are those of
