@@ -9,43 +9,31 @@ import zarr
 from numpy.typing import NDArray
 
 from balans_dask.applying import Learned, correct
-from balans_dask.errors import InvalidInputError
+from balans_dask.array_checks import matrix_of
 from balans_dask.io.matrices import checked_array
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.profiles import output_dtype
 from balans_dask.passes.sources import HeldArray, LazyRows, RowSource, StoredRows
 from balans_dask.prepared import Prepared
 
-__all__ = ["gathered_rows", "is_lazy", "source_of"]
-
-
-def is_lazy(X: Any) -> bool:
-    """Tell whether an array is read when it is needed."""
-    return isinstance(X, da.Array | zarr.Array)
+__all__ = ["gathered_rows", "numbered_names", "source_of"]
 
 
 def source_of(engine: Engine, X: Any) -> tuple[RowSource, list[str]]:
     """Wrap what the user gave, after checking its shape and type."""
-    names = None
-    if isinstance(X, pd.DataFrame):
-        names, X = [str(name) for name in X.columns], X.to_numpy()
-    if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
-        n_masked = int(np.ma.getmaskarray(X).sum())
-        raise InvalidInputError(f"X has {n_masked} masked values: impute them or drop their rows")
-    X = X if is_lazy(X) else np.asarray(X)
-    if X.ndim != 2 or X.dtype.kind not in "iuf" or X.dtype.itemsize > 8:
-        raise InvalidInputError(
-            f"X has shape {X.shape} and type {X.dtype}: give a matrix of profiles by features, of "
-            "integers or floats of at most 64 bits"
-        )
-    if any(np.isnan(length) for length in X.shape):
-        raise InvalidInputError("X has chunks of unknown length: call X.compute_chunk_sizes()")
-    names = names or [f"feature {i}" for i in range(X.shape[1])]
+    names = [str(name) for name in X.columns] if isinstance(X, pd.DataFrame) else []
+    X = matrix_of(X, least_rows=1)
+    names = names or numbered_names(X.shape[1])
     if isinstance(X, da.Array):
         return LazyRows(X), names
     if isinstance(X, zarr.Array):
         return StoredRows(checked_array(X)), names
     return StoredRows(HeldArray(X) if engine.workers().embedded else X), names
+
+
+def numbered_names(n_features: int) -> list[str]:
+    """Names of features that the user has not named."""
+    return [f"feature {i}" for i in range(n_features)]
 
 
 def gathered_rows(

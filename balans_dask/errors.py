@@ -11,6 +11,7 @@ __all__ = [
     "InvalidInputError",
     "RunError",
     "StoreExistsError",
+    "WrongTypeError",
     "warn_of_input",
 ]
 
@@ -23,6 +24,10 @@ class BalansError(Exception):
 
 class InvalidInputError(BalansError, ValueError):
     """The user's data, labels, paths or parameters cannot be used as they are."""
+
+
+class WrongTypeError(InvalidInputError, TypeError):
+    """The user's array holds what is no number, or holds it in a form that is not taken."""
 
 
 class StoreExistsError(BalansError, FileExistsError):

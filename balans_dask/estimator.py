@@ -1,25 +1,26 @@
 """The estimator: arrays in, arrays out, by scikit-learn's contract."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 from distributed import default_client
-from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from balans_dask.anchors import anchor_mask, require_anchors
+from balans_dask.array_checks import is_lazy, matrix_of
 from balans_dask.array_passes import Collect, fit_arrays, transform_arrays
-from balans_dask.arrays import gathered_rows, is_lazy, source_of
+from balans_dask.arrays import gathered_rows, numbered_names, source_of
 from balans_dask.batches import batch_labels
 from balans_dask.errors import InvalidInputError
+from balans_dask.estimator_contract import LazyOutputMixin, check_features
 from balans_dask.examine import examine, examine_values
-from balans_dask.frozen import Model, require_features
-from balans_dask.inputs import Inputs, plan_run, require_sizes
+from balans_dask.frozen import Model
+from balans_dask.inputs import Inputs, plan_run
 from balans_dask.kernels.elbow import BINS_PER_UNIT
 from balans_dask.lazy import lazy_rows
 from balans_dask.models import load_model, save_model
@@ -34,7 +35,7 @@ NO_BATCH = "all"
 """Label of every row where none is given."""
 
 
-class Balans(BaseEstimator):
+class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Align batches by local affinities and subsampling (BALANS, arXiv 2601.22331).
 
     Every sampled row (landmark) measures its distances to all rows, scales them by the distance to
@@ -96,7 +97,7 @@ class Balans(BaseEstimator):
         Labels in the order of the columns of ``scales_``.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,), object
-        Only if ``X`` is a DataFrame with text columns.
+        Only if ``X`` is a DataFrame, whose columns must then have text names.
 
     See Also
     --------
@@ -243,15 +244,14 @@ class Balans(BaseEstimator):
         """
         check_is_fitted(self)
         model: Model = self.model_
+        matrix_of(X, least_rows=1)
+        check_features(self, X, fitting=False)
         with _engine() as engine:
             if batch is None and model.batches != (NO_BATCH,):
                 raise InvalidInputError(
                     f"the model was fitted on {len(model.batches)} batches: give batch="
                 )
-            inputs = _inputs(engine, X, batch, anchor, model.feature_names)
-            require_sizes("X", inputs.features.shape, least_rows=1)
-            require_features(model, inputs)
-            inputs = known_to(model, inputs)
+            inputs = known_to(model, _inputs(engine, X, batch, anchor))
             with single_threaded_blas():
                 plan = plan_run(inputs, model.parameters, engine.workers(), model.n_landmarks)
                 examine_values(engine, inputs, plan.tiling)
@@ -300,12 +300,16 @@ class Balans(BaseEstimator):
         given["random_state"] = given.pop("seed")
         estimator = cls(**given)
         estimator._take(model)
+        estimator.n_features_in_ = len(model.feature_names)
+        if model.feature_names != tuple(numbered_names(estimator.n_features_in_)):
+            estimator.feature_names_in_ = np.array(model.feature_names, dtype=object)
         return estimator
 
     def _fit(self, engine: Engine, X: Any, batch: Any, anchor: Any, wanted: bool) -> Any:
         parameters = self._parameters()
+        matrix_of(X)
+        check_features(self, X, fitting=True)
         inputs = _inputs(engine, X, batch, anchor)
-        require_sizes("X", inputs.features.shape)
         if inputs.reference is not None:
             require_anchors(inputs.reference, inputs.labels, parameters)
         with single_threaded_blas():
@@ -316,8 +320,6 @@ class Balans(BaseEstimator):
             )
         self._take(model)
         self.coverage_ = fitted.sampled.coverage.coverage
-        if isinstance(X, pd.DataFrame) and all(isinstance(name, str) for name in X.columns):
-            self.feature_names_in_ = np.array(X.columns, dtype=object)
         return rows
 
     def _parameters(self) -> Parameters:
@@ -339,7 +341,11 @@ class Balans(BaseEstimator):
         self.stop_reason_ = last.stop_reason
         self.n_rounds_ = len(last.curve)
         self.batches_ = np.array(model.batches, dtype=object)
-        self.n_features_in_ = len(model.feature_names)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
 
 
 def correct_batches(X: Any, batch: Any, **params: Any) -> Any:
@@ -375,19 +381,14 @@ def _engine() -> Iterator[Engine]:
             engine.release()
 
 
-def _inputs(
-    engine: Engine, X: Any, batch: Any, anchor: Any, names: Sequence[str] | None = None
-) -> Inputs:
-    """Wrap what the user gave; columns without names take those that are given."""
-    source, own_names = source_of(engine, X)
-    is_named = isinstance(X, pd.DataFrame)
-    if names is not None and not is_named and len(names) == len(own_names):
-        own_names = list(names)
+def _inputs(engine: Engine, X: Any, batch: Any, anchor: Any) -> Inputs:
+    """Wrap what the user gave."""
+    source, names = source_of(engine, X)
     column = np.full(source.shape[0], NO_BATCH) if batch is None else batch
     return Inputs(
         features=source,
         labels=batch_labels([column], ["batch"], source.shape[0]),
-        feature_names=own_names,
+        feature_names=names,
         in_memory=not is_lazy(X),
         reference=None if anchor is None else anchor_mask(anchor, source.shape[0]),
     )

@@ -84,15 +84,14 @@ def require_sizes(name: str, shape: tuple[int, int], least_rows: int = 2) -> Non
     Raises
     ------
     InvalidInputError
-        If there are fewer rows, or no features.
+        If there are fewer rows than that, or no features.
     """
-    n_rows, n_features = shape
-    if n_rows < least_rows or n_features < 1:
-        rows = "2 rows" if least_rows == 2 else "1 row"
-        raise InvalidInputError(
-            f"{name} has {n_rows} rows and {n_features} features: give at least {rows} and 1 "
-            "feature"
-        )
+    for count, what, least in zip(shape, ("sample", "feature"), (least_rows, 1), strict=True):
+        if count < least:
+            raise InvalidInputError(
+                f"{name} has {count} {what}(s) (shape={shape}) while a minimum of {least} is "
+                f"required: give at least {least}"
+            )
 
 
 def plan_run(

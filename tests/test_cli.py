@@ -259,7 +259,7 @@ def test_a_missing_label_is_refused(capsys, tmp_path):
 def test_a_store_without_features_is_refused(capsys, tmp_path):
     store = write_anndata(tmp_path / "in.zarr", SCREEN.profiles[:, :0], p=SCREEN.batch)
     line = refusal(capsys, "correct", store, tmp_path / "out.zarr", "--batch-key", "p")
-    assert "600 rows and 0 features" in line
+    assert "has 0 feature(s) (shape=(600, 0))" in line
 
 
 def test_a_store_that_workers_cannot_see_is_refused_and_not_read_as_zeros(store, tmp_path):
@@ -319,7 +319,7 @@ def test_what_the_output_will_not_hold_is_said(capsys, tmp_path):
 def test_one_row_is_refused(capsys, tmp_path):
     store = write_anndata(tmp_path / "in.zarr", SCREEN.profiles[:1], p=["a"])
     line = refusal(capsys, "correct", store, tmp_path / "out.zarr", "--batch-key", "p")
-    assert "has 1 rows and 6 features: give at least 2 rows" in line
+    assert "has 1 sample(s) (shape=(1, 6)) while a minimum of 2 is required: give at" in line
 
 
 def test_only_constant_features_are_refused(capsys, tmp_path):

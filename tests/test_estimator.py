@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import zarr
 from distributed import Client, LocalCluster
+from scipy.sparse import csr_array
 from screens import gaussian_screen
 from sklearn.base import clone
 
@@ -232,10 +233,17 @@ def test_a_handful_of_rows(n_rows):
 
 
 BAD = [
-    (SCREEN.profiles[0], None, "give a matrix of profiles"),
-    (np.array([["a"], ["b"]]), None, "give a matrix of profiles"),
+    (SCREEN.profiles[0], None, "1 dimensions .* give a matrix of profiles"),
+    (np.array([["a"], ["b"]]), None, "type <U1: give integers or floats"),
+    (SCREEN.profiles.astype(np.longdouble), None, "at most 64 bits"),
+    (SCREEN.profiles.astype(complex), None, "Complex data not supported: X has type complex128"),
+    (csr_array(SCREEN.profiles), None, "sparse matrix, but dense data is required"),
+    ([[1.0, 2.0], [3.0]], None, "no array .*: give every row the same length"),
+    (pd.DataFrame({"a": [1.0, 2.0], "p": ["1", "2"]}), None, "2 of 4 values of X are text"),
+    (pd.DataFrame({"a": [1.0, {}]}), None, "a value of X is no number .* not 'dict'"),
+    (pd.DataFrame({"a": [1.0, 2.0], 1: [1.0, 3.0]}), None, "name all features by text"),
     (SCREEN.profiles[:1], None, "at least 2"),
-    (SCREEN.profiles[:, :0], None, "0 features"),
+    (SCREEN.profiles[:, :0], None, r"0 feature\(s\)"),
     (np.full((9, 2), np.nan), None, "9 of 9 rows hold NaN"),
     (np.ones((9, 2)), None, "all 2 features are constant"),
     (SCREEN.profiles.astype(float) * 1e200, None, "leave the range of float64"),
@@ -249,8 +257,15 @@ BAD = [
 @pytest.mark.filterwarnings("ignore:.*(overflow|invalid value) encountered:RuntimeWarning")
 @pytest.mark.parametrize(("profiles", "batch", "reason"), BAD, ids=[case[2] for case in BAD])
 def test_what_cannot_be_corrected_is_refused(profiles, batch, reason):
-    with pytest.raises(InvalidInputError, match=reason):
+    with pytest.raises(InvalidInputError, match=reason) as refusal:
         Balans().fit(profiles, batch=batch)
+    assert len(str(refusal.value).splitlines()) == 1
+
+
+def test_numbers_in_python_objects_are_numbers():
+    expected = Balans().fit_transform(SCREEN.profiles.astype(float), batch=SCREEN.batch)
+    found = Balans().fit_transform(SCREEN.profiles.astype(object), batch=SCREEN.batch)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_dask_array_of_unknown_length_is_refused():
