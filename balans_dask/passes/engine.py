@@ -9,6 +9,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any, ParamSpec, TypeVar
 from uuid import uuid4
 from weakref import WeakSet
@@ -34,6 +35,9 @@ WATCH_SECONDS = 2.0
 WORKER_TIMEOUT_SECONDS = 300.0
 QUIET_DASHBOARD = "127.0.0.1:0"
 """Dask always opens a page: on loopback, and on a port that no other run can hold."""
+
+_STARTING = Lock()
+"""Dask imports its page while it starts; two threads that do so at once see half a module."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -70,14 +74,16 @@ def embedded_client(n_threads: int | None = None) -> Iterator[Client]:
     n_threads : int or None
         Worker threads; ``None`` for one a core.
     """
-    with Client(
-        processes=False,
-        n_workers=1,
-        threads_per_worker=n_threads,
-        memory_limit=0,
-        dashboard_address=QUIET_DASHBOARD,
-        set_as_default=False,
-    ) as client:
+    with _STARTING:
+        client = Client(
+            processes=False,
+            n_workers=1,
+            threads_per_worker=n_threads,
+            memory_limit=0,
+            dashboard_address=QUIET_DASHBOARD,
+            set_as_default=False,
+        )
+    with client:
         yield client
 
 
