@@ -71,10 +71,15 @@ class Command:
 
 def run(*arguments: object, code: int = 0) -> str:
     """Standard error of a command that nobody kills, run in this process."""
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()) as err:
+    return streams(*arguments, code=code)[1]
+
+
+def streams(*arguments: object, code: int = 0) -> tuple[str, str]:
+    """Standard output and error of a command that nobody kills, run in this process."""
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
         found = cli.run([str(argument) for argument in arguments])
     assert found == code, err.getvalue()
-    return err.getvalue()
+    return out.getvalue(), err.getvalue()
 
 
 def begun(target: Path):

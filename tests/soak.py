@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from commands import Command, dask_cluster
+from commands import Command, dask_cluster, run
 from stores import files
 
 from balans_dask.mixture import Mixture, write_mixture
@@ -36,7 +36,7 @@ class Soak:
         self.counts: Counter[str] = Counter()
         write_mixture(Mixture(n_rows=n_rows, n_features=16, n_clusters=40), str(self.source))
         undisturbed = folder / "undisturbed.zarr"
-        self._finish(Command("correct", self.source, undisturbed, *OPTIONS))
+        run("correct", self.source, undisturbed, *OPTIONS)
         self.expected = files(undisturbed)
 
     def start(self, *where: object) -> Command:

@@ -9,6 +9,7 @@ from pathlib import Path
 import anndata
 import psutil
 import pytest
+from commands import run, streams
 from stores import files
 
 from balans_dask.mixture import Mixture, write_mixture
@@ -17,17 +18,17 @@ UNITS = {"MiB": 2**20, "GiB": 2**30}
 KEY = ["--batch-key", "Metadata_batch"]
 
 
-def command(*arguments):
-    """Standard output of a command in its own process, and the peak memory of all of them."""
+def peak_bytes(*arguments):
+    """Peak memory of a command in its own process, with all the processes that it starts."""
     argv = [sys.executable, "-m", "balans_dask", *map(str, arguments)]
     process = psutil.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     peak = 0
     while process.poll() is None:
         peak = max(peak, resident_bytes(process))
         time.sleep(0.05)
-    out, err = process.communicate()
+    _, err = process.communicate()
     assert process.returncode == 0, err
-    return out, peak
+    return peak
 
 
 def resident_bytes(process):
@@ -45,7 +46,7 @@ def resident_bytes(process):
 
 
 def planned_bytes(*options):
-    out, _ = command("check", *options, *KEY)
+    out, _ = streams("check", *options, *KEY)
     number, unit = re.search(r"all processes.*at most ([\d.]+) (MiB|GiB)", out).groups()
     return float(number) * UNITS[unit]
 
@@ -60,13 +61,13 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def threads(folder) -> tuple[Path, int]:
     """The store made by threads, and the memory it took."""
-    _, peak = command("correct", folder / "in.zarr", folder / "threads.zarr", *KEY)
+    peak = peak_bytes("correct", folder / "in.zarr", folder / "threads.zarr", *KEY)
     return folder / "threads.zarr", peak
 
 
 def test_processes_make_the_same_bytes_within_the_plan(folder, threads):
     where = ["--cluster", "local", "--workers", 2]
-    _, peak = command("correct", folder / "in.zarr", folder / "local.zarr", *KEY, *where)
+    peak = peak_bytes("correct", folder / "in.zarr", folder / "local.zarr", *KEY, *where)
     assert files(folder / "local.zarr") == files(threads[0])
     assert peak <= planned_bytes(folder / "in.zarr", *where)
 
@@ -75,7 +76,7 @@ def test_a_rechunked_store_of_zarr_v2_makes_the_same_bytes(folder, threads):
     data = anndata.read_zarr(folder / "in.zarr")
     with anndata.settings.override(zarr_write_format=2):
         data.write_zarr(folder / "v2.zarr", chunks=(7_777, 13))
-    command("correct", folder / "v2.zarr", folder / "rechunked.zarr", *KEY)
+    run("correct", folder / "v2.zarr", folder / "rechunked.zarr", *KEY)
     assert files(folder / "rechunked.zarr") == files(threads[0])
 
 
@@ -86,7 +87,7 @@ def test_memory_stays_within_the_plan(folder, threads):
 def test_a_lower_limit_is_kept_and_changes_no_byte(folder, threads):
     limit = ["--memory-limit", "900MB"]
     out = folder / "limited.zarr"
-    _, peak = command("correct", folder / "in.zarr", out, *KEY, *limit)
+    peak = peak_bytes("correct", folder / "in.zarr", out, *KEY, *limit)
     assert files(out) == files(threads[0])
     assert peak <= min(900e6, planned_bytes(folder / "in.zarr", *limit))
 
@@ -114,5 +115,5 @@ def test_memory_stays_within_the_plan_for_stores_of_other_shapes(tmp_path, shape
         source = tmp_path / "rechunked.zarr"
         with anndata.settings.override(zarr_write_format=3):
             data.write_zarr(source, chunks=chunks)
-    _, peak = command("correct", source, tmp_path / "out.zarr", *KEY, *options)
+    peak = peak_bytes("correct", source, tmp_path / "out.zarr", *KEY, *options)
     assert peak <= planned_bytes(source, *options)

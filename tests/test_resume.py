@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -58,10 +59,29 @@ def n_sampled(target):
         return len(state["rows"])
 
 
-def test_a_driver_killed_while_it_samples_goes_on_from_its_last_round(folder, target):
+@pytest.fixture(scope="module")
+def killed_sampling(folder):
+    """What a run that was killed after its first checkpoint left behind."""
+    return killed(folder, folder / "sampling.zarr", begun)
+
+
+@pytest.fixture(scope="module")
+def killed_writing(folder):
+    """What a run that was killed while it wrote left behind."""
+    return killed(folder, folder / "writing.zarr", lambda target: has_written(target, 1))
+
+
+def killed(folder, target, moment):
     command = start(folder, target)
-    assert command.wait_for(begun(target))
+    assert command.wait_for(moment(target))
     command.kill_all()
+    return partial(target)
+
+
+def test_a_driver_killed_while_it_samples_goes_on_from_its_last_round(
+    folder, killed_sampling, target
+):
+    shutil.copytree(killed_sampling, partial(target))
     before = n_sampled(target)
     assert before > 0
     command = start(folder, target, "--resume")
@@ -87,10 +107,10 @@ def test_a_driver_killed_while_it_writes_keeps_what_is_written(folder, target):
 
 
 @pytest.mark.parametrize("damage", ["torn", "changed", "lost", "record", "displacement", "stale"])
-def test_a_shard_that_does_not_match_its_record_is_written_again(folder, target, damage):
-    command = start(folder, target)
-    assert command.wait_for(has_written(target, 1))
-    command.kill_all()
+def test_a_shard_that_does_not_match_its_record_is_written_again(
+    folder, killed_writing, target, damage
+):
+    shutil.copytree(killed_writing, partial(target))
     unit = min((partial(target) / "units").glob("*.json"))
     record = json.loads(unit.read_text())
     shard = partial(target) / min(record["files"])
@@ -109,16 +129,6 @@ def test_a_shard_that_does_not_match_its_record_is_written_again(folder, target,
         unit.write_text(unit.read_text()[:20])
     run("correct", folder / "in.zarr", target, *MANY_ROUNDS, "--resume")
     assert_same_as_undisturbed(folder, target)
-
-
-@pytest.fixture(scope="module")
-def killed(folder):
-    """What a run that was killed while it wrote left behind."""
-    target = folder / "killed.zarr"
-    command = Command("correct", folder / "in.zarr", target, *MANY_ROUNDS)
-    assert command.wait_for(has_written(target, 1))
-    command.kill_all()
-    return partial(target)
 
 
 def rewritten(path, change):
@@ -161,17 +171,15 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "number"), CASES, ids=str)
-def test_a_damaged_run_folder_costs_time_only(folder, killed, target, name, number):
-    shutil.copytree(killed, partial(target))
+def test_a_damaged_run_folder_costs_time_only(folder, killed_writing, target, name, number):
+    shutil.copytree(killed_writing, partial(target))
     GARBLED[name][number](partial(target) / name)
     run("correct", folder / "in.zarr", target, *MANY_ROUNDS, "--resume")
     assert_same_as_undisturbed(folder, target)
 
 
-def test_a_torn_checkpoint_costs_time_only(folder, target):
-    command = start(folder, target)
-    assert command.wait_for(begun(target))
-    command.kill_all()
+def test_a_torn_checkpoint_costs_time_only(folder, killed_sampling, target):
+    shutil.copytree(killed_sampling, partial(target))
     state = partial(target) / "checkpoint.npz"
     state.write_bytes(state.read_bytes()[:-200])
     run("correct", folder / "in.zarr", target, *MANY_ROUNDS, "--resume")
@@ -222,10 +230,10 @@ def test_another_output_in_the_place_is_kept(folder, target):
     assert files(target) == files(folder / "undisturbed.zarr")
 
 
-def test_an_unfinished_run_is_neither_forgotten_nor_mixed_with_another(folder, target):
-    command = start(folder, target)
-    assert command.wait_for(begun(target))
-    command.kill_all()
+def test_an_unfinished_run_is_neither_forgotten_nor_mixed_with_another(
+    folder, killed_sampling, target
+):
+    shutil.copytree(killed_sampling, partial(target))
     before = files(partial(target))
     err = run("correct", folder / "in.zarr", target, *MANY_ROUNDS, code=2)
     assert "unfinished run: add --resume" in err
@@ -271,8 +279,8 @@ def test_an_interrupted_overwrite_goes_on_and_replaces_at_the_end(folder, target
     assert_same_as_undisturbed(folder, target)
 
 
-def test_a_store_moved_aside_by_a_killed_overwrite_comes_back(folder, killed, target):
-    shutil.copytree(killed, partial(target))
+def test_a_store_moved_aside_by_a_killed_overwrite_comes_back(folder, killed_writing, target):
+    shutil.copytree(killed_writing, partial(target))
     shutil.copytree(folder / "in.zarr", partial(target) / "replaced")
     (partial(target) / "run.json").write_text('{"written_by": "balans_dask"}')
     profiles = np.full((50, 3), np.nan, np.float32)
@@ -349,11 +357,8 @@ def test_a_file_system_without_locks_is_said_and_used(folder, target, monkeypatc
     assert_same_as_undisturbed(folder, target)
 
 
-def test_no_pickle_is_written_or_read(folder, target):
-    command = start(folder, target)
-    assert command.wait_for(begun(target))
-    command.kill_all()
-    with np.load(partial(target) / "checkpoint.npz", allow_pickle=False) as state:
+def test_no_pickle_is_written_or_read(killed_sampling):
+    with np.load(killed_sampling / "checkpoint.npz", allow_pickle=False) as state:
         assert all(state[name].dtype != object for name in state.files)
 
 
@@ -361,28 +366,40 @@ THREADS = ["--cluster", "threads"]
 ONE_PROCESS = ["--cluster", "local", "--workers", 1]
 TWO_PROCESSES = ["--cluster", "local", "--workers", 2]
 CHUNKS = [None, (1_000, 10), (33_333, 7)]
-DIAGONAL = list(zip([THREADS, ONE_PROCESS, TWO_PROCESSES], CHUNKS, strict=True))
-OTHERS = [
-    pytest.param(where, chunks, marks=pytest.mark.long)
-    for where in (THREADS, ONE_PROCESS, TWO_PROCESSES)
-    for chunks in CHUNKS
-    if (where, chunks) not in DIAGONAL
-]
+EVERYWHERE = list(itertools.product([THREADS, ONE_PROCESS, TWO_PROCESSES], CHUNKS))
+# Threads and the chunks of the input are what the tests above kill and continue.
+ALWAYS = [(ONE_PROCESS, CHUNKS[1]), (TWO_PROCESSES, CHUNKS[2])]
 
 
-@pytest.mark.parametrize(("where", "chunks"), DIAGONAL + OTHERS, ids=str)
-def test_workers_chunks_and_a_kill_change_no_byte(folder, target, tmp_path, where, chunks):
-    source = folder / "in.zarr"
-    if chunks is not None:
-        data = anndata.read_zarr(source)
-        source = tmp_path / "rechunked.zarr"
-        with anndata.settings.override(zarr_write_format=3):
-            data.write_zarr(source, chunks=chunks)
-    run("correct", source, target, *MANY_ROUNDS, *where)
-    assert_same_as_undisturbed(folder, target)
-    shutil.rmtree(target)
+def rechunked(folder, tmp_path, chunks):
+    if chunks is None:
+        return folder / "in.zarr"
+    data = anndata.read_zarr(folder / "in.zarr")
+    with anndata.settings.override(zarr_write_format=3):
+        data.write_zarr(tmp_path / "rechunked.zarr", chunks=chunks)
+    return tmp_path / "rechunked.zarr"
+
+
+@pytest.mark.parametrize(
+    ("where", "chunks"),
+    [
+        pytest.param(*case, marks=[] if case in ALWAYS else [pytest.mark.long])
+        for case in EVERYWHERE
+    ],
+    ids=str,
+)
+def test_a_kill_changes_no_byte_on_any_workers_and_chunks(folder, target, tmp_path, where, chunks):
+    source = rechunked(folder, tmp_path, chunks)
     command = Command("correct", source, target, *MANY_ROUNDS, *where)
-    if command.wait_for(begun(target)):
-        command.kill_all()
+    assert command.wait_for(begun(target))
+    command.kill_all()
     run("correct", source, target, *MANY_ROUNDS, *where, "--resume")
+    assert_same_as_undisturbed(folder, target)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("where", "chunks"), EVERYWHERE, ids=str)
+def test_workers_and_chunks_change_no_byte(folder, target, tmp_path, where, chunks):
+    source = rechunked(folder, tmp_path, chunks)
+    run("correct", source, target, *MANY_ROUNDS, *where)
     assert_same_as_undisturbed(folder, target)
