@@ -104,8 +104,13 @@ def test_without_workers_it_waits_says_so_and_goes_on(cluster, expected):
     ]
 
 
-def test_without_workers_for_too_long_it_gives_up(cluster):
-    with Client(cluster, set_as_default=False) as client:
+def test_without_workers_for_too_long_it_gives_up():
+    with (
+        LocalCluster(
+            n_workers=1, processes=False, dashboard_address=QUIET_DASHBOARD, silence_logs=50
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
         engine = Engine(client, worker_timeout_seconds=1, on_wait=lambda line: None)
         cluster.scale(0)
         while client.nthreads():
