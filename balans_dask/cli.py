@@ -25,7 +25,7 @@ from balans_dask.io.convert import convert_table
 from balans_dask.io.model_store import is_model, stored_bytes
 from balans_dask.io.store import first_names, open_store
 from balans_dask.models import load_model
-from balans_dask.parameters import OPERATORS, UNCOVERED, Parameters
+from balans_dask.parameters import AUTO, OPERATORS, UNCOVERED, Parameters
 from balans_dask.passes.blas import single_threaded_blas
 from balans_dask.passes.engine import WORKER_TIMEOUT_SECONDS, Engine
 from balans_dask.provenance import correction_record
@@ -73,6 +73,15 @@ def _not_nan(context: click.Context, option: click.Parameter, value: float) -> f
     return value
 
 
+def _ratio(context: click.Context, option: click.Parameter, value: str) -> float | str | None:
+    if value in ("none", AUTO):
+        return None if value == "none" else value
+    try:
+        return float(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither a number nor auto nor none") from None
+
+
 _DEFAULTS = Parameters()
 _BATCH_OPTIONS = _with(
     click.option(
@@ -117,7 +126,14 @@ _FIT_OPTIONS = _with(
         help="Estimate on the rows of this query alone: \"Metadata_pert_type == 'negcon'\".",
     ),
     click.option("--seed", type=int, default=_DEFAULTS.seed, show_default=True),
-    click.option("--max-scale-ratio", type=float, help="Cap local scales; default: no cap."),
+    click.option(
+        "--max-scale-ratio",
+        metavar="C|auto|none",
+        callback=_ratio,
+        default=AUTO,
+        show_default=True,
+        help="Limit local scales to C times a row's smallest; none: the paper.",
+    ),
     click.option("--max-neighbors", type=int, help="Cap the entries of a row of A."),
     click.option("--uncovered", type=click.Choice(UNCOVERED), default=_DEFAULTS.uncovered),
 )

@@ -66,8 +66,10 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
     n_components : int or None, default=50
         Principal components of the standardised features in which distances are taken; ``None``
         if ``X`` is an embedding already.
-    max_scale_ratio : float or None, default=None
-        Cap every local scale at this many times the row's smallest. ``None`` is the paper.
+    max_scale_ratio : float, "auto" or None, default="auto"
+        Limit of a row's local scales in units of its smallest, so that populations missing from a
+        batch are not matched; ``"auto"`` takes it from the spread of the data, ``None`` is the
+        paper.
     max_neighbors : int or None, default=None
         A row of the affinity matrix keeps at most this many entries.
     uncovered : {"nearest", "keep"}, default="nearest"
@@ -91,6 +93,8 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         Sum of the kept affinities of every row.
     coverage_curve_ : ndarray of shape (n_rounds, 2), int64
         Rows sampled and rows covered after every round.
+    n_capped_ : int
+        Landmarks with a scale beyond the limit that ``max_scale_ratio`` sets.
     stop_reason_ : {"patience", "all_rows", "max_rows"}
     n_rounds_ : int
     batches_ : ndarray of shape (n_batches,), object
@@ -136,7 +140,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         coverage_tol: float = 0.0,
         max_rows: int | None = None,
         n_components: int | None = 50,
-        max_scale_ratio: float | None = None,
+        max_scale_ratio: float | str | None = "auto",
         max_neighbors: int | None = None,
         uncovered: str = "nearest",
         n_passes: int = 1,
@@ -338,6 +342,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         bins = np.concatenate([block.thresholds for block in last.blocks])
         self.thresholds_ = bins / BINS_PER_UNIT
         self.coverage_curve_ = last.curve[:, :2]
+        self.n_capped_ = last.n_capped
         self.stop_reason_ = last.stop_reason
         self.n_rounds_ = len(last.curve)
         self.batches_ = np.array(model.batches, dtype=object)

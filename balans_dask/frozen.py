@@ -55,6 +55,11 @@ class FrozenPass:
         """Landmarks of all blocks."""
         return sum(block.n_landmarks for block in self.blocks)
 
+    @property
+    def n_capped(self) -> int:
+        """Landmarks with a scale beyond the guard's limit."""
+        return sum(int(block.capped.sum()) for block in self.blocks)
+
 
 @dataclass(frozen=True)
 class Model:

@@ -27,6 +27,10 @@ class Mixture:
         Standard deviations of means and offsets, in units of the noise.
     batch_stretch : float
         Standard deviation of the logarithm of a batch's factor for a feature.
+    n_batch_specific : int
+        Clusters that occur in one batch only, each batch in turn.
+    size_ratio : float
+        Expected size of the largest cluster over that of the smallest; sizes are geometric.
     seed : int
     """
 
@@ -37,13 +41,16 @@ class Mixture:
     cluster_spread: float = 1.0
     batch_offset: float = 0.5
     batch_stretch: float = 0.1
+    n_batch_specific: int = 0
+    size_ratio: float = 1.0
     seed: int = 0
 
     def annotations(self) -> pd.DataFrame:
         """Batch and treatment of every row, shuffled: no chunk holds a single batch."""
         rng = np.random.default_rng([self.seed, 0])
         batch = rng.integers(self.n_batches, size=self.n_rows)
-        treatment = rng.integers(self.n_clusters, size=self.n_rows)
+        treatment = self._treatments(rng)
+        batch = np.where(treatment < self.n_batch_specific, treatment % self.n_batches, batch)
         batches = pd.Index([f"batch{i}" for i in range(self.n_batches)])
         treatments = pd.Index([f"treatment{i:02d}" for i in range(self.n_clusters)])
         frame = pd.DataFrame(
@@ -54,6 +61,14 @@ class Mixture:
         )
         frame.index = pd.Index(np.arange(self.n_rows).astype(str))
         return frame
+
+    def _treatments(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        if self.size_ratio == 1.0:
+            return rng.integers(self.n_clusters, size=self.n_rows)
+        sizes = np.geomspace(1.0, self.size_ratio, self.n_clusters)
+        # Specific clusters come first: sizes are dealt so that they are of all kinds.
+        sizes = np.random.default_rng([self.seed, 2]).permutation(sizes)
+        return rng.choice(self.n_clusters, size=self.n_rows, p=sizes / sizes.sum())
 
     def slabs(self, slab_rows: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """First row and values of consecutive slabs, the same for any ``slab_rows``."""

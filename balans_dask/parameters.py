@@ -6,8 +6,9 @@ from typing import Any
 
 from balans_dask.errors import InvalidInputError
 
-__all__ = ["OPERATORS", "UNCOVERED", "Parameters"]
+__all__ = ["AUTO", "OPERATORS", "UNCOVERED", "Parameters"]
 
+AUTO = "auto"
 OPERATORS = ("smooth", "nystrom", "displace")
 UNCOVERED = ("nearest", "keep")
 LARGEST_INTEGER = 2**63 - 1
@@ -32,8 +33,10 @@ class Parameters:
         Draw at most this many rows.
     n_components : int or None, default 50
         Principal components in which distances are taken; ``None``: the input is an embedding.
-    max_scale_ratio : float or None, default None
-        Cap every local scale at this many times the row's smallest; ``None`` is the paper.
+    max_scale_ratio : float, "auto" or None, default "auto"
+        Limit of a row's local scales in units of its smallest, so that populations missing from a
+        batch are not matched; ``"auto"`` takes it from the spread of the data, ``None`` is the
+        paper.
     max_neighbors : int or None, default None
         A row of the affinity matrix keeps at most this many entries.
     operator : {"smooth", "nystrom", "displace"}, default "smooth"
@@ -54,7 +57,7 @@ class Parameters:
     coverage_tol: float = 0.0
     max_rows: int | None = None
     n_components: int | None = 50
-    max_scale_ratio: float | None = None
+    max_scale_ratio: float | str | None = AUTO
     max_neighbors: int | None = None
     operator: str = "smooth"
     strength: float = 1.0
@@ -72,8 +75,9 @@ class Parameters:
             if getattr(self, name) is not None:
                 self._integer(name, 1, or_else="None, or ")
         self._real("coverage_tol", 0.0, 1.0)
-        if self.max_scale_ratio is not None:
-            self._real("max_scale_ratio", 1.0, math.inf)
+        ratio = self.max_scale_ratio
+        if not (ratio is None or (isinstance(ratio, str) and ratio == AUTO)):
+            self._real("max_scale_ratio", 1.0, math.inf, or_else="None, 'auto', or ")
         self._real("strength", 0.0, 1.0, closed=True)
         self._choice("operator", OPERATORS)
         self._choice("uncovered", UNCOVERED)
@@ -93,7 +97,9 @@ class Parameters:
         if not (is_integer and lowest <= value <= highest):
             self._refuse(name, f"{or_else}a whole number from {lowest} to {highest}")
 
-    def _real(self, name: str, lowest: float, highest: float, closed: bool = False) -> None:
+    def _real(
+        self, name: str, lowest: float, highest: float, closed: bool = False, or_else: str = ""
+    ) -> None:
         value = getattr(self, name)
         is_real = isinstance(value, int | float) and not isinstance(value, bool)
         if not (is_real and (lowest <= value < highest or (closed and value == highest))):
@@ -102,7 +108,7 @@ class Parameters:
                 if math.isinf(highest)
                 else f" and {'at most' if closed else 'below'} {highest:g}"
             )
-            self._refuse(name, f"a number of at least {lowest:g}{upper}")
+            self._refuse(name, f"{or_else}a number of at least {lowest:g}{upper}")
 
     def _choice(self, name: str, choices: tuple[str, ...]) -> None:
         if getattr(self, name) not in choices:

@@ -140,6 +140,7 @@ def sampling_record(sampled: SampledRows) -> dict[str, Any]:
     return {
         "stop_reason": sampled.stop_reason,
         "n_sampled": sampled.n_sampled,
+        "n_capped": sampled.n_capped,
         "sampled_rows": sampled.rows,
         "coverage_curve": {
             "n_sampled": np.array([point.n_sampled for point in sampled.curve]),

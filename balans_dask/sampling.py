@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from balans_dask.kernels.coverage import CoverageGain
 from balans_dask.kernels.landmarks import LandmarkBlock, landmark_block
-from balans_dask.parameters import Parameters
+from balans_dask.parameters import AUTO, Parameters
 from balans_dask.passes.elbow import elbows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.rows import affinity_rows, coverage_gains, first_rows
@@ -175,6 +175,11 @@ class SampledRows:
         """Sampled rows in draw order."""
         return np.concatenate([block.rows for block in self.blocks])
 
+    @property
+    def n_capped(self) -> int:
+        """Sampled rows with a scale beyond the guard's limit."""
+        return sum(int(block.capped.sum()) for block in self.blocks)
+
     def pieces_of(self, partition: int, first_block: int = 0) -> list[Future | None]:
         """Pieces of one partition, from a block on."""
         return [piece if piece is None else piece[partition] for piece in self.pieces[first_block:]]
@@ -249,7 +254,10 @@ def _one_round(
     rows = coverage.draw(parameters.seed, len(sampled.blocks), size, number)
     block = landmark_block(rows, pick_landmarks(engine, scores, rows), parameters.block_rows)
     n_neighbors = min(parameters.n_neighbors, scores.largest_batch)
-    block = local_scales(engine, scores, block, n_neighbors, parameters.max_scale_ratio)
+    # Anchors are chosen because they are in every batch: none of them can be missing from one.
+    guard = parameters.max_scale_ratio
+    guard = None if guard == AUTO and scores.reference is not None else guard
+    block = local_scales(engine, scores, block, n_neighbors, guard)
     block = elbows(engine, scores, block, parameters.max_neighbors)
     pieces = affinity_rows(engine, scores, block)
     gains = coverage_gains(engine, scores, pieces)

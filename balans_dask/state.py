@@ -54,8 +54,9 @@ def block_arrays(blocks: Sequence[LandmarkBlock]) -> dict[str, NDArray[Any]]:
         "rows": np.concatenate([block.rows for block in blocks]),
         "scores": np.concatenate([block.scores[: block.n_landmarks] for block in blocks]),
         "scales": np.concatenate([block.scales for block in blocks]),
-        "caps": np.concatenate([block.caps for block in blocks]),
         "thresholds": np.concatenate([block.thresholds for block in blocks]),
+        "limits": np.concatenate([block.limits for block in blocks]),
+        "capped": np.concatenate([block.capped for block in blocks]),
     }
 
 
@@ -66,7 +67,8 @@ def blocks_from(state: Mapping[str, NDArray[Any]], block_rows: int) -> list[Land
     for start, stop in zip(stops - state["block_sizes"], stops, strict=True):
         part = slice(start, stop)
         block = landmark_block(state["rows"][part], state["scores"][part], block_rows)
-        block = block.with_scales(state["scales"][part], state["caps"][part])
+        block = block.with_scales(state["scales"][part])
+        block = block.with_guard(state["limits"][part], state["capped"][part])
         blocks.append(block.with_thresholds(state["thresholds"][part]))
     return blocks
 
@@ -123,7 +125,7 @@ def is_sound(state: Mapping[str, NDArray[Any]], n_rows: int) -> bool:
     """
     try:
         n_landmarks = int(state["block_sizes"].sum())
-        tables = ("rows", "scores", "scales", "caps", "thresholds")
+        tables = ("rows", "scores", "scales", "thresholds", "limits", "capped")
         return (
             state["coverage"].shape == (n_rows,)
             and all(len(state[name]) == n_landmarks for name in tables)

@@ -131,6 +131,7 @@ def correction_facts(record: Mapping[str, Any]) -> dict[str, str]:
         "batches": f"{len(record['batches'])} ({first_names(list(record['batches']))})",
         "landmarks": f"{int(record['n_sampled']):,} in "
         f"{len(record['coverage_curve']['n_sampled'])} rounds",
+        "limited by the guard": f"{int(record.get('n_capped', 0)):,} landmarks",
         "stopped by": record["stop_reason"],
         "uncovered rows": f"{int(record['n_uncovered']):,}",
         "clamped batches": f"{len(record['clamped_batches'])}",

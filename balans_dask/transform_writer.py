@@ -67,6 +67,7 @@ class TransformWriter(StoreWriter):
         return {
             "stop_reason": frozen.stop_reason,
             "n_sampled": frozen.n_landmarks,
+            "n_capped": frozen.n_capped,
             "coverage_curve": {"n_sampled": frozen.curve[:, 0], "n_covered": frozen.curve[:, 1]},
         }
 

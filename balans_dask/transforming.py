@@ -129,7 +129,8 @@ def _scaled_blocks(
             block.for_new_rows(empty) for block, empty in zip(frozen.blocks, none, strict=True)
         ]
         n_neighbors = min(prepared.parameters.n_neighbors, prepared.scores.largest_batch)
-        scales = new_scales(engine, prepared.scores, strangers, n_neighbors, n_known)
+        ratio = prepared.parameters.max_scale_ratio
+        scales = new_scales(engine, prepared.scores, strangers, n_neighbors, ratio, n_known)
     return [block.for_new_rows(of) for block, of in zip(frozen.blocks, scales, strict=True)]
 
 

@@ -21,7 +21,9 @@ def exponentials(seed, number=0):
 
 
 def both(screen, seed, **params):
-    model = Balans(n_components=None, block_rows=1, random_state=seed, **params)
+    model = Balans(
+        n_components=None, block_rows=1, max_scale_ratio=None, random_state=seed, **params
+    )
     corrected = model.fit_transform(screen.profiles, batch=screen.batch)
     run = reference.balans(
         screen.profiles - screen.profiles.mean(axis=0),
@@ -141,7 +143,14 @@ def test_strength_blends_the_input_with_the_output(operator):
 def test_a_second_pass_is_a_fit_of_what_the_first_has_left(operator):
     screen = gaussian_screen(300, seed=3)
     X = screen.profiles.astype(np.float64)
-    model = Balans(n_components=None, block_rows=1, patience=8, operator=operator, n_passes=2)
+    model = Balans(
+        n_components=None,
+        block_rows=1,
+        patience=8,
+        operator=operator,
+        n_passes=2,
+        max_scale_ratio=None,
+    )
     found = model.fit_transform(X, batch=screen.batch)
     moved = X
     for number in range(2):

@@ -9,6 +9,8 @@ from balans_dask import Balans, correct_batches
 from balans_dask.cli import run
 from balans_dask.evaluate.neighbours import neighbour_shares
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*too far from some batch")
+
 
 @pytest.fixture
 def wells(real_data, tmp_path):
@@ -39,7 +41,8 @@ def test_plates_with_the_same_compounds_mix(real_data, tmp_path):
     store = tmp_path / "J.zarr"
     assert run(["convert", str(real_data / "cpjump1_compound_csn.parquet"), str(store)]) == 0
     data = anndata.read_zarr(store)
-    corrected = correct_batches(data.X, data.obs["Metadata_Plate"])
+    # The guard takes compounds of few replicates for missing ones, and mixes less.
+    corrected = correct_batches(data.X, data.obs["Metadata_Plate"], max_scale_ratio=None)
     plate = data.obs["Metadata_Plate"].to_numpy()
     purity = [_purity(values, plate) for values in (data.X, corrected)]
     # A quarter is perfect for four plates of equal size.

@@ -157,7 +157,7 @@ def test_a_clone_keeps_parameters_and_requests_and_no_fit():
     model = Balans(n_neighbors=3, operator="displace").set_fit_request(batch=True)
     copy = clone(model.fit(SCREEN.profiles, batch=SCREEN.batch))
     assert copy.get_params() == model.get_params()
-    assert copy.get_metadata_routing().fit.requests == {"batch": True}
+    assert copy.get_metadata_routing().fit.requests == {"batch": True, "anchor": None}
     assert not hasattr(copy, "sampled_rows_")
 
 

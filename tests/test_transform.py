@@ -13,6 +13,8 @@ from balans_dask import Balans
 from balans_dask.errors import InputWarning, InvalidInputError
 from balans_dask.parameters import OPERATORS
 
+# The small screens here overlap: the guard would warn, and has tests of its own.
+pytestmark = pytest.mark.filterwarnings("ignore:.*too far from some batch")
 SCREEN = gaussian_screen(1200, n_batches=4)
 OLD = SCREEN.batch != "plate3"
 
@@ -92,6 +94,7 @@ def test_many_new_batches_at_once_need_no_refit(operator):
     np.testing.assert_array_equal(model.transform(new[one], batch=names[one]), found[one])
 
 
+@pytest.mark.filterwarnings("ignore:.*covered by no landmark")
 def test_a_new_batch_ends_up_among_the_old_ones():
     rng = np.random.default_rng(0)
     centres = rng.normal(0, 8, (4, 6))
@@ -182,6 +185,7 @@ def test_nan_is_refused_in_transform_too():
         model.transform(broken, batch=SCREEN.batch)
 
 
+@pytest.mark.filterwarnings("ignore:.*covered by no landmark")
 def test_new_batches_of_few_rows_are_named():
     X, batch, new, _ = halves()
     model = Balans().fit(X, batch=batch)

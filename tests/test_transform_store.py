@@ -5,6 +5,7 @@ import zlib
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 import zarr
 from commands import Command, run
@@ -61,7 +62,8 @@ def test_a_new_plate_is_corrected_alike_by_command_and_estimator(folder, target)
     said = transform(folder, folder / "new.zarr", target)
     assert "fit again" not in said
     new = anndata.read_zarr(folder / "new.zarr")
-    expected = Balans.load(folder / "m.zarr").transform(new.X, batch=new.obs["Metadata_batch"])
+    frame = pd.DataFrame(new.X, columns=list(new.var_names))
+    expected = Balans.load(folder / "m.zarr").transform(frame, batch=new.obs["Metadata_batch"])
     found = anndata.read_zarr(target)
     np.testing.assert_array_equal(found.X, expected)
     assert list(found.var_names) == list(new.var_names)

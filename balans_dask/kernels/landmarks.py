@@ -25,12 +25,15 @@ class LandmarkBlock:
     batches : ndarray of shape (n_scaled,), int32
         Batches of the columns of ``scales``, increasing: all of them, or those of one partition.
     scales : ndarray of shape (n_landmarks, n_scaled), float64
-        Squared local scales sigma_{i,b}^2, none above its row's cap; empty before the first pass.
-    caps : ndarray of shape (n_landmarks,), float64
-        Largest squared scale of every row, infinite without a guard.
+        Squared local scales sigma_{i,b}^2, held within their row's limit; empty before the first
+        pass.
     thresholds : ndarray of shape (n_landmarks,), int64
         Bins of u (``kernels.elbow``) from which on affinities are dropped; empty before the second
         pass.
+    limits : ndarray of shape (n_landmarks,), float64
+        Largest sigma^2 that the guard (``kernels.guard``) believes.
+    capped : ndarray of shape (n_landmarks,), bool
+        Landmarks with a scale beyond their limit.
     """
 
     rows: NDArray[np.int64]
@@ -38,8 +41,9 @@ class LandmarkBlock:
     norms: NDArray[np.float64]
     batches: NDArray[np.int32]
     scales: NDArray[np.float64]
-    caps: NDArray[np.float64]
     thresholds: NDArray[np.int64]
+    limits: NDArray[np.float64]
+    capped: NDArray[np.bool_]
 
     @property
     def n_landmarks(self) -> int:
@@ -51,14 +55,9 @@ class LandmarkBlock:
         """Rows of every matrix product of this block."""
         return len(self.scores)
 
-    def with_scales(
-        self, scales: NDArray[np.float64], caps: NDArray[np.float64] | None = None
-    ) -> "LandmarkBlock":
-        """Return the block with its squared local scales, a column for every batch, capped."""
-        caps = np.full(len(scales), np.inf) if caps is None else caps
-        capped = np.minimum(scales, caps[:, None])
-        batches = np.arange(scales.shape[1], dtype=np.int32)
-        return replace(self, scales=capped, caps=caps, batches=batches)
+    def with_scales(self, scales: NDArray[np.float64]) -> "LandmarkBlock":
+        """Return the block with its squared local scales, a column for every batch."""
+        return replace(self, scales=scales, batches=np.arange(scales.shape[1], dtype=np.int32))
 
     def for_new_rows(self, scales: NDArray[np.float64]) -> "LandmarkBlock":
         """Return the block as seen by other rows than those of the fit, with further batches.
@@ -70,7 +69,11 @@ class LandmarkBlock:
         """
         none = np.full(self.n_landmarks, -1, dtype=np.int64)
         both = np.concatenate([self.scales, scales], axis=1)
-        return replace(self.with_scales(both, self.caps), rows=none)
+        return replace(self.with_scales(both), rows=none)
+
+    def with_guard(self, limits: NDArray[np.float64], capped: NDArray[np.bool_]) -> "LandmarkBlock":
+        """Return the block with what the guard found."""
+        return replace(self, limits=limits, capped=capped)
 
     def with_thresholds(self, thresholds: NDArray[np.int64]) -> "LandmarkBlock":
         """Return the block with its elbows."""
@@ -95,8 +98,9 @@ class LandmarkBlock:
             self,
             rows=self.rows[:n_landmarks],
             scales=self.scales[:n_landmarks],
-            caps=self.caps[:n_landmarks],
             thresholds=self.thresholds[:n_landmarks],
+            limits=self.limits[:n_landmarks],
+            capped=self.capped[:n_landmarks],
         )
 
 
@@ -120,6 +124,7 @@ def landmark_block(
         norms=squared_norms(padded),
         batches=np.empty(0, dtype=np.int32),
         scales=np.empty((len(rows), 0)),
-        caps=np.full(len(rows), np.inf),
         thresholds=np.empty(0, dtype=np.int64),
+        limits=np.full(len(rows), np.inf),
+        capped=np.zeros(len(rows), dtype=bool),
     )

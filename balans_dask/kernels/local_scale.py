@@ -17,7 +17,6 @@ __all__ = [
     "NearestByBatch",
     "merge_nearest",
     "nearest_by_batch",
-    "scale_caps",
     "squared_scales",
 ]
 
@@ -114,28 +113,6 @@ def squared_scales(nearest: NearestByBatch, floor: float) -> NDArray[np.float64]
     farthest_found = np.where(np.isfinite(nearest.squared), nearest.squared, 0.0).max(axis=2)
     scales: NDArray[np.float64] = np.maximum(farthest_found, floor)
     return scales
-
-
-def scale_caps(
-    scales: NDArray[np.float64], nearest: NearestByBatch, max_scale_ratio: float | None
-) -> NDArray[np.float64]:
-    """Largest squared scale that each row may have: our guard against forced matching.
-
-    Where a population is missing from a batch, the batch's nearest rows are far and its scale is
-    large; uncapped, those wrong rows would be strong neighbours. The cap is ``max_scale_ratio``
-    times the row's smallest scale. Batches without another row have no scale of their own and set
-    no cap. ``None`` is the paper: no cap.
-
-    Returns
-    -------
-    caps : ndarray of shape (n_landmarks,), float64
-    """
-    if max_scale_ratio is None:
-        return np.full(len(scales), np.inf)
-    known = np.isfinite(nearest.squared[:, :, 0])
-    smallest = np.where(known, scales, np.inf).min(axis=1)
-    caps: NDArray[np.float64] = max_scale_ratio * max_scale_ratio * smallest
-    return caps
 
 
 @kernel

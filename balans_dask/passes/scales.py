@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from balans_dask.kernels.guard import guard_scales, held_within
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.local_scale import (
     SCALE_FLOOR,
     NearestByBatch,
     merge_nearest,
     nearest_by_batch,
-    scale_caps,
     squared_scales,
 )
 from balans_dask.passes.engine import Engine, task
@@ -29,7 +29,7 @@ def local_scales(
     scores: Scores,
     block: LandmarkBlock,
     n_neighbors: int,
-    max_scale_ratio: float | None,
+    max_scale_ratio: float | str | None,
 ) -> LandmarkBlock:
     """Give a block of landmarks its local scales.
 
@@ -40,15 +40,17 @@ def local_scales(
     block : LandmarkBlock
     n_neighbors : int
         k of the paper.
-    max_scale_ratio : float or None
-        Cap on the scales of a row, in units of its smallest.
+    max_scale_ratio : float, "auto" or None
+        The guard's limit on the scales of a row.
     """
     arguments = scores.arguments()
     n = len(arguments)
     futures = engine.map("scales", _nearest, arguments, [block] * n, [n_neighbors] * n)
     nearest: NearestByBatch = engine.collect("scales-merge", futures, _merge)
-    scales = squared_scales(nearest, SCALE_FLOOR * scores.projection.total_variance)
-    return block.with_scales(scales, scale_caps(scales, nearest, max_scale_ratio))
+    total_variance = scores.projection.total_variance
+    scales = squared_scales(nearest, SCALE_FLOOR * total_variance)
+    guarded = guard_scales(scales, nearest, max_scale_ratio, total_variance)
+    return block.with_scales(guarded.squared).with_guard(guarded.limits, guarded.capped)
 
 
 def new_scales(
@@ -56,6 +58,7 @@ def new_scales(
     scores: Scores,
     blocks: Sequence[LandmarkBlock],
     n_neighbors: int,
+    max_scale_ratio: float | str | None,
     n_known: int,
 ) -> list[NDArray[np.float64]]:
     """Local scales of frozen landmarks in batches that the fit has not seen.
@@ -69,13 +72,15 @@ def new_scales(
         As ``for_new_rows`` makes them: none of their rows is here.
     n_neighbors : int
         k of the paper.
+    max_scale_ratio : float, "auto" or None
+        Of the fit: its limits hold new batches too.
     n_known : int
         Batches of the fit; those of higher codes are new.
 
     Returns
     -------
     scales : list over blocks of ndarray of shape (n_landmarks, n_new_batches), float64
-        Squared and not capped.
+        Squared.
     """
     arguments = scores.arguments()
     n, n_new = len(arguments), scores.n_batches - n_known
@@ -89,7 +94,9 @@ def new_scales(
         )
         nearest: NearestByBatch = engine.collect("scales-merge", futures, _merge)
         stops = np.cumsum([block.n_landmarks for block in some])
-        scales += np.split(squared_scales(nearest, floor), stops[:-1])
+        limits = np.concatenate([block.limits for block in some])
+        held = held_within(squared_scales(nearest, floor), limits, max_scale_ratio)
+        scales += np.split(held, stops[:-1])
     return scales
 
 

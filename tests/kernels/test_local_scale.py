@@ -13,7 +13,6 @@ from balans_dask.kernels.local_scale import (
     NearestByBatch,
     merge_nearest,
     nearest_by_batch,
-    scale_caps,
     squared_scales,
 )
 from balans_dask.tiling import TILE_ROWS
@@ -109,9 +108,6 @@ def test_merging_is_independent_of_order_and_grouping(rng):
     np.testing.assert_array_equal(at_once.squared, in_groups.squared)
 
 
-def test_the_cap_counts_from_the_smallest_scale_of_a_batch_with_another_row():
+def test_a_batch_of_the_landmark_alone_has_the_floor_for_a_scale():
     nearest = NearestByBatch(np.arange(3, dtype=np.int32), np.array([[[4.0], [100.0], [np.inf]]]))
-    scales = squared_scales(nearest, floor=0.01)
-    np.testing.assert_array_equal(scales, [[4.0, 100.0, 0.01]])
-    np.testing.assert_array_equal(scale_caps(scales, nearest, 2.0), [16.0])
-    np.testing.assert_array_equal(scale_caps(scales, nearest, None), [np.inf])
+    np.testing.assert_array_equal(squared_scales(nearest, floor=0.01), [[4.0, 100.0, 0.01]])
