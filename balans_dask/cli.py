@@ -241,7 +241,9 @@ def correct(
     asked = _run(source, options)
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     with stoppable(), _engine(options) as (engine, limit_bytes):
-        plan = plan_run(asked.inputs, asked.parameters, engine.workers(limit_bytes))
+        workers = engine.workers(limit_bytes)
+        freezes = model is not None
+        plan = plan_run(asked.inputs, asked.parameters, workers, freezes=freezes)
         progress = Progress(console, verbose, facts_table("plan", plan_facts(plan)))
         record = correct_store(
             engine, asked, plan, target, overwrite, resume, progress, checkpoint_seconds, model
@@ -286,7 +288,7 @@ def transform(
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     with stoppable(), _engine(options) as (engine, limit_bytes):
         workers = engine.workers(limit_bytes)
-        plan = plan_run(asked.inputs, frozen.parameters, workers, frozen.n_landmarks)
+        plan = plan_run(asked.inputs, frozen.parameters, workers, frozen.n_landmarks, freezes=True)
         progress = Progress(console, verbose, facts_table("plan", plan_facts(plan)))
         record = transform_store(engine, asked, frozen, plan, target, overwrite, resume, progress)
     if not quiet:

@@ -248,6 +248,11 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         """
         check_is_fitted(self)
         model: Model = self.model_
+        if model.n_embedding is not None:
+            raise InvalidInputError(
+                f"the model takes distances in an embedding ({model.record['basis']}) beside the "
+                "features: correct stores that hold both by `balans transform`"
+            )
         matrix_of(X, least_rows=1)
         check_features(self, X, fitting=False)
         with _engine() as engine:
@@ -257,7 +262,9 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
                 )
             inputs = known_to(model, _inputs(engine, X, batch, anchor))
             with single_threaded_blas():
-                plan = plan_run(inputs, model.parameters, engine.workers(), model.n_landmarks)
+                plan = plan_run(
+                    inputs, model.parameters, engine.workers(), model.n_landmarks, freezes=True
+                )
                 examine_values(engine, inputs, plan.tiling)
                 return transform_arrays(engine, inputs, model, plan, _collector(X))
 
@@ -317,7 +324,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         if inputs.reference is not None:
             require_anchors(inputs.reference, inputs.labels, parameters)
         with single_threaded_blas():
-            plan = plan_run(inputs, parameters, engine.workers())
+            plan = plan_run(inputs, parameters, engine.workers(), freezes=True)
             examined = examine(engine, inputs, parameters, plan.tiling)
             model, fitted, rows = fit_arrays(
                 engine, inputs, parameters, plan, examined, _collector(X), wanted
@@ -353,13 +360,15 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         return tags
 
 
-def correct_batches(X: Any, batch: Any, **params: Any) -> Any:
+def correct_batches(X: Any, batch: Any, *, anchor: Any = None, **params: Any) -> Any:
     """Correct profiles in one call.
 
     Parameters
     ----------
     X : ndarray, DataFrame, dask.array.Array or zarr.Array of shape (n_samples, n_features)
     batch : array-like of shape (n_samples,)
+    anchor : array-like of shape (n_samples,), bool, or None
+        As ``Balans.fit`` takes it.
     **params
         Of ``Balans``.
 
@@ -367,7 +376,7 @@ def correct_batches(X: Any, batch: Any, **params: Any) -> Any:
     -------
     corrected : ndarray or dask.array.Array of shape (n_samples, n_features)
     """
-    return Balans(**params).fit_transform(X, batch=batch)
+    return Balans(**params).fit_transform(X, batch=batch, anchor=anchor)
 
 
 @contextmanager

@@ -95,7 +95,11 @@ def require_sizes(name: str, shape: tuple[int, int], least_rows: int = 2) -> Non
 
 
 def plan_run(
-    inputs: Inputs, parameters: Parameters, workers: Workers, n_landmarks: int | None = None
+    inputs: Inputs,
+    parameters: Parameters,
+    workers: Workers,
+    n_landmarks: int | None = None,
+    freezes: bool = False,
 ) -> MemoryPlan:
     """Plan the memory of a run.
 
@@ -106,6 +110,8 @@ def plan_run(
     workers : Workers
     n_landmarks : int or None
         Of a model; ``None`` where they are still to be drawn.
+    freezes : bool
+        The driver holds a frozen model: one that is made, or one that transforms.
 
     Raises
     ------
@@ -136,6 +142,7 @@ def plan_run(
             shard_tiles=inputs.shard_tiles,
             in_memory=inputs.in_memory,
             n_passes=parameters.n_passes,
+            n_frozen=parameters.n_passes if freezes else 0,
             anchors=inputs.reference is not None,
             table_bytes=inputs.table_bytes,
         ),

@@ -95,6 +95,8 @@ class RunShape:
         From the second on, a pass reads what the one before has put out.
     anchors : bool
         Rows of A_S are not cut at an elbow.
+    n_frozen : int
+        Passes of a frozen model that the driver holds.
     table_bytes : int
         Row annotations that the driver holds.
     operator : str
@@ -118,6 +120,7 @@ class RunShape:
     in_memory: bool = False
     n_passes: int = 1
     anchors: bool = False
+    n_frozen: int = 0
     table_bytes: int = 0
     operator: str = "smooth"
     planned_landmarks: int = PLANNED_LANDMARKS[0]
@@ -156,6 +159,7 @@ def task_bytes(shape: RunShape, tiling: Tiling, keep_scores: bool) -> dict[str, 
     filled = 1 if shape.anchors else 8
     tile_entries = shape.n_landmarks * TILE_ROWS * BYTES_PER_ENTRY // filled
     corrected = rows * shape.row_bytes + 3 * shape.shard_tiles * TILE_ROWS * shape.row_bytes
+    origin = read if shape.n_passes > 1 else 0
     return {
         "moments": read + 3 * tile * shape.n_features,
         "scatter": read + 3 * tile * shape.n_features + levels * scatter,
@@ -165,7 +169,13 @@ def task_bytes(shape: RunShape, tiling: Tiling, keep_scores: bool) -> dict[str, 
         "rows": own + products + entries,
         "rows-again": own + products + entries + rows * ENTRIES_PER_ROW * BYTES_PER_ENTRY,
         "sums": own + read + scores + 3 * tile * shape.n_columns + sums + tile_entries,
-        "correct": own + read + corrected + 3 * scores + 5 * tile * shape.n_columns + tile_entries,
+        "correct": own
+        + read
+        + origin
+        + corrected
+        + 3 * scores
+        + 5 * tile * shape.n_columns
+        + tile_entries,
     }
 
 
@@ -178,6 +188,17 @@ def sums_bytes(shape: RunShape, tiling: Tiling) -> int:
         "displace": table // 2 * shape.n_batches + 4 * _node_bytes(shape),
     }[shape.operator]
     return learned + (1 + tiling.n_partitions.bit_length()) * _node_bytes(shape)
+
+
+def _frozen_bytes(shape: RunShape) -> int:
+    """Size of what the operator of one frozen pass knows of its landmarks."""
+    table = 8 * shape.n_landmarks * shape.n_columns
+    tables = {
+        "smooth": table,
+        "nystrom": 2 * table,
+        "displace": table + table // 2 * shape.n_batches,
+    }
+    return tables[shape.operator]
 
 
 def _node_bytes(shape: RunShape) -> int:
@@ -209,4 +230,14 @@ def driver_bytes(shape: RunShape, tiling: Tiling) -> int:
     arrays = held * shape.n_rows * shape.row_bytes if shape.in_memory else 0
     # A checkpoint joins them, and Dask holds what is sent to workers until it has arrived.
     landmarks = 5 * landmark_bytes(shape)
-    return shape.n_rows * per_row + reduced + nodes + arrays + 3 * shape.table_bytes + landmarks
+    # One pass is joined, sent or saved at a time, in two copies beside itself.
+    frozen = (shape.n_frozen + 2) * _frozen_bytes(shape) if shape.n_frozen else 0
+    return (
+        shape.n_rows * per_row
+        + reduced
+        + nodes
+        + arrays
+        + 3 * shape.table_bytes
+        + landmarks
+        + frozen
+    )

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 import zarr
 from distributed import Client
+from fits import one_pass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from screens import gaussian_screen
 
 from balans_dask import Balans
+from balans_dask.applying import correct
 from balans_dask.batches import batch_labels
-from balans_dask.examine import examine
-from balans_dask.fitting import correct, fit, learn
+from balans_dask.fitting import learn
 from balans_dask.inputs import Inputs
 from balans_dask.memory import MemoryPlan, Workers
 from balans_dask.parameters import Parameters
@@ -56,13 +57,13 @@ def run(
     labels = batch_labels([SCREEN.batch], ["batch"], len(SCREEN.batch))
     inputs = Inputs(StoredRows(source), labels, names)
     how = plan(tiles_per_partition, keep_scores, piece_bytes)
-    fitted = fit(engine, inputs, parameters, how, examine(engine, inputs, parameters, how.tiling))
+    fitted = one_pass(engine, inputs, parameters, how)
     learned = learn(engine, fitted)
-    parts = engine.gather(correct(engine, fitted, learned, None))
+    parts = engine.gather(correct(engine, fitted.prepared, learned, None))
     blocks = fitted.sampled.blocks
     return {
-        "mean": fitted.scores.projection.mean,
-        "weights": fitted.scores.projection.weights,
+        "mean": fitted.prepared.scores.projection.mean,
+        "weights": fitted.prepared.scores.projection.weights,
         "rows": fitted.sampled.rows,
         "scales": np.concatenate([block.scales for block in blocks]),
         "thresholds": np.concatenate([block.thresholds for block in blocks]),
@@ -71,7 +72,7 @@ def run(
         "features": np.concatenate([part.features for part in parts]),
         "scores": np.concatenate([part.embedding for part in parts]),
         "displacement": np.concatenate([part.displacement for part in parts]),
-        "fingerprint": np.array(fitted.examined.features.fingerprint),
+        "covered": np.concatenate([part.covered for part in parts]),
     }
 
 

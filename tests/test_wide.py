@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import zarr
+from fits import one_pass
 from screens import gaussian_screen
 
+from balans_dask.applying import correct
 from balans_dask.batches import batch_labels
-from balans_dask.examine import examine
-from balans_dask.fitting import correct, fit, learn
+from balans_dask.fitting import learn
 from balans_dask.inputs import Inputs, plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.sources import StoredRows
@@ -24,9 +25,9 @@ def corrected(engine, place, features):
     labels = batch_labels([SCREEN.batch], ["batch"], len(features))
     inputs = Inputs(StoredRows(stored), labels, names, StoredRows(SCREEN.profiles))
     plan = plan_run(inputs, PARAMETERS, engine.workers())
-    fitted = fit(engine, inputs, PARAMETERS, plan, examine(engine, inputs, PARAMETERS, plan.tiling))
+    fitted = one_pass(engine, inputs, PARAMETERS, plan)
     learned = learn(engine, fitted)
-    parts = engine.gather(correct(engine, fitted, learned, None))
+    parts = engine.gather(correct(engine, fitted.prepared, learned, None))
     sums = np.concatenate(engine.gather(learned.correction[1]), axis=1)
     return sums[:, : features.shape[1]], np.concatenate([part.features for part in parts])
 

@@ -10,13 +10,14 @@ import dask
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
+from fits import one_pass
 from screens import gaussian_screen
 
+from balans_dask.applying import correct
 from balans_dask.batches import batch_labels
 from balans_dask.cluster import open_client
 from balans_dask.errors import RunError
-from balans_dask.examine import examine
-from balans_dask.fitting import correct, fit, learn
+from balans_dask.fitting import learn
 from balans_dask.inputs import Inputs, plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import QUIET_DASHBOARD, Engine
@@ -58,9 +59,8 @@ def corrected(engine, source=None):
     inputs = Inputs(source, labels, [f"f{i}" for i in range(6)])
     plan = plan_run(inputs, PARAMETERS, engine.workers())
     engine.task_bytes = plan.task_bytes
-    examined = examine(engine, inputs, PARAMETERS, plan.tiling)
-    fitted = fit(engine, inputs, PARAMETERS, plan, examined)
-    parts = engine.gather(correct(engine, fitted, learn(engine, fitted), None))
+    fitted = one_pass(engine, inputs, PARAMETERS, plan)
+    parts = engine.gather(correct(engine, fitted.prepared, learn(engine, fitted), None))
     return np.concatenate([part.features for part in parts])
 
 

@@ -1,0 +1,17 @@
+"""One pass of a fit, layer by layer, for tests that look between the layers."""
+
+from balans_dask.examine import examine
+from balans_dask.fitting import Fit, fit, fit_preprocessor
+from balans_dask.inputs import Inputs
+from balans_dask.memory import MemoryPlan
+from balans_dask.parameters import Parameters
+from balans_dask.passes.engine import Engine
+from balans_dask.prepared import prepare
+
+
+def one_pass(engine: Engine, inputs: Inputs, parameters: Parameters, plan: MemoryPlan) -> Fit:
+    """Examine, make scores and sample; nothing is corrected."""
+    examined = examine(engine, inputs, parameters, plan.tiling)
+    projection = fit_preprocessor(engine, inputs, parameters, plan, examined)
+    constant = examined.features.constant
+    return fit(engine, prepare(engine, inputs, parameters, plan, projection, constant))
