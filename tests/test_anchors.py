@@ -52,7 +52,6 @@ def test_scales_and_displacements_are_those_of_the_anchors(max_rows):
     np.testing.assert_allclose(found, moved, rtol=0, atol=1e-4)
 
 
-@pytest.mark.filterwarnings("ignore:.*too far from some batch")
 def test_compounds_of_one_plate_keep_their_distance_to_the_controls():
     X, plate, compound, control, offset = confounded()
     without = Balans(operator="displace", n_components=None, n_passes=2)

@@ -57,7 +57,6 @@ def test_a_dataframe_gives_its_names():
     assert model.n_features_in_ == 8
 
 
-@pytest.mark.filterwarnings("ignore:.*too far from some batch")
 def test_the_function_passes_every_parameter_on():
     given = {
         "n_neighbors": 3,
@@ -80,7 +79,6 @@ def test_the_function_passes_every_parameter_on():
 
 
 @pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
-@pytest.mark.filterwarnings("ignore:.*too far from some batch")
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -157,7 +155,6 @@ def test_a_landmark_among_more_duplicates_than_it_may_keep_covers_itself():
     np.testing.assert_allclose(corrected[:40], profiles[:40], rtol=1e-6)
 
 
-@pytest.mark.filterwarnings("ignore:.*too far from some batch")
 @pytest.mark.filterwarnings("ignore:.*features are constant")
 @pytest.mark.parametrize("n_components", [3, None])
 def test_constant_features_keep_every_bit(n_components):
@@ -221,7 +218,6 @@ def test_the_unit_of_an_embedding_changes_no_bit(exponent):
     np.testing.assert_array_equal(corrected, expected * np.float32(2.0**exponent))
 
 
-@pytest.mark.filterwarnings("ignore:.*too far from some batch")
 def test_duplicates_and_small_batches_give_finite_output():
     profiles = np.repeat(SCREEN.profiles[:40], 20, axis=0)
     batch = np.array(["a"] * 797 + ["b", "c", "c"])

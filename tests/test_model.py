@@ -4,7 +4,6 @@ import json
 import pickle
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +23,7 @@ SCREEN = gaussian_screen(1000)
 @pytest.fixture(scope="module")
 def fitted() -> Balans:
     model = Balans(operator="displace", n_components=5, n_passes=2, max_scale_ratio=1.5)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*too far from some batch")
-        return model.fit(SCREEN.profiles, batch=SCREEN.batch)
+    return model.fit(SCREEN.profiles, batch=SCREEN.batch)
 
 
 @pytest.fixture

@@ -9,8 +9,6 @@ from balans_dask import Balans, correct_batches
 from balans_dask.cli import run
 from balans_dask.evaluate.neighbours import neighbour_shares
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*too far from some batch")
-
 
 @pytest.fixture
 def wells(real_data, tmp_path):

@@ -80,7 +80,6 @@ def test_max_neighbors_bounds_every_row_of_the_matrix():
         assert (u < threshold * (1 - 1e-6)).sum() <= 30
 
 
-@pytest.mark.filterwarnings("ignore:.*too far from some batch")
 def test_a_cap_on_scales_keeps_them_within_the_ratio():
     screen = gaussian_screen(2000, offset=3.0)
     free = Balans(n_components=None, max_rows=64, max_scale_ratio=None)

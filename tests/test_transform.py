@@ -13,8 +13,6 @@ from balans_dask import Balans
 from balans_dask.errors import InputWarning, InvalidInputError
 from balans_dask.parameters import OPERATORS
 
-# The small screens here overlap: the guard would warn, and has tests of its own.
-pytestmark = pytest.mark.filterwarnings("ignore:.*too far from some batch")
 SCREEN = gaussian_screen(1200, n_batches=4)
 OLD = SCREEN.batch != "plate3"
 
