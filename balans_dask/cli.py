@@ -1,12 +1,9 @@
 """The command line: parse, connect, one call each."""
 
-import errno
-import math
-import shlex
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,9 +12,17 @@ from rich.console import Console
 
 import balans_dask
 from balans_dask.anchors import GIVEN_ROWS
+from balans_dask.cli_exit import EXIT_INPUT, EXIT_OTHER, explained
+from balans_dask.cli_options import (
+    BATCH_OPTIONS,
+    CLUSTER_OPTIONS,
+    FIT_OPTIONS,
+    WRITE_OPTIONS,
+    not_nan,
+)
 from balans_dask.cluster import memory_bytes, open_client, silence_dask
 from balans_dask.correct import correct_store, transform_store
-from balans_dask.errors import BalansError, InputWarning, Interrupted, RunError
+from balans_dask.errors import InputWarning, Interrupted
 from balans_dask.examine import examine
 from balans_dask.frozen import Model
 from balans_dask.inputs import plan_run
@@ -25,9 +30,9 @@ from balans_dask.io.convert import convert_table
 from balans_dask.io.model_store import is_model, stored_bytes
 from balans_dask.io.store import first_names, open_store
 from balans_dask.models import load_model
-from balans_dask.parameters import AUTO, OPERATORS, UNCOVERED, Parameters
+from balans_dask.parameters import Parameters
 from balans_dask.passes.blas import single_threaded_blas
-from balans_dask.passes.engine import WORKER_TIMEOUT_SECONDS, Engine
+from balans_dask.passes.engine import Engine
 from balans_dask.provenance import correction_record
 from balans_dask.signals import stoppable
 from balans_dask.store_run import StoreRun, store_run
@@ -45,124 +50,8 @@ from balans_dask.writing import CHECKPOINT_SECONDS
 
 __all__ = ["main", "run"]
 
-EXIT_INPUT = 2
-EXIT_OTHER = 1
-EXIT_RESUMABLE = 75
-FULL = {errno.ENOSPC, errno.EDQUOT}
-REFUSED_PATHS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG}
-"""What a file system says of a path that the user may not use."""
-
 _out = Console()
 _err = Console(stderr=True, soft_wrap=True)
-
-
-def _with(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Put the same options on several commands."""
-
-    def decorate(command: Any) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-def _not_nan(context: click.Context, option: click.Parameter, value: float) -> float:
-    if math.isnan(value):
-        raise click.BadParameter("nan is no number of seconds")
-    return value
-
-
-def _ratio(context: click.Context, option: click.Parameter, value: str) -> float | str | None:
-    if value in ("none", AUTO):
-        return None if value == "none" else value
-    try:
-        return float(value)
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is neither a number nor auto nor none") from None
-
-
-_DEFAULTS = Parameters()
-_BATCH_OPTIONS = _with(
-    click.option(
-        "--batch-key",
-        "batch_keys",
-        multiple=True,
-        required=True,
-        help="Column of obs with the batch; give it again for joint batches.",
-    ),
-)
-_FIT_OPTIONS = _with(
-    click.option("--operator", type=click.Choice(OPERATORS), default=_DEFAULTS.operator),
-    click.option(
-        "--strength",
-        type=float,
-        default=_DEFAULTS.strength,
-        show_default=True,
-        help="Share of the correction in the output, from 0 to 1.",
-    ),
-    click.option("--n-neighbors", type=int, default=_DEFAULTS.n_neighbors, show_default=True),
-    click.option("--patience", type=int, default=_DEFAULTS.patience, show_default=True),
-    click.option("--block-rows", type=int, default=_DEFAULTS.block_rows, show_default=True),
-    click.option("--coverage-tol", type=float, default=_DEFAULTS.coverage_tol, show_default=True),
-    click.option("--max-rows", type=int, help="Draw at most this many rows."),
-    click.option(
-        "--n-components",
-        type=click.IntRange(0),
-        default=_DEFAULTS.n_components,
-        show_default=True,
-        help="Principal components for distances; 0: X is an embedding already.",
-    ),
-    click.option(
-        "--n-passes",
-        type=int,
-        default=_DEFAULTS.n_passes,
-        show_default=True,
-        help="Fit and correct this many times, each time what the last one has left.",
-    ),
-    click.option("--basis", help="Take distances in this matrix of obsm, such as X_pca."),
-    click.option(
-        "--anchor",
-        help="Estimate on the rows of this query alone: \"Metadata_pert_type == 'negcon'\".",
-    ),
-    click.option("--seed", type=int, default=_DEFAULTS.seed, show_default=True),
-    click.option(
-        "--max-scale-ratio",
-        metavar="C|auto|none",
-        callback=_ratio,
-        default=AUTO,
-        show_default=True,
-        help="Limit local scales to C times a row's smallest; none: the paper.",
-    ),
-    click.option("--max-neighbors", type=int, help="Cap the entries of a row of A."),
-    click.option("--uncovered", type=click.Choice(UNCOVERED), default=_DEFAULTS.uncovered),
-)
-_CLUSTER_OPTIONS = _with(
-    click.option(
-        "--cluster",
-        default="threads",
-        show_default=True,
-        help="threads, local (processes), or the address of a scheduler.",
-    ),
-    click.option("--workers", type=click.IntRange(1), help="Threads or processes."),
-    click.option("--memory-limit", help="Memory of a worker, such as 2GB."),
-    click.option(
-        "--worker-timeout",
-        type=click.FloatRange(1),
-        callback=_not_nan,
-        default=WORKER_TIMEOUT_SECONDS,
-        show_default=True,
-        help="Seconds without any worker after which to give up.",
-    ),
-)
-_WRITE_OPTIONS = _with(
-    click.option(
-        "--overwrite", is_flag=True, help="Replace a store at TARGET once this one is done."
-    ),
-    click.option("--resume", is_flag=True, help="Continue an unfinished run, if there is one."),
-    click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors."),
-    click.option("--verbose", is_flag=True, help="Say every round."),
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -197,9 +86,9 @@ def convert(source: str, target: str, overwrite: bool) -> None:
 
 @cli.command()
 @click.argument("source")
-@_BATCH_OPTIONS
-@_FIT_OPTIONS
-@_CLUSTER_OPTIONS
+@BATCH_OPTIONS
+@FIT_OPTIONS
+@CLUSTER_OPTIONS
 def check(source: str, **options: Any) -> None:
     """Validate a store and print the plan of a run; corrects nothing."""
     asked = _run(source, options)
@@ -213,15 +102,15 @@ def check(source: str, **options: Any) -> None:
 @cli.command()
 @click.argument("source")
 @click.argument("target")
-@_BATCH_OPTIONS
-@_FIT_OPTIONS
+@BATCH_OPTIONS
+@FIT_OPTIONS
 @click.option("--model", help="Save the frozen model here too, for plates to come.")
-@_CLUSTER_OPTIONS
-@_WRITE_OPTIONS
+@CLUSTER_OPTIONS
+@WRITE_OPTIONS
 @click.option(
     "--checkpoint-seconds",
     type=click.FloatRange(0),
-    callback=_not_nan,
+    callback=not_nan,
     default=CHECKPOINT_SECONDS,
     show_default=True,
     help="Least time between two checkpoints.",
@@ -260,10 +149,10 @@ def correct(
 @click.argument("model")
 @click.argument("source")
 @click.argument("target")
-@_BATCH_OPTIONS
+@BATCH_OPTIONS
 @click.option("--anchor", help="Query for the anchors of new batches; default: that of the fit.")
-@_CLUSTER_OPTIONS
-@_WRITE_OPTIONS
+@CLUSTER_OPTIONS
+@WRITE_OPTIONS
 def transform(
     model: str,
     source: str,
@@ -380,36 +269,11 @@ def run(arguments: list[str] | None = None) -> int:
             return EXIT_INPUT
         except (Exception, Interrupted, KeyboardInterrupt) as error:  # noqa: BLE001
             # The last resort: whatever happened, a user gets one line.
-            message, code = _explained(error, given)
+            message, code = explained(error, given)
             if code == EXIT_OTHER and "--verbose" in given:
                 traceback.print_exc()
             click.echo(f"balans: error: {printable(message)}", err=True)
             return code
-
-
-def _explained(error: BaseException, arguments: list[str]) -> tuple[str, int]:
-    """Return what to say about the end of a command, and its exit code."""
-    match error:
-        case RunError():
-            return str(error), EXIT_OTHER
-        case BalansError():
-            return str(error), EXIT_INPUT
-        case Interrupted():
-            return f"stopped by {error}; continue with: {_resuming(arguments)}", EXIT_RESUMABLE
-        case click.ClickException():
-            return error.format_message(), EXIT_INPUT
-        case click.Abort() | KeyboardInterrupt():
-            return "interrupted", EXIT_OTHER
-        case OSError() if error.errno in REFUSED_PATHS:
-            return f"{error.filename}: {error.strerror}: choose another path", EXIT_INPUT
-        case OSError() if error.errno in FULL:
-            return f"{error.strerror}: free some, and continue with --resume", EXIT_OTHER
-    return f"{type(error).__name__}: {error}", EXIT_OTHER
-
-
-def _resuming(arguments: list[str]) -> str:
-    """Return the command that continues a run."""
-    return shlex.join(["balans", *(a for a in arguments if a != "--resume"), "--resume"])
 
 
 def main() -> None:

@@ -1,38 +1,31 @@
 """The estimator: arrays in, arrays out, by scikit-learn's contract."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from os import PathLike
 from typing import Any, Self
 
 import numpy as np
-from distributed import default_client
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from balans_dask.anchors import anchor_mask, require_anchors
-from balans_dask.array_checks import is_lazy, matrix_of
-from balans_dask.array_passes import Collect, fit_arrays, transform_arrays
-from balans_dask.arrays import gathered_rows, numbered_names, source_of
-from balans_dask.batches import batch_labels
+from balans_dask.anchors import require_anchors
+from balans_dask.array_checks import matrix_of
+from balans_dask.array_passes import fit_arrays, transform_arrays
+from balans_dask.arrays import numbered_names
 from balans_dask.errors import InvalidInputError
+from balans_dask.estimator_arrays import NO_BATCH, collector_of, current_engine, inputs_of
 from balans_dask.estimator_contract import LazyOutputMixin, check_features
 from balans_dask.examine import examine, examine_values
 from balans_dask.frozen import Model
-from balans_dask.inputs import Inputs, plan_run
+from balans_dask.inputs import plan_run
 from balans_dask.kernels.elbow import BINS_PER_UNIT
-from balans_dask.lazy import lazy_rows
 from balans_dask.models import load_model, save_model
 from balans_dask.parameters import Parameters
 from balans_dask.passes.blas import single_threaded_blas
-from balans_dask.passes.engine import Engine, embedded_client
+from balans_dask.passes.engine import Engine
 from balans_dask.transforming import known_to
 
 __all__ = ["Balans", "correct_batches"]
-
-NO_BATCH = "all"
-"""Label of every row where none is given."""
 
 
 class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -184,7 +177,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         InvalidInputError
             If values, labels or parameters cannot be used.
         """
-        with _engine() as engine:
+        with current_engine() as engine:
             self._fit(engine, X, batch, anchor, wanted=False)
         return self
 
@@ -216,7 +209,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         InvalidInputError
             If values, labels or parameters cannot be used.
         """
-        with _engine() as engine:
+        with current_engine() as engine:
             return self._fit(engine, X, batch, anchor, wanted=True)
 
     def transform(self, X: Any, *, batch: Any = None, anchor: Any = None) -> Any:
@@ -255,18 +248,18 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
             )
         matrix_of(X, least_rows=1)
         check_features(self, X, fitting=False)
-        with _engine() as engine:
+        with current_engine() as engine:
             if batch is None and model.batches != (NO_BATCH,):
                 raise InvalidInputError(
                     f"the model was fitted on {len(model.batches)} batches: give batch="
                 )
-            inputs = known_to(model, _inputs(engine, X, batch, anchor))
+            inputs = known_to(model, inputs_of(engine, X, batch, anchor))
             with single_threaded_blas():
                 plan = plan_run(
                     inputs, model.parameters, engine.workers(), model.n_landmarks, freezes=True
                 )
                 examine_values(engine, inputs, plan.tiling)
-                return transform_arrays(engine, inputs, model, plan, _collector(X))
+                return transform_arrays(engine, inputs, model, plan, collector_of(X))
 
     def save(self, path: str | PathLike[str], overwrite: bool = False) -> None:
         """Write the frozen model to a new Zarr group: JSON attributes and arrays, no code.
@@ -320,14 +313,14 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         parameters = self._parameters()
         matrix_of(X)
         check_features(self, X, fitting=True)
-        inputs = _inputs(engine, X, batch, anchor)
+        inputs = inputs_of(engine, X, batch, anchor)
         if inputs.reference is not None:
             require_anchors(inputs.reference, inputs.labels, parameters)
         with single_threaded_blas():
             plan = plan_run(inputs, parameters, engine.workers(), freezes=True)
             examined = examine(engine, inputs, parameters, plan.tiling)
             model, fitted, rows = fit_arrays(
-                engine, inputs, parameters, plan, examined, _collector(X), wanted
+                engine, inputs, parameters, plan, examined, collector_of(X), wanted
             )
         self._take(model)
         self.coverage_ = fitted.sampled.coverage.coverage
@@ -377,39 +370,6 @@ def correct_batches(X: Any, batch: Any, *, anchor: Any = None, **params: Any) ->
     corrected : ndarray or dask.array.Array of shape (n_samples, n_features)
     """
     return Balans(**params).fit_transform(X, batch=batch, anchor=anchor)
-
-
-@contextmanager
-def _engine() -> Iterator[Engine]:
-    """Use the client of the caller, which stays open, or one for this call."""
-    try:
-        client = default_client()
-    except ValueError:
-        with embedded_client() as client:
-            yield Engine(client)
-    else:
-        engine = Engine(client)
-        try:
-            yield engine
-        finally:
-            engine.release()
-
-
-def _inputs(engine: Engine, X: Any, batch: Any, anchor: Any) -> Inputs:
-    """Wrap what the user gave."""
-    source, names = source_of(engine, X)
-    column = np.full(source.shape[0], NO_BATCH) if batch is None else batch
-    return Inputs(
-        features=source,
-        labels=batch_labels([column], ["batch"], source.shape[0]),
-        feature_names=names,
-        in_memory=not is_lazy(X),
-        reference=None if anchor is None else anchor_mask(anchor, source.shape[0]),
-    )
-
-
-def _collector(X: Any) -> Collect:
-    return lazy_rows if is_lazy(X) else gathered_rows
 
 
 def _is_integer(value: Any) -> bool:

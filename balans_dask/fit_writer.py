@@ -13,7 +13,8 @@ from balans_dask.fitting import Fit, Stage, fit, fit_preprocessor, learn
 from balans_dask.frozen import FrozenPass, Model, freeze
 from balans_dask.inputs import Inputs
 from balans_dask.io.checkpoint import write_state
-from balans_dask.io.run_folder import PassFolder, RunFolder
+from balans_dask.io.pass_folder import PassFolder
+from balans_dask.io.run_folder import RunFolder
 from balans_dask.kernels.projection import Projection
 from balans_dask.memory import MemoryPlan
 from balans_dask.models import save_model

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from balans_dask.errors import InvalidInputError, StoreExistsError, warn_of_input
 from balans_dask.io.checkpoint import read_state
 from balans_dask.io.model_store import model_fingerprint
+from balans_dask.io.pass_folder import PassFolder
 from balans_dask.io.paths import is_store
-from balans_dask.io.run_folder import PassFolder, RunFolder, check_output
+from balans_dask.io.run_folder import RunFolder, check_output
 from balans_dask.io.store import open_store
 from balans_dask.provenance import correction_record, differences, fingerprint
 from balans_dask.state import is_sound

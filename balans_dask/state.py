@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from balans_dask.coverage import Coverage
 from balans_dask.kernels.landmarks import LandmarkBlock, landmark_block
 from balans_dask.kernels.projection import Projection
-from balans_dask.sampling import Coverage, Round, SampledRows
+from balans_dask.sampling import Round, SampledRows
 
 __all__ = [
     "arrays_of",

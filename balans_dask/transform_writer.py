@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from balans_dask.fitting import Stage
 from balans_dask.frozen import Model
 from balans_dask.inputs import Inputs
-from balans_dask.io.run_folder import PassFolder, RunFolder
+from balans_dask.io.pass_folder import PassFolder
+from balans_dask.io.run_folder import RunFolder
 from balans_dask.memory import MemoryPlan
 from balans_dask.pass_writer import PassWriter
 from balans_dask.passes.engine import Engine

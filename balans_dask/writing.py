@@ -14,7 +14,8 @@ from balans_dask.fitting import OnStage
 from balans_dask.inputs import Inputs
 from balans_dask.io.checkpoint import sync_file
 from balans_dask.io.layout import write_annotations
-from balans_dask.io.run_folder import PassFolder, RunFolder
+from balans_dask.io.pass_folder import PassFolder
+from balans_dask.io.run_folder import RunFolder
 from balans_dask.kernels.projection import Projection
 from balans_dask.memory import MemoryPlan
 from balans_dask.pass_writer import PassWriter, WrittenRows

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from balans_dask.coverage import Coverage
 from balans_dask.kernels.elbow import BINS_PER_UNIT, N_BINS, elbow_thresholds
-from balans_dask.sampling import Coverage
 
 Array = NDArray[np.float64]
 K, PATIENCE, BLOCK = 5, 50, 64

@@ -6,7 +6,7 @@ import reference
 from screens import gaussian_screen, integer_screen
 
 from balans_dask import Balans
-from balans_dask.sampling import Coverage
+from balans_dask.coverage import Coverage
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
 

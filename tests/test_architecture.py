@@ -16,6 +16,7 @@ FLOORS = {
         "anchors",
         "inputs",
         "examine",
+        "coverage",
         "sampling",
         "state",
         "fitting",
@@ -34,8 +35,25 @@ FLOORS = {
         "opened_run",
         "correct",
     ],
-    4: ["array_checks", "arrays", "array_passes", "estimator", "estimator_contract"],
-    5: ["cluster", "demo", "mixture", "terminal", "signals", "cli", "__main__"],
+    4: [
+        "array_checks",
+        "arrays",
+        "array_passes",
+        "estimator",
+        "estimator_arrays",
+        "estimator_contract",
+    ],
+    5: [
+        "cluster",
+        "demo",
+        "mixture",
+        "terminal",
+        "signals",
+        "cli",
+        "cli_exit",
+        "cli_options",
+        "__main__",
+    ],
 }
 BESIDE = {"io": 1, "evaluate": 3, "report": 3}
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names} | BESIDE

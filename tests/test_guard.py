@@ -9,6 +9,7 @@ from commands import run
 from sklearn.metrics import silhouette_score
 
 from balans_dask import Balans
+from balans_dask.coverage import Coverage
 from balans_dask.errors import InputWarning
 from balans_dask.evaluate.neighbours import neighbour_shares
 from balans_dask.io.store import open_store
@@ -16,7 +17,7 @@ from balans_dask.kernels.landmarks import landmark_block
 from balans_dask.kernels.projection import Projection
 from balans_dask.mixture import Mixture, write_mixture
 from balans_dask.provenance import correction_record
-from balans_dask.sampling import Coverage, Round, SampledRows
+from balans_dask.sampling import Round, SampledRows
 from balans_dask.state import arrays_of, is_sound, sampled_from
 
 OPERATORS = ["smooth", "nystrom", "displace"]

@@ -5,8 +5,8 @@ import pytest
 from screens import gaussian_screen
 
 from balans_dask import Balans
+from balans_dask.coverage import Coverage
 from balans_dask.kernels.coverage import CoverageGain
-from balans_dask.sampling import Coverage
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
 

@@ -22,9 +22,10 @@ from typing import Any
 
 from balans_dask.errors import InvalidInputError, StoreExistsError, warn_of_input
 from balans_dask.io.checkpoint import read_json, sync_folder, write_json
+from balans_dask.io.pass_folder import PassFolder
 from balans_dask.io.paths import is_store
 
-__all__ = ["PassFolder", "RunFolder", "check_output"]
+__all__ = ["RunFolder", "check_output"]
 
 SUFFIX = ".partial"
 EARLIER = "pass_"
@@ -59,36 +60,6 @@ def check_output(path: str, overwrite: bool, inputs: tuple[str, ...] = ()) -> No
         raise StoreExistsError(
             f"{path} exists and is not a Zarr store, so it is not replaced: choose another output"
         )
-
-
-class PassFolder:
-    """What one pass of a run leaves behind.
-
-    Parameters
-    ----------
-    path : Path
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.store = path / "store"
-        self.units = path / "units"
-        self.checkpoint = path / "checkpoint.npz"
-
-    @property
-    def begun(self) -> bool:
-        """Whether there is anything to continue."""
-        return self.checkpoint.exists() or self.units.exists()
-
-    def clear(self) -> None:
-        """Forget what was done."""
-        self.clear_store()
-        self.checkpoint.unlink(missing_ok=True)
-
-    def clear_store(self) -> None:
-        """Forget what was written; the checkpoint stays."""
-        for path in (self.units, self.store):
-            shutil.rmtree(path, ignore_errors=True)
 
 
 class RunFolder:

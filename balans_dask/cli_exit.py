@@ -1,0 +1,43 @@
+"""How a command ends: what is said of a failure, and the exit code."""
+
+import errno
+import shlex
+from collections.abc import Sequence
+
+import click
+
+from balans_dask.errors import BalansError, Interrupted, RunError
+
+__all__ = ["EXIT_INPUT", "EXIT_OTHER", "EXIT_RESUMABLE", "explained"]
+
+EXIT_INPUT = 2
+EXIT_OTHER = 1
+EXIT_RESUMABLE = 75
+FULL = {errno.ENOSPC, errno.EDQUOT}
+REFUSED_PATHS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG}
+"""What a file system says of a path that the user may not use."""
+
+
+def explained(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]:
+    """Return what to say about the end of a command, and its exit code."""
+    match error:
+        case RunError():
+            return str(error), EXIT_OTHER
+        case BalansError():
+            return str(error), EXIT_INPUT
+        case Interrupted():
+            return f"stopped by {error}; continue with: {_resuming(arguments)}", EXIT_RESUMABLE
+        case click.ClickException():
+            return error.format_message(), EXIT_INPUT
+        case click.Abort() | KeyboardInterrupt():
+            return "interrupted", EXIT_OTHER
+        case OSError() if error.errno in REFUSED_PATHS:
+            return f"{error.filename}: {error.strerror}: choose another path", EXIT_INPUT
+        case OSError() if error.errno in FULL:
+            return f"{error.strerror}: free some, and continue with --resume", EXIT_OTHER
+    return f"{type(error).__name__}: {error}", EXIT_OTHER
+
+
+def _resuming(arguments: Sequence[str]) -> str:
+    """Return the command that continues a run."""
+    return shlex.join(["balans", *(a for a in arguments if a != "--resume"), "--resume"])

@@ -1,0 +1,122 @@
+"""Options that several commands share, and how their values are read."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from balans_dask.parameters import AUTO, OPERATORS, UNCOVERED, Parameters
+from balans_dask.passes.engine import WORKER_TIMEOUT_SECONDS
+
+__all__ = ["BATCH_OPTIONS", "CLUSTER_OPTIONS", "FIT_OPTIONS", "WRITE_OPTIONS", "not_nan"]
+
+
+def _with(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Put the same options on several commands."""
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def not_nan(context: click.Context, option: click.Parameter, value: float) -> float:
+    """Refuse the one float that every range lets through."""
+    if math.isnan(value):
+        raise click.BadParameter("nan is no number of seconds")
+    return value
+
+
+def _ratio(context: click.Context, option: click.Parameter, value: str) -> float | str | None:
+    if value in ("none", AUTO):
+        return None if value == "none" else value
+    try:
+        return float(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither a number nor auto nor none") from None
+
+
+_DEFAULTS = Parameters()
+BATCH_OPTIONS = _with(
+    click.option(
+        "--batch-key",
+        "batch_keys",
+        multiple=True,
+        required=True,
+        help="Column of obs with the batch; give it again for joint batches.",
+    ),
+)
+FIT_OPTIONS = _with(
+    click.option("--operator", type=click.Choice(OPERATORS), default=_DEFAULTS.operator),
+    click.option(
+        "--strength",
+        type=float,
+        default=_DEFAULTS.strength,
+        show_default=True,
+        help="Share of the correction in the output, from 0 to 1.",
+    ),
+    click.option("--n-neighbors", type=int, default=_DEFAULTS.n_neighbors, show_default=True),
+    click.option("--patience", type=int, default=_DEFAULTS.patience, show_default=True),
+    click.option("--block-rows", type=int, default=_DEFAULTS.block_rows, show_default=True),
+    click.option("--coverage-tol", type=float, default=_DEFAULTS.coverage_tol, show_default=True),
+    click.option("--max-rows", type=int, help="Draw at most this many rows."),
+    click.option(
+        "--n-components",
+        type=click.IntRange(0),
+        default=_DEFAULTS.n_components,
+        show_default=True,
+        help="Principal components for distances; 0: X is an embedding already.",
+    ),
+    click.option(
+        "--n-passes",
+        type=int,
+        default=_DEFAULTS.n_passes,
+        show_default=True,
+        help="Fit and correct this many times, each time what the last one has left.",
+    ),
+    click.option("--basis", help="Take distances in this matrix of obsm, such as X_pca."),
+    click.option(
+        "--anchor",
+        help="Estimate on the rows of this query alone: \"Metadata_pert_type == 'negcon'\".",
+    ),
+    click.option("--seed", type=int, default=_DEFAULTS.seed, show_default=True),
+    click.option(
+        "--max-scale-ratio",
+        metavar="C|auto|none",
+        callback=_ratio,
+        default=AUTO,
+        show_default=True,
+        help="Limit local scales to C times a row's smallest; none: the paper.",
+    ),
+    click.option("--max-neighbors", type=int, help="Cap the entries of a row of A."),
+    click.option("--uncovered", type=click.Choice(UNCOVERED), default=_DEFAULTS.uncovered),
+)
+CLUSTER_OPTIONS = _with(
+    click.option(
+        "--cluster",
+        default="threads",
+        show_default=True,
+        help="threads, local (processes), or the address of a scheduler.",
+    ),
+    click.option("--workers", type=click.IntRange(1), help="Threads or processes."),
+    click.option("--memory-limit", help="Memory of a worker, such as 2GB."),
+    click.option(
+        "--worker-timeout",
+        type=click.FloatRange(1),
+        callback=not_nan,
+        default=WORKER_TIMEOUT_SECONDS,
+        show_default=True,
+        help="Seconds without any worker after which to give up.",
+    ),
+)
+WRITE_OPTIONS = _with(
+    click.option(
+        "--overwrite", is_flag=True, help="Replace a store at TARGET once this one is done."
+    ),
+    click.option("--resume", is_flag=True, help="Continue an unfinished run, if there is one."),
+    click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors."),
+    click.option("--verbose", is_flag=True, help="Say every round."),
+)

@@ -1,0 +1,36 @@
+"""What one pass of a run leaves in the run's folder."""
+
+import shutil
+from pathlib import Path
+
+__all__ = ["PassFolder"]
+
+
+class PassFolder:
+    """Checkpoint, manifest and store of one pass.
+
+    Parameters
+    ----------
+    path : Path
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.store = path / "store"
+        self.units = path / "units"
+        self.checkpoint = path / "checkpoint.npz"
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything to continue."""
+        return self.checkpoint.exists() or self.units.exists()
+
+    def clear(self) -> None:
+        """Forget what was done."""
+        self.clear_store()
+        self.checkpoint.unlink(missing_ok=True)
+
+    def clear_store(self) -> None:
+        """Forget what was written; the checkpoint stays."""
+        for path in (self.units, self.store):
+            shutil.rmtree(path, ignore_errors=True)
