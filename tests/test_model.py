@@ -126,6 +126,33 @@ def test_a_model_that_lost_an_array_is_refused(saved):
         Balans.load(saved)
 
 
+@pytest.mark.parametrize("name", ["pass_0/thresholds", "pass_1/block_sizes", "pass_0/moves"])
+@pytest.mark.parametrize("damage", ["shorter", "flipped"])
+def test_a_model_whose_tables_were_changed_is_refused(saved, name, damage):
+    root = zarr.open_group(saved, mode="r+", use_consolidated=False)
+    values = root[name][...]
+    if damage == "shorter":
+        values = values[:-1]
+    else:
+        values.flat[0] += 1
+    del root[name]
+    root.create_array(name, data=values, config={"write_empty_chunks": True})
+    zarr.consolidate_metadata(saved)
+    with pytest.raises(InvalidInputError, match="has changed since it was written: restore it"):
+        Balans.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("batches", ["plate0", "plate1"]), ("record", {}), ("total_variance", 1.0)]
+)
+def test_a_model_whose_attributes_were_changed_is_refused(saved, name, value):
+    root = zarr.open_group(saved, mode="r+", use_consolidated=False)
+    root.attrs["model"] = root.attrs["model"] | {name: value}
+    zarr.consolidate_metadata(saved)
+    with pytest.raises(InvalidInputError, match="has changed since it was written: restore it"):
+        Balans.load(saved)
+
+
 def test_a_fitted_estimator_can_be_pickled(fitted):
     again = pickle.loads(pickle.dumps(fitted))
     expected = fitted.transform(SCREEN.profiles, batch=SCREEN.batch)

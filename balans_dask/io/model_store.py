@@ -1,6 +1,8 @@
 """A frozen model on disk: a Zarr group of JSON attributes and arrays, and no code."""
 
+import json
 from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ def write_model(
     """
     with OutputStore(path, overwrite, create=_create) as output:
         output.root.attrs["model"] = dict(attributes)
+        output.root.attrs["checksum"] = _checksum(attributes, arrays)
         for name, array in arrays.items():
             # An all-zero chunk must be on disk too: only then is an absent file a lost one.
             output.root.create_array(
@@ -74,11 +77,14 @@ def read_model(path: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         members = root.members(max_depth=None)
         arrays = {name: _whole(found) for name, found in members if isinstance(found, zarr.Array)}
         attributes: Any = root.attrs["model"]
-        return dict(attributes), arrays
+        checksum = _checksum(attributes, arrays)
     except UNREADABLE as error:
         raise InvalidInputError(
             f"{path} cannot be read as a model ({error}): restore it"
         ) from error
+    if root.attrs.get("checksum") != checksum:
+        raise InvalidInputError(f"{path} has changed since it was written: restore it")
+    return dict(attributes), arrays
 
 
 def model_fingerprint(path: str) -> str | None:
@@ -93,6 +99,15 @@ def model_fingerprint(path: str) -> str | None:
 def stored_bytes(path: str) -> int:
     """Size of a store on disk."""
     return sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
+
+
+def _checksum(attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Hash a model: kernels do not check its tables, and a changed one corrects wrongly."""
+    digest = blake2b(json.dumps(attributes, sort_keys=True).encode(), digest_size=16)
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _whole(array: zarr.Array) -> NDArray[Any]:
