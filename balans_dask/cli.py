@@ -171,15 +171,17 @@ def transform(
         options["batch_keys"],
         frozen.parameters,
         basis,
-        options["anchor"] or _query_of(frozen),
+        _query_of(frozen) if options["anchor"] is None else options["anchor"],
         to_fit=False,
     )
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     with stoppable(), _engine(options) as (engine, limit_bytes):
         workers = engine.workers(limit_bytes)
-        plan = plan_run(asked.inputs, frozen.parameters, workers, frozen.n_landmarks, freezes=True)
+        plan = plan_run(asked.inputs, frozen.parameters, workers, frozen.sizes)
         progress = Progress(console, verbose, facts_table("plan", plan_facts(plan)))
-        record = transform_store(engine, asked, frozen, plan, target, overwrite, resume, progress)
+        record = transform_store(
+            engine, asked, frozen, plan, target, overwrite, resume, progress, model
+        )
     if not quiet:
         n_uncovered = int(record["n_uncovered"])
         n_new = len(set(asked.inputs.labels.names) - set(frozen.batches))

@@ -7,7 +7,7 @@ from balans_dask.fit_writer import FitWriter
 from balans_dask.fitting import OnStage
 from balans_dask.frozen import Model, require_features
 from balans_dask.io.model_store import model_fingerprint
-from balans_dask.io.run_folder import check_output
+from balans_dask.io.run_folder import RunFolder, check_output
 from balans_dask.memory import MemoryPlan
 from balans_dask.opened_run import OpenedRun
 from balans_dask.passes.blas import single_threaded_blas
@@ -66,9 +66,13 @@ def correct_store(
         If the target exists, or an unfinished run is there that is not to be continued.
     """
     inputs = (run.store.path,)
+    # The model lies in none of these; the second one moves as a whole when it is complete.
+    taken = (*inputs, target, str(RunFolder(target).path))
+    own = False
 
     def write(opened: OpenedRun) -> dict[str, Any]:
-        options = WriteOptions(opened.replace, checkpoint_seconds, model, on_stage)
+        replace_model = overwrite or own
+        options = WriteOptions(opened.replace, checkpoint_seconds, model, replace_model, on_stage)
         states = opened.states(run.parameters.n_passes)
         return FitWriter(
             engine, run, plan, examined, opened.folder, opened.identity, options, states
@@ -79,13 +83,13 @@ def correct_store(
         if not resume:
             check_output(target, overwrite, inputs)
             if model is not None:
-                check_output(model, overwrite, (*inputs, target))
+                check_output(model, overwrite, taken)
         examined = examine(engine, run.inputs, run.parameters, plan.tiling)
         identity = run.identity(examined)
         if model is not None:
             # A run killed between its model and its store finds the model that it has saved.
             own = resume and model_fingerprint(model) == fingerprint(identity)
-            check_output(model, overwrite or own, (*inputs, target))
+            check_output(model, overwrite or own, taken)
         opened = OpenedRun(target, identity, inputs, overwrite, resume, run.inputs.n_rows)
         return opened.finish(write, model)
 
@@ -99,6 +103,7 @@ def transform_store(
     overwrite: bool = False,
     resume: bool = False,
     on_stage: OnStage = lambda stage: None,
+    model_path: str | None = None,
 ) -> dict[str, Any]:
     """Correct a store by a frozen model into a new one.
 
@@ -111,6 +116,8 @@ def transform_store(
     plan : MemoryPlan
     target, overwrite, resume, on_stage
         As ``correct_store`` takes them.
+    model_path : str or None
+        Where the model was read from, and where no output may be.
 
     Returns
     -------
@@ -125,7 +132,7 @@ def transform_store(
         If the target exists, or an unfinished run is there that is not to be continued.
     """
     require_features(model, run.inputs)
-    inputs = (run.store.path,)
+    inputs = (run.store.path,) if model_path is None else (run.store.path, model_path)
     numbered = known_to(model, run.inputs)
 
     def write(opened: OpenedRun) -> dict[str, Any]:

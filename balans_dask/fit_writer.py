@@ -131,7 +131,7 @@ class FitWriter(StoreWriter):
             passes=self._frozen,
             record=model_record(self._identity),
         )
-        save_model(model, self._options.model, overwrite=True)
+        save_model(model, self._options.model, self._options.replace_model)
 
 
 class _Saver:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from balans_dask.applying import Learned
 from balans_dask.errors import InvalidInputError
 from balans_dask.fitting import Fit
-from balans_dask.inputs import Inputs
+from balans_dask.inputs import Inputs, ModelSizes
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.projection import Projection
 from balans_dask.parameters import Parameters
@@ -94,6 +94,11 @@ class Model:
     def n_landmarks(self) -> int:
         """Landmarks of the pass that has most."""
         return max(each.n_landmarks for each in self.passes)
+
+    @property
+    def sizes(self) -> ModelSizes:
+        """What the plan of a transform takes."""
+        return ModelSizes(self.n_landmarks, self.projection.n_components, self.batches)
 
     @property
     def risk(self) -> float:

@@ -13,7 +13,7 @@ from balans_dask.parameters import Parameters
 from balans_dask.passes.sources import RowSource
 from balans_dask.task_memory import RunShape
 
-__all__ = ["Inputs", "components_of", "plan_run", "require_sizes"]
+__all__ = ["Inputs", "ModelSizes", "components_of", "plan_run", "require_sizes"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,21 @@ class Inputs:
         return replace(self, features=features, embedding=embedding)
 
 
+@dataclass(frozen=True)
+class ModelSizes:
+    """Sizes of a model that is to transform a run's rows.
+
+    Attributes
+    ----------
+    n_landmarks, n_components : int
+    batches : tuple of str
+    """
+
+    n_landmarks: int
+    n_components: int
+    batches: tuple[str, ...]
+
+
 def components_of(parameters: Parameters, inputs: Inputs) -> int | None:
     """Components of the PCA; ``None`` where distances are taken in an embedding."""
     return None if inputs.embedding is not None else parameters.n_components
@@ -98,7 +113,7 @@ def plan_run(
     inputs: Inputs,
     parameters: Parameters,
     workers: Workers,
-    n_landmarks: int | None = None,
+    model: ModelSizes | None = None,
     freezes: bool = False,
 ) -> MemoryPlan:
     """Plan the memory of a run.
@@ -108,10 +123,10 @@ def plan_run(
     inputs : Inputs
     parameters : Parameters
     workers : Workers
-    n_landmarks : int or None
-        Of a model; ``None`` where they are still to be drawn.
+    model : ModelSizes or None
+        Of the model that transforms; ``None`` for a fit, whose landmarks are still to be drawn.
     freezes : bool
-        The driver holds a frozen model: one that is made, or one that transforms.
+        The driver holds the model that a fit makes.
 
     Raises
     ------
@@ -122,6 +137,11 @@ def plan_run(
     n_components = components_of(parameters, inputs)
     n_scored = inputs.scored.shape[1]
     n_scores = n_scored if n_components is None else min(n_components, n_scored, n_rows - 1)
+    max_rows = parameters.max_rows and min(parameters.max_rows, n_rows)
+    names = set(inputs.labels.names)
+    if model is not None:
+        n_scores, max_rows = model.n_components, model.n_landmarks
+        names.update(model.batches)
     n_embedding = n_scores if n_components is not None or inputs.embedding is not None else 0
     matrices = [inputs.features] + ([] if inputs.embedding is None else [inputs.embedding])
     row_bytes = sum(matrix.shape[1] * matrix.dtype.itemsize for matrix in matrices)
@@ -131,10 +151,10 @@ def plan_run(
             n_features=n_features,
             n_components=n_scores,
             n_embedding=n_embedding,
-            n_batches=inputs.labels.n_batches,
+            n_batches=len(names),
             block_rows=parameters.block_rows,
             n_neighbors=min(parameters.n_neighbors, int(inputs.labels.sizes.max())),
-            max_rows=n_landmarks or (parameters.max_rows and min(parameters.max_rows, n_rows)),
+            max_rows=max_rows,
             operator=parameters.operator,
             row_bytes=row_bytes,
             pca=n_components is not None,
@@ -142,7 +162,7 @@ def plan_run(
             shard_tiles=inputs.shard_tiles,
             in_memory=inputs.in_memory,
             n_passes=parameters.n_passes,
-            n_frozen=parameters.n_passes if freezes else 0,
+            n_frozen=parameters.n_passes if freezes or model is not None else 0,
             anchors=inputs.reference is not None,
             table_bytes=inputs.table_bytes,
         ),

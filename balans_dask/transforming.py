@@ -41,8 +41,9 @@ def known_to(model: Model, inputs: Inputs) -> Inputs:
     Raises
     ------
     InvalidInputError
-        If a new batch has no reference row.
+        If a new batch has no reference row, or anchors are given to a model fitted without.
     """
+    _require_fitted_on_anchors(model, inputs)
     labels = inputs.labels
     place = {name: code for code, name in enumerate(model.batches)}
     new = [name for name in labels.names if name not in place]
@@ -142,6 +143,16 @@ def _kept_pieces(engine: Engine, prepared: Prepared, table: Future, n_blocks: in
 
 def _shared(engine: Engine, array: np.ndarray) -> Future:
     return engine.share("operator", array)
+
+
+def _require_fitted_on_anchors(model: Model, inputs: Inputs) -> None:
+    """Refuse anchors of new batches where the model knows where all rows meet, not anchors."""
+    if inputs.reference is not None and not model.record.get("anchor"):
+        raise InvalidInputError(
+            f"the model was fitted with operator {model.parameters.operator!r} on all rows, with "
+            "which anchors alone cannot be compared: leave the anchors out, or fit 'displace' on "
+            "anchors"
+        )
 
 
 def _require_references(names: Sequence[str], n_references: np.ndarray, n_new: int) -> None:

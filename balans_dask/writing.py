@@ -42,6 +42,8 @@ class WriteOptions:
         Least time between two checkpoints.
     model : str or None
         Where to save the frozen model.
+    replace_model : bool
+        Replace a store that is there.
     on_stage : callable
         Told what the run is doing.
     """
@@ -49,6 +51,7 @@ class WriteOptions:
     replace: bool = False
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     model: str | None = None
+    replace_model: bool = False
     on_stage: OnStage = lambda stage: None
 
 

@@ -13,6 +13,7 @@ from test_against_reference import exponentials
 from balans_dask import Balans
 from balans_dask.anchors import anchors_by_query
 from balans_dask.errors import InputWarning, InvalidInputError
+from balans_dask.parameters import OPERATORS
 
 
 def confounded(n_rows=1500, seed=0):
@@ -129,6 +130,14 @@ def test_operators_that_average_rows_refuse_anchors_and_say_why(operator):
         InvalidInputError, match=r"anchors mean nothing to operator .* means of all"
     ):
         Balans(operator=operator).fit(X, batch=plate, anchor=control)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_a_model_of_all_rows_refuses_the_anchors_of_new_plates(operator):
+    X, plate, _, control, _ = confounded(200)
+    model = Balans(operator=operator).fit(X, batch=plate)
+    with pytest.raises(InvalidInputError, match=f"operator '{operator}' on all rows"):
+        model.transform(X, batch=["c"] * 200, anchor=control)
 
 
 def test_masks_and_batches_without_anchors_are_refused():

@@ -2,6 +2,7 @@
 
 import shutil
 import zlib
+from dataclasses import replace
 
 import anndata
 import numpy as np
@@ -13,7 +14,16 @@ from commands import writing as has_written
 from stores import files, write_anndata
 
 from balans_dask import Balans
+from balans_dask.correct import correct_store
+from balans_dask.errors import StoreExistsError
+from balans_dask.inputs import plan_run
+from balans_dask.io.store import open_store
+from balans_dask.memory import Workers
 from balans_dask.mixture import Mixture
+from balans_dask.models import load_model
+from balans_dask.parameters import Parameters
+from balans_dask.passes.engine import Engine, embedded_client
+from balans_dask.store_run import store_run
 
 KEY = ["--batch-key", "Metadata_batch"]
 FIT = [*KEY, "--n-components", 6, "--operator", "displace", "--n-passes", 2, "--block-rows", 32,
@@ -132,8 +142,50 @@ def test_a_model_is_not_written_over_what_is_there(folder, target):
             said = run(*arguments, "--model", folder / place, *more, code=2)
             assert "exists: choose another output" in said
     assert "same place" in run(*arguments, "--model", folder / "new.zarr", code=2)
-    assert "same place" in run(*arguments, "--model", target, code=2)
+    for place in (target, f"{target}.partial"):
+        assert "same place" in run(*arguments, "--model", place, code=2)
     assert files(folder / "m.zarr") == before
+    assert not target.exists()
+
+
+def test_a_transform_writes_neither_over_its_model_nor_into_it(folder):
+    before = files(folder / "m.zarr")
+    for target in (folder / "m.zarr", folder / "m.zarr" / "x.zarr"):
+        said = transform(folder, folder / "new.zarr", target, "--overwrite", code=2)
+        assert "same place" in said
+    assert files(folder / "m.zarr") == before
+
+
+def test_the_plan_of_a_transform_counts_the_batches_of_the_model(folder):
+    frozen = load_model(str(folder / "m.zarr"))
+    asked = store_run(
+        open_store(str(folder / "new.zarr")), ["Metadata_batch"], frozen.parameters, to_fit=False
+    )
+    workers = Workers(1, 1, 16 * 2**30, embedded=True)
+    many = tuple(f"batch{i}" for i in range(1000))
+    few, larger = (
+        plan_run(asked.inputs, frozen.parameters, workers, replace(frozen, batches=names).sizes)
+        for names in (frozen.batches, many)
+    )
+    moves = 4 * frozen.n_landmarks * (len(many) - len(frozen.batches)) * 16
+    assert larger.total_bytes > few.total_bytes + moves
+
+
+@pytest.mark.filterwarnings("ignore:.*covered by no sampled row", "ignore:.*too far from some")
+def test_a_store_that_appears_in_the_place_of_the_model_meanwhile_stays(folder, target, tmp_path):
+    options = Parameters(operator="displace", n_components=6, max_rows=32)
+    asked = store_run(open_store(str(folder / "old.zarr")), ["Metadata_batch"], options)
+    place = str(tmp_path / "m.zarr")
+
+    def appears(stage):
+        zarr.open_group(place, mode="a").attrs["whose"] = "another run's"
+
+    with embedded_client() as client:
+        engine = Engine(client)
+        plan = plan_run(asked.inputs, options, engine.workers())
+        with pytest.raises(StoreExistsError, match=r"m\.zarr exists"):
+            correct_store(engine, asked, plan, str(target), on_stage=appears, model=place)
+    assert zarr.open_group(place, mode="r").attrs["whose"] == "another run's"
     assert not target.exists()
 
 
