@@ -149,6 +149,7 @@ def test_small_inputs_equal_the_dense_reference(judge, case, layout, seed, k, pa
     profiles, batch = case
     obs = plate_obs(len(profiles)).assign(p=batch)
     options = ["--n-components=0", "--block-rows=1", f"--seed={seed}", f"--n-neighbors={k}"]
+    options += ["--max-scale-ratio=none"]
     with folder() as path:
         store = write_store(path / "in.zarr", profiles, obs, layout)
         data = judge.correct(

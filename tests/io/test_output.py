@@ -47,7 +47,7 @@ def test_an_exception_keeps_the_store_that_was_to_be_replaced(tmp_path):
 def test_remains_of_a_killed_run_are_cleared_and_anything_else_is_not(tmp_path):
     killed = RunFolder(str(tmp_path / "o.zarr"))
     with killed.held():
-        zarr.create_group(killed.store).create_array("torn", shape=(3,), dtype="f4")
+        zarr.create_group(killed.last.store).create_array("torn", shape=(3,), dtype="f4")
     write(tmp_path / "o.zarr")
     assert [path.name for path in tmp_path.iterdir()] == ["o.zarr"]
     (tmp_path / "p.zarr.partial").mkdir()
@@ -69,7 +69,7 @@ def test_rows_that_are_not_whole_shards_are_refused(tmp_path, start, stop):
     )
     sink = StoreSink(array, None, tmp_path / "g.zarr", tmp_path / "units", "run")
     with pytest.raises(ValueError, match="not whole shards of 1000 rows"):
-        sink.write(start, ROWS[start:stop], None, np.zeros(stop - start, np.float32))
+        sink.write(start, ROWS[start:stop], None, np.zeros(stop - start, np.float32), np.ones(stop - start, dtype=bool))
 
 
 @given(n_rows=st.integers(1, 10**7), row_bytes=st.integers(1, 200_000))
