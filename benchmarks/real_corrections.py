@@ -9,11 +9,11 @@ from pathlib import Path
 import anndata
 import numpy as np
 from numpy.typing import NDArray
-from real_sets import METHODS, RealSet
+from real_sets import RealSet
 
 from balans_dask.cli import run
 
-__all__ = ["balans_scores", "harmony_scores"]
+__all__ = ["balans_scores", "command", "harmony_scores"]
 
 HARMONY = Path(__file__).parent / "peers" / "run_harmony.py"
 
@@ -22,12 +22,12 @@ def balans_scores(folder: Path, work: Path, real: RealSet) -> dict[str, NDArray[
     """Correct a set by every method of the table; scores as `obsm/X_pca_balans` holds them."""
     given = work / f"{real.file}.zarr"
     if not given.exists():
-        _command("convert", str(folder / f"{real.file}.parquet"), str(given))
+        command("convert", str(folder / f"{real.file}.parquet"), str(given))
     found = {}
-    for name, options in METHODS.items():
+    for name, options in real.methods().items():
         out = work / "out.zarr"
         arguments = ("--batch-key", real.batch, "--overwrite", "--quiet", *options)
-        _command("correct", str(given), str(out), *arguments)
+        command("correct", str(given), str(out), *arguments)
         scores = anndata.read_zarr(out).obsm["X_pca_balans"]
         found[name] = np.asarray(scores, dtype=np.float64)
     return found
@@ -44,7 +44,8 @@ def harmony_scores(
         return answer["scores"].astype(np.float64), str(answer["version"])
 
 
-def _command(*arguments: str) -> None:
+def command(*arguments: str) -> None:
+    """Run `balans`, without its tables."""
     with contextlib.redirect_stdout(io.StringIO()):
         code = run(list(arguments))
     if code != 0:

@@ -1,5 +1,6 @@
 """Every score of one embedding of a real set."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from balans_dask.evaluate.retrieval import (
 from balans_dask.evaluate.summary import totals
 from balans_dask.evaluate.transfer import batch_purity, nearest_label_elsewhere, profile_means
 
-__all__ = ["Scored", "differences", "score"]
+__all__ = ["Scored", "average", "differences", "score"]
 
 PRECISIONS = ("map", "cross_batch_map", "cross_batch_map_own_negatives")
 
@@ -101,6 +102,16 @@ def _of_controls(
         "control_map": float(against["average_precision"].mean()),
         "control_map_significant": significant_share(against),
     }
+
+
+def average(found: Sequence[Scored]) -> Scored:
+    """Average the scores of one method over its seeds, with the deviation of its total."""
+    scores = {name: float(np.mean([one.scores[name] for one in found])) for name in found[0].scores}
+    scores["total_sd"] = float(np.std([one.scores["total"] for one in found]))
+    precision = {
+        name: np.mean([one.precision[name] for one in found], axis=0) for name in PRECISIONS
+    }
+    return Scored(scores, precision)
 
 
 def differences(

@@ -7,15 +7,38 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["METHODS", "SETS", "RealSet"]
+__all__ = ["SETS", "RealSet"]
 
+NYSTROM = ("--operator", "nystrom")
+DISPLACE = ("--operator", "displace")
+NO_GUARD = ("--max-scale-ratio", "none")
+ANCHORED = (*DISPLACE, "--anchor", "Metadata_pert_type == 'negcon'")
+TWICE = ("--n-passes", "2")
+THRICE = ("--n-passes", "3")
 METHODS: dict[str, tuple[str, ...]] = {
     "raw": ("--strength", "0"),
     "smooth": (),
-    "nystrom": ("--operator", "nystrom"),
-    "displace": ("--operator", "displace"),
+    "nystrom": NYSTROM,
+    "displace": DISPLACE,
+    "displace, 2 passes": (*DISPLACE, *TWICE),
+    "displace, 3 passes": (*DISPLACE, *THRICE),
+    "smooth, no guard": NO_GUARD,
+    "nystrom, no guard": (*NYSTROM, *NO_GUARD),
+    "displace, no guard": (*DISPLACE, *NO_GUARD),
+    "displace, 2 passes, no guard": (*DISPLACE, *TWICE, *NO_GUARD),
+    "displace, 3 passes, no guard": (*DISPLACE, *THRICE, *NO_GUARD),
 }
 """Options of `balans correct`, the rest its defaults; with strength 0 the raw scores come out."""
+ANCHOR_METHODS: dict[str, tuple[str, ...]] = {
+    "raw, anchors": (*ANCHORED, "--strength", "0"),
+    "displace, anchors": ANCHORED,
+    "displace, anchors, 2 passes": (*ANCHORED, *TWICE),
+    "displace, anchors, 3 passes": (*ANCHORED, *THRICE),
+}
+"""Where negative controls lie in every batch; without the guard, as anchors do by default.
+
+Anchors standardise features by their own deviation, so these scores have their own raw ones.
+"""
 
 
 @dataclass(frozen=True)
@@ -39,6 +62,8 @@ class RealSet:
     mechanism : bool
         Labels are mechanisms shared by compounds, so NSCB is defined, and negative controls lie in
         every batch, so their batch purity is.
+    anchored : bool
+        Corrected with the controls as anchors too.
     """
 
     name: str
@@ -49,6 +74,15 @@ class RealSet:
     group: tuple[str, ...]
     treated_only: bool = False
     mechanism: bool = False
+    anchored: bool = False
+
+    def methods(self) -> dict[str, tuple[str, ...]]:
+        """Name and options of every correction."""
+        return METHODS | (ANCHOR_METHODS if self.anchored else {})
+
+    def raw_of(self, method: str) -> str:
+        """Name the uncorrected scores that a method started from."""
+        return "raw, anchors" if method in ANCHOR_METHODS else "raw"
 
     def annotations(self, folder: Path) -> pd.DataFrame:
         """Read the columns that describe rows."""
@@ -96,6 +130,7 @@ SETS = (
         group=("Metadata_compound",),
         treated_only=True,
         mechanism=True,
+        anchored=True,
     ),
     RealSet(
         name="bbbc021_singlecell, batch Metadata_Plate",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["markdown"]
+__all__ = ["interval", "lines", "markdown"]
 
 COLUMNS = {
     "total": "total",
@@ -41,7 +41,12 @@ HEAD = """# Corrections of real profiles
 
 Made by `python benchmarks/real_profiles.py`; seed {seed} throughout.
 
-- Scored: {embedding}. harmonypy gets the raw scores, its own defaults and random_state {seed}.
+- Scored: {embedding}.
+- harmonypy gets the raw scores and its own defaults; its row is the mean over random_state
+  {harmony_seeds} (standard deviation of the total), the precision of every query likewise.
+  *best seed*: the one of the highest cross-batch mAP.
+- *no guard*: `--max-scale-ratio none`; *anchors*: DMSO wells, by whose deviation features are
+  standardised: *raw, anchors* are the raw scores of these rows. Other options are the defaults.
 - total = 0.4 batch side + 0.6 biology side, each the plain mean of its scores, which are those of
   scib-metrics. kBET is per label and skips labels of less than 10 rows; where none is larger it is
   left out of the mean. The batch silhouette skips labels with one row a batch: of the 302 compounds
@@ -65,7 +70,8 @@ Made by `python benchmarks/real_profiles.py`; seed {seed} throughout.
 
 def markdown(record: Mapping[str, Any]) -> str:
     """Write all tables."""
-    parts = [HEAD.format(**record)]
+    seeds = ", ".join(str(seed) for seed in record["harmony_seeds"])
+    parts = [HEAD.format(**(dict(record) | {"harmony_seeds": seeds}))]
     machine, versions = record["machine"], record["versions"]
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())
     parts.append(f"Machine: {machine['cpus']} x {machine['processor']}. Versions: {listed}.\n")
@@ -83,7 +89,7 @@ def _table(columns: Mapping[str, str], methods: Mapping[str, Any]) -> str:
     present = [c for c in columns if any(c in m["scores"] for m in methods.values())]
     head = ["method", *(columns[c] for c in present)]
     rows = [[name, *(_cell(m["scores"], c) for c in present)] for name, m in methods.items()]
-    return _lines(head, rows)
+    return lines(head, rows)
 
 
 def _cell(scores: Mapping[str, float | None], name: str) -> str:
@@ -95,18 +101,20 @@ def _cell(scores: Mapping[str, float | None], name: str) -> str:
 
 def _intervals(other: str, methods: Mapping[str, Any]) -> str:
     rows = [
-        [name, *(_interval(m["differences"][other][c]) for c in INTERVALS)]
+        [name, *(interval(m["differences"][other][c]) for c in INTERVALS)]
         for name, m in methods.items()
         if other in m["differences"]
     ]
-    return _lines([f"minus {other}", *INTERVALS.values()], rows)
+    return lines([f"minus {other}", *INTERVALS.values()], rows)
 
 
-def _interval(values: tuple[float, float, float]) -> str:
+def interval(values: tuple[float, float, float]) -> str:
+    """Write a difference and its interval."""
     difference, low, high = values
     return f"{difference:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
-def _lines(head: list[str], rows: list[list[str]]) -> str:
+def lines(head: list[str], rows: list[list[str]]) -> str:
+    """Write one table."""
     rule = ["---"] + ["--:"] * (len(head) - 1)
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows]) + "\n"

@@ -1,0 +1,176 @@
+"""Fit on three plates of CPJUMP1, transform the fourth, and compare with refitting on all four.
+
+    python benchmarks/leave_one_plate_out.py --data FOLDER --json FILE --markdown FILE
+
+Everything goes through the commands: `balans convert`, `correct --model`, `transform`. Retrieval is
+scored over all four plates: the three as the fit wrote them, the fourth as the model left it.
+"""
+
+import argparse
+import hashlib
+import json
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+from leave_out_tables import POOLED, markdown
+from numpy.typing import NDArray
+from real_corrections import command
+from real_sets import METHODS, SETS
+from sklearn.neighbors import NearestNeighbors
+
+from balans_dask.evaluate.bootstrap import paired_bootstrap
+from balans_dask.evaluate.retrieval import cross_batch_precision
+from balans_dask.passes.blas import single_threaded_blas
+
+REAL = SETS[0]
+FITTED = ("displace, 2 passes", "smooth", "displace, 2 passes, no guard", "smooth, no guard")
+LIBRARIES = ("balans-dask", "numpy", "copairs")
+KEY = ("--batch-key", REAL.batch)
+FRESH = ("--overwrite", "--quiet")
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """Four plates after one correction.
+
+    Attributes
+    ----------
+    precision : ndarray of shape (n_rows,)
+        Cross-batch average precision.
+    own : ndarray of shape (n_rows,)
+        Share of the 10 nearest neighbours from the row's own plate.
+    """
+
+    precision: NDArray[np.float64]
+    own: NDArray[np.float64]
+
+
+def measured(scores: NDArray[np.float64], rows: pd.DataFrame) -> Corrected:
+    """Score the embedding of all plates."""
+    plate = rows[REAL.batch].to_numpy(dtype=str)
+    table = cross_batch_precision(scores, rows[REAL.label], plate)
+    index = NearestNeighbors(n_neighbors=10, algorithm="brute").fit(scores)
+    own = (plate[index.kneighbors(return_distance=False)] == plate[:, None]).mean(axis=1)
+    return Corrected(table["average_precision"].to_numpy(), own)
+
+
+def refitted(work: Path, options: tuple[str, ...]) -> NDArray[np.float64]:
+    """Correct all plates together."""
+    command("correct", str(work / "all.zarr"), str(work / "refit.zarr"), *KEY, *FRESH, *options)
+    return _scores(work / "refit.zarr")
+
+
+def left_out(
+    work: Path, profiles: pd.DataFrame, last: NDArray[np.bool_], options: tuple[str, ...]
+) -> tuple[NDArray[np.float64], dict[str, Any]]:
+    """Fit without one plate, transform it; scores of all rows, and what became of the stores."""
+    for name, chosen in (("old", ~last), ("new", last)):
+        profiles[chosen].to_parquet(work / f"{name}.parquet")
+        command("convert", str(work / f"{name}.parquet"), str(work / f"{name}.zarr"), "--overwrite")
+    old, fit, model = (work / name for name in ("old.zarr", "fit.zarr", "model.zarr"))
+    command("correct", str(old), str(fit), *KEY, *FRESH, *options, "--model", str(model))
+    before = [digest(store) for store in (old, fit, model)]
+    command("transform", str(model), str(work / "new.zarr"), str(work / "out.zarr"), *KEY, *FRESH)
+    after = [digest(store) for store in (old, fit, model)]
+    fitted = _scores(fit)
+    scores = np.empty((len(last), fitted.shape[1]))
+    scores[~last], scores[last] = fitted, _scores(work / "out.zarr")
+    covered = anndata.read_zarr(work / "out.zarr").obs["balans_covered"].to_numpy(dtype=bool)
+    return scores, {"unchanged": before == after, "uncovered": float((~covered).mean())}
+
+
+def digest(store: Path) -> str:
+    """Hash the names and bytes of all files of a store."""
+    found = hashlib.sha256()
+    for path in sorted(path for path in store.rglob("*") if path.is_file()):
+        found.update(str(path.relative_to(store)).encode() + b"\0")
+        found.update(hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
+
+
+def compare(
+    frozen: Corrected, refit: Corrected, raw: Corrected, queries: NDArray[np.bool_], groups: Any
+) -> dict[str, Any]:
+    """Means over some queries, and the bootstrapped difference from refitting."""
+    difference = paired_bootstrap(
+        frozen.precision[queries], refit.precision[queries], groups[queries]
+    )
+    return {
+        name: {
+            "cross_batch_map": float(np.nanmean(one.precision[queries])),
+            "own_plate": float(one.own[queries].mean()),
+        }
+        for name, one in (("raw", raw), ("refitted", refit), ("left_out", frozen))
+    } | {"difference": difference}
+
+
+def measure(work: Path, profiles: pd.DataFrame) -> dict[str, Any]:
+    """Leave out every plate, by every method."""
+    rows = profiles[[name for name in profiles if name.startswith("Metadata_")]]
+    plate, groups = rows[REAL.batch].to_numpy(dtype=str), REAL.groups(rows)
+    everything = np.ones(len(rows), dtype=bool)
+    raw = measured(refitted(work, METHODS["raw"]), rows)
+    record: dict[str, Any] = {}
+    for method in FITTED:
+        refit = measured(refitted(work, METHODS[method]), rows)
+        record[method] = {}
+        # Every row once as a query, from the run that left its plate out.
+        pooled = Corrected(np.full(len(rows), np.nan), np.full(len(rows), np.nan))
+        for name in np.unique(plate):
+            last = plate == name
+            scores, stores = left_out(work, profiles, last, METHODS[method])
+            frozen = measured(scores, rows)
+            pooled.precision[last], pooled.own[last] = frozen.precision[last], frozen.own[last]
+            record[method][str(name)] = stores | {
+                "left_out_queries": compare(frozen, refit, raw, last, groups),
+                "all_queries": compare(frozen, refit, raw, everything, groups),
+            }
+        record[method][POOLED] = {
+            "left_out_queries": compare(pooled, refit, raw, everything, groups)
+        } | _together(record[method])
+    return record
+
+
+def _together(plates: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "unchanged": all(one["unchanged"] for one in plates.values()),
+        "uncovered": float(np.mean([one["uncovered"] for one in plates.values()])),
+    }
+
+
+def _scores(store: Path) -> NDArray[np.float64]:
+    return np.asarray(anndata.read_zarr(store).obsm["X_pca_balans"], dtype=np.float64)
+
+
+def main() -> None:
+    """Measure, write JSON and Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the parquet files")
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--markdown", type=Path, help="write the tables here")
+    given = parser.parse_args()
+    # Few rows are covered by no landmark: the table holds their share.
+    warnings.simplefilter("ignore")
+    source = given.data / f"{REAL.file}.parquet"
+    with tempfile.TemporaryDirectory() as work, single_threaded_blas():
+        command("convert", str(source), str(Path(work) / "all.zarr"))
+        methods = measure(Path(work), pd.read_parquet(source).reset_index(drop=True))
+    record = {"versions": {name: version(name) for name in LIBRARIES}, "methods": methods}
+    text = markdown(record)
+    print(text)
+    if given.markdown:
+        given.markdown.write_text(text)
+    if given.json:
+        given.json.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
