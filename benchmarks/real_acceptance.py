@@ -27,7 +27,7 @@ def acceptance(sets: Mapping[str, Methods]) -> str:
         "bbbc021_singlecell, batch Metadata_Plate": _without_harm,
     }
     found = [f"### {name}\n\n{goals[name](sets[name])}" for name in goals if name in sets]
-    return "\n".join(["## Goals\n", *found])
+    return "\n".join(["\n## Goals\n", *found]) if found else ""
 
 
 def _beside_harmony(methods: Methods) -> str:
