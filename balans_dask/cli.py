@@ -172,7 +172,7 @@ def transform(
         frozen.parameters,
         basis,
         _query_of(frozen) if options["anchor"] is None else options["anchor"],
-        to_fit=False,
+        known=frozen.batches,
     )
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     with stoppable(), _engine(options) as (engine, limit_bytes):

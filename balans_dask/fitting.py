@@ -186,8 +186,8 @@ def _warn_of_capped(sampled: SampledRows) -> None:
     if sampled.n_capped > CAPPED_SHARE * sampled.n_sampled:
         warn_of_input(
             f"{sampled.n_capped} of {sampled.n_sampled} landmarks are too far from some batch to "
-            "match it: populations may be missing from batches, which mixes less; if every batch "
-            "holds all of them, set max_scale_ratio to none"
+            "match it: batches may lack populations, or hold fewer than n_neighbors rows of them, "
+            "and mix less; if every batch holds all of them, set max_scale_ratio to none"
         )
 
 

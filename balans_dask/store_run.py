@@ -1,6 +1,6 @@
 """A correction asked of a store, checked before any profile is read."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,7 @@ def store_run(
     parameters: Parameters,
     basis: str | None = None,
     anchor: str | None = None,
-    to_fit: bool = True,
+    known: Collection[str] | None = None,
 ) -> StoreRun:
     """Check the labels and shapes of a store; reads no profile.
 
@@ -82,23 +82,25 @@ def store_run(
     anchor : str or None
         Query on ``obs`` for the rows from which scales, displacements and the standardisation are
         estimated; ``None`` for all rows.
-    to_fit : bool
-        False for a store that a model is to transform, which may be of a single row and hold new
-        batches without anchors.
+    known : collection of str or None
+        Batches of the model that is to transform the store; ``None`` to fit. A transform may be of
+        a single row, and asks for anchors only if there are new batches.
 
     Raises
     ------
     InvalidInputError
         If a column, label, matrix or row is missing.
     """
-    require_sizes(store.path, store.features.shape, 2 if to_fit else 1)
+    require_sizes(store.path, store.features.shape, 2 if known is None else 1)
     labels = batch_labels(
         [store.column(key) for key in batch_keys],
         [f"obs column {key!r}" for key in batch_keys],
         store.n_rows,
     )
-    reference = None if anchor is None else anchors_by_query(store.obs, anchor)
-    if to_fit and reference is not None:
+    reference = None
+    if anchor is not None and (known is None or set(labels.names) - set(known)):
+        reference = anchors_by_query(store.obs, anchor)
+    if known is None and reference is not None:
         require_anchors(reference, labels, parameters)
     features = StoredRows(checked_array(store.features))
     embedding = None if basis is None else StoredRows(checked_array(store.embedding(basis)))

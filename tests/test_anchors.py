@@ -207,6 +207,9 @@ def test_the_command_takes_a_query_and_the_model_keeps_it(tmp_path):
     frame = pd.DataFrame(X, columns=loaded.feature_names_in_)
     expected = loaded.transform(frame, batch=["c"] * 600, anchor=control)
     np.testing.assert_array_equal(anndata.read_zarr(tmp_path / "t.zarr").X, expected)
+    plain = write_anndata(tmp_path / "plain.zarr", X, plate=plate)
+    run("transform", model, plain, tmp_path / "u.zarr", "--batch-key", "plate")
+    np.testing.assert_array_equal(anndata.read_zarr(tmp_path / "u.zarr").X, found.X)
     smooth = ["--batch-key", "plate", "--anchor", "kind == 'negcon'"]
     said = run("correct", source, tmp_path / "s.zarr", *smooth, code=2)
     assert "anchors mean nothing to operator 'smooth'" in said

@@ -28,8 +28,15 @@ def sum_by_batch(
     table: Future,
     pieces: Sequence[Pieces],
     n_landmarks: int,
+    n_batches: int,
 ) -> list[Future]:
     """Reduce A_S [X, E, 1] by batch: one pass for as many columns as memory allows.
+
+    Parameters
+    ----------
+    n_landmarks : int
+    n_batches : int
+        Those with reference rows.
 
     Returns
     -------
@@ -46,7 +53,7 @@ def sum_by_batch(
         profiles,
         table,
         pieces,
-        column_cuts(n_columns, n_landmarks, scores.n_batches),
+        column_cuts(n_columns, n_landmarks, n_batches),
     )
 
 

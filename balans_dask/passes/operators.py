@@ -55,7 +55,7 @@ def learn_operator(
         Of ``displace``: mu_i, cut by columns like the displacements.
     """
     if operator == "displace":
-        sums = sum_by_batch(engine, scores, profiles, table, pieces, len(rows))
+        sums = sum_by_batch(engine, scores, profiles, table, pieces, len(rows), scores.n_batches)
         targets = engine.map("targets", _targets, sums)
         n = len(sums)
         moves = engine.map("moves", _moves, sums, targets, [0] * n, [scores.n_batches] * n)
@@ -97,8 +97,9 @@ def with_new_batches(
     correction : list
     """
     name, known = correction[0], correction[1][0]
-    sums = sum_by_batch(engine, scores, profiles, table, pieces, len(targets))
-    cuts = column_cuts(targets.shape[1], len(targets), scores.n_batches)
+    n_new = scores.n_batches - n_known
+    sums = sum_by_batch(engine, scores, profiles, table, pieces, len(targets), n_new)
+    cuts = column_cuts(targets.shape[1], len(targets), n_new)
     n = len(sums)
     new = engine.map(
         "moves",

@@ -69,7 +69,13 @@ def test_rows_that_are_not_whole_shards_are_refused(tmp_path, start, stop):
     )
     sink = StoreSink(array, None, tmp_path / "g.zarr", tmp_path / "units", "run")
     with pytest.raises(ValueError, match="not whole shards of 1000 rows"):
-        sink.write(start, ROWS[start:stop], None, np.zeros(stop - start, np.float32), np.ones(stop - start, dtype=bool))
+        sink.write(
+            start,
+            ROWS[start:stop],
+            None,
+            np.zeros(stop - start, np.float32),
+            np.ones(stop - start, dtype=bool),
+        )
 
 
 @given(n_rows=st.integers(1, 10**7), row_bytes=st.integers(1, 200_000))
