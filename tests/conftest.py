@@ -15,7 +15,7 @@ from balans_dask.passes.engine import QUIET_DASHBOARD, Engine, embedded_client
 settings.register_profile(
     "default",
     deadline=None,
-    max_examples=25,
+    max_examples=16,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -84,6 +84,7 @@ def test_memory_stays_within_the_plan(folder, threads):
     assert threads[1] <= planned_bytes(folder / "in.zarr")
 
 
+@pytest.mark.long
 def test_a_lower_limit_is_kept_and_changes_no_byte(folder, threads):
     limit = ["--memory-limit", "900MB"]
     out = folder / "limited.zarr"
@@ -103,9 +104,8 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize(
-    "shape", ["wide", *(pytest.param(name, marks=pytest.mark.long) for name in list(SHAPES)[1:])]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("shape", SHAPES)
 def test_memory_stays_within_the_plan_for_stores_of_other_shapes(tmp_path, shape):
     mixture, chunks, options = SHAPES[shape]
     source = tmp_path / "in.zarr"

@@ -368,7 +368,7 @@ TWO_PROCESSES = ["--cluster", "local", "--workers", 2]
 CHUNKS = [None, (1_000, 10), (33_333, 7)]
 EVERYWHERE = list(itertools.product([THREADS, ONE_PROCESS, TWO_PROCESSES], CHUNKS))
 # Threads and the chunks of the input are what the tests above kill and continue.
-ALWAYS = [(ONE_PROCESS, CHUNKS[1]), (TWO_PROCESSES, CHUNKS[2])]
+ALWAYS = [(TWO_PROCESSES, CHUNKS[2])]
 
 
 def rechunked(folder, tmp_path, chunks):

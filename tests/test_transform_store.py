@@ -159,7 +159,10 @@ def test_a_transform_writes_neither_over_its_model_nor_into_it(folder):
 def test_the_plan_of_a_transform_counts_the_batches_of_the_model(folder):
     frozen = load_model(str(folder / "m.zarr"))
     asked = store_run(
-        open_store(str(folder / "new.zarr")), ["Metadata_batch"], frozen.parameters, to_fit=False
+        open_store(str(folder / "new.zarr")),
+        ["Metadata_batch"],
+        frozen.parameters,
+        known=frozen.batches,
     )
     workers = Workers(1, 1, 16 * 2**30, embedded=True)
     many = tuple(f"batch{i}" for i in range(1000))
