@@ -43,6 +43,8 @@ def check_output(path: str, overwrite: bool, inputs: tuple[str, ...] = ()) -> No
     InvalidInputError
         If the output is, holds or lies within an input, or its folder is missing.
     """
+    if not path:
+        raise InvalidInputError("the path of the output is empty: name a folder to write")
     target = Path(path).resolve()
     for name in inputs:
         source = Path(name).resolve()
