@@ -142,6 +142,7 @@ def test_a_model_is_not_written_over_what_is_there(folder, target):
             said = run(*arguments, "--model", folder / place, *more, code=2)
             assert "exists: choose another output" in said
     assert "same place" in run(*arguments, "--model", folder / "new.zarr", code=2)
+    assert "path of the output is empty" in run(*arguments, "--model", "", code=2)
     for place in (target, f"{target}.partial"):
         assert "same place" in run(*arguments, "--model", place, code=2)
     assert files(folder / "m.zarr") == before
