@@ -9,7 +9,7 @@ kernel writes that choice out in its inner loop: a call there costs ten times th
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.kernels._jit import kernel, read_only
+from balans_dask.kernels._jit import kernel, part_of_kernels, read_only
 
 __all__ = [
     "CANCELLATION",
@@ -72,7 +72,7 @@ def product_error(n_components: int) -> float:
     return (n_components + 2) * unit / (1 - n_components * unit)
 
 
-@kernel
+@part_of_kernels
 def difference_squared(
     a: NDArray[np.float32], i: int, b: NDArray[np.float32], j: int
 ) -> np.float64:
