@@ -13,7 +13,6 @@ table and a picture.
 
 import argparse
 import json
-import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from pathlib import Path
 import guard_candidates as dense
 import numpy as np
 import pandas as pd
+from guard_picture import draw
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
@@ -179,32 +179,6 @@ def markdown(rows: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def draw(rows: list[dict], path: Path) -> None:
-    """Protection against mixing on the mixtures with 4 of 20 clusters in one batch only."""
-    import matplotlib  # noqa: PLC0415  (the plot extra)
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
-
-    # A family of guards is a curve over its values; one without a value is a point.
-    curve = re.compile(r"(raw|none|cap|drop|mutual|k by batch size|shrinkage|limit)[ 0-9.]*")
-    shapes = ("separated", "overlapping")
-    figure, axes = plt.subplots(2, 3, figsize=(11, 6.5), sharex="row", layout="constrained")
-    for line, shape in zip(axes, shapes, strict=True):
-        of_case = [row for row in rows if row["case"] == f"{shape}, 4 of 20"]
-        for axis, operator in zip(line, OPERATORS, strict=True):
-            curves: dict[str, list[tuple[float, float]]] = {}
-            for row in of_case:
-                found = curve.fullmatch(row["guard"])
-                if found and row["operator"] in (operator, ""):
-                    curves.setdefault(found[1], []).append((row["mixing"], row["affected"]))
-            for number, (name, points) in enumerate(sorted(curves.items())):
-                axis.plot(*zip(*points, strict=True), "o-", ms=4, color=f"C{number}", label=name)
-            axis.set(title=f"{shape}, {operator}", xlabel="mixing", ylabel="affected share")
-    axes[0, 2].legend(fontsize=7)
-    figure.savefig(path, dpi=80)
-
-
 def main() -> None:
     """Run the study."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -226,10 +200,11 @@ def main() -> None:
         for name in REAL if given.data else ():
             rows += study(name, [real_case(given.data, name)] * given.seeds)
     (given.folder / "guard_study.md").write_text(markdown(rows))
-    draw(rows, given.folder / "guard_study.png")
+    settings = {"rows": given.rows, "seeds": given.seeds, "clusters": 20}
+    figures = as_json(rows, settings)
+    draw(json.loads(figures)["figures"], given.folder / "guard_study.png")
     if given.json:
-        settings = {"rows": given.rows, "seeds": given.seeds, "clusters": 20}
-        given.json.write_text(as_json(rows, settings))
+        given.json.write_text(figures)
 
 
 def as_json(rows: list[dict], settings: dict) -> str:
