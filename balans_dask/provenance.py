@@ -97,8 +97,11 @@ def record_of(
     identity: Mapping[str, Any],
     n_uncovered: int,
     passes: Sequence[Mapping[str, Any]],
+    source: str,
 ) -> dict[str, Any]:
-    """Return what a store says about its correction: nothing that differs between equal runs.
+    """Return what a store says about its correction.
+
+    Nothing of it differs between equal runs but ``input``, which only says where the input is.
 
     Parameters
     ----------
@@ -111,11 +114,14 @@ def record_of(
         Rows that no landmark covers, in some pass.
     passes : sequence of mapping
         By ``sampling_record``, or of the model; the last one speaks for the run.
+    source : str
+        Path of the input, from the folder that holds the output.
     """
     labels = inputs.labels
     given = {k: v for k, v in parameters.as_dict().items() if v is not None}
     chosen = {key: identity[key] for key in ("batch_key", "basis", "anchor") if key in identity}
     record = {
+        "input": source,
         "parameters": given | chosen,
         "versions": _versions(),
         "arithmetic": blas_fingerprint(),

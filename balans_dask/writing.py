@@ -15,6 +15,7 @@ from balans_dask.inputs import Inputs
 from balans_dask.io.checkpoint import sync_file
 from balans_dask.io.layout import write_annotations
 from balans_dask.io.pass_folder import PassFolder
+from balans_dask.io.paths import path_from
 from balans_dask.io.run_folder import RunFolder
 from balans_dask.kernels.projection import Projection
 from balans_dask.memory import MemoryPlan
@@ -138,6 +139,7 @@ class StoreWriter(ABC):
             self._identity,
             int(np.count_nonzero(~covered)),
             facts,
+            path_from(str(self._folder.target), self._run.store.path),
         )
         added = (covered, self._is_landmark, written[-1].displacement)
         obs = self._run.store.obs.assign(**dict(zip(ADDED_COLUMNS, added, strict=True)))

@@ -1,10 +1,11 @@
-"""What is at a path."""
+"""What is at a path, and how one store names another."""
 
+import os
 from pathlib import Path
 
 from balans_dask.errors import InvalidInputError
 
-__all__ = ["is_store", "require_exists"]
+__all__ = ["is_store", "path_beside", "path_from", "require_exists"]
 
 
 def is_store(path: str) -> bool:
@@ -24,3 +25,16 @@ def require_exists(path: str) -> None:
         Path(path).stat()
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"{path} does not exist: check the path of the input") from error
+
+
+def path_from(store: str, other: str) -> str:
+    """Return the path of another store as seen from the folder that holds a store.
+
+    Both may then move together, or be seen by another machine, and still find each other.
+    """
+    return os.path.relpath(Path(other).resolve(), Path(store).resolve().parent)
+
+
+def path_beside(store: str, relative: str) -> str:
+    """Return the path that ``path_from`` made relative."""
+    return os.path.normpath(Path(store).resolve().parent / relative)
