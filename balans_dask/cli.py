@@ -16,6 +16,7 @@ from balans_dask.cli_exit import EXIT_INPUT, EXIT_OTHER, explained
 from balans_dask.cli_options import (
     BATCH_OPTIONS,
     CLUSTER_OPTIONS,
+    EVALUATE_OPTIONS,
     FIT_OPTIONS,
     WRITE_OPTIONS,
     not_nan,
@@ -205,6 +206,22 @@ def inspect(source: str) -> None:
     record = correction_record(store)
     if record:
         _out.print(facts_table("correction", correction_facts(record)))
+
+
+@cli.command()
+@click.argument("stores", nargs=-1, required=True)
+@BATCH_OPTIONS
+@EVALUATE_OPTIONS
+def evaluate(
+    stores: tuple[str, ...], json: str | None, csv: str | None, overwrite: bool, **options: Any
+) -> None:
+    """Score corrections of the same rows, beside their input and null models.
+
+    STORES were written by correct or transform; the first may be the input of the others.
+    """
+    from balans_dask.cli_evaluate import run_evaluate  # noqa: PLC0415  (an optional extra)
+
+    run_evaluate(_out, stores, json, csv, overwrite, **options)
 
 
 @cli.command()

@@ -9,7 +9,14 @@ import click
 from balans_dask.parameters import AUTO, OPERATORS, UNCOVERED, Parameters
 from balans_dask.passes.engine import WORKER_TIMEOUT_SECONDS
 
-__all__ = ["BATCH_OPTIONS", "CLUSTER_OPTIONS", "FIT_OPTIONS", "WRITE_OPTIONS", "not_nan"]
+__all__ = [
+    "BATCH_OPTIONS",
+    "CLUSTER_OPTIONS",
+    "EVALUATE_OPTIONS",
+    "FIT_OPTIONS",
+    "WRITE_OPTIONS",
+    "not_nan",
+]
 
 
 def _with(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -119,4 +126,29 @@ WRITE_OPTIONS = _with(
     click.option("--resume", is_flag=True, help="Continue an unfinished run, if there is one."),
     click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors."),
     click.option("--verbose", is_flag=True, help="Say every round."),
+)
+EVALUATE_OPTIONS = _with(
+    click.option(
+        "--label-key", required=True, help="Column of obs with what should be told apart."
+    ),
+    click.option(
+        "--control",
+        metavar="QUERY",
+        help="Negative controls, such as \"Metadata_pert_type == 'negcon'\".",
+    ),
+    click.option(
+        "--compound-key", help="Rows of one compound do not vouch for each other's label."
+    ),
+    click.option(
+        "--max-rows",
+        type=click.IntRange(10),
+        default=20_000,
+        show_default=True,
+        help="Larger stores are sampled by batch and label.",
+    ),
+    click.option("--seed", type=click.IntRange(0), default=0, show_default=True),
+    click.option("--json", help="Write scores, facts and definitions here too."),
+    click.option("--csv", help="Write scores here too."),
+    click.option("--overwrite", is_flag=True, help="Replace these files."),
+    click.option("--raw/--no-raw", default=True, help="Score the inputs that the stores name too."),
 )

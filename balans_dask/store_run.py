@@ -18,7 +18,7 @@ from balans_dask.passes.sources import RowSource, StoredRows
 from balans_dask.provenance import run_identity
 from balans_dask.tiling import TILE_ROWS
 
-__all__ = ["ADDED_COLUMNS", "StoreRun", "store_run", "widest_row"]
+__all__ = ["ADDED_COLUMNS", "SCORES_KEY", "StoreRun", "store_run", "widest_row"]
 
 SCORES_KEY = "X_pca_balans"
 ADDED_COLUMNS = ("balans_covered", "balans_is_landmark", "balans_displacement")

@@ -1,10 +1,11 @@
 """What no correction should be mistaken for: the floor and the trap that scores are read by."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.neighbors import NearestNeighbors
+from sklearn.metrics import pairwise_distances_chunked
 
 __all__ = ["oversmoothed", "shuffled"]
 
@@ -30,7 +31,18 @@ def oversmoothed(
     """
     smooth = np.asarray(embedding, dtype=np.float64)
     n_neighbors = max(1, round(share * len(smooth)))
-    index = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute")
     for _ in range(n_times):
-        smooth = index.fit(smooth).kneighbors_graph(smooth) @ smooth / n_neighbors
+        blocks = pairwise_distances_chunked(
+            smooth, reduce_func=partial(_near_means, smooth, n_neighbors)
+        )
+        smooth = np.concatenate(list(blocks))
     return smooth
+
+
+def _near_means(
+    rows: NDArray[np.float64], n_neighbors: int, distances: NDArray[np.float64], start: int
+) -> NDArray[np.float64]:
+    farthest = np.partition(distances, n_neighbors - 1, axis=1)[:, n_neighbors - 1]
+    near = (distances <= farthest[:, None]).astype(np.float64)
+    means: NDArray[np.float64] = near @ rows / near.sum(axis=1, keepdims=True)
+    return means

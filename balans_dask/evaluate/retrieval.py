@@ -108,7 +108,14 @@ def significant_share(
         Of the p-value, corrected by Benjamini and Hochberg.
     null_size, seed : int
         Shuffled rankings, and their seed.
+
+    Returns
+    -------
+    share : float
+        NaN if no row has a precision.
     """
+    if precision["average_precision"].isna().all():
+        return float("nan")
     average = library(COPAIRS).mean_average_precision
     # copairs keeps its shuffled rankings on disk, in the home folder unless told otherwise.
     with TemporaryDirectory() as folder:
@@ -134,16 +141,19 @@ def _precision(
     negatives_differ: Sequence[str],
 ) -> pd.DataFrame:
     meta = pd.DataFrame({name: np.asarray(value).astype(str) for name, value in columns.items()})
-    found: pd.DataFrame = library(COPAIRS).average_precision(
-        meta,
-        _directions(embedding),
-        list(positives_same),
-        list(positives_differ),
-        list(negatives_same),
-        list(negatives_differ),
-        distance=_similarity,
-        progress_bar=False,
-    )
+    try:
+        found: pd.DataFrame = library(COPAIRS).average_precision(
+            meta,
+            _directions(embedding),
+            list(positives_same),
+            list(positives_differ),
+            list(negatives_same),
+            list(negatives_differ),
+            distance=_similarity,
+            progress_bar=False,
+        )
+    except library("copairs.matching").UnpairedException:
+        return meta.assign(average_precision=np.nan, n_pos_pairs=0, n_total_pairs=0)
     # Of rows without positives or negatives there is nothing to average.
     lacking = (found["n_pos_pairs"] == 0) | (found["n_pos_pairs"] == found["n_total_pairs"])
     found.loc[lacking, "average_precision"] = np.nan

@@ -7,12 +7,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import NearestNeighbors
+from sklearn.utils import gen_batches
 
 __all__ = ["batch_purity", "nearest_label_elsewhere", "profile_means"]
 
+BLOCK_ROWS = 1024
+"""Rows whose distances to all others are held at a time."""
+
 
 def nearest_label_elsewhere(
-    profiles: NDArray[np.floating], label: Any, group: Any, batch: Any
+    profiles: NDArray[np.floating], label: Any, group: Any | None, batch: Any
 ) -> float:
     """Return how often the nearest profile of another group and another batch has the same label.
 
@@ -23,22 +27,31 @@ def nearest_label_elsewhere(
     ----------
     profiles : ndarray of shape (n_rows, n_columns)
         Centred: the nearest is that of the largest cosine.
-    label, group, batch : array-like of shape (n_rows,)
+    label, batch : array-like of shape (n_rows,)
+    group : array-like of shape (n_rows,), or None
+        ``None`` if only rows of the same batch are excluded.
 
     Returns
     -------
     accuracy : float
         Over the rows for which such a profile of the same label exists; NaN if there is none.
     """
-    label, group, batch = (np.asarray(column).astype(str) for column in (label, group, batch))
-    distances = pairwise_distances(profiles, metric="cosine")
-    allowed = (group[:, None] != group) & (batch[:, None] != batch)
-    same = label[:, None] == label
-    possible = (same & allowed).any(axis=1)
-    if not possible.any():
-        return float("nan")
-    nearest = np.where(allowed, distances, np.inf).argmin(axis=1)
-    return float((label[nearest] == label)[possible].mean())
+    excluding = [batch] if group is None else [batch, group]
+    codes = [_codes(column) for column in excluding]
+    label = _codes(label)
+    n_possible = n_right = 0
+    for rows in gen_batches(len(label), BLOCK_ROWS):
+        allowed = np.logical_and.reduce([code[rows, None] != code for code in codes])
+        possible = ((label[rows, None] == label) & allowed).any(axis=1)
+        distances = pairwise_distances(profiles[rows], profiles, metric="cosine")
+        nearest = np.where(allowed, distances, np.inf).argmin(axis=1)
+        n_possible += int(possible.sum())
+        n_right += int((label[nearest] == label[rows])[possible].sum())
+    return n_right / n_possible if n_possible else float("nan")
+
+
+def _codes(column: Any) -> NDArray[np.intp]:
+    return np.unique(np.asarray(column).astype(str), return_inverse=True)[1]
 
 
 def profile_means(

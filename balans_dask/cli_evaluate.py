@@ -1,0 +1,108 @@
+"""``balans evaluate``: the table on the terminal, and in files."""
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from balans_dask.errors import InvalidInputError, StoreExistsError
+from balans_dask.evaluate.definitions import BLOCKS
+from balans_dask.evaluate.table import EvaluationTable, evaluate_stores
+from balans_dask.terminal import printable
+
+__all__ = ["print_table", "run_evaluate", "write_csv", "write_json"]
+
+
+def run_evaluate(
+    console: Console,
+    stores: Sequence[str],
+    json_path: str | None,
+    csv_path: str | None,
+    overwrite: bool,
+    **options: Any,
+) -> None:
+    """Score, print and write.
+
+    Parameters
+    ----------
+    console : Console
+    stores : sequence of str
+    json_path, csv_path : str or None
+        Files to write, too.
+    overwrite : bool
+        Replace them.
+    **options
+        As ``evaluate_stores`` takes them.
+    """
+    for path in (json_path, csv_path):
+        _require_free(path, overwrite)
+    found = evaluate_stores(stores, **options)
+    print_table(console, found)
+    if json_path is not None:
+        write_json(json_path, found)
+    if csv_path is not None:
+        write_csv(csv_path, found)
+
+
+def _require_free(path: str | None, overwrite: bool) -> None:
+    """Refuse a file that is there, before any work is done."""
+    if path is None:
+        return
+    target = Path(path)
+    if target.is_dir():
+        raise StoreExistsError(f"{path} is a folder: choose another file")
+    if target.exists() and not overwrite:
+        raise StoreExistsError(f"{path} exists: choose another file, or add --overwrite")
+    if not target.resolve().parent.is_dir():
+        raise InvalidInputError(f"the folder of {path} does not exist: create it first")
+
+
+def print_table(console: Console, found: EvaluationTable) -> None:
+    """Print the scores of each side, and below them what they mean."""
+    console.print(Text(printable(found.summary())))
+    for block in BLOCKS:
+        headings, lines = found.cells(block)
+        table = Table(padding=(0, 0, 0, 1), box=None, header_style="bold")
+        for place, heading in enumerate(headings):
+            justify: Any = "right" if place else "left"
+            table.add_column(heading, justify=justify, overflow="fold", no_wrap=False)
+        for line in lines:
+            is_null = line[0].startswith("null: ")
+            table.add_row(
+                *(Text(printable(cell)) for cell in line), style="dim" if is_null else None
+            )
+        console.print()
+        console.print(table)
+    console.print()
+    for heading, text in found.footnotes().items():
+        console.print(Text.assemble((heading, "bold"), f": {text}"))
+
+
+def write_json(path: str, found: EvaluationTable) -> None:
+    """Write facts, scores (null where undefined) and definitions."""
+    record = {"facts": found.facts, "rows": _plain(found), "definitions": found.definitions}
+    Path(path).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_csv(path: str, found: EvaluationTable) -> None:
+    """Write one line for each row of the table; undefined scores are empty."""
+    with Path(path).open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(found.rows[0]))
+        writer.writeheader()
+        writer.writerows(_plain(found))
+
+
+def _plain(found: EvaluationTable) -> list[dict[str, Any]]:
+    return [
+        {
+            name: None if isinstance(value, float) and math.isnan(value) else value
+            for name, value in row.items()
+        }
+        for row in found.rows
+    ]

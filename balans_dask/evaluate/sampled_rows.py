@@ -1,0 +1,124 @@
+"""Which rows are scored, and what is known of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from balans_dask.anchors import anchors_by_query
+from balans_dask.batches import BatchLabels, batch_labels
+from balans_dask.errors import InvalidInputError
+from balans_dask.evaluate.scoring import RowLabels
+from balans_dask.evaluate.subsample import stratified_rows
+from balans_dask.io.store import ProfileStore
+
+__all__ = ["SampledRows", "sampled_rows"]
+
+RETRIEVAL_ROWS = 4_000
+"""copairs lists all pairs: 8 million of them."""
+NO_LABEL = "no label"
+
+
+@dataclass(frozen=True)
+class SampledRows:
+    """The rows that are scored.
+
+    Attributes
+    ----------
+    numbers : ndarray of shape (n_sampled,), int64
+        In the stores, in increasing order.
+    labels : RowLabels
+    n_unlabelled : int
+        Rows of the stores that have no label and are left out.
+    """
+
+    numbers: NDArray[np.int64]
+    labels: RowLabels
+    n_unlabelled: int
+
+
+def sampled_rows(
+    store: ProfileStore,
+    batch_keys: Sequence[str],
+    label_key: str,
+    control: str | None = None,
+    compound_key: str | None = None,
+    max_rows: int = 20_000,
+    seed: int = 0,
+) -> SampledRows:
+    """Choose the rows to score, by batch and label.
+
+    Parameters
+    ----------
+    store : ProfileStore
+        Whose ``obs`` describes the rows.
+    batch_keys : sequence of str
+    label_key : str
+    control : str or None
+        Query for the negative controls, which need no label.
+    compound_key : str or None
+    max_rows, seed : int
+
+    Raises
+    ------
+    InvalidInputError
+        If a column is missing, the query cannot be used, or there are no two batches and labels to
+        tell apart.
+    """
+    batch = _codes(store, batch_keys)
+    label = store.column(label_key)
+    is_control = np.zeros(store.n_rows, dtype=bool)
+    if control is not None:
+        is_control = anchors_by_query(store.obs, control)
+    usable = np.flatnonzero(label.notna().to_numpy() | is_control)
+    names = _label_names(label, label_key)
+    strata = _strata(names, batch)
+    chosen = usable[stratified_rows(strata[usable], max_rows, seed)]
+    compound = None if compound_key is None else store.column(compound_key).astype(str)
+    labels = RowLabels(
+        batch=np.array(batch.names)[batch.codes[chosen]],
+        label=names[chosen],
+        compound=None if compound is None else compound.to_numpy(dtype=str)[chosen],
+        is_control=is_control[chosen],
+        ranked=stratified_rows(strata[chosen], RETRIEVAL_ROWS, seed),
+    )
+    _require_contrast(labels, "+".join(batch_keys), label_key)
+    return SampledRows(chosen, labels, store.n_rows - len(usable))
+
+
+def _codes(store: ProfileStore, keys: Sequence[str]) -> BatchLabels:
+    columns = [store.column(key) for key in keys]
+    return batch_labels(columns, [f"obs column {key!r}" for key in keys], store.n_rows)
+
+
+def _label_names(label: pd.Series, key: str) -> NDArray[np.str_]:
+    known = label.notna().to_numpy()
+    found = batch_labels([label[known]], [f"obs column {key!r}"], int(known.sum()))
+    names = np.array([*found.names, NO_LABEL])
+    codes = np.full(len(label), len(found.names))
+    codes[known] = found.codes
+    texts: NDArray[np.str_] = names[codes]
+    return texts
+
+
+def _strata(names: NDArray[np.str_], batch: BatchLabels) -> NDArray[np.integer]:
+    codes = np.unique(names, return_inverse=True)[1]
+    strata: NDArray[np.integer] = codes * batch.n_batches + batch.codes.astype(np.int64)
+    return strata
+
+
+def _require_contrast(labels: RowLabels, batch_key: str, label_key: str) -> None:
+    kept = ~labels.is_control
+    for key, values in ((batch_key, labels.batch[kept]), (label_key, labels.label[kept])):
+        n_values = len(np.unique(values))
+        if n_values < 2:
+            raise InvalidInputError(
+                f"{key} has {n_values} values in {len(values)} rows to score: choose a column "
+                "that tells rows apart"
+            )
+    if len(np.unique(labels.label[kept])) == kept.sum():
+        raise InvalidInputError(
+            f"{label_key} differs in all {kept.sum()} rows to score: choose a label that rows share"
+        )

@@ -1,0 +1,151 @@
+"""Stores to evaluate: whether they hold the same rows, and what each was made from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from balans_dask.errors import InvalidInputError, warn_of_input
+from balans_dask.evaluate.raw_scores import Preprocessing
+from balans_dask.io.paths import is_store, path_beside
+from balans_dask.io.store import ProfileStore, open_store
+from balans_dask.parameters import Parameters
+from balans_dask.provenance import correction_record
+from balans_dask.store_run import SCORES_KEY
+
+__all__ = ["EvaluatedStore", "open_stores"]
+
+RAW = "raw"
+
+
+@dataclass(frozen=True)
+class EvaluatedStore:
+    """A store of a correction, or the input of one.
+
+    Attributes
+    ----------
+    name : str
+        In the table.
+    store : ProfileStore
+    corrected : zarr.Array or None
+        Its corrected scores; ``None`` for an input.
+    before : Preprocessing or None
+        How its scores looked before; ``None`` if its input is not known or not asked for.
+    """
+
+    name: str
+    store: ProfileStore
+    corrected: zarr.Array | None
+    before: Preprocessing | None
+
+
+def open_stores(
+    paths: Sequence[str], batch_keys: Sequence[str], raw: bool = True
+) -> list[EvaluatedStore]:
+    """Open the stores of an evaluation; reads no profile.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Stores that `balans correct` or `balans transform` wrote. The first may be their input.
+    batch_keys : sequence of str
+        Of an input without any correction.
+    raw : bool
+        Find the inputs that the stores name.
+
+    Raises
+    ------
+    InvalidInputError
+        If a store cannot be read, has other rows than the first, or is neither corrected nor first.
+    """
+    stores = [open_store(path) for path in paths]
+    for store in stores[1:]:
+        _require_same_rows(stores[0], store)
+    records = [correction_record(store) for store in stores]
+    for path, record in list(zip(paths, records, strict=True))[1:]:
+        if record is None:
+            raise InvalidInputError(
+                f"{path} says nothing of a correction: give it first if it is the input of the "
+                "others, or write it by `balans correct`"
+            )
+    names = _names(paths)
+    given = stores[0] if records[0] is None else None
+    found = []
+    for name, store, record in zip(names, stores, records, strict=True):
+        if record is not None:
+            before = _before(store, record, given) if raw or given is not None else None
+            found.append(EvaluatedStore(name, store, _scores(store, record), before))
+    if given is not None:
+        before = found[0].before if found else _default(given, batch_keys)
+        found.insert(0, EvaluatedStore(RAW, given, None, before))
+    return found
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    """Names of the files where they tell the stores apart, else the paths."""
+    names = [Path(path).name.removesuffix(".zarr") for path in paths]
+    taken = len(set(names)) < len(names) or RAW in names
+    return [str(path) for path in paths] if taken else names
+
+
+def _require_same_rows(first: ProfileStore, other: ProfileStore) -> None:
+    if first.n_rows != other.n_rows:
+        raise InvalidInputError(
+            f"{other.path} has {other.n_rows} rows, {first.path} has {first.n_rows}: evaluate "
+            "stores of the same rows"
+        )
+    n_other = int((first.obs.index.to_numpy() != other.obs.index.to_numpy()).sum())
+    if n_other:
+        raise InvalidInputError(
+            f"{other.path} names {n_other} of its {other.n_rows} rows otherwise than {first.path}: "
+            "evaluate stores of the same rows in the same order"
+        )
+
+
+def _scores(store: ProfileStore, record: Mapping[str, Any]) -> zarr.Array:
+    """Find the corrected scores: of the basis, of the components, or X itself."""
+    for key in (f"{record['parameters']['basis']}_balans", SCORES_KEY):
+        if key in store.embeddings:
+            return store.embedding(key)
+    return store.features
+
+
+def _before(
+    store: ProfileStore, record: Mapping[str, Any], given: ProfileStore | None
+) -> Preprocessing | None:
+    source = _input_of(store, record) if given is None else given.path
+    if source is None:
+        return None
+    parameters = record["parameters"]
+    n_components = parameters.get("n_components")
+    basis, anchor = str(parameters["basis"]), parameters.get("anchor")
+    # The plates that a model transforms need not hold anchors.
+    anchor = None if anchor is None or "model" in record else str(anchor)
+    before = Preprocessing(
+        source,
+        tuple(str(key) for key in np.atleast_1d(parameters["batch_key"])),
+        None if n_components is None else int(n_components),
+        None if basis == "X" else basis,
+        anchor,
+    )
+    _require_same_rows(store, open_store(source))
+    return before
+
+
+def _input_of(store: ProfileStore, record: Mapping[str, Any]) -> str | None:
+    remedy = "give the input as the first store to compare with raw scores"
+    if "input" not in record:
+        warn_of_input(f"{store.path} does not say where its input is: {remedy}")
+        return None
+    path = path_beside(store.path, str(record["input"]))
+    if not is_store(path):
+        warn_of_input(f"{path}, the input of {store.path}, is not there: {remedy}")
+        return None
+    return path
+
+
+def _default(given: ProfileStore, batch_keys: Sequence[str]) -> Preprocessing:
+    return Preprocessing(given.path, tuple(batch_keys), Parameters().n_components)
