@@ -1,5 +1,6 @@
 """The libraries of the optional group ``evaluate``, imported only when a score is asked for."""
 
+import logging
 from importlib import import_module
 from types import ModuleType
 
@@ -21,10 +22,14 @@ def library(name: str) -> ModuleType:
     InvalidInputError
         If it is not installed.
     """
+    package = name.partition(".")[0]
     try:
-        return import_module(name)
+        module = import_module(name)
     except ImportError as error:
         raise InvalidInputError(
-            f"scores need {name.partition('.')[0]}, which cannot be imported ({error}): "
+            f"scores need {package}, which cannot be imported ({error}): "
             'pip install "balans-dask[evaluate]"'
         ) from error
+    # They announce every label that they skip; our tables say so once.
+    logging.getLogger(package).setLevel(logging.WARNING)
+    return module

@@ -9,6 +9,9 @@ from sklearn.metrics import pairwise_distances_chunked
 
 __all__ = ["oversmoothed", "shuffled"]
 
+BLOCK_MEBIBYTES = 128
+"""Distances held at a time."""
+
 
 def shuffled(label: Any, seed: int = 0) -> NDArray[Any]:
     """Give the labels to other rows: scores of the biology side by chance alone."""
@@ -33,7 +36,9 @@ def oversmoothed(
     n_neighbors = max(1, round(share * len(smooth)))
     for _ in range(n_times):
         blocks = pairwise_distances_chunked(
-            smooth, reduce_func=partial(_near_means, smooth, n_neighbors)
+            smooth,
+            reduce_func=partial(_near_means, smooth, n_neighbors),
+            working_memory=BLOCK_MEBIBYTES,
         )
         smooth = np.concatenate(list(blocks))
     return smooth
