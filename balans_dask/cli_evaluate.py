@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from balans_dask.errors import InvalidInputError, StoreExistsError
+from balans_dask.evaluate.cautions import NULL, cautions
 from balans_dask.evaluate.definitions import BLOCKS
 from balans_dask.evaluate.table import EvaluationTable, evaluate_stores
 from balans_dask.terminal import printable
@@ -73,13 +74,15 @@ def print_table(console: Console, found: EvaluationTable) -> None:
             justify: Any = "right" if place else "left"
             table.add_column(heading, justify=justify, overflow="fold", no_wrap=False)
         for line in lines:
-            is_null = line[0].startswith("null: ")
+            is_null = line[0].startswith(NULL)
             table.add_row(
                 *(Text(printable(cell)) for cell in line), style="dim" if is_null else None
             )
         console.print()
         console.print(table)
     console.print()
+    for caution in cautions(found.rows):
+        console.print(Text(f"caution: {printable(caution)}", style="bold"))
     for heading, text in found.footnotes().items():
         console.print(Text.assemble((heading, "bold"), f": {text}"))
 

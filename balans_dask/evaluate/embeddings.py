@@ -7,6 +7,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from balans_dask.evaluate.cautions import RAW
 from balans_dask.evaluate.raw_scores import Preprocessing, project, raw_projection
 from balans_dask.evaluate.stores import EvaluatedStore
 from balans_dask.io.matrices import checked_array
@@ -59,7 +60,7 @@ def read_embeddings(stores: Sequence[EvaluatedStore], rows: NDArray[np.int64]) -
     fitted: dict[Preprocessing, tuple[Projection, Embedding]] = {}
     for one in stores:
         if one.before is not None and one.before not in fitted:
-            name = f"raw of {one.name}" if fitted else "raw"
+            name = f"{RAW} of {one.name}" if fitted else RAW
             fitted[one.before] = _raw(name, one.before, rows)
     corrected = []
     for one in stores:

@@ -9,6 +9,7 @@ import numpy as np
 import zarr
 
 from balans_dask.errors import InvalidInputError, warn_of_input
+from balans_dask.evaluate.cautions import RAW
 from balans_dask.evaluate.raw_scores import Preprocessing
 from balans_dask.io.paths import is_store, path_beside
 from balans_dask.io.store import ProfileStore, open_store
@@ -17,8 +18,6 @@ from balans_dask.provenance import correction_record
 from balans_dask.store_run import SCORES_KEY
 
 __all__ = ["EvaluatedStore", "open_stores"]
-
-RAW = "raw"
 
 
 @dataclass(frozen=True)

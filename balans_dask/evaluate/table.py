@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from balans_dask.errors import InvalidInputError
+from balans_dask.evaluate.cautions import OVERSMOOTHED, SHUFFLED, cautions
 from balans_dask.evaluate.definitions import BLOCKS, HEADINGS, SPREAD, definitions_of
 from balans_dask.evaluate.embeddings import Embedding, read_embeddings
 from balans_dask.evaluate.libraries import library
@@ -81,7 +82,8 @@ class EvaluationTable:
             rule = ["---", *(["--:"] * (len(headings) - 1))]
             parts.append("\n".join("| " + " | ".join(x) + " |" for x in [headings, rule, *lines]))
         told = [f"- {heading}: {text}" for heading, text in self.footnotes().items()]
-        return "\n\n".join([self.summary(), *parts, "\n".join(told)]) + "\n"
+        warned = "\n".join(f"- {line}" for line in cautions(self.rows))
+        return "\n\n".join(filter(None, [self.summary(), *parts, warned, "\n".join(told)])) + "\n"
 
 
 def evaluate_stores(
@@ -170,8 +172,8 @@ def _null_rows(labels: RowLabels, first: Embedding, seed: int) -> list[dict[str,
     by_chance = all_scores(replace(labels, label=elsewhere), first.scores, first.before)
     smooth = all_scores(labels, oversmoothed(first.scores), first.before)
     return [
-        {"name": "null: shuffled labels", **by_chance},
-        {"name": "null: over-smoothed", **smooth},
+        {"name": SHUFFLED, **by_chance},
+        {"name": OVERSMOOTHED, **smooth},
     ]
 
 

@@ -12,6 +12,7 @@ from screens import gaussian_screen
 from stores import write_anndata
 
 from balans_dask.evaluate import table
+from balans_dask.evaluate.cautions import cautions
 from balans_dask.evaluate.definitions import BLOCKS, SPREAD
 from balans_dask.evaluate.summary import totals
 
@@ -75,6 +76,20 @@ def test_the_table_ranks_raw_corrections_and_null_models(folder, scored, monkeyp
     assert "560 of 600 rows, 40 without a label left out" in said
     assert "kBET: share of rows" in said
     assert "'-': no label has 10 rows in two batches" in " ".join(said.split())
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ({"total": 0.7, "map": 0.19}, []),
+        ({"total": 0.6, "map": 0.19}, ["mine scores no better than over-smoothing: do not use it"]),
+        ({"total": 0.7, "map": 0.15}, ["mine keeps 75% of raw's mAP: replicates were lost"]),
+    ],
+)
+def test_a_total_that_misleads_is_said(scores, said):
+    raw = {"name": "raw", "total": 0.5, "map": 0.2}
+    null = {"name": "null: over-smoothed", "total": 0.6, "map": 0.02}
+    assert cautions([{"name": "mine", **scores}, null, raw]) == said
 
 
 def test_null_models_are_made_of_raw(folder, scored):
