@@ -6,6 +6,7 @@ import shutil
 import anndata
 import numpy as np
 import pytest
+import zarr
 from commands import run
 from screens import gaussian_screen
 from stores import write_anndata
@@ -106,6 +107,16 @@ def test_stores_that_moved_together_still_find_each_other(folder, tmp_path):
 def test_a_lost_input_is_named_and_the_rest_is_read(folder, tmp_path):
     shutil.copytree(folder / "smooth.zarr", tmp_path / "smooth.zarr")
     with pytest.warns(InputWarning, match=r"in\.zarr, the input of .* is not there: give"):
+        (corrected,) = embeddings(tmp_path, "smooth.zarr")
+    assert corrected.before is None
+
+
+def test_a_store_of_an_earlier_version_asks_for_its_input(folder, tmp_path):
+    shutil.copytree(folder / "smooth.zarr", tmp_path / "smooth.zarr")
+    root = zarr.open_group(tmp_path / "smooth.zarr", use_consolidated=False)
+    del root["uns/balans/input"]
+    zarr.consolidate_metadata(root.store)
+    with pytest.warns(InputWarning, match="does not say where its input is: give the input as"):
         (corrected,) = embeddings(tmp_path, "smooth.zarr")
     assert corrected.before is None
 
