@@ -24,7 +24,9 @@ from balans_dask.cli_options import (
 from balans_dask.cluster import memory_bytes, open_client, silence_dask
 from balans_dask.correct import correct_store, transform_store
 from balans_dask.errors import InputWarning, Interrupted
+from balans_dask.events import EventLog
 from balans_dask.examine import examine
+from balans_dask.fitting import OnStage, Stage
 from balans_dask.frozen import Model
 from balans_dask.inputs import plan_run
 from balans_dask.io.convert import convert_table
@@ -135,9 +137,10 @@ def correct(
         freezes = model is not None
         plan = plan_run(asked.inputs, asked.parameters, workers, freezes=freezes)
         progress = Progress(console, verbose, facts_table("plan", plan_facts(plan)))
-        record = correct_store(
-            engine, asked, plan, target, overwrite, resume, progress, checkpoint_seconds, model
-        )
+        with _events(target, progress) as on_stage:
+            record = correct_store(
+                engine, asked, plan, target, overwrite, resume, on_stage, checkpoint_seconds, model
+            )
     if not quiet:
         click.echo(
             f"{printable(target)}: {asked.inputs.n_rows:,} rows corrected by "
@@ -180,9 +183,10 @@ def transform(
         workers = engine.workers(limit_bytes)
         plan = plan_run(asked.inputs, frozen.parameters, workers, frozen.sizes)
         progress = Progress(console, verbose, facts_table("plan", plan_facts(plan)))
-        record = transform_store(
-            engine, asked, frozen, plan, target, overwrite, resume, progress, model
-        )
+        with _events(target, progress) as on_stage:
+            record = transform_store(
+                engine, asked, frozen, plan, target, overwrite, resume, on_stage, model
+            )
     if not quiet:
         n_uncovered = int(record["n_uncovered"])
         n_new = len(set(asked.inputs.labels.names) - set(frozen.batches))
@@ -232,6 +236,19 @@ def demo(folder: str) -> None:
 
     for line in run_demo(folder, Progress(_err, verbose=False)):
         _out.print(line)
+
+
+@contextmanager
+def _events(target: str, progress: Progress) -> Iterator[OnStage]:
+    """Show progress and note it beside the output."""
+    log = EventLog(target)
+
+    def on_stage(stage: Stage) -> None:
+        log(stage)
+        progress(stage)
+
+    yield on_stage
+    log.finish()
 
 
 def _run(source: str, options: dict[str, Any]) -> StoreRun:

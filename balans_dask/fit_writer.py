@@ -89,7 +89,11 @@ class FitWriter(StoreWriter):
         if state is not None and str(state["stop_reason"]) and not missing and not self._kept:
             sampled = sampled_from(state, self._run.parameters.block_rows)
         else:
-            fitted = self._fitted(self._prepared(number, moved), folder, state)
+            if number:
+                self._options.on_stage(Stage("preparing scores", number=number))
+            prepared = self._prepared(number, moved)
+            self._options.on_stage(Stage("sampling rows", number=number))
+            fitted = self._fitted(prepared, folder, state)
             sampled = fitted.sampled
             self._options.on_stage(Stage("writing", number=number))
             if missing or self._kept:
@@ -98,7 +102,7 @@ class FitWriter(StoreWriter):
                 if self._kept:
                     self._frozen.append(freeze(self._engine, fitted, learned))
         self._is_landmark[sampled.rows] = True
-        return sampling_record(sampled)
+        return sampling_record(sampled, self._inputs.labels, self._projection)
 
     @property
     def _kept(self) -> bool:

@@ -10,9 +10,11 @@ import numpy as np
 from anndata.io import read_elem
 from numpy.typing import NDArray
 
+from balans_dask.batches import BatchLabels
 from balans_dask.examine import Examined
 from balans_dask.inputs import Inputs
 from balans_dask.io.store import ProfileStore
+from balans_dask.kernels.projection import Projection
 from balans_dask.parameters import Parameters
 from balans_dask.passes.blas import blas_fingerprint
 from balans_dask.sampling import SampledRows
@@ -30,6 +32,7 @@ __all__ = [
 PACKAGES = ("balans_dask", "anndata", "dask", "distributed", "numba", "numpy", "scipy", "zarr")
 ARITHMETIC = ("balans_dask", "numba", "numpy", "scipy")
 """Packages whose version may change a bit of the output."""
+SCALE_QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 FACTS = {"parameters", "versions", "fingerprint", "stop_reason", "n_sampled", "coverage_curve"}
 """What no record of ours lacks."""
 
@@ -141,18 +144,42 @@ def record_of(
     return record | ({"earlier_passes": earlier} if earlier else {})
 
 
-def sampling_record(sampled: SampledRows) -> dict[str, Any]:
-    """Return what a store says about the landmarks of one pass."""
+def sampling_record(
+    sampled: SampledRows, labels: BatchLabels, projection: Projection
+) -> dict[str, Any]:
+    """Return what a store says about the landmarks of one pass.
+
+    Parameters
+    ----------
+    sampled : SampledRows
+    labels : BatchLabels
+    projection : Projection
+        Its unit is that of the stored scales.
+    """
+    drawn = np.bincount(labels.codes[sampled.rows], minlength=labels.n_batches)
     return {
         "stop_reason": sampled.stop_reason,
         "n_sampled": sampled.n_sampled,
         "n_capped": sampled.n_capped,
         "sampled_rows": sampled.rows,
+        "n_kept": sampled.n_kept,
+        "n_new": sampled.n_new,
+        "drawn_by_batch": drawn,
+        "scale_quantiles": _scale_quantiles(sampled, labels.n_batches) * projection.unit,
         "coverage_curve": {
             "n_sampled": np.array([point.n_sampled for point in sampled.curve]),
             "n_covered": np.array([point.n_covered for point in sampled.curve]),
         },
     }
+
+
+def _scale_quantiles(sampled: SampledRows, n_batches: int) -> NDArray[np.float64]:
+    """Quantiles of the landmarks' local scales, a row for every batch.
+
+    One batch after another: the driver never holds a second table of landmarks by batches.
+    """
+    columns = ([block.scales[:, batch] for block in sampled.blocks] for batch in range(n_batches))
+    return np.array([np.quantile(np.sqrt(np.concatenate(c)), SCALE_QUANTILES) for c in columns])
 
 
 def _versions() -> dict[str, str]:

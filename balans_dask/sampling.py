@@ -18,7 +18,7 @@ from balans_dask.passes.rows import affinity_rows, coverage_gains, first_rows
 from balans_dask.passes.scales import local_scales
 from balans_dask.passes.scores import Scores, pick_landmarks
 
-__all__ = ["Round", "SampledRows", "sample_rows"]
+__all__ = ["Reach", "Round", "SampledRows", "sample_rows"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,22 @@ class Round:
     n_idle: int
 
 
+@dataclass(frozen=True)
+class Reach:
+    """How far the landmarks of one round reach, in draw order.
+
+    Attributes
+    ----------
+    n_kept : ndarray of shape (n_landmarks,), int64
+        Rows of kept affinity, the landmark itself included.
+    n_new : ndarray of shape (n_landmarks,), int64
+        Rows among them that no landmark drawn before covers.
+    """
+
+    n_kept: NDArray[np.int64]
+    n_new: NDArray[np.int64]
+
+
 @dataclass
 class SampledRows:
     """The landmarks of a run, as the sampler leaves them.
@@ -56,6 +72,8 @@ class SampledRows:
         Rows of A_S on the workers; ``None`` for blocks whose rows were let go.
     coverage : Coverage
     curve : list of Round
+    reach : list of Reach
+        One a round, like ``blocks``.
     stop_reason : {"patience", "all_rows", "max_rows", ""}
         Empty while rows are still drawn.
     n_restored : int
@@ -70,6 +88,7 @@ class SampledRows:
     blocks: list[LandmarkBlock] = field(default_factory=list)
     pieces: list[list[Future] | None] = field(default_factory=list)
     curve: list[Round] = field(default_factory=list)
+    reach: list[Reach] = field(default_factory=list)
     stop_reason: str = ""
     n_restored: int = 0
     kept_bytes: int = 0
@@ -89,6 +108,16 @@ class SampledRows:
     def n_capped(self) -> int:
         """Sampled rows with a scale beyond the guard's limit."""
         return sum(int(block.capped.sum()) for block in self.blocks)
+
+    @property
+    def n_kept(self) -> NDArray[np.int64]:
+        """Rows of kept affinity of every sampled row, in draw order."""
+        return np.concatenate([reach.n_kept for reach in self.reach])
+
+    @property
+    def n_new(self) -> NDArray[np.int64]:
+        """Rows that every sampled row covers first, in draw order."""
+        return np.concatenate([reach.n_new for reach in self.reach])
 
     def pieces_of(self, partition: int, first_block: int = 0) -> list[Future | None]:
         """Pieces of one partition, from a block on."""
@@ -127,12 +156,15 @@ def sample_rows(
     limit = min(n_candidates, parameters.max_rows or n_candidates)
     while not sampled.stop_reason:
         size = min(parameters.block_rows, limit - sampled.n_sampled)
-        block, pieces, gains, n_idle = _one_round(engine, scores, parameters, number, sampled, size)
+        block, pieces, gains, n_new, n_idle = _one_round(
+            engine, scores, parameters, number, sampled, size
+        )
         n_bytes = sum(gain.n_bytes for gain in gains)
         kept = sampled.kept_bytes + n_bytes <= piece_bytes
         sampled.settled = False
         sampled.coverage.add(block.rows, gains, n_idle)
         sampled.blocks.append(block)
+        sampled.reach.append(Reach(np.sum([gain.n_kept for gain in gains], axis=0), n_new))
         sampled.pieces.append(pieces if kept else None)
         if not kept:
             engine.release(pieces)
@@ -158,7 +190,7 @@ def _one_round(
     number: int,
     sampled: SampledRows,
     size: int,
-) -> tuple[LandmarkBlock, list[Future], list[CoverageGain], int]:
+) -> tuple[LandmarkBlock, list[Future], list[CoverageGain], NDArray[np.int64], int]:
     """Draw a block and pass over the data three times; changes nothing that was sampled."""
     coverage = sampled.coverage
     rows = coverage.draw(parameters.seed, len(sampled.blocks), size, number)
@@ -171,8 +203,9 @@ def _one_round(
     block = elbows(engine, scores, block, parameters.max_neighbors)
     pieces = affinity_rows(engine, scores, block)
     gains = coverage_gains(engine, scores, pieces)
+    n_new = coverage.newly_covered(gains, block.n_landmarks)
     n_kept, n_idle = coverage.idle_until(
-        coverage.newly_covered(gains, block.n_landmarks),
+        n_new,
         parameters.coverage_tol * scores.tiling.n_rows,
         parameters.patience,
     )
@@ -180,4 +213,4 @@ def _one_round(
         block = block.first(n_kept)
         pieces = first_rows(engine, pieces, n_kept)
         gains = coverage_gains(engine, scores, pieces)
-    return block, pieces, gains, n_idle
+    return block, pieces, gains, n_new[:n_kept], n_idle

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from balans_dask.coverage import Coverage
 from balans_dask.kernels.landmarks import LandmarkBlock, landmark_block
 from balans_dask.kernels.projection import Projection
-from balans_dask.sampling import Round, SampledRows
+from balans_dask.sampling import Reach, Round, SampledRows
 
 __all__ = [
     "arrays_of",
@@ -39,6 +39,8 @@ def arrays_of(projection: Projection, sampled: SampledRows) -> dict[str, NDArray
         **block_arrays(sampled.blocks),
         "coverage": sampled.coverage.coverage,
         "curve": np.array([(p.n_sampled, p.n_covered, p.n_rows, p.n_idle) for p in sampled.curve]),
+        "n_kept": sampled.n_kept,
+        "n_new": sampled.n_new,
         "stop_reason": np.array(sampled.stop_reason),
     }
 
@@ -112,6 +114,8 @@ def sampled_from(
         Round(number + 1, *(int(value) for value in point))
         for number, point in enumerate(state["curve"])
     ]
+    ends = np.cumsum(state["block_sizes"])[:-1]
+    sampled.reach += map(Reach, np.split(state["n_kept"], ends), np.split(state["n_new"], ends))
     return sampled
 
 
@@ -126,13 +130,15 @@ def is_sound(state: Mapping[str, NDArray[Any]], n_rows: int) -> bool:
     """
     try:
         n_landmarks = int(state["block_sizes"].sum())
-        tables = ("rows", "scores", "scales", "thresholds", "limits", "capped")
+        tables = ("rows", "scores", "scales", "thresholds", "limits", "capped", "n_kept", "n_new")
         return (
             state["coverage"].shape == (n_rows,)
             and all(len(state[name]) == n_landmarks for name in tables)
             and bool(((state["rows"] >= 0) & (state["rows"] < n_rows)).all())
             and len(state["curve"]) == len(state["block_sizes"]) > 0
             and int(state["curve"][-1, 0]) == n_landmarks
+            and int(state["curve"][-1, 1]) == int(state["n_new"].sum())
+            and bool(((state["n_new"] >= 0) & (state["n_new"] <= state["n_kept"])).all())
             and state["used"].shape == state["mean"].shape
             and all(state[name].ndim == 0 for name in ("total_variance", "unit", "stop_reason"))
         )

@@ -20,6 +20,7 @@ FLOORS = {
         "sampling",
         "state",
         "fitting",
+        "events",
         "prepared",
         "applying",
         "frozen",

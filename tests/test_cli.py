@@ -20,6 +20,7 @@ from balans_dask.io.store import open_store
 from balans_dask.provenance import correction_record
 
 SCREEN = gaussian_screen(600, n_features=6)
+BESIDE = ["in.zarr", "out.zarr", "out.zarr.events.jsonl"]
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_input_is_untouched_and_nothing_is_left_beside_the_output(capsys, tmp_pa
     before = files(store)
     balans(capsys, "correct", store, tmp_path / "out.zarr", "--batch-key", "Metadata_plate")
     assert files(store) == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.zarr", "out.zarr"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == BESIDE
 
 
 def test_the_same_run_makes_the_same_bytes(capsys, tmp_path, store):
@@ -139,7 +140,7 @@ def test_overwrite_replaces_a_store(capsys, tmp_path, store):
     assert files(out) == old
     assert balans(capsys, "correct", store, out, *key, "--seed", 1, "--overwrite")[0] == 0
     assert files(out) != old
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.zarr", "out.zarr"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == BESIDE
 
 
 @pytest.mark.parametrize("difference", ["rows", "names"])

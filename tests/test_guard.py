@@ -17,7 +17,7 @@ from balans_dask.kernels.landmarks import landmark_block
 from balans_dask.kernels.projection import Projection
 from balans_dask.mixture import Mixture, write_mixture
 from balans_dask.provenance import correction_record
-from balans_dask.sampling import Round, SampledRows
+from balans_dask.sampling import Reach, Round, SampledRows
 from balans_dask.state import arrays_of, is_sound, sampled_from
 
 OPERATORS = ["smooth", "nystrom", "displace"]
@@ -114,7 +114,7 @@ def test_a_screen_with_everything_everywhere_is_quiet(shape):
         Balans().fit(profiles, batch=batch)
 
 
-def test_the_number_of_limited_landmarks_survives_a_checkpoint():
+def test_what_a_landmark_reached_survives_a_checkpoint():
     blocks = []
     for first in (0, 3):
         block = landmark_block(np.arange(first, first + 3), np.ones((3, 2), np.float32), 4)
@@ -122,12 +122,19 @@ def test_the_number_of_limited_landmarks_survives_a_checkpoint():
         blocks.append(block.with_guard(np.full(3, 2.0), np.array([True, False, True])))
     sampled = SampledRows(Coverage.start(6), blocks, [None, None])
     sampled.curve += [Round(1, 3, 6, 6, 0), Round(2, 6, 6, 6, 1)]
+    sampled.reach += [Reach(np.array([4, 3, 1]), np.array([4, 1, 1]))]
+    sampled.reach += [Reach(np.array([3, 1, 2]), np.zeros(3, dtype=np.int64))]
     state = arrays_of(Projection(np.arange(2), np.zeros(2), None, 1.0, 1.0), sampled)
     assert is_sound(state, 6)
     restored = sampled_from(state, 4)
     assert restored.n_capped == sampled.n_capped == 4
     np.testing.assert_array_equal(restored.blocks[1].limits, [2.0, 2.0, 2.0])
+    np.testing.assert_array_equal(restored.n_kept, [4, 3, 1, 3, 1, 2])
+    np.testing.assert_array_equal(restored.reach[0].n_new, [4, 1, 1])
     assert not is_sound(state | {"capped": state["capped"][:2]}, 6)
+    assert not is_sound(state | {"n_kept": state["n_kept"][:2]}, 6)
+    assert not is_sound(state | {"n_new": state["n_new"] + 1}, 6)
+    assert not is_sound(state | {"n_new": state["n_new"][::-1]}, 6)
 
 
 @pytest.mark.parametrize("option", [None, "none", "1.5"])

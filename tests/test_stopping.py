@@ -12,7 +12,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
 
 
 def gain(rows, first):
-    return CoverageGain(np.array(rows), np.ones(len(rows)), np.array(first, dtype=np.int32), 0)
+    first = np.array(first, dtype=np.int32)
+    return CoverageGain(np.array(rows), np.ones(len(rows)), first, 0, np.bincount(first))
 
 
 def test_a_new_point_belongs_to_the_first_row_in_draw_order():

@@ -9,6 +9,7 @@
         units/           the manifest: one record for each finished run of rows
         store/           the output; renamed to OUT.zarr when it is complete
         pass_0/ ...      checkpoint, units and store of the passes before the last one
+        events.jsonl     what the run did when; moves to OUT.zarr.events.jsonl with the output
         replaced/        for a moment, the store that was in its place
 """
 
@@ -30,7 +31,8 @@ __all__ = ["RunFolder", "check_output"]
 SUFFIX = ".partial"
 EARLIER = "pass_"
 MARK = "balans_dask"
-OUR_NAMES = {"run.json", "lock", "checkpoint.npz", "units", "store", "replaced"}
+EVENTS = "events.jsonl"
+OUR_NAMES = {"run.json", "lock", "checkpoint.npz", "units", "store", "replaced", EVENTS}
 
 
 def check_output(path: str, overwrite: bool, inputs: tuple[str, ...] = ()) -> None:
@@ -78,6 +80,8 @@ class RunFolder:
         self.path = self.target.with_name(self.target.name + SUFFIX)
         self.last = PassFolder(self.path)
         self._record = self.path / "run.json"
+        self.events = self.path / EVENTS
+        self.published_events = self.target.with_name(f"{self.target.name}.{EVENTS}")
 
     def passes(self, n_passes: int) -> list[PassFolder]:
         """Folders of all passes, in order; the last pass makes the output itself."""
@@ -152,6 +156,7 @@ class RunFolder:
     def clear(self) -> None:
         """Forget what was done; the folder stays, and stays held."""
         self.last.clear()
+        self.events.unlink(missing_ok=True)
         for path in self._earlier():
             shutil.rmtree(path, ignore_errors=True)
         write_json(self._record, {"written_by": MARK})
@@ -166,6 +171,8 @@ class RunFolder:
     def discard_remains(self) -> None:
         """Remove what a run killed just after it had published left behind."""
         if self.exists and not self.last.store.exists():
+            if self.events.exists():
+                self._publish_events()
             self.discard()
 
     def publish(self, replace: bool) -> None:
@@ -190,8 +197,16 @@ class RunFolder:
         if self.target.exists():
             self.target.rename(self._replaced)
         self.last.store.rename(self.target)
+        self._publish_events()
         sync_folder(self.target.parent)
         self.discard()
+
+    def _publish_events(self) -> None:
+        """Put the events beside the output; those of a store that it replaces go."""
+        if self.events.exists():
+            self.events.replace(self.published_events)
+        else:
+            self.published_events.unlink(missing_ok=True)
 
     def _earlier(self) -> list[Path]:
         return list(self.path.glob(f"{EARLIER}*"))

@@ -46,6 +46,12 @@ class AffinityRows:
         """Memory held."""
         return self.indptr.nbytes + self.columns.nbytes + self.values.nbytes
 
+    @property
+    def n_kept(self) -> NDArray[np.int64]:
+        """Entries of each landmark, over all tiles."""
+        n_kept: NDArray[np.int64] = np.diff(self.indptr).reshape(-1, self.n_landmarks).sum(axis=0)
+        return n_kept
+
     def __sizeof__(self) -> int:
         return self.nbytes
 

@@ -26,12 +26,15 @@ class CoverageGain:
         Place in draw order of the first landmark that touches the row.
     n_bytes : int
         Memory of the kept affinities themselves.
+    n_kept : ndarray of shape (n_landmarks,), int64
+        Rows that each landmark touches; in one sum with those of other partitions, its neighbours.
     """
 
     rows: NDArray[np.int64]
     gain: NDArray[np.float64]
     first: NDArray[np.int32]
     n_bytes: int
+    n_kept: NDArray[np.int64]
 
 
 def coverage_gain(start: int, n_rows: int, affinities: AffinityRows) -> CoverageGain:
@@ -54,7 +57,9 @@ def coverage_gain(start: int, n_rows: int, affinities: AffinityRows) -> Coverage
         first,
     )
     touched = np.flatnonzero(first[:n_rows] >= 0)
-    return CoverageGain(touched + start, gain[touched], first[touched], affinities.nbytes)
+    return CoverageGain(
+        touched + start, gain[touched], first[touched], affinities.nbytes, affinities.n_kept
+    )
 
 
 @kernel
