@@ -18,6 +18,7 @@ from balans_dask.cli_options import (
     CLUSTER_OPTIONS,
     EVALUATE_OPTIONS,
     FIT_OPTIONS,
+    REPORT_OPTIONS,
     WRITE_OPTIONS,
     not_nan,
 )
@@ -226,6 +227,18 @@ def evaluate(
     from balans_dask.cli_evaluate import run_evaluate  # noqa: PLC0415  (an optional extra)
 
     run_evaluate(_out, stores, json, csv, overwrite, **options)
+
+
+@cli.command()
+@click.argument("store")
+@REPORT_OPTIONS
+def report(store: str, html: str, **options: Any) -> None:
+    """Show what a correction did: one HTML file with all figures, for any browser."""
+    from balans_dask.cli_report import run_report  # noqa: PLC0415  (an optional extra)
+
+    for warning in run_report(store, html, **options):
+        _say_warning(warning)
+    click.echo(f"{printable(html)}: report of {printable(store)}")
 
 
 @cli.command()

@@ -14,7 +14,7 @@ __all__ = [
     "CLUSTER_OPTIONS",
     "EVALUATE_OPTIONS",
     "FIT_OPTIONS",
-    "WRITE_OPTIONS",
+    "REPORT_OPTIONS", "WRITE_OPTIONS",
     "not_nan",
 ]
 
@@ -151,4 +151,11 @@ EVALUATE_OPTIONS = _with(
     click.option("--csv", help="Write scores here too."),
     click.option("--overwrite", is_flag=True, help="Replace these files."),
     click.option("--raw/--no-raw", default=True, help="Score the inputs that the stores name too."),
+)
+REPORT_OPTIONS = _with(
+    click.option("--html", required=True, metavar="FILE", help="Write the report here."),
+    click.option("--label-key", help="Column of obs with what should stay; default: a usual name."),
+    click.option("--control", help="Query for control rows; default: the anchors, or negcon."),
+    click.option("--no-evaluate", is_flag=True, help="Compute no scores."),
+    click.option("--overwrite", is_flag=True, help="Replace a file that is there."),
 )

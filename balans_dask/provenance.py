@@ -156,7 +156,9 @@ def sampling_record(
     projection : Projection
         Its unit is that of the stored scales.
     """
-    drawn = np.bincount(labels.codes[sampled.rows], minlength=labels.n_batches)
+    batch = labels.codes[sampled.rows]
+    new = np.zeros(labels.n_batches, dtype=np.int64)
+    np.add.at(new, batch, sampled.n_new)
     return {
         "stop_reason": sampled.stop_reason,
         "n_sampled": sampled.n_sampled,
@@ -164,7 +166,8 @@ def sampling_record(
         "sampled_rows": sampled.rows,
         "n_kept": sampled.n_kept,
         "n_new": sampled.n_new,
-        "drawn_by_batch": drawn,
+        "drawn_by_batch": np.bincount(batch, minlength=labels.n_batches),
+        "new_by_batch": new,
         "scale_quantiles": _scale_quantiles(sampled, labels.n_batches) * projection.unit,
         "coverage_curve": {
             "n_sampled": np.array([point.n_sampled for point in sampled.curve]),

@@ -1,1 +1,19 @@
 """Pictures of a correction (needs the plot extra); nothing below imports this."""
+
+from importlib.util import find_spec
+
+from balans_dask.errors import InvalidInputError
+
+__all__ = ["require_plot"]
+
+
+def require_plot() -> None:
+    """Refuse to draw without the libraries that draw.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    missing = [name for name in ("matplotlib", "jinja2") if find_spec(name) is None]
+    if missing:
+        raise InvalidInputError(f"pictures need {' and '.join(missing)}: install balans-dask[plot]")

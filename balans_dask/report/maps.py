@@ -8,14 +8,18 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-__all__ = ["before_after_figure", "save_before_after"]
+from balans_dask.report.plain import label_text, shown, styled
+
+__all__ = ["COLOURS", "before_after_figure", "map_figure", "save_before_after"]
 
 # Okabe and Ito's colours, told apart by colour-blind readers, then shades for more groups.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 MAX_ROWS = 6000
+OTHERS = "#cccccc"
 LISTED = len(COLOURS)
 """Groups with a legend of their own; more are drawn from a continuous palette."""
 
@@ -47,6 +51,47 @@ def before_after_figure(
     for axis in axes[:, 1]:
         if axis.get_legend_handles_labels()[1]:
             axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    return figure
+
+
+@styled
+def map_figure(points: NDArray[np.floating], groups: Any, axis_name: str) -> Figure:
+    """Draw rows as points of a plane, in the colours of the most frequent groups.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_rows, 2)
+    groups : array-like of shape (n_rows,)
+        Text, one for each row.
+    axis_name : str
+        Such as PC or UMAP.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+        With a legend; groups beyond the most frequent ones are grey.
+    """
+    names, codes, counts = np.unique(
+        np.asarray(groups, dtype=str), return_inverse=True, return_counts=True
+    )
+    colours = np.full(len(names), OTHERS, dtype=object)
+    coloured = shown(counts, LISTED)
+    colours[coloured] = COLOURS[: len(coloured)]
+    figure = Figure(figsize=(4.2, 4.2 + 0.1 * len(coloured)), layout="constrained")
+    axes = figure.subplots()
+    # Rows come in random order, so no group is drawn over the others; but grey ones lie below.
+    for rows in (~np.isin(codes, coloured), np.isin(codes, coloured)):
+        dots = {"s": 5, "c": colours[codes[rows]].tolist(), "linewidths": 0, "alpha": 0.8}
+        axes.scatter(points[rows, 0], points[rows, 1], **dots)
+    axes.set(xticks=[], yticks=[], xlabel=f"{axis_name} 1", ylabel=f"{axis_name} 2")
+    axes.set_aspect("equal", adjustable="datalim")
+    listed = [(colours[i], label_text(names[i])) for i in coloured]
+    if len(names) > len(coloured):
+        listed.append((OTHERS, f"{len(names) - len(coloured):,} others"))
+    handles = [Line2D([], [], color=colour, marker="o", linestyle="") for colour, _ in listed]
+    # matplotlib hides labels that begin with an underscore.
+    texts = [f" {name}" for _, name in listed]
+    figure.legend(handles, texts, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 

@@ -1,0 +1,20 @@
+"""``balans report``."""
+
+from balans_dask.report import require_plot
+
+__all__ = ["run_report"]
+
+
+def run_report(
+    store: str,
+    html: str,
+    label_key: str | None,
+    control: str | None,
+    no_evaluate: bool,
+    overwrite: bool,
+) -> list[str]:
+    """Write a report, if there are the libraries that draw; return what it warns of."""
+    require_plot()
+    from balans_dask.report.document import write_report  # noqa: PLC0415  (needs the plot extra)
+
+    return write_report(store, html, label_key, control, not no_evaluate, overwrite)

@@ -1,0 +1,159 @@
+"""What a report is made of: a corrected store, its input, and what is known of its rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from balans_dask.anchors import GIVEN_ROWS, anchors_by_query
+from balans_dask.batches import BatchLabels, batch_labels
+from balans_dask.errors import BalansError, InvalidInputError
+from balans_dask.io.paths import path_beside
+from balans_dask.io.store import ProfileStore, open_store
+from balans_dask.provenance import correction_record
+
+__all__ = ["LABEL_COLUMNS", "Factor", "Reported", "factor", "reported"]
+
+LABEL_COLUMNS = (
+    "Metadata_pert_iname", "Metadata_moa", "Metadata_compound", "Metadata_treatment",
+    "Metadata_JCP2022", "Metadata_InChIKey", "Metadata_broad_sample", "Metadata_gene",
+    "Metadata_label", "label", "cell_type",
+)  # fmt: skip
+"""Columns that hold what should stay; the first one that is there is the label."""
+CONTROL_COLUMNS = ("Metadata_pert_type", "Metadata_control_type")
+CONTROL = "negcon"
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A column of ``obs`` as groups of rows.
+
+    Attributes
+    ----------
+    column : str
+    codes : ndarray of shape (n_rows,), integer
+        Place in ``names``; -1 where it is missing.
+    names : list of str
+    """
+
+    column: str
+    codes: NDArray[np.integer]
+    names: list[str]
+
+    def of(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Names of the groups of some rows."""
+        names: NDArray[Any] = np.array([*self.names, "(missing)"], dtype=object)
+        return names[self.codes[rows]]
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A corrected store, its input, and what is known of its rows.
+
+    Attributes
+    ----------
+    store : ProfileStore
+    record : mapping
+    batch : BatchLabels
+    labels : list of Factor
+        The label first, then other columns of usual names.
+    control : ndarray of shape (n_rows,), bool, or None
+    control_query : str
+    source : ProfileStore or None
+        The input, if it is still there.
+    missing_source : str
+        Why it is not there.
+    """
+
+    store: ProfileStore
+    record: Mapping[str, Any]
+    batch: BatchLabels
+    labels: list[Factor]
+    control: NDArray[np.bool_] | None
+    control_query: str
+    source: ProfileStore | None
+    missing_source: str
+
+    @property
+    def batch_keys(self) -> tuple[str, ...]:
+        """Columns of ``obs`` that make the batches."""
+        return _keys(self.record)
+
+
+def reported(path: str, label_key: str | None, control: str | None) -> Reported:
+    """Open what a report is made of.
+
+    Parameters
+    ----------
+    path : str
+        Of a corrected store.
+    label_key : str or None
+        Column of ``obs``; ``None`` for the first of ``LABEL_COLUMNS`` that is there.
+    control : str or None
+        Query for the control rows; ``None`` for the anchors of the run, or ``negcon`` in one of the
+        usual columns.
+
+    Raises
+    ------
+    InvalidInputError
+        If the store is not the output of a correction, or lacks a column.
+    """
+    store = open_store(path)
+    record = correction_record(store)
+    if record is None:
+        raise InvalidInputError(
+            f"{path} says nothing of a correction: give an output of `balans correct` or "
+            "`balans transform`"
+        )
+    keys = _keys(record)
+    batch = batch_labels([store.column(key) for key in keys], keys, store.n_rows)
+    usual = [name for name in LABEL_COLUMNS if name in store.obs.columns and name not in keys]
+    names = list(dict.fromkeys([label_key, *usual] if label_key is not None else usual))
+    query = control if control is not None else _usual_control(store.obs, record)
+    source, missing = _source(path, record, store.n_rows)
+    return Reported(
+        store,
+        record,
+        batch,
+        [factor(store.column(name), name) for name in names],
+        None if query is None else anchors_by_query(store.obs, query),
+        query or "",
+        source,
+        missing,
+    )
+
+
+def factor(column: Any, name: str) -> Factor:
+    """Make groups of a column's values; missing ones are in none."""
+    codes, values = pd.factorize(pd.Series(np.asarray(column, dtype=object)))
+    return Factor(name, codes, [str(value) for value in values])
+
+
+def _keys(record: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(key) for key in np.atleast_1d(record["parameters"]["batch_key"]))
+
+
+def _usual_control(obs: pd.DataFrame, record: Mapping[str, Any]) -> str | None:
+    anchor = record["parameters"].get("anchor")
+    if anchor is not None and anchor != GIVEN_ROWS:
+        return str(anchor)
+    for name in CONTROL_COLUMNS:
+        if name in obs.columns and (obs[name] == CONTROL).any():
+            return f"{name} == '{CONTROL}'"
+    return None
+
+
+def _source(path: str, record: Mapping[str, Any], n_rows: int) -> tuple[ProfileStore | None, str]:
+    """Open the input of the run, or say why not."""
+    if "input" not in record:
+        return None, "the store does not say where its input is"
+    try:
+        store = open_store(path_beside(path, str(record["input"])))
+    except (BalansError, OSError):
+        return None, f"the input {record['input']} is no longer where it was"
+    if store.n_rows != n_rows:
+        return None, f"the input {record['input']} has other rows now"
+    return store, ""

@@ -1,0 +1,150 @@
+"""``balans report``: one HTML file about one corrected store."""
+
+import os
+from pathlib import Path
+
+from balans_dask.errors import InvalidInputError, StoreExistsError
+from balans_dask.report.asked import Factor, Reported, reported
+from balans_dask.report.contingency import Contingency
+from balans_dask.report.page import rendered
+from balans_dask.report.row_sections import (
+    confounding,
+    confounding_section,
+    displacement_section,
+    map_section,
+)
+from balans_dask.report.run_sections import run_section, sampling_section
+from balans_dask.report.score_section import score_section
+
+__all__ = ["write_report"]
+
+UNCOVERED_SHARE = 0.01
+CAPPED_SHARE = 0.05
+ALL_ROWS = (
+    "A correction over all rows cannot tell them apart and removes biology: estimate it on "
+    "controls that are in every batch (--operator displace --anchor)."
+)
+ANCHORED = (
+    "The correction was estimated on anchors alone, which this does not harm: they are in every "
+    "batch."
+)
+
+
+def write_report(
+    path: str,
+    html: str,
+    label_key: str | None = None,
+    control: str | None = None,
+    evaluate: bool = True,
+    overwrite: bool = False,
+) -> list[str]:
+    """Write a report of a corrected store: a single file that needs no network.
+
+    Parameters
+    ----------
+    path : str
+        Of a corrected store.
+    html : str
+        Path of the report.
+    label_key : str or None
+        Column of ``obs``; ``None`` for the first usual name that is there.
+    control : str or None
+        Query for the control rows.
+    evaluate : bool
+        Compute scores, where the libraries are installed.
+    overwrite : bool
+        Replace a file that is there.
+
+    Returns
+    -------
+    warnings : list of str
+        What the report warns of.
+
+    Raises
+    ------
+    InvalidInputError
+        If the store is not the output of a correction, or lacks a column.
+    StoreExistsError
+        If there is something at the path of the report that may not be replaced.
+    """
+    _check(html, overwrite)
+    asked = reported(path, label_key, control)
+    tables = confounding(asked)
+    warnings = _warnings(asked, tables)
+    sections = [
+        run_section(asked),
+        confounding_section(tables),
+        map_section(asked),
+        score_section(asked, evaluate),
+        displacement_section(asked),
+        sampling_section(asked),
+    ]
+    title = f"Batch correction of {Path(path).resolve().name}"
+    _write(html, rendered(title, _facts(asked), warnings, sections), overwrite)
+    return warnings
+
+
+def _check(html: str, overwrite: bool) -> None:
+    place = Path(html)
+    if not place.parent.is_dir():
+        raise InvalidInputError(f"the folder of {html} does not exist: create it first")
+    if place.is_dir():
+        raise StoreExistsError(f"{html} is a folder: choose another file")
+    if place.exists() and not overwrite:
+        raise StoreExistsError(f"{html} exists: choose another file, or add --overwrite")
+
+
+def _write(html: str, page: str, overwrite: bool) -> None:
+    """Replace the file in one step; a reader never sees half of it."""
+    temporary = Path(f"{html}.{os.getpid()}.writing")
+    try:
+        # Lone surrogates, which a label may hold, are no UTF-8.
+        temporary.write_bytes(page.encode("utf-8", "replace"))
+        _check(html, overwrite)
+        temporary.replace(html)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _facts(asked: Reported) -> list[tuple[str, str]]:
+    record, parameters = asked.record, asked.record["parameters"]
+    n_rows, n_features = asked.store.features.shape
+    n_uncovered = int(record["n_uncovered"])
+    label = asked.labels[0] if asked.labels else None
+    return [
+        ("rows", f"{n_rows:,}"),
+        ("features", f"{n_features:,}"),
+        ("batches", f"{asked.batch.n_batches:,}"),
+        ("labels", "none" if label is None else f"{len(label.names):,}"),
+        ("operator", f"{parameters.get('operator')}, {_times(int(parameters.get('n_passes', 1)))}"),
+        ("landmarks", f"{int(record['n_sampled']):,}"),
+        ("stopped by", str(record["stop_reason"])),
+        ("rows covered", f"{1 - n_uncovered / n_rows:.2%}"),
+    ]
+
+
+def _times(n_passes: int) -> str:
+    return "1 pass" if n_passes == 1 else f"{n_passes} passes"
+
+
+def _warnings(asked: Reported, tables: list[tuple[Factor, Contingency]]) -> list[str]:
+    record = asked.record
+    n_rows, n_uncovered = asked.store.n_rows, int(record["n_uncovered"])
+    n_capped, n_sampled = int(record.get("n_capped", 0)), int(record["n_sampled"])
+    advice = ANCHORED if "anchor" in record["parameters"] else ALL_ROWS
+    found = [
+        f"Batch and {label.column} are confounded: {table.summary}. {advice}"
+        for label, table in tables
+        if table.is_confounded
+    ]
+    if n_uncovered > UNCOVERED_SHARE * n_rows:
+        found.append(f"{n_uncovered:,} of {n_rows:,} rows are covered by no landmark.")
+    if n_capped > CAPPED_SHARE * n_sampled:
+        found.append(
+            f"{n_capped:,} of {n_sampled:,} landmarks are too far from some batch to match it: "
+            "batches may lack populations."
+        )
+    clamped = list(record.get("clamped_batches", []))
+    if clamped:
+        found.append(f"{len(clamped):,} batches have too few rows for their nearest neighbours.")
+    return found

@@ -1,0 +1,186 @@
+"""What happened to the rows: displacement, coverage, maps, batches against labels."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from balans_dask.report.asked import LABEL_COLUMNS, Factor, Reported
+from balans_dask.report.contingency import (
+    CELLS,
+    RULE,
+    Contingency,
+    contingency,
+    contingency_figure,
+)
+from balans_dask.report.maps import map_figure
+from balans_dask.report.page import Section, Table
+from balans_dask.report.pictures import Picture, drawn, painted
+from balans_dask.report.planes import (
+    has_umap,
+    principal_plane,
+    read_rows,
+    stratified_rows,
+    umap_plane,
+)
+from balans_dask.report.run_figures import displacement_figure
+
+__all__ = ["confounding", "confounding_section", "displacement_section", "map_section"]
+
+MAP_ROWS = 5000
+UMAP_ROWS = 2500
+SEED = 0
+NAMED = 10
+
+
+def displacement_section(asked: Reported) -> Section:
+    """Show how far rows moved, and which were not covered.
+
+    Parameters
+    ----------
+    asked : Reported
+    """
+    batch = asked.batch
+    displacement = asked.store.column("balans_displacement").to_numpy()
+    uncovered = ~asked.store.column("balans_covered").to_numpy(dtype=bool)
+    n_uncovered = np.bincount(batch.codes[uncovered], minlength=batch.n_batches)
+    fate = (
+        "stayed as they were"
+        if asked.record["parameters"].get("uncovered") == "keep"
+        else ("followed the nearest landmark")
+    )
+    text = [
+        f"Half of all rows moved by {np.median(displacement):.3g} or more, in units of the "
+        "distances of the run.",
+        f"{int(uncovered.sum()):,} of {len(uncovered):,} rows ({uncovered.mean():.2%}) were "
+        f"covered by no landmark and {fate}.",
+    ]
+    worst = [i for i in np.argsort(-n_uncovered / batch.sizes, kind="stable") if n_uncovered[i]]
+    rows = [
+        (batch.names[i], f"{n_uncovered[i]:,}", f"{n_uncovered[i] / batch.sizes[i]:.2%}")
+        for i in worst[:NAMED]
+    ]
+    header = ("batch", "uncovered rows", "of the batch")
+    picture = drawn(
+        displacement_figure(displacement, batch.codes, batch.names),
+        "Quantiles of the displacement of the rows of every batch.",
+        "Displacement by batch: 5 % to 95 % (line), quartiles (bar), median (dot).",
+    )
+    tables = [Table("Batches with most uncovered rows", header, rows)] if rows else []
+    return Section("Displacement and uncovered rows", text, [picture], tables)
+
+
+def confounding(asked: Reported) -> list[tuple[Factor, Contingency]]:
+    """Count rows by batch and label, for every column of labels.
+
+    Parameters
+    ----------
+    asked : Reported
+    """
+    batch = asked.batch
+    return [
+        (label, contingency(batch.codes, batch.names, label.codes, label.names))
+        for label in asked.labels
+    ]
+
+
+def confounding_section(tables: list[tuple[Factor, Contingency]]) -> Section:
+    """Show which labels lie in which batches, and say by which rule they are confounded.
+
+    Parameters
+    ----------
+    tables : list
+        By ``confounding``.
+    """
+    title = "Batches against labels"
+    if not tables:
+        return Section(title, [f"No label column: give --label-key, or name a column as usual "
+                               f"({', '.join(LABEL_COLUMNS)})."])  # fmt: skip
+    label, counts = tables[0]
+    n_missing = int((label.codes < 0).sum())
+    missing = f" {n_missing:,} rows have no label and do not count." if n_missing else ""
+    verdict = "confounded with batch" if counts.is_confounded else "not confounded with batch"
+    rows = [
+        (each.column, f"{len(table.labels):,}", f"{int(table.single.sum()):,}",
+         f"{int(table.repeated.sum()):,}", f"{table.cramers_v:.2f}",
+         "yes" if table.is_confounded else "no")
+        for each, table in tables
+    ]  # fmt: skip
+    header = ("column", "labels", "in one batch only", "of those of 2+ rows", "V", "confounded")
+    largest = f" (the {CELLS} largest of each)" if max(
+        len(counts.batches), len(counts.labels)) > CELLS else ""  # fmt: skip
+    pictures = [] if not len(counts.n_rows) else [
+        drawn(
+            contingency_figure(counts),
+            f"Heat map of {label.column} by batch. {counts.summary}.",
+            f"Share of every label's rows by batch{largest}. One dark cell in a row: the label "
+            "lies in a single batch.",
+        )
+    ]  # fmt: skip
+    text = [f"{label.column}: {verdict}. {counts.summary}.{missing}", RULE]
+    return Section(title, text, pictures, [Table("Columns of labels", header, rows)])
+
+
+def map_section(asked: Reported) -> Section:
+    """Show rows before and after, by batch, label and control.
+
+    Parameters
+    ----------
+    asked : Reported
+    """
+    rows = stratified_rows(asked.batch.codes, MAP_ROWS, SEED)
+    parameters = asked.record["parameters"]
+    basis = str(parameters.get("basis", "X"))
+    standardise = basis == "X" and "n_components" in parameters
+    text = [
+        f"{len(rows):,} of {asked.store.n_rows:,} rows, drawn at random from every batch by its "
+        f"size (seed {SEED}), on their own principal components before and after"
+        + (", features standardised. " if standardise else ". ")
+        + "Colours stand for the most frequent groups; the others are grey."
+    ]
+    if asked.missing_source:
+        text.append(f"There are no maps from before: {asked.missing_source}.")
+    if not has_umap():
+        text.append("UMAP is not installed (umap-learn), so it is not drawn.")
+    pictures: list[Picture] = []
+    planes = []
+    for when, matrix in _matrices(asked, basis):
+        points, components = principal_plane(read_rows(matrix, rows), standardise)
+        planes.append(("PC", when, rows, points))
+        if has_umap() and len(rows) > 15:
+            some = components[:UMAP_ROWS]
+            planes.append(("UMAP", when, rows[:UMAP_ROWS], umap_plane(some, SEED)))
+    planes.sort(key=lambda plane: plane[0])
+    for axis_name in dict.fromkeys(plane[0] for plane in planes):
+        for what, groups in _groupings(asked):
+            for name, when, drawn_rows, points in planes:
+                if name == axis_name:
+                    pictures.append(
+                        painted(
+                            map_figure(points, groups.of(drawn_rows), name),
+                            f"{name} map of {len(points):,} rows {when}, by {what}.",
+                            f"{when.capitalize()}, by {what} ({groups.column}).",
+                        )
+                    )
+    return Section("Maps before and after", text, pictures)
+
+
+def _matrices(asked: Reported, basis: str) -> Iterator[tuple[str, zarr.Array]]:
+    """Matrices in which distances were taken, before and after."""
+    if asked.source is not None:
+        source = asked.source
+        yield "before", source.features if basis == "X" else source.embedding(basis)
+    store = asked.store
+    yield "after", store.features if basis == "X" else store.embedding(f"{basis}_balans")
+
+
+def _groupings(asked: Reported) -> Iterator[tuple[str, Factor]]:
+    batch = asked.batch
+    codes: NDArray[np.integer] = batch.codes.astype(np.int64)
+    yield "batch", Factor(" + ".join(asked.batch_keys), codes, list(batch.names))
+    if asked.labels:
+        yield "label", asked.labels[0]
+    if asked.control is not None:
+        control = asked.control.astype(np.int64)
+        yield "control", Factor(asked.control_query, control, ["other rows", "control"])

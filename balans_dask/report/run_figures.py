@@ -1,0 +1,164 @@
+"""Figures of a run: coverage, landmarks and their scales, displacements."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from balans_dask.report.plain import BLUE, GREY, ORANGE, RED, name_rows, shown, styled
+
+__all__ = [
+    "coverage_figure",
+    "displacement_figure",
+    "neighbours_figure",
+    "scales_figure",
+    "shares_figure",
+]
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+WIDTH = 4.2
+"""Inches: legible without zooming on a window of 360 pixels."""
+
+
+@styled
+def coverage_figure(record: Mapping[str, Any], n_rows: int) -> Figure:
+    """Draw the share of covered rows against the landmarks drawn, and where the run stopped.
+
+    Parameters
+    ----------
+    record : mapping
+        What a corrected store says about its correction, ``uns["balans"]``.
+    n_rows : int
+    """
+    figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
+    axes = figure.subplots()
+    earlier = record.get("earlier_passes", {})
+    for name in sorted(earlier, key=lambda name: int(name.removeprefix("pass_"))):
+        curve = earlier[name]["coverage_curve"]
+        label = name.replace("_", " ")
+        axes.plot(curve["n_sampled"], curve["n_covered"] / n_rows, ":", color=GREY, label=label)
+    curve = record["coverage_curve"]
+    drawn, covered = curve["n_sampled"], curve["n_covered"] / n_rows
+    axes.plot(drawn, covered, color=BLUE, marker=".", markersize=3, label="last pass")
+    stop = f"stop: {record['stop_reason']}, {int(drawn[-1]):,} landmarks"
+    axes.plot(drawn[-1:], covered[-1:], "D", color=RED, markersize=6, label=stop)
+    axes.set(xlabel="landmarks drawn", ylabel="share of rows covered", ylim=(0, 1.03))
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_minor_formatter("")
+    axes.legend(loc="lower right", frameon=False)
+    return figure
+
+
+@styled
+def shares_figure(record: Mapping[str, Any]) -> Figure:
+    """Draw every batch's share of rows, of landmarks, and of what its landmarks newly covered.
+
+    Parameters
+    ----------
+    record : mapping
+        What a corrected store says about its correction, ``uns["balans"]``.
+    """
+    sizes, drawn = np.asarray(record["batch_sizes"]), np.asarray(record["drawn_by_batch"])
+    chosen = shown(sizes)
+    figure, axes = _by_batch([record["batches"][i] for i in chosen])
+    new = np.asarray(record["new_by_batch"])
+    for counts, marker, colour, name in (
+        (sizes, "|", GREY, "rows"),
+        (drawn, "o", BLUE, "landmarks drawn"),
+        (new, "x", ORANGE, "rows newly covered by them"),
+    ):
+        share = counts[chosen] / max(counts.sum(), 1)
+        axes.plot(share, range(len(chosen)), marker, color=colour, label=name)
+    axes.set_xlabel("share of all batches")
+    axes.xaxis.set_major_formatter("{x:.0%}")
+    axes.set_xlim(left=0)
+    figure.legend(loc="outside upper left", frameon=False)
+    return figure
+
+
+@styled
+def scales_figure(record: Mapping[str, Any]) -> Figure:
+    """Draw the quantiles of the landmarks' local scales in every batch.
+
+    Parameters
+    ----------
+    record : mapping
+        What a corrected store says about its correction, ``uns["balans"]``.
+    """
+    chosen = shown(np.asarray(record["batch_sizes"]))
+    quantiles = np.asarray(record["scale_quantiles"])[chosen]
+    names = [record["batches"][i] for i in chosen]
+    return _quantile_figure(names, quantiles, "local scale, in units of the scores")
+
+
+@styled
+def neighbours_figure(record: Mapping[str, Any]) -> Figure:
+    """Draw how many rows the landmarks keep affinity to.
+
+    Parameters
+    ----------
+    record : mapping
+        What a corrected store says about its correction, ``uns["balans"]``.
+    """
+    n_kept = np.asarray(record["n_kept"])
+    figure = Figure(figsize=(WIDTH, 2.4), layout="constrained")
+    axes = figure.subplots()
+    edges = np.unique(np.geomspace(1, n_kept.max() + 1, 31).round())
+    axes.hist(n_kept, bins=edges.tolist(), color=BLUE)
+    axes.axvline(float(np.median(n_kept)), color=RED, label=f"median {np.median(n_kept):,.0f}")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_minor_formatter("")
+    axes.set(xlabel="rows of kept affinity (own row included)", ylabel="landmarks")
+    axes.legend(frameon=False)
+    return figure
+
+
+@styled
+def displacement_figure(
+    displacement: NDArray[np.floating], codes: NDArray[np.integer], names: Sequence[str]
+) -> Figure:
+    """Draw how far the rows of every batch moved: quantiles .05, .25, .5, .75, .95.
+
+    Parameters
+    ----------
+    displacement : ndarray of shape (n_rows,)
+        Column ``balans_displacement`` of ``obs``.
+    codes : ndarray of shape (n_rows,), integer
+        Place of each row's batch in ``names``.
+    names : sequence of str
+    """
+    sizes = np.bincount(codes, minlength=len(names))
+    chosen = [batch for batch in shown(sizes) if sizes[batch]]
+    ends = np.cumsum(sizes)
+    ordered = np.asarray(displacement)[np.argsort(codes, kind="stable")]
+    quantiles = np.array(
+        [np.quantile(ordered[ends[i] - sizes[i] : ends[i]], QUANTILES) for i in chosen]
+    )
+    return _quantile_figure([names[i] for i in chosen], quantiles, "displacement of a row")
+
+
+def _quantile_figure(
+    names: Sequence[str], quantiles: NDArray[np.floating], quantity: str
+) -> Figure:
+    """Draw a line, a bar and a dot for the outer, inner and middle ones of five quantiles."""
+    figure, axes = _by_batch(names)
+    rows = np.arange(len(names))
+    axes.hlines(rows, quantiles[:, 0], quantiles[:, 4], color=GREY, linewidth=1)
+    axes.hlines(rows, quantiles[:, 1], quantiles[:, 3], color=BLUE, linewidth=5, alpha=0.8)
+    axes.plot(quantiles[:, 2], rows, "o", color="white", markeredgecolor="black", markersize=4)
+    axes.set_xlabel(quantity)
+    axes.set_xlim(left=0)
+    return figure
+
+
+def _by_batch(names: Sequence[str]) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(WIDTH, 1.0 + 0.2 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    name_rows(axes, names)
+    axes.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes

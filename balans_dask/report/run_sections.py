@@ -1,0 +1,145 @@
+"""What was run, and what the sampler did."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from balans_dask.events import read_events
+from balans_dask.memory import format_bytes
+from balans_dask.report.asked import Reported
+from balans_dask.report.page import Section, Table
+from balans_dask.report.pictures import Picture, drawn
+from balans_dask.report.run_figures import (
+    coverage_figure,
+    neighbours_figure,
+    scales_figure,
+    shares_figure,
+)
+from balans_dask.report.stage_times import stage_times
+
+__all__ = ["run_section", "sampling_section"]
+
+STOP_REASONS = {
+    "patience": "consecutive landmarks covered nothing new (patience)",
+    "all_rows": "every row was drawn",
+    "max_rows": "the most rows that were allowed were drawn (max_rows)",
+}
+
+
+def run_section(asked: Reported) -> Section:
+    """Say what was run: parameters, versions, fingerprint, times.
+
+    Parameters
+    ----------
+    asked : Reported
+    """
+    record = asked.record
+    reason = str(record["stop_reason"])
+    facts = [
+        ("store", asked.store.path),
+        ("input", str(record.get("input", "not recorded"))),
+        ("batch", " + ".join(asked.batch_keys)),
+        ("stopped because", STOP_REASONS.get(reason, reason)),
+        ("data fingerprint", str(record["fingerprint"])),
+        ("limited by the guard", f"{int(record.get('n_capped', 0)):,} landmarks"),
+    ]
+    facts += [("by the model", str(record["model"]))] if "model" in record else []
+    parameters = [(name, _plain(value)) for name, value in record["parameters"].items()]
+    versions = [(name, str(value)) for name, value in record["versions"].items()]
+    versions += [("arithmetic", _plain(record.get("arithmetic", "")))]
+    text, times = _times(asked.store.path)
+    return Section(
+        "What was run",
+        text,
+        tables=[Table("Run", (), facts), *times],
+        folded=[Table("Parameters", (), parameters), Table("Versions", (), versions)],
+    )
+
+
+def sampling_section(asked: Reported) -> Section:
+    """Show coverage, landmarks by batch, their scales and their neighbours.
+
+    Parameters
+    ----------
+    asked : Reported
+    """
+    record = asked.record
+    title = "Coverage and landmarks"
+    text = [
+        "Landmarks are drawn where coverage is low, until further ones cover nothing new. A row is "
+        "covered if some landmark keeps an affinity to it."
+    ]
+    curve = record["coverage_curve"]
+    last = int(curve["n_sampled"][-1])
+    n_fitted = asked.store.n_rows
+    if "model" in record:
+        text.append(
+            "This store was corrected by a frozen model: the landmarks are those of its fit."
+        )
+        n_fitted = max(int(curve["n_covered"][-1]), 1)
+    covered = int(curve["n_covered"][-1]) / n_fitted
+    pictures = [
+        drawn(
+            coverage_figure(record, n_fitted),
+            f"Share of rows covered against landmarks drawn; it stops at {last:,} landmarks with "
+            f"{covered:.2%} covered.",
+            "Coverage while landmarks were drawn, and where the run stopped.",
+        )
+    ]
+    if "n_kept" in record:
+        pictures += _landmark_pictures(asked)
+    else:
+        text.append("The store holds no facts about single landmarks.")
+    return Section(title, text, pictures)
+
+
+def _landmark_pictures(asked: Reported) -> list[Picture]:
+    record = asked.record
+    largest = ", largest batches only" if asked.batch.n_batches > 40 else ""
+    median = float(np.median(record["n_kept"]))
+    return [
+        drawn(
+            neighbours_figure(record),
+            f"Histogram of the rows that landmarks keep affinity to; the median is {median:,.0f}.",
+            "Neighbours kept per landmark.",
+        ),
+        drawn(
+            shares_figure(record),
+            "Every batch's share of rows, of landmarks drawn, and of newly covered rows.",
+            "Landmarks drawn from each batch, and the rows that they newly covered, beside the "
+            f"batch's share of rows{largest}.",
+        ),
+        drawn(
+            scales_figure(record),
+            "Quantiles of the landmarks' local scales in every batch.",
+            "Local scales by batch: smallest to largest (line), quartiles (bar), median (dot)"
+            f"{largest}. A batch far to the right lacks neighbours for many landmarks.",
+        ),
+    ]
+
+
+def _times(path: str) -> tuple[list[str], list[Table]]:
+    """Lay out wall times, if the run noted them."""
+    events = read_events(path)
+    if not events:
+        return ["Wall times were not noted: there is no file of events beside the store."], []
+    stages = stage_times(events)
+    n_attempts = len({event["attempt"] for event in events})
+    rows = [
+        (each.name, str(each.n_pass), f"{each.seconds:,.1f}", format_bytes(each.peak_bytes))
+        for each in stages
+    ]
+    total = sum(each.seconds for each in stages)
+    peak = max((each.peak_bytes for each in stages), default=0)
+    rows.append(("all", "", f"{total:,.1f}", format_bytes(peak)))
+    header = ("stage", "pass", "seconds", "peak memory so far")
+    text = "Peak memory is that of the driver process, which on threads holds the workers too."
+    again = f" The run took {n_attempts} attempts." if n_attempts > 1 else ""
+    return [text + again], [Table("Wall time and peak memory", header, rows)]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, (np.ndarray, Sequence)) and not isinstance(value, str):
+        return ", ".join(str(part) for part in value)
+    return str(value)
