@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EVALUATE := $(VENV)/.evaluate
+BROWSER := $(VENV)/.browser
 
-.PHONY: demo test test-evaluate test-long fuzz soak lint clean
+.PHONY: demo test test-evaluate test-browser test-long fuzz soak lint clean
 
 demo: $(STAMP)
 	$(BIN)/balans demo
@@ -19,6 +20,10 @@ test: $(STAMP)
 # Scores against scib-metrics and copairs, which bring jax (half a gigabyte) and compile for a minute.
 test-evaluate: $(EVALUATE)
 	$(BIN)/pytest tests/evaluate
+
+# A report in headless Chromium, which must be there (BALANS_CHROMIUM, or on the PATH).
+test-browser: $(BROWSER)
+	$(BIN)/pytest -m browser tests/report
 
 # Dying workers, a short soak, and the whole matrix of workers, chunks and kills.
 test-long: $(STAMP)
@@ -46,6 +51,10 @@ $(STAMP): pyproject.toml constraints.txt
 $(EVALUATE): $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[evaluate]"
 	touch $(EVALUATE)
+
+$(BROWSER): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright
+	touch $(BROWSER)
 
 clean:
 	rm -rf $(VENV) demo

@@ -45,8 +45,8 @@ class Factor:
 
     def of(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Names of the groups of some rows."""
-        names: NDArray[Any] = np.array([*self.names, "(missing)"], dtype=object)
-        return names[self.codes[rows]]
+        names = np.array([*self.names, "(missing)"], dtype=object)
+        return np.asarray(names[self.codes[rows]])
 
 
 @dataclass(frozen=True)

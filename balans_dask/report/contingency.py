@@ -59,7 +59,8 @@ class Contingency:
     @property
     def single(self) -> NDArray[np.bool_]:
         """Repeated labels that lie in one batch only."""
-        return self.repeated & (np.bincount(self.label, minlength=len(self.labels)) == 1)
+        n_batches = np.bincount(self.label, minlength=len(self.labels))
+        return np.asarray(self.repeated & (n_batches == 1))
 
     @property
     def excess_single(self) -> float:
@@ -144,6 +145,6 @@ def contingency_figure(counts: Contingency) -> Figure:
     image = axes.imshow(shares[rows], aspect="auto", cmap="Blues", vmin=0, vmax=1)
     name_rows(axes, [counts.labels[i] for i in rows])
     names = [label_text(counts.batches[i]) for i in columns]
-    axes.set_xticks(range(len(columns)), names, rotation=90)
+    axes.set_xticks(range(len(columns)), names, rotation=90, fontsize=7)
     figure.colorbar(image, label="share of the label's rows", location="top", aspect=30)
     return figure

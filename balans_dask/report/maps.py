@@ -20,6 +20,8 @@ __all__ = ["COLOURS", "before_after_figure", "map_figure", "save_before_after"]
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 MAX_ROWS = 6000
 OTHERS = "#cccccc"
+FAR = 0.005
+"""Share of rows at each end of an axis that may lie far away."""
 LISTED = len(COLOURS)
 """Groups with a legend of their own; more are drawn from a continuous palette."""
 
@@ -69,8 +71,12 @@ def map_figure(points: NDArray[np.floating], groups: Any, axis_name: str) -> Fig
     Returns
     -------
     figure : matplotlib.figure.Figure
-        With a legend; groups beyond the most frequent ones are grey.
+        With a legend; groups beyond the most frequent ones are grey, and rows far from all others
+        lie at the edge.
     """
+    low, high = np.quantile(points, [FAR, 1 - FAR], axis=0)
+    margin = 0.15 * (high - low)
+    points = np.clip(points, low - margin, high + margin)
     names, codes, counts = np.unique(
         np.asarray(groups, dtype=str), return_inverse=True, return_counts=True
     )

@@ -137,7 +137,8 @@ def map_section(asked: Reported) -> Section:
         f"{len(rows):,} of {asked.store.n_rows:,} rows, drawn at random from every batch by its "
         f"size (seed {SEED}), on their own principal components before and after"
         + (", features standardised. " if standardise else ". ")
-        + "Colours stand for the most frequent groups; the others are grey."
+        + "Colours stand for the most frequent groups; the others are grey. Rows far from all "
+        "others lie at the edge."
     ]
     if asked.missing_source:
         text.append(f"There are no maps from before: {asked.missing_source}.")

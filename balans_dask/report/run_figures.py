@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 
 from balans_dask.report.plain import BLUE, GREY, ORANGE, RED, name_rows, shown, styled
@@ -45,9 +47,8 @@ def coverage_figure(record: Mapping[str, Any], n_rows: int) -> Figure:
     stop = f"stop: {record['stop_reason']}, {int(drawn[-1]):,} landmarks"
     axes.plot(drawn[-1:], covered[-1:], "D", color=RED, markersize=6, label=stop)
     axes.set(xlabel="landmarks drawn", ylabel="share of rows covered", ylim=(0, 1.03))
-    axes.set_xscale("log")
+    axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.xaxis.set_minor_formatter("")
     axes.legend(loc="lower right", frameon=False)
     return figure
 
@@ -91,7 +92,13 @@ def scales_figure(record: Mapping[str, Any]) -> Figure:
     chosen = shown(np.asarray(record["batch_sizes"]))
     quantiles = np.asarray(record["scale_quantiles"])[chosen]
     names = [record["batches"][i] for i in chosen]
-    return _quantile_figure(names, quantiles, "local scale, in units of the scores")
+    figure, axes = _quantile_figure(names, quantiles, "local scale, in units of the scores")
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
+    return figure
 
 
 @styled
@@ -106,7 +113,7 @@ def neighbours_figure(record: Mapping[str, Any]) -> Figure:
     n_kept = np.asarray(record["n_kept"])
     figure = Figure(figsize=(WIDTH, 2.4), layout="constrained")
     axes = figure.subplots()
-    edges = np.unique(np.geomspace(1, n_kept.max() + 1, 31).round())
+    edges = np.unique(np.geomspace(n_kept.min(), n_kept.max() + 1, 31).round())
     axes.hist(n_kept, bins=edges.tolist(), color=BLUE)
     axes.axvline(float(np.median(n_kept)), color=RED, label=f"median {np.median(n_kept):,.0f}")
     axes.set_xscale("log")
@@ -138,12 +145,14 @@ def displacement_figure(
     quantiles = np.array(
         [np.quantile(ordered[ends[i] - sizes[i] : ends[i]], QUANTILES) for i in chosen]
     )
-    return _quantile_figure([names[i] for i in chosen], quantiles, "displacement of a row")
+    figure, axes = _quantile_figure([names[i] for i in chosen], quantiles, "displacement of a row")
+    axes.set_xlim(left=0)
+    return figure
 
 
 def _quantile_figure(
     names: Sequence[str], quantiles: NDArray[np.floating], quantity: str
-) -> Figure:
+) -> tuple[Figure, Axes]:
     """Draw a line, a bar and a dot for the outer, inner and middle ones of five quantiles."""
     figure, axes = _by_batch(names)
     rows = np.arange(len(names))
@@ -151,11 +160,10 @@ def _quantile_figure(
     axes.hlines(rows, quantiles[:, 1], quantiles[:, 3], color=BLUE, linewidth=5, alpha=0.8)
     axes.plot(quantiles[:, 2], rows, "o", color="white", markeredgecolor="black", markersize=4)
     axes.set_xlabel(quantity)
-    axes.set_xlim(left=0)
-    return figure
+    return figure, axes
 
 
-def _by_batch(names: Sequence[str]) -> tuple[Figure, Any]:
+def _by_batch(names: Sequence[str]) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH, 1.0 + 0.2 * len(names)), layout="constrained")
     axes = figure.subplots()
     name_rows(axes, names)

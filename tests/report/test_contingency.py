@@ -1,0 +1,56 @@
+"""When batch and label count as confounded."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats.contingency import association
+
+from balans_dask.report.contingency import contingency
+
+
+def counted(batch, label):
+    (b, batches), (c, labels) = pd.factorize(batch), pd.factorize(label)
+    return contingency(b, list(batches), c, list(labels))
+
+
+def test_the_uncorrected_v_is_that_of_scipy(rng):
+    batch = rng.integers(4, size=100_000)
+    label = np.where(rng.random(len(batch)) < 0.5, batch, rng.integers(7, size=len(batch)))
+    expected = association(pd.crosstab(batch, label).to_numpy(), method="cramer")
+    # With many rows the correction for chance vanishes.
+    assert counted(batch, label).cramers_v == pytest.approx(expected, abs=1e-3)
+
+
+def test_labels_in_one_batch_each_are_confounded():
+    table = counted(np.arange(6000) % 3, np.arange(6000) % 15)
+    assert table.single.all()
+    assert table.cramers_v > 0.95
+    assert table.is_confounded
+
+
+def test_all_labels_in_all_batches_are_not():
+    table = counted(np.arange(60) % 3, np.arange(60) // 3)
+    assert not table.single.any()
+    assert table.cramers_v == 0.0
+    assert not table.is_confounded
+
+
+@pytest.mark.parametrize("per_label", [1, 2, 3])
+def test_few_rows_a_label_are_not_confounded_by_chance(rng, per_label):
+    """Of two rows in two batches, half the labels lie in one batch only."""
+    table = counted(rng.integers(2, size=1200), np.arange(1200) // per_label)
+    assert not table.is_confounded
+
+
+def test_common_controls_do_not_hide_compounds_of_one_batch_each():
+    batch = np.arange(400) % 4
+    label = np.where(np.arange(400) < 240, "DMSO", [f"c{i % 20}" for i in range(400)])
+    assert counted(batch, label).is_confounded
+
+
+def test_rows_without_a_label_do_not_count_and_one_batch_confounds_nothing():
+    table = contingency(np.zeros(5, int), ["b"], np.array([0, 0, 1, 1, -1]), ["x", "y"])
+    assert table.n_rows.sum() == 4
+    assert not table.is_confounded
+    empty = contingency(np.zeros(2, int), ["b"], np.array([-1, -1]), [])
+    assert not empty.is_confounded

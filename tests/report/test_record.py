@@ -1,0 +1,79 @@
+"""What a store says about its landmarks, against a dense count."""
+
+import json
+
+import anndata
+import numpy as np
+import pytest
+import reference
+from commands import streams
+from screens import integer_screen
+from stores import write_anndata
+
+OPTIONS = ["--batch-key", "Metadata_Plate", "--n-components", 0, "--max-scale-ratio", "none"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("record")
+    screen = integer_screen(300, seed=3)
+    write_anndata(place / "in.zarr", screen.profiles, Metadata_Plate=screen.batch)
+    streams("correct", place / "in.zarr", place / "out.zarr", *OPTIONS, "--block-rows", 16,
+            "--patience", 20, "--n-passes", 2)  # fmt: skip
+    return place
+
+
+def test_neighbours_new_rows_and_scales_are_those_of_a_dense_count(folder):
+    before = anndata.read_zarr(folder / "in.zarr")
+    whole = anndata.read_zarr(folder / "out.zarr").uns["balans"]
+    first = whole["earlier_passes"]["pass_1"]
+    P, batch = before.X, before.obs["Metadata_Plate"].to_numpy(dtype=str)
+    d2 = reference.squared_distances(P)
+    floor = 2.0**-40 * float(P.astype(np.float64).var(axis=0).sum())
+    number = np.unique(batch, return_inverse=True)[1]
+    covered, n_kept, n_new, scales = np.zeros(len(P), bool), [], [], []
+    for i in first["sampled_rows"]:
+        squared = reference.squared_scales(d2[i], i, batch, 5, floor, np.ones(len(P), bool))
+        u = d2[i] / squared[number]
+        kept = u < reference.elbow(u)
+        n_kept.append(kept.sum())
+        n_new.append((kept & ~covered).sum())
+        covered |= kept
+        scales.append(np.sqrt(squared))
+    drawn = number[first["sampled_rows"]]
+    np.testing.assert_array_equal(first["n_kept"], n_kept)
+    np.testing.assert_array_equal(first["n_new"], n_new)
+    np.testing.assert_array_equal(first["drawn_by_batch"], np.bincount(drawn, minlength=3))
+    np.testing.assert_array_equal(first["new_by_batch"], np.bincount(drawn, n_new, minlength=3))
+    expected = np.quantile(scales, [0, 0.25, 0.5, 0.75, 1], axis=0).T
+    np.testing.assert_allclose(first["scale_quantiles"], expected, rtol=1e-12)
+    for facts in (whole, first):
+        assert facts["n_new"].sum() == facts["coverage_curve"]["n_covered"][-1]
+
+
+def test_every_stage_and_round_is_noted_beside_the_store(folder):
+    lines = (folder / "out.zarr.events.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    record = anndata.read_zarr(folder / "out.zarr").uns["balans"]
+    begun = [(e["pass"], e["stage"]) for e in events if e["n_sampled"] is None and not e["done"]]
+    stages = ["preparing scores", "sampling rows", "writing"]
+    assert begun == [(number, stage) for number in (1, 2) for stage in stages]
+    rounds = [e for e in events if e["n_sampled"] is not None and e["pass"] == 2]
+    assert [e["n_sampled"] for e in rounds] == record["coverage_curve"]["n_sampled"].tolist()
+    assert [e["done"] for e in events] == [False] * (len(events) - 1) + [True]
+    assert (np.diff([e["seconds"] for e in events]) >= 0).all()
+    assert min(e["peak_bytes"] for e in events) > 2**20
+
+
+def test_a_complete_output_keeps_its_events_and_a_replaced_one_gets_new_ones(folder, tmp_path):
+    target, events = tmp_path / "out.zarr", tmp_path / "out.zarr.events.jsonl"
+    command = ["correct", folder / "in.zarr", target, *OPTIONS]
+    streams(*command)
+    noted = events.read_text()
+    streams(*command, "--resume")
+    assert events.read_text() == noted
+    streams(*command, code=2)
+    assert events.read_text() == noted
+    streams(*command, "--overwrite")
+    assert events.read_text() != noted
+    assert len({json.loads(line)["attempt"] for line in events.read_text().splitlines()}) == 1

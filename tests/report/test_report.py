@@ -1,0 +1,174 @@
+"""A report is one file that stands alone, and says what matters."""
+
+import re
+import warnings
+import xml.etree.ElementTree as ET
+from importlib import util
+
+import numpy as np
+import pytest
+from commands import streams
+from pages import Page, confounded, corrected, picture, report
+from screens import gaussian_screen
+from stores import files
+
+from balans_dask.mixture import Mixture, write_mixture
+from balans_dask.report.document import write_report
+from balans_dask.report.stage_times import stage_times
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "a & b",
+    '"x" onload="y',
+    "$x_{",
+    "_hidden",
+    "Ω\u202e💥",
+    "\n",
+]
+PNG = b"\x89PNG"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    is_control = gaussian_screen(400, n_features=6).label == 0
+    kind = np.where(is_control, "negcon", "trt")
+    return corrected(folder, "--n-passes", 2, "--operator", "displace", Metadata_pert_type=kind)
+
+
+@pytest.fixture(scope="module")
+def page(store):
+    return report(store, "--overwrite")
+
+
+def test_one_file_without_script_or_other_files_shows_all_sections(store):
+    before = files(store)
+    page = report(store, "--overwrite")
+    assert "script" not in page.tags
+    local = [f"#{name}" for name in page.ids]
+    assert all(link.startswith("data:") or link in local for link in page.links)
+    assert page.tags.count("h1") == 1
+    for section in ("What was run", "Batches against labels", "Maps before and after", "Scores",
+                    "Displacement and uncovered rows", "Coverage and landmarks"):  # fmt: skip
+        assert section in page.words
+    for fact in ("displace, 2 passes", "patience", "numpy", "sampling rows", "Metadata_compound"):
+        assert fact in page.words
+    assert files(store) == before
+
+
+def test_every_picture_is_inside_the_page_sound_and_described(page):
+    images = page.images
+    maps = 2 * 3 * (1 + (util.find_spec("umap") is not None))
+    assert len(images) == maps + 6
+    for image in images:
+        assert len(image["alt"]) > 20
+        content = picture(image)
+        if not content.startswith(PNG):
+            assert ET.fromstring(content).tag.endswith("svg")
+    alts = " ".join(image["alt"] for image in images)
+    for what in ("before, by batch", "after, by label", "after, by control"):
+        assert what in alts
+
+
+def test_equal_stores_make_equal_reports(store, page):
+    assert report(store, "--overwrite").source == page.source
+
+
+def test_text_of_the_users_is_never_markup(tmp_path):
+    text = np.array(HOSTILE, dtype=object)[np.arange(400) % len(HOSTILE)]
+    batch = np.array(HOSTILE, dtype=object)[np.arange(400) % (len(HOSTILE) - 1)]
+    out = corrected(tmp_path, "--max-rows", 64, Metadata_compound=text, Metadata_Plate=batch)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        html = str(tmp_path / "r.html")
+        write_report(str(out), html, control=f"Metadata_compound == {HOSTILE[0]!r}", evaluate=False)
+    page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert "script" not in page.tags
+    assert not any("onload" in image for image in page.images)
+    assert HOSTILE[0] in page.words
+    assert HOSTILE[0] not in page.source
+
+
+def test_confounding_is_warned_of_and_only_where_it_is(tmp_path, page):
+    bad = report(corrected(tmp_path, "--max-rows", 64, Metadata_compound=confounded()))
+    assert "Batch and Metadata_compound are confounded: 15 of 15 labels" in bad.words
+    assert "Metadata_compound: confounded with batch" in bad.words
+    assert "are confounded" not in page.words
+    assert "Metadata_compound: not confounded with batch" in page.words
+
+
+def test_without_its_input_a_report_says_so_and_shows_what_is_left(tmp_path):
+    out = corrected(tmp_path)
+    (tmp_path / "in.zarr").rename(tmp_path / "elsewhere.zarr")
+    (tmp_path / "out.zarr.events.jsonl").unlink()
+    page = report(out)
+    assert (
+        "There are no maps from before: the input in.zarr is no longer where it was" in page.words
+    )
+    assert "Wall times were not noted" in page.words
+    assert not any("before, by" in image["alt"] for image in page.images)
+    assert any("after, by batch" in image["alt"] for image in page.images)
+
+
+def test_a_store_corrected_by_a_model_has_a_report(tmp_path):
+    corrected(tmp_path, "--model", tmp_path / "M.zarr")
+    new = tmp_path / "new.zarr"
+    streams("transform", tmp_path / "M.zarr", tmp_path / "in.zarr", new, "--batch-key",
+            "Metadata_Plate")  # fmt: skip
+    page = report(new)
+    assert "corrected by a frozen model" in page.words
+
+
+def test_refusals_leave_the_file_that_is_there(store, tmp_path):
+    html = tmp_path / "r.html"
+    html.write_text("mine")
+    refused = [
+        (["report", store, "--html", html], "add --overwrite"),
+        (["report", store, "--html", tmp_path / "no" / "r.html"], "create it first"),
+        (["report", store, "--html", tmp_path, "--overwrite"], "is a folder"),
+        (["report", store.parent / "in.zarr", "--html", tmp_path / "x"], "balans correct"),
+        (["report", store, "--html", tmp_path / "x", "--label-key", "L"], "no column 'L'"),
+        (["report", store, "--html", tmp_path / "x", "--control", "f()"], "holds a Call"),
+    ]
+    for command, reason in refused:
+        said = streams(*command, code=2)[1]
+        assert reason in said
+        assert said.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["r.html"]
+    assert html.read_text() == "mine"
+
+
+def test_without_the_plot_extra_one_line_says_what_to_install(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("balans_dask.report.find_spec", lambda name: None)
+    said = streams("report", store, "--html", tmp_path / "r.html", code=2)[1]
+    assert said.endswith("install balans-dask[plot]\n")
+
+
+def test_a_large_store_makes_a_small_file(tmp_path):
+    out = tmp_path / "out.zarr"
+    write_mixture(Mixture(100_000, 10, n_batches=60), str(tmp_path / "in.zarr"))
+    streams("correct", tmp_path / "in.zarr", out, "--batch-key", "Metadata_batch", "--n-components",
+            0, "--max-rows", 64)  # fmt: skip
+    page = report(out, "--label-key", "Metadata_treatment")
+    assert len(page.source) < 2_000_000
+    assert re.search(r"[45],[0-9]{3} of 100,000 rows, drawn at random", page.words)
+
+
+def test_times_of_all_attempts_are_added_up():
+    def event(attempt, seconds, stage, peak=1):
+        return {"attempt": attempt, "seconds": seconds, "stage": stage, "pass": 1,
+                "peak_bytes": peak}  # fmt: skip
+
+    events = [
+        event("a", 1.0, "sampling rows"), event("a", 3.0, "sampling rows", 7),
+        event("b", 0.5, "sampling rows"), event("b", 4.5, "writing"), event("b", 6.0, "done"),
+    ]  # fmt: skip
+    found = {stage.name: (stage.seconds, stage.peak_bytes) for stage in stage_times(events)}
+    assert found["examining the input"] == (1.5, 1)
+    assert found["sampling rows"] == (6.0, 7)
+    assert found["writing"] == (1.5, 1)
+
+
+def test_pages_that_are_torn_are_noticed_by_these_tests():
+    with pytest.raises(AssertionError):
+        Page("<p><b></p>")
