@@ -14,7 +14,8 @@ __all__ = [
     "CLUSTER_OPTIONS",
     "EVALUATE_OPTIONS",
     "FIT_OPTIONS",
-    "REPORT_OPTIONS", "WRITE_OPTIONS",
+    "REPORT_OPTIONS",
+    "WRITE_OPTIONS",
     "not_nan",
 ]
 
