@@ -13,6 +13,7 @@ from rich.console import Console
 import balans_dask
 from balans_dask.anchors import GIVEN_ROWS
 from balans_dask.cli_exit import EXIT_INPUT, EXIT_OTHER, explained
+from balans_dask.cli_grid import GRID_OPTIONS, SWEEP_OUTPUTS, grid_of, require_outputs
 from balans_dask.cli_options import (
     BATCH_OPTIONS,
     CLUSTER_OPTIONS,
@@ -239,6 +240,49 @@ def report(store: str, html: str, **options: Any) -> None:
     for warning in run_report(store, html, **options):
         _say_warning(warning)
     click.echo(f"{printable(html)}: report of {printable(store)}")
+
+
+@cli.command()
+@click.argument("source")
+@BATCH_OPTIONS
+@GRID_OPTIONS
+@CLUSTER_OPTIONS
+@SWEEP_OUTPUTS
+def sweep(
+    source: str,
+    label_key: str,
+    eval_rows: int,
+    scores: str,
+    scratch: str | None,
+    json: str | None,
+    plot: str | None,
+    overwrite: bool,
+    quiet: bool,
+    verbose: bool,
+    **options: Any,
+) -> None:
+    """Score a grid of settings and say which to take; corrects nothing.
+
+    Options of the grid take one value or several, as in 3,5,10; all combinations are tried.
+    """
+    from balans_dask.sweep.store import run_sweep, sweep_run  # noqa: PLC0415  (scikit-learn)
+    from balans_dask.sweep.table import save_json, sweep_lines  # noqa: PLC0415
+
+    require_outputs(json, plot, overwrite)
+    grid, base = grid_of(options)
+    keys, basis, anchor = options["batch_keys"], options["basis"], options["anchor"]
+    asked = sweep_run(source, keys, label_key, grid, base, basis, anchor, eval_rows, scores)
+    progress = Progress(Console(stderr=True, quiet=quiet, soft_wrap=True), verbose)
+    with _engine(options) as (engine, limit_bytes):
+        result = run_sweep(engine, asked, limit_bytes, scratch, progress)
+    for line in sweep_lines(result):
+        _out.print(line, soft_wrap=isinstance(line, str), markup=False, highlight=False)
+    if json is not None:
+        save_json(json, result)
+    if plot is not None:
+        from balans_dask.report.pareto import save_pareto  # noqa: PLC0415  (an optional extra)
+
+        save_pareto(plot, result)
 
 
 @cli.command()

@@ -17,10 +17,11 @@ __all__ = [
     "REPORT_OPTIONS",
     "WRITE_OPTIONS",
     "not_nan",
+    "option_group",
 ]
 
 
-def _with(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def option_group(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Put the same options on several commands."""
 
     def decorate(command: Any) -> Any:
@@ -48,7 +49,7 @@ def _ratio(context: click.Context, option: click.Parameter, value: str) -> float
 
 
 _DEFAULTS = Parameters()
-BATCH_OPTIONS = _with(
+BATCH_OPTIONS = option_group(
     click.option(
         "--batch-key",
         "batch_keys",
@@ -57,7 +58,7 @@ BATCH_OPTIONS = _with(
         help="Column of obs with the batch; give it again for joint batches.",
     ),
 )
-FIT_OPTIONS = _with(
+FIT_OPTIONS = option_group(
     click.option("--operator", type=click.Choice(OPERATORS), default=_DEFAULTS.operator),
     click.option(
         "--strength",
@@ -102,7 +103,7 @@ FIT_OPTIONS = _with(
     click.option("--max-neighbors", type=int, help="Cap the entries of a row of A."),
     click.option("--uncovered", type=click.Choice(UNCOVERED), default=_DEFAULTS.uncovered),
 )
-CLUSTER_OPTIONS = _with(
+CLUSTER_OPTIONS = option_group(
     click.option(
         "--cluster",
         default="threads",
@@ -120,7 +121,7 @@ CLUSTER_OPTIONS = _with(
         help="Seconds without any worker after which to give up.",
     ),
 )
-WRITE_OPTIONS = _with(
+WRITE_OPTIONS = option_group(
     click.option(
         "--overwrite", is_flag=True, help="Replace a store at TARGET once this one is done."
     ),
@@ -128,7 +129,7 @@ WRITE_OPTIONS = _with(
     click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors."),
     click.option("--verbose", is_flag=True, help="Say every round."),
 )
-EVALUATE_OPTIONS = _with(
+EVALUATE_OPTIONS = option_group(
     click.option(
         "--label-key", required=True, help="Column of obs with what should be told apart."
     ),
@@ -153,7 +154,7 @@ EVALUATE_OPTIONS = _with(
     click.option("--overwrite", is_flag=True, help="Replace these files."),
     click.option("--raw/--no-raw", default=True, help="Score the inputs that the stores name too."),
 )
-REPORT_OPTIONS = _with(
+REPORT_OPTIONS = option_group(
     click.option("--html", required=True, metavar="FILE", help="Write the report here."),
     click.option("--label-key", help="Column of obs with what should stay; default: a usual name."),
     click.option("--control", help="Query for control rows; default: the anchors, or negcon."),

@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from distributed import Future
@@ -123,6 +124,16 @@ class SampledRows:
         """Pieces of one partition, from a block on."""
         return [piece if piece is None else piece[partition] for piece in self.pieces[first_block:]]
 
+    def copied(self) -> "SampledRows":
+        """Return the state as it is now, from which a sampler of other limits can go on."""
+        return replace(
+            self,
+            coverage=deepcopy(self.coverage),
+            blocks=list(self.blocks),
+            pieces=list(self.pieces),
+            curve=list(self.curve),
+        )
+
 
 def sample_rows(
     engine: Engine,
@@ -146,7 +157,7 @@ def sample_rows(
     number : int
         Of the pass.
     sampled : SampledRows or None
-        Rows that an earlier, interrupted run has sampled.
+        Rows that an earlier run has sampled, which was interrupted or stopped sooner.
     on_round : callable
         Told about every round, when it is settled.
     """

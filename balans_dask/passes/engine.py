@@ -318,3 +318,12 @@ class Engine:
         """
         for future in list(self._futures) if futures is None else futures:
             future.release()
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Let go, at the end, of every result that was asked for inside."""
+        outside = set(self._futures)
+        try:
+            yield
+        finally:
+            self.release(set(self._futures) - outside)

@@ -1,0 +1,123 @@
+"""Options of ``balans sweep``: lists of values, and files that it may write."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+
+from balans_dask.cli_options import option_group
+from balans_dask.errors import InvalidInputError, StoreExistsError
+from balans_dask.parameters import AUTO, Parameters
+from balans_dask.sweep.grid import Grid
+
+__all__ = ["GRID_OPTIONS", "SWEEP_OUTPUTS", "grid_of", "require_outputs"]
+
+_BASE = Parameters()
+_GRID = Grid()
+
+
+def _listed(kind: Callable[[str], Any], what: str) -> Callable[..., tuple[Any, ...] | None]:
+    """Read values between commas; ``None`` where the option is not given."""
+
+    def read(context: click.Context, option: click.Parameter, text: str | None) -> Any:
+        if text is None:
+            return None
+        values = []
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            try:
+                values.append(kind(part))
+            except ValueError:
+                raise click.BadParameter(f"{part!r} is not {what}") from None
+        return tuple(values)
+
+    return read
+
+
+def _ratio(text: str) -> float | str | None:
+    if text in ("none", AUTO):
+        return None if text == "none" else text
+    return float(text)
+
+
+def _varied(name: str, kind: Callable[[str], Any], what: str, help_text: str) -> Any:
+    default = ",".join("none" if v is None else f"{v}" for v in getattr(_GRID, name))
+    return click.option(
+        f"--{name.replace('_', '-')}",
+        callback=_listed(kind, what),
+        metavar="V[,V...]",
+        help=f"{help_text} [default: {default}]",
+    )
+
+
+GRID_OPTIONS = option_group(
+    click.option(
+        "--label-key", required=True, help="Column of obs with what is to be found again."
+    ),
+    _varied("operator", str, "an operator", "smooth, displace, nystrom."),
+    _varied("n_neighbors", int, "a whole number", "Neighbour that sets the local scale."),
+    _varied("patience", int, "a whole number", "Idle rows after which sampling stops."),
+    _varied("max_rows", int, "a whole number", "Landmarks at most."),
+    _varied("max_scale_ratio", _ratio, "a number, auto or none", "Limit of local scales."),
+    _varied("n_passes", int, "a whole number", "Times to fit and correct."),
+    _varied("strength", float, "a number", "Share of the correction."),
+    click.option(
+        "--n-components", type=click.IntRange(0), default=_BASE.n_components, show_default=True
+    ),
+    click.option("--basis", help="Take distances in this matrix of obsm, and score it."),
+    click.option("--anchor", help="Estimate on the rows of this query alone."),
+    click.option("--seed", type=int, default=_BASE.seed, show_default=True),
+    click.option(
+        "--eval-rows",
+        type=click.IntRange(2),
+        default=20_000,
+        show_default=True,
+        help="Score a sample of so many rows, stratified by batch and label.",
+    ),
+    click.option(
+        "--scores",
+        type=click.Choice(["neighbours", "scib"]),
+        default="neighbours",
+        show_default=True,
+        help="Pair of scores; scib needs scib-metrics, and takes long.",
+    ),
+)
+SWEEP_OUTPUTS = option_group(
+    click.option("--json", help="Write all points here too."),
+    click.option("--plot", help="Draw signal against mixing into this PNG."),
+    click.option("--scratch", help="Folder for profiles between passes; all workers must see it."),
+    click.option("--overwrite", is_flag=True, help="Replace the files of --json and --plot."),
+    click.option("--quiet", is_flag=True, help="Say nothing but the result."),
+    click.option("--verbose", is_flag=True, help="Say every round."),
+)
+
+
+def grid_of(options: dict[str, Any]) -> tuple[Grid, Parameters]:
+    """Make the grid, and the parameters that all its settings share."""
+    names = Grid.__dataclass_fields__
+    given = {name: options[name] for name in names if options[name] is not None}
+    if options["anchor"] is not None:
+        # The only operator that has a use for anchors.
+        given.setdefault("operator", ("displace",))
+    base = Parameters(n_components=options["n_components"] or None, seed=options["seed"])
+    return Grid(**given), base
+
+
+def require_outputs(json: str | None, plot: str | None, overwrite: bool) -> None:
+    """Refuse, before any work, files that could not be written after it.
+
+    Raises
+    ------
+    InvalidInputError
+        If matplotlib is missing, or a folder.
+    StoreExistsError
+        If a file is there that is not to be replaced.
+    """
+    if plot is not None and find_spec("matplotlib") is None:
+        raise InvalidInputError('--plot needs matplotlib: pip install "balans-dask[plot]"')
+    for path in filter(None, (json, plot)):
+        if Path(path).is_dir() or not Path(path).absolute().parent.is_dir():
+            raise InvalidInputError(f"{path} cannot be a file there: choose another path")
+        if Path(path).exists() and not overwrite:
+            raise StoreExistsError(f"{path} exists: add --overwrite to replace it")

@@ -1,0 +1,139 @@
+"""Signal and mixing of an embedding: the two axes on which a sweep compares corrections."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.neighbors import NearestNeighbors
+
+from balans_dask.errors import InvalidInputError
+from balans_dask.evaluate.neighbours import neighbour_shares
+
+__all__ = ["SCORES", "ScorePair", "cross_batch_signal", "neighbour_pair", "scib_pair"]
+
+MAX_POSITIVES = 10
+MIXING_NEIGHBORS = 10
+MIXING_ROWS = 5000
+
+
+@dataclass(frozen=True)
+class ScorePair:
+    """A pair of scores, each 1 at best.
+
+    Attributes
+    ----------
+    signal, mixing : str
+        Definitions, in a line each.
+    measure : callable
+        Takes embedding, embedding before, batch and label; returns signal and mixing.
+    """
+
+    signal: str
+    mixing: str
+    measure: Callable[[NDArray[np.floating], NDArray[np.floating], Any, Any], tuple[float, float]]
+
+
+def cross_batch_signal(
+    embedding: NDArray[np.floating], batch: Any, label: Any, seed: int = 0
+) -> float:
+    """Return how well rows find their label in other batches.
+
+    Of every row whose label other batches hold R times, the share of the min(R, 10) nearest rows of
+    other batches, by cosine, that have its label; the mean of each label, then of all labels.
+
+    Parameters
+    ----------
+    embedding : ndarray of shape (n_rows, n_components)
+        Centred here.
+    batch, label : array-like of shape (n_rows,)
+    seed : int
+        Rows at equal distance are taken at random.
+
+    Raises
+    ------
+    InvalidInputError
+        If no label is in two batches.
+    """
+    order = np.random.default_rng(seed).permutation(len(embedding))
+    batch = np.unique(np.asarray(batch).astype(str), return_inverse=True)[1][order]
+    label = np.unique(np.asarray(label).astype(str), return_inverse=True)[1][order]
+    table = np.zeros((label.max() + 1, batch.max() + 1), dtype=np.int64)
+    np.add.at(table, (label, batch), 1)
+    elsewhere = np.minimum(table.sum(axis=1)[label] - table[label, batch], MAX_POSITIVES)
+    if not elsewhere.any():
+        raise InvalidInputError(
+            "no label is in two batches, so that no signal can be measured across them: choose "
+            "another --label-key, such as mechanisms or controls"
+        )
+    directions = _directions(np.asarray(embedding, dtype=np.float64)[order])
+    share = np.full(len(order), np.nan)
+    for code in np.flatnonzero(table.sum(axis=0)):
+        asked = np.flatnonzero((batch == code) & (elsewhere > 0))
+        others = np.flatnonzero(batch != code)
+        if len(asked):
+            found = _nearest(directions, asked, others, int(elsewhere[asked].max()))
+            counted = np.arange(found.shape[1]) < elsewhere[asked, None]
+            same = (label[found] == label[asked, None]) & counted
+            share[asked] = same.sum(axis=1) / elsewhere[asked]
+    scored = np.flatnonzero(elsewhere > 0)
+    total = np.bincount(label[scored], weights=share[scored])
+    counts = np.bincount(label[scored])
+    return float((total[counts > 0] / counts[counts > 0]).mean())
+
+
+def _neighbour_pair(
+    embedding: NDArray[np.floating], before: NDArray[np.floating], batch: Any, label: Any
+) -> tuple[float, float]:
+    shares = neighbour_shares(embedding, label, batch, MIXING_NEIGHBORS, MIXING_ROWS)
+    # More strangers than perfect mixing would bring is no merit.
+    return cross_batch_signal(embedding, batch, label), min(1.0, shares.batch_mixing)
+
+
+def _scib_pair(
+    embedding: NDArray[np.floating], before: NDArray[np.floating], batch: Any, label: Any
+) -> tuple[float, float]:
+    # scib-metrics is an optional extra, and slow to import.
+    from balans_dask.evaluate.batch_side import batch_scores  # noqa: PLC0415
+    from balans_dask.evaluate.biology_side import biology_scores  # noqa: PLC0415
+    from balans_dask.evaluate.summary import totals  # noqa: PLC0415
+
+    scores = batch_scores(embedding, before, batch, label) | biology_scores(embedding, label)
+    found = totals(scores)
+    return found.biology, found.batch
+
+
+neighbour_pair = ScorePair(
+    "share of a row's nearest rows of other batches, as many as have its label but at most 10, "
+    "that do; by cosine, mean over labels",
+    "share of the 10 nearest rows that are of other batches, over the share expected among rows of "
+    "the same label; at most 1",
+    _neighbour_pair,
+)
+scib_pair = ScorePair(
+    "mean of scib-metrics' cLISI, NMI, ARI and label silhouette",
+    "mean of scib-metrics' iLISI, kBET, batch silhouette, principal-component regression and graph "
+    "connectivity",
+    _scib_pair,
+)
+SCORES = {"neighbours": neighbour_pair, "scib": scib_pair}
+
+
+def _directions(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centre rows and scale them to length 1: Euclidean order is then that of the cosine."""
+    rows = rows - rows.mean(axis=0)
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    directions: NDArray[np.float64] = rows / np.where(length > 0, length, 1)
+    return directions
+
+
+def _nearest(
+    directions: NDArray[np.float64],
+    asked: NDArray[np.intp],
+    others: NDArray[np.intp],
+    n_neighbors: int,
+) -> NDArray[np.intp]:
+    index = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(directions[others])
+    found: NDArray[np.intp] = others[index.kneighbors(directions[asked], return_distance=False)]
+    return found

@@ -1,0 +1,193 @@
+"""The corrected embedding of every setting, in an order that fits nothing twice.
+
+Settings are a tree. The preprocessor and the scores are its root; then come the landmarks of the
+first pass, where a larger limit goes on from the smaller one; then the operators, which share these
+landmarks; then the passes, of which a longer chain goes on from the shorter one. Strength blends on
+the driver.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import inf
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from balans_dask.examine import Examined
+from balans_dask.fitting import Fit, OnStage, Stage, fit_preprocessor
+from balans_dask.inputs import Inputs
+from balans_dask.kernels.projection import Projection
+from balans_dask.memory import MemoryPlan
+from balans_dask.parameters import Parameters
+from balans_dask.passes.engine import Engine
+from balans_dask.prepared import Prepared, prepare
+from balans_dask.sampling import SampledRows, sample_rows
+from balans_dask.sweep.grid import grouped
+from balans_dask.sweep.one_pass import moved_inputs, rows_after, rows_before
+
+__all__ = ["Embedded", "Embeddings"]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The rows that are scored, by one setting.
+
+    Attributes
+    ----------
+    parameters : Parameters or None
+        ``None``: not corrected.
+    values : ndarray of shape (n, n_components)
+    n_landmarks, n_uncovered : int
+        Of the last pass.
+    """
+
+    parameters: Parameters | None
+    values: NDArray[np.floating]
+    n_landmarks: int = 0
+    n_uncovered: int = 0
+
+
+class Embeddings:
+    """Make the embeddings of many settings.
+
+    Parameters
+    ----------
+    engine : Engine
+    inputs : Inputs
+    plan : MemoryPlan
+        For the largest of the settings.
+    examined : Examined
+    rows : ndarray of shape (n,), int64
+        Rows that are wanted, in increasing order.
+    scratch : str or None
+        Folder, seen by all workers, for the profiles between two passes; ``None``: the system's.
+    on_stage : callable
+
+    Attributes
+    ----------
+    n_fits : int
+        Samplings of landmarks that were begun so far.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        inputs: Inputs,
+        plan: MemoryPlan,
+        examined: Examined,
+        rows: NDArray[np.int64],
+        scratch: str | None = None,
+        on_stage: OnStage = lambda stage: None,
+    ) -> None:
+        self.n_fits = 0
+        self._engine = engine
+        self._inputs = inputs
+        self._plan = plan
+        self._examined = examined
+        self._rows = rows
+        self._scratch = scratch
+        self._on_stage = on_stage
+        self._projection: Projection
+        self._raw: NDArray[np.floating]
+
+    def of(self, settings: Sequence[Parameters]) -> Iterator[Embedded]:
+        """Yield raw, then every setting as soon as it is there, in the order of the tree.
+
+        Parameters
+        ----------
+        settings : sequence of Parameters
+            That differ in what a ``Grid`` varies, and in nothing else.
+        """
+        self._on_stage(Stage("preparing scores"))
+        with self._engine.scope():
+            self._projection = fit_preprocessor(
+                self._engine, self._inputs, settings[0], self._plan, self._examined
+            )
+            first = self._prepared(self._inputs, 0, settings[0])
+            self._raw = rows_before(self._engine, first, self._rows)
+            yield Embedded(None, self._raw)
+            limits = ("patience", "max_rows")
+            for family in grouped(settings, *limits, "operator", "n_passes", "strength"):
+                with self._engine.scope():
+                    yield from self._family(first, family)
+
+    def _family(self, first: Prepared, family: Sequence[Parameters]) -> Iterator[Embedded]:
+        """Take settings whose landmarks are the same draws, stopped sooner or later."""
+        before: SampledRows | None = None
+        of_limit = grouped(family, "operator", "n_passes", "strength")
+        for same in sorted(of_limit, key=lambda same: _limits(same[0])):
+            sampled, before = self._sampled(replace(first, parameters=same[0]), before)
+            for chain in grouped(same, "n_passes", "strength"):
+                yield from self._chain(replace(first, parameters=chain[0]), sampled, chain)
+
+    def _chain(
+        self, prepared: Prepared, sampled: SampledRows, chain: Sequence[Parameters]
+    ) -> Iterator[Embedded]:
+        """Take settings of one operator, pass after pass on what the last one has left."""
+        n_passes = max(setting.n_passes for setting in chain)
+        moved = self._inputs
+        with TemporaryDirectory(prefix="balans-sweep-", dir=self._scratch) as folder:
+            for number in range(n_passes):
+                with self._engine.scope():
+                    if number:
+                        prepared = self._prepared(moved, number, chain[0])
+                        sampled, _ = self._sampled(prepared)
+                    fitted = Fit(prepared, sampled)
+                    wanted = [setting for setting in chain if setting.n_passes == number + 1]
+                    if wanted:
+                        yield from self._strengths(fitted, wanted)
+                    if number + 1 < n_passes:
+                        self._on_stage(Stage("moving profiles", number=number))
+                        place = Path(folder, str(number))
+                        moved = moved_inputs(self._engine, fitted, self._inputs, place)
+
+    def _sampled(
+        self, prepared: Prepared, before: SampledRows | None = None
+    ) -> tuple[SampledRows, SampledRows | None]:
+        """Sample landmarks; return also the state before the round in which sampling stopped.
+
+        That round may have ended within its block, so that a larger limit draws it again.
+        """
+        self.n_fits += before is None
+        last = before
+
+        def after_round(sampled: SampledRows) -> None:
+            nonlocal last
+            self._on_stage(Stage("sampling rows", sampled.curve[-1], prepared.number))
+            if not sampled.stop_reason:
+                last = sampled.copied()
+
+        sampled = sample_rows(
+            self._engine,
+            prepared.scores,
+            prepared.parameters,
+            self._plan.piece_bytes,
+            prepared.number,
+            None if before is None else before.copied(),
+            after_round,
+        )
+        return sampled, last
+
+    def _strengths(self, fitted: Fit, wanted: Sequence[Parameters]) -> Iterator[Embedded]:
+        """Blend the corrected rows with those before all passes."""
+        self._on_stage(Stage("correcting", number=fitted.prepared.number))
+        whole, n_covered = rows_after(self._engine, fitted, self._rows)
+        before = self._raw.astype(np.float64)
+        n_uncovered = self._inputs.n_rows - n_covered
+        for setting in wanted:
+            share = setting.strength
+            blended = whole if share == 1.0 else (1.0 - share) * before + share * whole
+            values = blended.astype(whole.dtype)
+            yield Embedded(setting, values, fitted.sampled.n_sampled, n_uncovered)
+
+    def _prepared(self, inputs: Inputs, number: int, parameters: Parameters) -> Prepared:
+        constant = self._examined.features.constant
+        return prepare(
+            self._engine, inputs, parameters, self._plan, self._projection, constant, number
+        )
+
+
+def _limits(setting: Parameters) -> tuple[float, float]:
+    return setting.patience, inf if setting.max_rows is None else setting.max_rows

@@ -1,0 +1,211 @@
+"""A sweep over the settings of a correction of a store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from balans_dask.errors import InvalidInputError
+from balans_dask.evaluate.choice import Point
+from balans_dask.evaluate.libraries import library
+from balans_dask.evaluate.signal_mixing import SCORES
+from balans_dask.evaluate.subsample import stratified_rows
+from balans_dask.examine import examine
+from balans_dask.fitting import OnStage
+from balans_dask.inputs import plan_run
+from balans_dask.io.store import open_store
+from balans_dask.memory import MemoryPlan, Workers
+from balans_dask.parameters import Parameters
+from balans_dask.passes.blas import single_threaded_blas
+from balans_dask.passes.engine import Engine, embedded_client
+from balans_dask.store_run import StoreRun, store_run
+from balans_dask.sweep.embeddings import Embeddings
+from balans_dask.sweep.grid import Grid
+from balans_dask.sweep.result import SweepResult
+
+__all__ = ["EVAL_ROWS", "SweepRun", "run_sweep", "sweep_run", "sweep_store"]
+
+EVAL_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """A sweep asked of a store, checked as far as it can be without reading profiles.
+
+    Attributes
+    ----------
+    run : StoreRun
+        Of the settings that are not varied.
+    settings : list of Parameters
+    label : ndarray of shape (n_rows,)
+    rows : ndarray of shape (n,), int64
+        Rows that are scored, in increasing order.
+    scores : {"neighbours", "scib"}
+    """
+
+    run: StoreRun
+    settings: list[Parameters]
+    label: NDArray[np.object_]
+    rows: NDArray[np.int64]
+    scores: str
+
+
+def sweep_run(
+    path: str,
+    batch_keys: Sequence[str],
+    label_key: str,
+    grid: Grid | None = None,
+    base: Parameters | None = None,
+    basis: str | None = None,
+    anchor: str | None = None,
+    eval_rows: int = EVAL_ROWS,
+    scores: str = "neighbours",
+) -> SweepRun:
+    """Check a sweep; reads no profile. The parameters are those of ``sweep_store``.
+
+    Raises
+    ------
+    InvalidInputError
+        If a column, label or value cannot be used, or a library is missing.
+    """
+    grid, base = grid or Grid(), base or Parameters()
+    if scores not in SCORES:
+        raise InvalidInputError(f"scores must be one of {', '.join(SCORES)}, got {scores!r}")
+    if scores == "scib":
+        library("scib_metrics")
+    settings = grid.settings(base)
+    store = open_store(path)
+    # Anchors suit one operator only: the check must see any other one.
+    strictest = min(settings, key=lambda setting: setting.operator == "displace")
+    run = store_run(store, batch_keys, strictest, basis, anchor)
+    label = store.column(label_key).to_numpy(dtype=object, na_value=None)
+    codes = run.inputs.labels.codes
+    labelled = np.flatnonzero(pd.notna(label))
+    strata = pd.MultiIndex.from_arrays([codes[labelled], label[labelled].astype(str)])
+    rows = labelled[stratified_rows(strata.factorize()[0], eval_rows, base.seed)]
+    n_labels = pd.Series(label[rows]).nunique()
+    if n_labels < 2:
+        raise InvalidInputError(
+            f"obs column {label_key!r} of {path} has {n_labels} label(s) in {len(rows)} rows that "
+            "would be scored: choose a column that tells treatments or mechanisms apart"
+        )
+    return SweepRun(run, settings, label, rows, scores)
+
+
+def sweep_store(
+    path: str,
+    batch_keys: Sequence[str],
+    label_key: str,
+    grid: Grid | None = None,
+    base: Parameters | None = None,
+    basis: str | None = None,
+    anchor: str | None = None,
+    eval_rows: int = EVAL_ROWS,
+    scores: str = "neighbours",
+    engine: Engine | None = None,
+) -> SweepResult:
+    """Score many settings of a correction of a store; writes nothing that stays.
+
+    Parameters
+    ----------
+    path : str
+    batch_keys : sequence of str
+        Columns of ``obs``; several make joint batches.
+    label_key : str
+        Column of ``obs`` with what should be found again: treatments or mechanisms.
+    grid : Grid or None
+        What is varied.
+    base : Parameters or None
+        What is the same in all settings.
+    basis, anchor : str or None
+        As ``balans correct`` takes them.
+    eval_rows : int
+        Rows that are scored; of more, a sample stratified by batch and label.
+    scores : {"neighbours", "scib"}
+        Pair of scores, by ``evaluate.signal_mixing.SCORES``; ``scib`` needs scib-metrics.
+    engine : Engine or None
+        ``None`` for threads of this process.
+
+    Returns
+    -------
+    result : SweepResult
+
+    Raises
+    ------
+    InvalidInputError
+        If a column, label, value or profile cannot be used.
+    """
+    asked = sweep_run(path, batch_keys, label_key, grid, base, basis, anchor, eval_rows, scores)
+    if engine is not None:
+        return run_sweep(engine, asked)
+    with embedded_client() as client:
+        return run_sweep(Engine(client), asked)
+
+
+def run_sweep(
+    engine: Engine,
+    asked: SweepRun,
+    limit_bytes: int | None = None,
+    scratch: str | None = None,
+    on_stage: OnStage = lambda stage: None,
+) -> SweepResult:
+    """Make and score all settings.
+
+    Parameters
+    ----------
+    engine : Engine
+    asked : SweepRun
+    limit_bytes : int or None
+        Memory that a worker may use.
+    scratch : str or None
+        Folder, seen by all workers, for profiles between two passes; ``None``: the system's.
+    on_stage : callable
+        Told what the sweep is doing.
+
+    Returns
+    -------
+    result : SweepResult
+    """
+    inputs, rows, scores = asked.run.inputs, asked.rows, SCORES[asked.scores]
+    plan = _plan(asked, engine.workers(limit_bytes))
+    engine.task_bytes = plan.task_bytes
+    with single_threaded_blas():
+        examined = examine(engine, inputs, asked.settings[0], plan.tiling)
+        embeddings = Embeddings(engine, inputs, plan, examined, rows, scratch, on_stage)
+        batch, label = inputs.labels.codes[rows], asked.label[rows].astype(str)
+        points, before = {}, None
+        for found in embeddings.of(asked.settings):
+            before = found.values if before is None else before
+            signal, mixing = scores.measure(found.values, before, batch, label)
+            points[found.parameters] = Point(
+                found.parameters, signal, mixing, found.n_landmarks, found.n_uncovered
+            )
+    return SweepResult(
+        store=asked.run.store.path,
+        points=[points[setting] for setting in (None, *asked.settings)],
+        signal=scores.signal,
+        mixing=scores.mixing,
+        n_scored=len(rows),
+        n_rows=inputs.n_rows,
+        n_fits=embeddings.n_fits,
+        n_unshared=sum(setting.n_passes for setting in asked.settings),
+        options=_options(asked.run),
+    )
+
+
+def _plan(asked: SweepRun, workers: Workers) -> MemoryPlan:
+    """Plan for the largest setting, and for a later pass beside the first one's landmarks."""
+    if any(setting.n_passes > 1 for setting in asked.settings):
+        workers = replace(workers, limit_bytes=workers.limit_bytes // 2)
+    plans = [plan_run(asked.run.inputs, setting, workers) for setting in asked.settings]
+    return min(plans, key=lambda plan: (plan.tiling.rows_per_partition, plan.piece_bytes))
+
+
+def _options(run: StoreRun) -> list[str]:
+    """Say as options of ``balans correct`` what no parameter holds."""
+    options = [part for key in run.batch_keys for part in ("--batch-key", key)]
+    for name, value in (("--basis", run.basis), ("--anchor", run.anchor)):
+        options += [] if value is None else [name, value]
+    return options

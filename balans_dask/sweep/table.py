@@ -1,0 +1,76 @@
+"""What a sweep says: a table on the terminal, a file of JSON."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from balans_dask.evaluate.choice import RULE, Point
+from balans_dask.sweep.result import SweepResult
+
+__all__ = ["save_json", "sweep_lines"]
+
+COLUMNS = ("operator", "k", "cap", "patience", "max rows", "passes", "strength")
+
+
+def sweep_lines(result: SweepResult) -> Iterator[Any]:
+    """Yield the table of all points and the choice.
+
+    Parameters
+    ----------
+    result : SweepResult
+
+    Yields
+    ------
+    line : object
+        What to print.
+    """
+    yield _table(result)
+    yield f"signal: {result.signal}"
+    yield f"mixing: {result.mixing}"
+    yield (
+        f"scored {result.n_scored:,} of {result.n_rows:,} rows; {result.n_fits} fits instead of "
+        f"{result.n_unshared} for {len(result.points) - 1} settings"
+    )
+    yield f"rule: {RULE}"
+    if result.command is None:
+        yield "choice: raw, do not correct"
+    else:
+        yield f"choice: {result.command}"
+
+
+def save_json(path: str, result: SweepResult) -> None:
+    """Write everything that a sweep has found."""
+    Path(path).write_text(json.dumps(result.as_dict(), indent=1) + "\n")
+
+
+def _table(result: SweepResult) -> Table:
+    points, front, chosen = result.points, result.front, result.chosen
+    settings = [_setting(point) for point in points]
+    # Columns in which nothing is varied say nothing.
+    varied = [i for i, _ in enumerate(COLUMNS) if len({s[i] for s in settings[1:]}) > 1 or i == 0]
+    table = Table(title="signal against mixing; * on the Pareto front", title_justify="left")
+    for i in varied:
+        table.add_column(COLUMNS[i], justify="right" if i else "left", no_wrap=True)
+    for name in ("landmarks", "signal", "mixing", "total", ""):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for point, setting in zip(points, settings, strict=True):
+        mark = ("*" if point in front else "") + (" chosen" if point is chosen else "")
+        scores = (f"{value:.3f}" for value in (point.signal, point.mixing, point.total))
+        n_landmarks = f"{point.n_landmarks:,}" if point.parameters else ""
+        table.add_row(*(setting[i] for i in varied), n_landmarks, *scores, mark)
+    return table
+
+
+def _setting(point: Point) -> tuple[str, ...]:
+    p = point.parameters
+    if p is None:
+        return ("raw", *[""] * (len(COLUMNS) - 1))
+    values = (p.n_neighbors, p.max_scale_ratio, p.patience, p.max_rows, p.n_passes)
+    return (p.operator, *map(_plain, values), f"{p.strength:g}")
+
+
+def _plain(value: Any) -> str:
+    return "none" if value is None else str(value)
