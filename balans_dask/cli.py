@@ -266,7 +266,7 @@ def sweep(
     Options of the grid take one value or several, as in 3,5,10; all combinations are tried.
     """
     from balans_dask.sweep.store import run_sweep, sweep_run  # noqa: PLC0415  (scikit-learn)
-    from balans_dask.sweep.table import save_json, sweep_lines  # noqa: PLC0415
+    from balans_dask.sweep.table import save_sweep, sweep_lines  # noqa: PLC0415
 
     require_outputs(json, plot, overwrite)
     grid, base = grid_of(options)
@@ -277,12 +277,7 @@ def sweep(
         result = run_sweep(engine, asked, limit_bytes, scratch, progress)
     for line in sweep_lines(result):
         _out.print(line, soft_wrap=isinstance(line, str), markup=False, highlight=False)
-    if json is not None:
-        save_json(json, result)
-    if plot is not None:
-        from balans_dask.report.pareto import save_pareto  # noqa: PLC0415  (an optional extra)
-
-        save_pareto(plot, result)
+    save_sweep(result, json, plot)
 
 
 @cli.command()

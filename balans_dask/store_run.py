@@ -68,6 +68,7 @@ def store_run(
     basis: str | None = None,
     anchor: str | None = None,
     known: Collection[str] | None = None,
+    writes: bool = True,
 ) -> StoreRun:
     """Check the labels and shapes of a store; reads no profile.
 
@@ -85,6 +86,8 @@ def store_run(
     known : collection of str or None
         Batches of the model that is to transform the store; ``None`` to fit. A transform may be of
         a single row, and asks for anchors only if there are new batches.
+    writes : bool
+        There is to be an output: warn of what it will not hold.
 
     Raises
     ------
@@ -104,7 +107,8 @@ def store_run(
         require_anchors(reference, labels, parameters)
     features = StoredRows(checked_array(store.features))
     embedding = None if basis is None else StoredRows(checked_array(store.embedding(basis)))
-    _warn_of_what_stays_behind(store, basis)
+    if writes:
+        _warn_of_what_stays_behind(store, basis)
     inputs = Inputs(
         features=features,
         labels=labels,

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from balans_dask.parameters import Parameters
 
-__all__ = ["MIXING_SHARE", "RULE", "SIGNAL_LOSS", "SIGNAL_SHARE", "Point", "choose", "pareto_front"]
+__all__ = ["MIXING_SHARE", "RULE", "SIGNAL_KEPT", "SIGNAL_SHARE", "Point", "choose", "pareto_front"]
 
 SIGNAL_SHARE, MIXING_SHARE = 0.6, 0.4
-SIGNAL_LOSS = 0.02
+SIGNAL_KEPT = 0.97
 RULE = (
     f"the highest {SIGNAL_SHARE:g} signal + {MIXING_SHARE:g} mixing among the points, raw too, "
-    f"whose signal is at most {SIGNAL_LOSS:g} below raw; of equal ones the first"
+    f"whose signal is at least {SIGNAL_KEPT:g} of raw; of equal ones the first"
 )
 
 
@@ -67,7 +67,7 @@ def choose(points: Sequence[Point]) -> Point:
         Raw is among them.
     """
     raw = next(point for point in points if point.parameters is None)
-    allowed = [raw, *(p for p in points if p.signal >= raw.signal - SIGNAL_LOSS)]
+    allowed = [raw, *(p for p in points if p.signal >= SIGNAL_KEPT * raw.signal)]
     return max(allowed, key=lambda point: point.total)
 
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from balans_dask.evaluate.choice import MIXING_SHARE, SIGNAL_LOSS, SIGNAL_SHARE, Point
+from balans_dask.evaluate.choice import MIXING_SHARE, SIGNAL_KEPT, SIGNAL_SHARE, Point
 from balans_dask.report.maps import COLOURS
 
 __all__ = ["ScoredPoints", "pareto_figure", "save_pareto"]
@@ -47,10 +47,10 @@ def pareto_figure(result: ScoredPoints) -> Figure:
     figure = Figure(figsize=(8.6, 5.6), layout="constrained")
     axes = figure.subplots()
     raw = next(point for point in result.points if point.parameters is None)
-    axes.axhline(raw.signal - SIGNAL_LOSS, color="0.6", linewidth=1, linestyle=":")
+    axes.axhline(SIGNAL_KEPT * raw.signal, color="0.6", linewidth=1, linestyle=":")
     axes.annotate(
-        f"raw signal - {SIGNAL_LOSS:g}: nothing below is chosen",
-        (1, raw.signal - SIGNAL_LOSS),
+        f"{SIGNAL_KEPT:g} of the signal of raw: nothing below is chosen",
+        (1, SIGNAL_KEPT * raw.signal),
         xycoords=("axes fraction", "data"),
         xytext=(-4, -4),
         textcoords="offset points",

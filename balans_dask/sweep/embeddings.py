@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
+from balans_dask.coverage import Coverage
 from balans_dask.examine import Examined
 from balans_dask.fitting import Fit, OnStage, Stage, fit_preprocessor
 from balans_dask.inputs import Inputs
@@ -115,7 +116,7 @@ class Embeddings:
 
     def _family(self, first: Prepared, family: Sequence[Parameters]) -> Iterator[Embedded]:
         """Take settings whose landmarks are the same draws, stopped sooner or later."""
-        before: SampledRows | None = None
+        before = self._start(first)
         of_limit = grouped(family, "operator", "n_passes", "strength")
         for same in sorted(of_limit, key=lambda same: _limits(same[0])):
             sampled, before = self._sampled(replace(first, parameters=same[0]), before)
@@ -133,7 +134,7 @@ class Embeddings:
                 with self._engine.scope():
                     if number:
                         prepared = self._prepared(moved, number, chain[0])
-                        sampled, _ = self._sampled(prepared)
+                        sampled, _ = self._sampled(prepared, self._start(prepared))
                     fitted = Fit(prepared, sampled)
                     wanted = [setting for setting in chain if setting.n_passes == number + 1]
                     if wanted:
@@ -143,21 +144,22 @@ class Embeddings:
                         place = Path(folder, str(number))
                         moved = moved_inputs(self._engine, fitted, self._inputs, place)
 
-    def _sampled(
-        self, prepared: Prepared, before: SampledRows | None = None
-    ) -> tuple[SampledRows, SampledRows | None]:
-        """Sample landmarks; return also the state before the round in which sampling stopped.
+    def _start(self, prepared: Prepared) -> SampledRows:
+        """Begin a fit: nothing is sampled."""
+        self.n_fits += 1
+        return SampledRows(Coverage.start(self._inputs.n_rows, prepared.scores.reference))
+
+    def _sampled(self, prepared: Prepared, before: SampledRows) -> tuple[SampledRows, SampledRows]:
+        """Sample on; return also the state before the round in which sampling stopped.
 
         That round may have ended within its block, so that a larger limit draws it again.
         """
-        self.n_fits += before is None
-        last = before
 
         def after_round(sampled: SampledRows) -> None:
-            nonlocal last
+            nonlocal before
             self._on_stage(Stage("sampling rows", sampled.curve[-1], prepared.number))
             if not sampled.stop_reason:
-                last = sampled.copied()
+                before = sampled.copied()
 
         sampled = sample_rows(
             self._engine,
@@ -165,10 +167,10 @@ class Embeddings:
             prepared.parameters,
             self._plan.piece_bytes,
             prepared.number,
-            None if before is None else before.copied(),
+            before.copied(),
             after_round,
         )
-        return sampled, last
+        return sampled, before
 
     def _strengths(self, fitted: Fit, wanted: Sequence[Parameters]) -> Iterator[Embedded]:
         """Blend the corrected rows with those before all passes."""

@@ -79,7 +79,7 @@ def sweep_run(
     store = open_store(path)
     # Anchors suit one operator only: the check must see any other one.
     strictest = min(settings, key=lambda setting: setting.operator == "displace")
-    run = store_run(store, batch_keys, strictest, basis, anchor)
+    run = store_run(store, batch_keys, strictest, basis, anchor, writes=False)
     label = store.column(label_key).to_numpy(dtype=object, na_value=None)
     codes = run.inputs.labels.codes
     labelled = np.flatnonzero(pd.notna(label))

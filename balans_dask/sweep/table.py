@@ -1,4 +1,4 @@
-"""What a sweep says: a table on the terminal, a file of JSON."""
+"""What a sweep says: a table on the terminal, JSON, and a picture."""
 
 import json
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from rich.table import Table
 from balans_dask.evaluate.choice import RULE, Point
 from balans_dask.sweep.result import SweepResult
 
-__all__ = ["save_json", "sweep_lines"]
+__all__ = ["save_sweep", "sweep_lines"]
 
 COLUMNS = ("operator", "k", "cap", "patience", "max rows", "passes", "strength")
 
@@ -41,9 +41,23 @@ def sweep_lines(result: SweepResult) -> Iterator[Any]:
         yield f"choice: {result.command}"
 
 
-def save_json(path: str, result: SweepResult) -> None:
-    """Write everything that a sweep has found."""
-    Path(path).write_text(json.dumps(result.as_dict(), indent=1) + "\n")
+def save_sweep(result: SweepResult, json_path: str | None, plot_path: str | None) -> None:
+    """Write the files that were asked for.
+
+    Parameters
+    ----------
+    result : SweepResult
+    json_path : str or None
+        For all that was found.
+    plot_path : str or None
+        For the picture, as a PNG.
+    """
+    if json_path is not None:
+        Path(json_path).write_text(json.dumps(result.as_dict(), indent=1) + "\n")
+    if plot_path is not None:
+        from balans_dask.report.pareto import save_pareto  # noqa: PLC0415  (an optional extra)
+
+        save_pareto(plot_path, result)
 
 
 def _table(result: SweepResult) -> Table:

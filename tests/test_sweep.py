@@ -1,0 +1,261 @@
+"""A sweep gives what single corrections give, with less work."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from commands import run, streams
+from screens import gaussian_screen
+from stores import write_anndata
+
+from balans_dask.correct import correct_store
+from balans_dask.errors import InvalidInputError
+from balans_dask.examine import examine
+from balans_dask.inputs import plan_run
+from balans_dask.io.store import open_store
+from balans_dask.parameters import OPERATORS, Parameters
+from balans_dask.store_run import store_run
+from balans_dask.sweep import Grid, sweep_store
+from balans_dask.sweep.embeddings import Embeddings
+from balans_dask.tiling import Tiling
+
+BASE = Parameters(n_components=5, patience=10)
+FEW_LANDMARKS = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
+SMALL = Grid(("smooth",), (5,), n_passes=(1,), strength=(1.0,))
+KEYS = ["--batch-key", "plate", "--label-key", "compound"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    screen = gaussian_screen(400, n_features=9)
+    kind = np.where(screen.label < 2, "negcon", "trt")
+    return write_anndata(
+        tmp_path_factory.mktemp("sweep") / "in.zarr",
+        screen.profiles,
+        plate=screen.batch,
+        compound=[f"compound{i}" for i in screen.label],
+        kind=kind,
+    )
+
+
+@pytest.fixture
+def with_basis(tmp_path, store):
+    found = open_store(store)
+    pca = found.features[:, :4] * np.array([3.0, 2.0, 1.0, 0.5], dtype=np.float32)
+    columns = {name: found.obs[name].to_numpy() for name in ("plate", "compound")}
+    return write_anndata(tmp_path / "in.zarr", found.features[:], obsm={"X_pca": pca}, **columns)
+
+
+class Swept:
+    """All embeddings of a sweep, and the passes over the data that made them."""
+
+    def __init__(self, engine, monkeypatch, path, grid, base=BASE, rows=None, **where):
+        settings = grid.settings(base)
+        asked = store_run(open_store(path), ["plate"], settings[0], **where)
+        plan = plan_run(asked.inputs, settings[0], engine.workers())
+        self.plan = plan
+        self.calls = Counter()
+        whole = engine.map
+
+        def counted(name, *args, **kwargs):
+            self.calls[name] += 1
+            return whole(name, *args, **kwargs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(engine, "map", counted)
+            examined = examine(engine, asked.inputs, settings[0], plan.tiling)
+            rows = np.arange(asked.inputs.n_rows) if rows is None else rows
+            embeddings = Embeddings(engine, asked.inputs, plan, examined, rows)
+            self.of = {found.parameters: found for found in embeddings.of(settings)}
+        self.n_fits = embeddings.n_fits
+        self.settings = settings
+
+
+def corrected(engine, tmp_path, path, parameters, key="X_pca_balans", **where):
+    """The embedding that ``balans correct`` writes."""
+    asked = store_run(open_store(path), ["plate"], parameters, **where)
+    plan = plan_run(asked.inputs, parameters, engine.workers())
+    target = str(tmp_path / "out.zarr")
+    record = correct_store(engine, asked, plan, target, overwrite=True)
+    written = open_store(target)
+    values = written.features[:] if key is None else written.embedding(key)[:]
+    return values, int(record["n_sampled"])
+
+
+def assert_equal_to_single_corrections(swept, engine, tmp_path, path, some=None, **where):
+    for setting in swept.settings if some is None else some:
+        values, n_sampled = corrected(engine, tmp_path, path, setting, **where)
+        found = swept.of[setting]
+        assert found.n_landmarks == n_sampled
+        np.testing.assert_allclose(found.values, values, rtol=1e-5, atol=1e-6, err_msg=str(setting))
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_every_setting_is_what_correct_writes(engine, tmp_path, monkeypatch, store, operator):
+    grid = Grid((operator,), (5,), n_passes=(1, 3), strength=(0.4, 1.0))
+    swept = Swept(engine, monkeypatch, store, grid)
+    some = [s for s in swept.settings if (s.n_passes, s.strength) in {(1, 1.0), (3, 0.4)}]
+    assert len(some) == 2
+    assert_equal_to_single_corrections(swept, engine, tmp_path, store, some)
+
+
+@FEW_LANDMARKS
+@pytest.mark.parametrize(
+    "limits",
+    [{"patience": (20, 3, 8)}, {"max_rows": (16, 40, None)}],
+    ids=["patience", "max_rows"],
+)
+def test_a_sampler_that_goes_on_draws_what_a_fresh_one_draws(
+    engine, tmp_path, monkeypatch, store, limits
+):
+    base = replace(BASE, block_rows=16)
+    swept = Swept(engine, monkeypatch, store, replace(SMALL, **limits), base)
+    assert len({found.n_landmarks for found in swept.of.values()}) > 2
+    assert swept.n_fits == 1
+    assert_equal_to_single_corrections(swept, engine, tmp_path, store)
+
+
+def test_a_basis_is_scored_where_distances_are_taken_in_it(
+    engine, tmp_path, monkeypatch, with_basis
+):
+    grid = Grid(("displace",), (5,), n_passes=(1, 2), strength=(0.5,))
+    swept = Swept(engine, monkeypatch, with_basis, grid, basis="X_pca")
+    where = {"key": "X_pca_balans", "basis": "X_pca"}
+    assert_equal_to_single_corrections(swept, engine, tmp_path, with_basis, **where)
+
+
+def test_an_embedding_is_scored_as_it_is(engine, tmp_path, monkeypatch, store):
+    grid = Grid(("displace",), (5,), n_passes=(1, 2), strength=(0.5,))
+    swept = Swept(engine, monkeypatch, store, grid, replace(BASE, n_components=None))
+    assert_equal_to_single_corrections(swept, engine, tmp_path, store, key=None)
+
+
+def test_anchors_are_those_of_correct(engine, tmp_path, monkeypatch, store):
+    grid = Grid(("displace",), (5,), n_passes=(1, 2), strength=(0.5,))
+    anchor = "kind == 'negcon'"
+    swept = Swept(engine, monkeypatch, store, grid, anchor=anchor)
+    assert_equal_to_single_corrections(swept, engine, tmp_path, store, anchor=anchor)
+
+
+@FEW_LANDMARKS
+def test_rows_are_picked_across_partitions(engine, tmp_path, monkeypatch):
+    screen = gaussian_screen(9000)
+    path = write_anndata(
+        tmp_path / "in.zarr", screen.profiles, plate=screen.batch, compound=screen.label
+    )
+    rows = np.array([0, 5, 4095, 4096, 8999])
+    monkeypatch.setattr(
+        "balans_dask.memory.Tiling", lambda n_rows, *_args, **_kwargs: Tiling(n_rows, 4096)
+    )
+    grid = replace(SMALL, max_rows=(32,))
+    swept = Swept(engine, monkeypatch, path, grid, rows=rows)
+    assert swept.plan.tiling.n_partitions == 3
+    values, _ = corrected(engine, tmp_path, path, swept.settings[0])
+    np.testing.assert_array_equal(swept.of[swept.settings[0]].values, values[rows])
+
+
+def test_raw_is_where_all_settings_start_from(engine, monkeypatch, store):
+    swept = Swept(engine, monkeypatch, store, Grid(("smooth",), (5,), n_passes=(2,), strength=(0,)))
+    [setting] = swept.settings
+    np.testing.assert_array_equal(swept.of[setting].values, swept.of[None].values)
+
+
+def test_what_settings_share_is_made_once(engine, monkeypatch, store):
+    grid = Grid(
+        operator=("smooth", "displace"),
+        n_neighbors=(3, 5),
+        max_rows=(8, 16),
+        n_passes=(1, 2),
+        strength=(0.25, 0.5, 1.0),
+    )
+    swept = Swept(engine, monkeypatch, store, grid)
+    n_first = 2
+    n_second = 2 * 2 * 2
+    assert len(swept.settings) == 48
+    assert swept.n_fits == n_first + n_second
+    # Scores: of the input, and of what each operator with each set of landmarks has moved.
+    assert swept.calls["scores"] == 1 + n_second
+    # Each of the moved profiles is corrected once, and each of the embeddings.
+    assert swept.calls["correct"] == n_second + 2 * n_second
+
+
+def test_nothing_stays_on_the_workers(engine, monkeypatch, store):
+    before = {future.key for future in engine._futures if not future.cancelled()}
+    with engine.scope():
+        Swept(engine, monkeypatch, store, SMALL)
+    left = {future.key for future in engine._futures if not future.cancelled()}
+    assert left <= before
+
+
+def test_python_gives_points_front_and_choice(store):
+    result = sweep_store(store, ["plate"], "compound", replace(SMALL, strength=(0.0, 1.0)), BASE)
+    raw, unmoved, whole = result.points
+    assert raw.parameters is None
+    assert (raw.signal, raw.mixing) == (unmoved.signal, unmoved.mixing)
+    assert whole.mixing > raw.mixing
+    assert result.chosen in result.front
+    assert (result.n_fits, result.n_unshared) == (1, 2)
+
+
+def test_the_chosen_command_makes_the_chosen_correction(tmp_path, store, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out, _ = streams("sweep", store, *KEYS, "--operator", "displace", "--n-passes", "1,2",
+                     "--n-neighbors", "3", "--strength", "1", "--json", "s.json")  # fmt: skip
+    found = json.loads((tmp_path / "s.json").read_text())
+    assert found["command"] in out
+    [chosen] = [point for point in found["points"] if point["chosen"]]
+    run(*found["command"].split()[1:])
+    record = open_store(str(tmp_path / "OUT.zarr")).root["uns/balans"]
+    assert int(record["n_sampled"][()]) == chosen["n_landmarks"]
+    assert found["fits"] == {"made": 2, "unshared": 3}
+
+
+def test_where_raw_is_best_it_says_not_to_correct(tmp_path):
+    screen = gaussian_screen(300, n_clusters=10, offset=0.0)
+    path = write_anndata(
+        tmp_path / "in.zarr", screen.profiles, plate=screen.batch, compound=screen.label
+    )
+    out, _ = streams("sweep", path, *KEYS, "--strength", "0", "--quiet")
+    assert "choice: raw, do not correct" in out
+
+
+def test_the_picture_is_written_and_not_replaced_unasked(tmp_path, store):
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "front.png"
+    small = [store, *KEYS, "--operator", "smooth", "--n-neighbors", "5", "--plot", picture]
+    run("sweep", *small, "--quiet")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "add --overwrite" in run("sweep", *small, code=2)
+    run("sweep", *small, "--overwrite", "--quiet")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--operator", "smoth"], "operator must be one of smooth, nystrom, displace, got 'smoth'"),
+        (["--n-neighbors", "3,x"], "'x' is not a whole number"),
+        (["--n-neighbors", ","], "the grid has no value of n_neighbors"),
+        (["--strength", "2"], "strength must be"),
+        (["--patience", "5,9", "--max-rows", "8,9"], "vary one of them"),
+        (["--max-scale-ratio", "much"], "'much' is not a number, auto or none"),
+        (["--label-key", "gene"], "no column 'gene'"),
+        (["--label-key", "one"], "no column 'one'"),
+        (["--operator", "smooth", "--anchor", "kind == 'negcon'"], "anchors mean nothing"),
+        (["--json", "nowhere/s.json"], "choose another path"),
+    ],
+)
+def test_refusals_are_one_line(store, options, reason):
+    err = run("sweep", store, *KEYS, *options, code=2)
+    assert reason in err
+    assert err.count("\n") == 1
+
+
+def test_labels_of_one_batch_each_are_refused(tmp_path):
+    screen = gaussian_screen(120)
+    path = write_anndata(
+        tmp_path / "in.zarr", screen.profiles, plate=screen.batch, compound=screen.batch
+    )
+    with pytest.raises(InvalidInputError, match="no label is in two batches"):
+        sweep_store(path, ["plate"], "compound", SMALL, BASE)
