@@ -5,7 +5,6 @@ import pytest
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.evaluate.signal_mixing import cross_batch_signal, neighbour_pair
-from balans_dask.evaluate.subsample import stratified_rows
 
 
 def by_the_definition(embedding, batch, label):
@@ -48,21 +47,3 @@ def test_mixing_is_at_most_perfect(rng):
     pairs = np.repeat(rng.normal(size=(30, 2)), 2, axis=0)
     _, mixing = neighbour_pair.measure(pairs, pairs, batch, label)
     assert 0.9 < mixing <= 1.0
-
-
-def test_a_sample_keeps_the_share_of_every_stratum(rng):
-    batch = rng.choice(["a", "b"], size=10_000, p=[0.8, 0.2])
-    label = rng.choice(["x", "y", "z"], size=10_000, p=[0.6, 0.3, 0.1])
-    rows = stratified_rows(batch, label, 1000, seed=1)
-    assert len(rows) == len(set(rows)) == 1000
-    assert (np.diff(rows) > 0).all()
-    for b in "ab":
-        for x in "xyz":
-            share = np.mean((batch == b) & (label == x))
-            assert abs(np.mean((batch[rows] == b) & (label[rows] == x)) - share) < 0.002
-
-
-def test_rows_without_a_label_are_not_scored():
-    label = np.array(["x", None, "y", np.nan, "x"], dtype=object)
-    assert stratified_rows(np.zeros(5), label, 10).tolist() == [0, 2, 4]
-    assert len(stratified_rows(np.zeros(5), label, 2)) == 2
