@@ -268,7 +268,7 @@ def sweep(
     from balans_dask.sweep.store import run_sweep, sweep_run  # noqa: PLC0415  (scikit-learn)
     from balans_dask.sweep.table import save_sweep, sweep_lines  # noqa: PLC0415
 
-    require_outputs(json, plot, overwrite)
+    require_outputs(json, plot, scratch, overwrite)
     grid, base = grid_of(options)
     keys, basis, anchor = options["batch_keys"], options["basis"], options["anchor"]
     asked = sweep_run(source, keys, label_key, grid, base, basis, anchor, eval_rows, scores)

@@ -10,7 +10,7 @@ import click
 from balans_dask.cli_options import option_group
 from balans_dask.errors import InvalidInputError, StoreExistsError
 from balans_dask.parameters import AUTO, Parameters
-from balans_dask.sweep.grid import Grid
+from balans_dask.sweep.grid import EVAL_ROWS, Grid
 
 __all__ = ["GRID_OPTIONS", "SWEEP_OUTPUTS", "grid_of", "require_outputs"]
 
@@ -71,16 +71,15 @@ GRID_OPTIONS = option_group(
     click.option(
         "--eval-rows",
         type=click.IntRange(2),
-        default=20_000,
+        default=EVAL_ROWS,
         show_default=True,
         help="Score a sample of so many rows, stratified by batch and label.",
     ),
     click.option(
         "--scores",
-        type=click.Choice(["neighbours", "scib"]),
         default="neighbours",
         show_default=True,
-        help="Pair of scores; scib needs scib-metrics, and takes long.",
+        help="Pair of scores: neighbours, or scib, which needs scib-metrics and takes long.",
     ),
 )
 SWEEP_OUTPUTS = option_group(
@@ -104,8 +103,10 @@ def grid_of(options: dict[str, Any]) -> tuple[Grid, Parameters]:
     return Grid(**given), base
 
 
-def require_outputs(json: str | None, plot: str | None, overwrite: bool) -> None:
-    """Refuse, before any work, files that could not be written after it.
+def require_outputs(
+    json: str | None, plot: str | None, scratch: str | None, overwrite: bool
+) -> None:
+    """Refuse, before any work, places that could not be written to after it.
 
     Raises
     ------
@@ -116,6 +117,8 @@ def require_outputs(json: str | None, plot: str | None, overwrite: bool) -> None
     """
     if plot is not None and find_spec("matplotlib") is None:
         raise InvalidInputError('--plot needs matplotlib: pip install "balans-dask[plot]"')
+    if scratch is not None and not Path(scratch).is_dir():
+        raise InvalidInputError(f"{scratch} is no folder: make it, or leave out --scratch")
     for path in filter(None, (json, plot)):
         if Path(path).is_dir() or not Path(path).absolute().parent.is_dir():
             raise InvalidInputError(f"{path} cannot be a file there: choose another path")

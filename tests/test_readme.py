@@ -1,6 +1,7 @@
 """What the README shows runs, and what it names exists."""
 
 import re
+from importlib import import_module
 
 import pytest
 from conftest import REPOSITORY
@@ -26,3 +27,13 @@ def test_its_options_are_those_of_the_command():
 def test_its_commands_are_those_of_the_program():
     named = set(re.findall(r"^    balans (\w+)", README, flags=re.MULTILINE))
     assert named <= set(cli.commands)
+
+
+def test_its_figures_and_the_options_of_its_sweep_are_there():
+    section = README[README.index("## Which settings") : README.index("## Figures")]
+    options = {name for option in cli.commands["sweep"].params for name in option.opts}
+    named = set(re.findall(r"--[a-z][a-z-]+", section))
+    assert named - options == set()
+    for name in re.findall(r"^\| `(balans_dask\.report\S+)` ", README, flags=re.MULTILINE):
+        module, _, function = name.rpartition(".")
+        assert hasattr(import_module(module), function)

@@ -239,6 +239,8 @@ def test_the_picture_is_written_and_not_replaced_unasked(tmp_path, store):
         (["--label-key", "one"], "no column 'one'"),
         (["--operator", "smooth", "--anchor", "kind == 'negcon'"], "anchors mean nothing"),
         (["--json", "nowhere/s.json"], "choose another path"),
+        (["--scratch", "nowhere"], "nowhere is no folder"),
+        (["--scores", "mine"], "scores must be one of neighbours, scib, got 'mine'"),
     ],
 )
 def test_refusals_are_one_line(store, options, reason):

@@ -15,7 +15,8 @@ __all__ = ["SCORES", "ScorePair", "cross_batch_signal", "neighbour_pair", "scib_
 
 MAX_POSITIVES = 10
 MIXING_NEIGHBORS = 10
-MIXING_ROWS = 5000
+ASKED_ROWS = 5000
+"""Rows whose neighbours are looked at; they are sought among all."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,11 @@ class ScorePair:
 
 
 def cross_batch_signal(
-    embedding: NDArray[np.floating], batch: Any, label: Any, seed: int = 0
+    embedding: NDArray[np.floating],
+    batch: Any,
+    label: Any,
+    max_rows: int = ASKED_ROWS,
+    seed: int = 0,
 ) -> float:
     """Return how well rows find their label in other batches.
 
@@ -48,8 +53,10 @@ def cross_batch_signal(
     embedding : ndarray of shape (n_rows, n_components)
         Centred here.
     batch, label : array-like of shape (n_rows,)
+    max_rows : int
+        Rows whose neighbours are looked at, chosen at random; they are sought among all.
     seed : int
-        Rows at equal distance are taken at random.
+        Of this choice, and of the order of rows at equal distance.
 
     Raises
     ------
@@ -62,31 +69,30 @@ def cross_batch_signal(
     table = np.zeros((label.max() + 1, batch.max() + 1), dtype=np.int64)
     np.add.at(table, (label, batch), 1)
     elsewhere = np.minimum(table.sum(axis=1)[label] - table[label, batch], MAX_POSITIVES)
-    if not elsewhere.any():
+    # Rows are in random order: the first ones are a random choice.
+    possible = np.flatnonzero(elsewhere)[:max_rows]
+    if not len(possible):
         raise InvalidInputError(
             "no label is in two batches, so that no signal can be measured across them: choose "
             "another --label-key, such as mechanisms or controls"
         )
     directions = _directions(np.asarray(embedding, dtype=np.float64)[order])
-    share = np.full(len(order), np.nan)
-    for code in np.flatnonzero(table.sum(axis=0)):
-        asked = np.flatnonzero((batch == code) & (elsewhere > 0))
-        others = np.flatnonzero(batch != code)
-        if len(asked):
-            found = _nearest(directions, asked, others, int(elsewhere[asked].max()))
-            counted = np.arange(found.shape[1]) < elsewhere[asked, None]
-            same = (label[found] == label[asked, None]) & counted
-            share[asked] = same.sum(axis=1) / elsewhere[asked]
-    scored = np.flatnonzero(elsewhere > 0)
-    total = np.bincount(label[scored], weights=share[scored])
-    counts = np.bincount(label[scored])
-    return float((total[counts > 0] / counts[counts > 0]).mean())
+    share = np.zeros(len(possible))
+    for code in np.unique(batch[possible]):
+        places = np.flatnonzero(batch[possible] == code)
+        asked, others = possible[places], np.flatnonzero(batch != code)
+        found = _nearest(directions, asked, others, int(elsewhere[asked].max()))
+        counted = np.arange(found.shape[1]) < elsewhere[asked, None]
+        same = (label[found] == label[asked, None]) & counted
+        share[places] = same.sum(axis=1) / elsewhere[asked]
+    _, codes, counts = np.unique(label[possible], return_inverse=True, return_counts=True)
+    return float((np.bincount(codes, weights=share) / counts).mean())
 
 
 def _neighbour_pair(
     embedding: NDArray[np.floating], before: NDArray[np.floating], batch: Any, label: Any
 ) -> tuple[float, float]:
-    shares = neighbour_shares(embedding, label, batch, MIXING_NEIGHBORS, MIXING_ROWS)
+    shares = neighbour_shares(embedding, label, batch, MIXING_NEIGHBORS, ASKED_ROWS)
     # More strangers than perfect mixing would bring is no merit.
     return cross_batch_signal(embedding, batch, label), min(1.0, shares.batch_mixing)
 

@@ -7,7 +7,10 @@ from itertools import product
 from balans_dask.errors import InvalidInputError
 from balans_dask.parameters import AUTO, Parameters
 
-__all__ = ["Grid", "grouped"]
+__all__ = ["EVAL_ROWS", "Grid", "grouped"]
+
+EVAL_ROWS = 20_000
+"""Rows that are scored, unless there are fewer."""
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,10 @@ from balans_dask.passes.blas import single_threaded_blas
 from balans_dask.passes.engine import Engine, embedded_client
 from balans_dask.store_run import StoreRun, store_run
 from balans_dask.sweep.embeddings import Embeddings
-from balans_dask.sweep.grid import Grid
+from balans_dask.sweep.grid import EVAL_ROWS, Grid
 from balans_dask.sweep.result import SweepResult
 
-__all__ = ["EVAL_ROWS", "SweepRun", "run_sweep", "sweep_run", "sweep_store"]
-
-EVAL_ROWS = 20_000
+__all__ = ["SweepRun", "run_sweep", "sweep_run", "sweep_store"]
 
 
 @dataclass(frozen=True)
