@@ -6,6 +6,7 @@ no positive or no negative.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -117,19 +118,27 @@ def significant_share(
     if precision["average_precision"].isna().all():
         return float("nan")
     average = library(COPAIRS).mean_average_precision
-    # copairs keeps its shuffled rankings on disk, in the home folder unless told otherwise.
-    with TemporaryDirectory() as folder:
-        table = average(
-            precision,
-            ["label"],
-            null_size,
-            threshold,
-            seed,
-            progress_bar=False,
-            max_workers=1,
-            cache_dir=folder,
-        )
+    table = average(
+        precision,
+        ["label"],
+        null_size,
+        threshold,
+        seed,
+        progress_bar=False,
+        max_workers=1,
+        cache_dir=_null_folder().name,
+    )
     return float(table["below_corrected_p"].mean())
+
+
+@cache
+def _null_folder() -> TemporaryDirectory[str]:
+    """Make a folder for the rankings that copairs shuffles, which are the same for all embeddings.
+
+    They depend on the numbers of positives and negatives and on the seed alone, and making them is
+    most of the work. In the home folder, where copairs keeps them unless told otherwise, they stay.
+    """
+    return TemporaryDirectory(prefix="balans-evaluate-")
 
 
 def _precision(

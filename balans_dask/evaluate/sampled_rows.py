@@ -16,8 +16,8 @@ from balans_dask.io.store import ProfileStore
 
 __all__ = ["SampledRows", "sampled_rows"]
 
-RETRIEVAL_ROWS = 4_000
-"""copairs lists all pairs: 8 million of them."""
+RETRIEVAL_ROWS = 3_000
+"""copairs lists all pairs, and shuffles rankings of this length."""
 NO_LABEL = "no label"
 
 
