@@ -86,8 +86,11 @@ def map_figure(points: NDArray[np.floating], groups: Any, axis_name: str) -> Fig
     figure = Figure(figsize=(4.2, 4.2 + 0.1 * len(coloured)), layout="constrained")
     axes = figure.subplots()
     # Rows come in random order, so no group is drawn over the others; but grey ones lie below.
-    for rows in (~np.isin(codes, coloured), np.isin(codes, coloured)):
-        dots = {"s": 5, "c": colours[codes[rows]].tolist(), "linewidths": 0, "alpha": 0.8}
+    is_coloured = np.isin(codes, coloured)
+    # Few coloured rows among many grey ones are found only if they are larger.
+    sizes = (4, 5 if is_coloured.mean() > 0.5 else 14)
+    for rows, size in zip((~is_coloured, is_coloured), sizes, strict=True):
+        dots = {"s": size, "c": colours[codes[rows]].tolist(), "linewidths": 0, "alpha": 0.8}
         axes.scatter(points[rows, 0], points[rows, 1], **dots)
     axes.set(xticks=[], yticks=[], xlabel=f"{axis_name} 1", ylabel=f"{axis_name} 2")
     axes.set_aspect("equal", adjustable="datalim")

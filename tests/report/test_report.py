@@ -1,6 +1,7 @@
 """A report is one file that stands alone, and says what matters."""
 
 import re
+import sys
 import warnings
 import xml.etree.ElementTree as ET
 from importlib import util
@@ -117,6 +118,15 @@ def test_a_store_corrected_by_a_model_has_a_report(tmp_path):
             "Metadata_Plate")  # fmt: skip
     page = report(new)
     assert "corrected by a frozen model" in page.words
+
+
+def test_without_libraries_of_scores_one_line_says_how_to_get_them(store, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scib_metrics", None)
+    html = tmp_path / "r.html"
+    streams("report", store, "--html", html)
+    words = Page(html.read_text(encoding="utf-8")).words
+    assert "Not computed: scores need scib_metrics" in words
+    assert 'pip install "balans-dask[evaluate]"' in words
 
 
 def test_refusals_leave_the_file_that_is_there(store, tmp_path):
