@@ -17,6 +17,7 @@ from commands import writing as has_written
 from stores import files, write_anndata
 
 from balans_dask import correct, pass_writer
+from balans_dask.events import read_events
 from balans_dask.examine import examine
 from balans_dask.mixture import Mixture, write_mixture
 
@@ -89,6 +90,9 @@ def test_a_driver_killed_while_it_samples_goes_on_from_its_last_round(
     command.kill_all()
     run("correct", folder / "in.zarr", target, *MANY_ROUNDS, "--resume")
     assert_same_as_undisturbed(folder, target)
+    events = read_events(str(target))
+    assert len({event["attempt"] for event in events}) == 3
+    assert [event["done"] for event in events] == [False] * (len(events) - 1) + [True]
 
 
 def test_a_driver_killed_while_it_writes_keeps_what_is_written(folder, target):

@@ -70,12 +70,13 @@ def write_report(
     _check(html, overwrite)
     asked = reported(path, label_key, control)
     tables = confounding(asked)
-    warnings = _warnings(asked, tables)
+    scores, cautions = score_section(asked, evaluate)
+    warnings = _warnings(asked, tables) + cautions
     sections = [
         run_section(asked),
         confounding_section(tables),
         map_section(asked),
-        score_section(asked, evaluate),
+        scores,
         displacement_section(asked),
         sampling_section(asked),
     ]

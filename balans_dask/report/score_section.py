@@ -13,18 +13,23 @@ TITLE = "Scores"
 MAX_ROWS = 5000
 
 
-def score_section(asked: Reported, wanted: bool) -> Section:
+def score_section(asked: Reported, wanted: bool) -> tuple[Section, list[str]]:
     """Score the store beside its input and null models, or say in one line why not.
 
     Parameters
     ----------
     asked : Reported
     wanted : bool
+
+    Returns
+    -------
+    section : Section
+    warnings : list of str
     """
     if not wanted:
-        return Section(TITLE, ["Not asked for (--no-evaluate)."])
+        return Section(TITLE, ["Not asked for (--no-evaluate)."]), []
     if not asked.labels:
-        return Section(TITLE, ["Not computed: there is no label column; give --label-key."])
+        return Section(TITLE, ["Not computed: there is no label column; give --label-key."]), []
     try:
         table = evaluate_stores(
             [asked.store.path],
@@ -34,13 +39,11 @@ def score_section(asked: Reported, wanted: bool) -> Section:
             max_rows=MAX_ROWS,
         )
     except BalansError as error:
-        return Section(TITLE, [f"Not computed: {error}"])
+        return Section(TITLE, [f"Not computed: {error}"]), []
     text = [
         "Signal and mixing side by side; the null models say what a score is worth. "
         f"{table.summary()}.",
-        *cautions(table.rows),
     ]
     tables = [Table(block, *table.cells(block)) for block in BLOCKS]
-    return Section(
-        TITLE, text, (), tables, [Table("Definitions", (), [*table.footnotes().items()])]
-    )
+    definitions = Table("Definitions", (), [*table.footnotes().items()])
+    return Section(TITLE, text, (), tables, [definitions]), cautions(table.rows)
