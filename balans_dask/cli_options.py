@@ -158,6 +158,10 @@ REPORT_OPTIONS = option_group(
     click.option("--html", required=True, metavar="FILE", help="Write the report here."),
     click.option("--label-key", help="Column of obs with what should stay; default: a usual name."),
     click.option("--control", help="Query for control rows; default: the anchors, or negcon."),
-    click.option("--no-evaluate", is_flag=True, help="Compute no scores."),
+    click.option(
+        "--evaluate/--no-evaluate",
+        default=None,
+        help="Compute scores; default: if the libraries are installed, up to 100,000 rows.",
+    ),
     click.option("--overwrite", is_flag=True, help="Replace a file that is there."),
 )

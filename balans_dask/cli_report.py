@@ -10,11 +10,11 @@ def run_report(
     html: str,
     label_key: str | None,
     control: str | None,
-    no_evaluate: bool,
+    evaluate: bool | None,
     overwrite: bool,
 ) -> list[str]:
     """Write a report, if there are the libraries that draw; return what it warns of."""
     require_plot()
     from balans_dask.report.document import write_report  # noqa: PLC0415  (needs the plot extra)
 
-    return write_report(store, html, label_key, control, not no_evaluate, overwrite)
+    return write_report(store, html, label_key, control, evaluate, overwrite)

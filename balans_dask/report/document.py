@@ -35,7 +35,7 @@ def write_report(
     html: str,
     label_key: str | None = None,
     control: str | None = None,
-    evaluate: bool = True,
+    evaluate: bool | None = None,
     overwrite: bool = False,
 ) -> list[str]:
     """Write a report of a corrected store: a single file that needs no network.
@@ -50,8 +50,8 @@ def write_report(
         Column of ``obs``; ``None`` for the first usual name that is there.
     control : str or None
         Query for the control rows.
-    evaluate : bool
-        Compute scores, where the libraries are installed.
+    evaluate : bool or None
+        Compute scores, where the libraries are installed; ``None``: unless the store is large.
     overwrite : bool
         Replace a file that is there.
 

@@ -11,22 +11,29 @@ __all__ = ["score_section"]
 
 TITLE = "Scores"
 MAX_ROWS = 5000
+QUICK_ROWS = 100_000
 
 
-def score_section(asked: Reported, wanted: bool) -> tuple[Section, list[str]]:
+def score_section(asked: Reported, wanted: bool | None) -> tuple[Section, list[str]]:
     """Score the store beside its input and null models, or say in one line why not.
 
     Parameters
     ----------
     asked : Reported
-    wanted : bool
+    wanted : bool or None
+        ``None``: unless it takes minutes, as raw scores are fitted again on all rows.
 
     Returns
     -------
     section : Section
     warnings : list of str
     """
-    if not wanted:
+    if wanted is None and asked.store.n_rows > QUICK_ROWS:
+        text = (
+            f"Not computed for more than {QUICK_ROWS:,} rows: add --evaluate, which takes minutes."
+        )
+        return Section(TITLE, [reason]), []
+    if wanted is False:
         return Section(TITLE, ["Not asked for (--no-evaluate)."]), []
     if not asked.labels:
         return Section(TITLE, ["Not computed: there is no label column; give --label-key."]), []
