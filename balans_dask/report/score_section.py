@@ -29,7 +29,7 @@ def score_section(asked: Reported, wanted: bool | None) -> tuple[Section, list[s
     warnings : list of str
     """
     if wanted is None and asked.store.n_rows > QUICK_ROWS:
-        text = (
+        reason = (
             f"Not computed for more than {QUICK_ROWS:,} rows: add --evaluate, which takes minutes."
         )
         return Section(TITLE, [reason]), []
