@@ -102,7 +102,8 @@ class Judge:
                 assert not os.listdir(folder), "a refusal left something behind"
                 TALLY.refused += 1
                 return None
-            assert os.listdir(folder) == ["out.zarr"], "something is left beside the output"
+            found = sorted(os.listdir(folder))
+            assert found == ["out.zarr", "out.zarr.events.jsonl"], "something is left beside it"
             data = opened(target)
             if truth is not None:
                 assert_corrects(data, truth)
