@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from balans_dask.batches import BatchLabels
 from balans_dask.errors import InvalidInputError, warn_of_input
+from balans_dask.io.store import first_names
 from balans_dask.parameters import Parameters
 
 __all__ = ["GIVEN_ROWS", "anchor_mask", "anchors_by_query", "require_anchors"]
 
 GIVEN_ROWS = "rows given by the caller"
 """Stands for the query where a mask was given instead."""
-NAMED = 5
 ALLOWED = (
     ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.Invert, ast.USub,
     ast.BinOp, ast.BitAnd, ast.BitOr, ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt,
@@ -43,7 +43,6 @@ def anchors_by_query(obs: pd.DataFrame, query: str) -> NDArray[np.bool_]:
     """
     _require_plain(query)
     try:
-        found = obs.query(query, engine="python", local_dict={}, global_dict={})
         chosen = obs.eval(query, engine="python", local_dict={}, global_dict={})
     except Exception as error:
         raise InvalidInputError(
@@ -51,7 +50,7 @@ def anchors_by_query(obs: pd.DataFrame, query: str) -> NDArray[np.bool_]:
             "values, as in \"Metadata_pert_type == 'negcon'\""
         ) from error
     mask = np.asarray(chosen)
-    if mask.dtype != bool or mask.shape != (len(obs),) or mask.sum() != len(found):
+    if mask.dtype != bool or mask.shape != (len(obs),):
         raise InvalidInputError(
             f"the anchor query {query!r} does not say of every row whether it is an anchor: "
             "compare columns of obs with values"
@@ -76,9 +75,7 @@ def anchor_mask(anchor: Any, n_rows: int) -> NDArray[np.bool_]:
     return mask
 
 
-def require_anchors(
-    mask: NDArray[np.bool_], labels: BatchLabels, parameters: Parameters, name: str = "anchor"
-) -> None:
+def require_anchors(mask: NDArray[np.bool_], labels: BatchLabels, parameters: Parameters) -> None:
     """Refuse anchors from which a correction cannot be estimated; warn where they are few.
 
     Parameters
@@ -86,8 +83,6 @@ def require_anchors(
     mask : ndarray of shape (n_rows,), bool
     labels : BatchLabels
     parameters : Parameters
-    name : str
-        What to call the choice in an error.
 
     Raises
     ------
@@ -104,8 +99,8 @@ def require_anchors(
     without = [labels.names[code] for code in np.flatnonzero(n_anchors == 0).tolist()]
     if without:
         raise InvalidInputError(
-            f"{len(without)} of {labels.n_batches} batches have no row that is an {name} "
-            f"({_listed(without)}): every batch needs some"
+            f"{len(without)} of {labels.n_batches} batches have no row that is an anchor "
+            f"({first_names(without)}): every batch needs some"
         )
     few = [
         labels.names[code] for code in np.flatnonzero(n_anchors < parameters.n_neighbors).tolist()
@@ -113,12 +108,9 @@ def require_anchors(
     if few:
         warn_of_input(
             f"{len(few)} of {labels.n_batches} batches have fewer than {parameters.n_neighbors} "
-            f"anchor rows ({_listed(few)}): their local scale is the distance to their farthest one"
+            f"anchor rows ({first_names(few)}): their local scale is the distance to their "
+            "farthest one"
         )
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
 
 
 def _require_plain(query: str) -> None:

@@ -11,7 +11,7 @@ from balans_dask.applying import Learned
 from balans_dask.arrays import source_of
 from balans_dask.examine import Examined
 from balans_dask.fitting import Fit, fit, fit_preprocessor, learn
-from balans_dask.frozen import FrozenPass, Model, freeze
+from balans_dask.frozen import FrozenPass, Model, freeze, model_of
 from balans_dask.inputs import Inputs
 from balans_dask.kernels.projection import Projection
 from balans_dask.memory import MemoryPlan
@@ -73,16 +73,9 @@ def fit_arrays(
     rows = _over_passes(
         engine, inputs, parameters, plan, projection, constant, learner, collect, wanted
     )
-    model = Model(
-        parameters=parameters,
-        projection=projection,
-        constant=constant,
-        feature_names=tuple(str(name) for name in inputs.feature_names),
-        n_embedding=None,
-        batches=inputs.labels.names,
-        passes=frozen,
-        record=model_record(run_identity(inputs, parameters, examined, (), None, GIVEN_ROWS)),
-    )
+    identity = run_identity(inputs, parameters, examined, (), None, GIVEN_ROWS)
+    record = model_record(identity)
+    model = model_of(inputs, parameters, projection, constant, frozen, record)
     return model, fits[0], rows
 
 

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from balans_dask.errors import InvalidInputError, StoreExistsError
 from balans_dask.evaluate.cautions import NULL, cautions
 from balans_dask.evaluate.definitions import BLOCKS
 from balans_dask.evaluate.table import EvaluationTable, evaluate_stores
+from balans_dask.io.paths import require_free_file
 from balans_dask.terminal import printable
 
 __all__ = ["print_table", "run_evaluate", "write_csv", "write_json"]
@@ -41,27 +41,14 @@ def run_evaluate(
     **options
         As ``evaluate_stores`` takes them.
     """
-    for path in (json_path, csv_path):
-        _require_free(path, overwrite)
+    for path in filter(None, (json_path, csv_path)):
+        require_free_file(path, overwrite)
     found = evaluate_stores(stores, **options)
     print_table(console, found)
     if json_path is not None:
         write_json(json_path, found)
     if csv_path is not None:
         write_csv(csv_path, found)
-
-
-def _require_free(path: str | None, overwrite: bool) -> None:
-    """Refuse a file that is there, before any work is done."""
-    if path is None:
-        return
-    target = Path(path)
-    if target.is_dir():
-        raise StoreExistsError(f"{path} is a folder: choose another file")
-    if target.exists() and not overwrite:
-        raise StoreExistsError(f"{path} exists: choose another file, or add --overwrite")
-    if not target.resolve().parent.is_dir():
-        raise InvalidInputError(f"the folder of {path} does not exist: create it first")
 
 
 def print_table(console: Console, found: EvaluationTable) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from balans_dask.cli_options import option_group
+from balans_dask.cli_options import option_group, ratio_of
 from balans_dask.errors import InvalidInputError, StoreExistsError
-from balans_dask.parameters import AUTO, Parameters
+from balans_dask.parameters import Parameters
 from balans_dask.sweep.grid import EVAL_ROWS, Grid
 
 __all__ = ["GRID_OPTIONS", "SWEEP_OUTPUTS", "grid_of", "require_outputs"]
@@ -35,12 +35,6 @@ def _listed(kind: Callable[[str], Any], what: str) -> Callable[..., tuple[Any, .
     return read
 
 
-def _ratio(text: str) -> float | str | None:
-    if text in ("none", AUTO):
-        return None if text == "none" else text
-    return float(text)
-
-
 def _varied(name: str, kind: Callable[[str], Any], what: str, help_text: str) -> Any:
     default = ",".join("none" if v is None else f"{v}" for v in getattr(_GRID, name))
     return click.option(
@@ -59,7 +53,7 @@ GRID_OPTIONS = option_group(
     _varied("n_neighbors", int, "a whole number", "Neighbour that sets the local scale."),
     _varied("patience", int, "a whole number", "Idle rows after which sampling stops."),
     _varied("max_rows", int, "a whole number", "Landmarks at most."),
-    _varied("max_scale_ratio", _ratio, "a number, auto or none", "Limit of local scales."),
+    _varied("max_scale_ratio", ratio_of, "a number, auto or none", "Limit of local scales."),
     _varied("n_passes", int, "a whole number", "Times to fit and correct."),
     _varied("strength", float, "a number", "Share of the correction."),
     click.option(

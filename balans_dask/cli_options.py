@@ -18,6 +18,7 @@ __all__ = [
     "WRITE_OPTIONS",
     "not_nan",
     "option_group",
+    "ratio_of",
 ]
 
 
@@ -39,11 +40,16 @@ def not_nan(context: click.Context, option: click.Parameter, value: float) -> fl
     return value
 
 
+def ratio_of(text: str) -> float | str | None:
+    """Read a limit of local scales: a number, ``auto`` or ``none``."""
+    if text in ("none", AUTO):
+        return None if text == "none" else text
+    return float(text)
+
+
 def _ratio(context: click.Context, option: click.Parameter, value: str) -> float | str | None:
-    if value in ("none", AUTO):
-        return None if value == "none" else value
     try:
-        return float(value)
+        return ratio_of(value)
     except ValueError:
         raise click.BadParameter(f"{value!r} is neither a number nor auto nor none") from None
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from balans_dask.examine import Examined
 from balans_dask.fitting import Fit, Stage, fit, fit_preprocessor, learn
-from balans_dask.frozen import FrozenPass, Model, freeze
+from balans_dask.frozen import FrozenPass, freeze, model_of
 from balans_dask.inputs import Inputs
 from balans_dask.io.checkpoint import write_state
 from balans_dask.io.pass_folder import PassFolder
@@ -123,17 +123,13 @@ class FitWriter(StoreWriter):
     def _after_writing(self, covered: NDArray[np.bool_]) -> None:
         if self._options.model is None:
             return
-        inputs = self._run.inputs
-        embedding = inputs.embedding
-        model = Model(
-            parameters=self._run.parameters,
-            projection=self._projection,
-            constant=self._constant,
-            feature_names=tuple(str(name) for name in inputs.feature_names),
-            n_embedding=None if embedding is None else embedding.shape[1],
-            batches=inputs.labels.names,
-            passes=self._frozen,
-            record=model_record(self._identity),
+        model = model_of(
+            self._run.inputs,
+            self._run.parameters,
+            self._projection,
+            self._constant,
+            self._frozen,
+            model_record(self._identity),
         )
         save_model(model, self._options.model, self._options.replace_model)
 

@@ -22,7 +22,16 @@ from balans_dask.prepared import Prepared
 from balans_dask.sampling import Round, SampledRows, sample_rows
 from balans_dask.state import sampled_from
 
-__all__ = ["Fit", "OnStage", "Stage", "fit", "fit_preprocessor", "learn"]
+__all__ = [
+    "CAPPED_SHARE",
+    "UNCOVERED_SHARE",
+    "Fit",
+    "OnStage",
+    "Stage",
+    "fit",
+    "fit_preprocessor",
+    "learn",
+]
 
 UNCOVERED_SHARE = 0.01
 """Share of uncovered rows that is worth a warning; the paper's stop rule leaves a few."""

@@ -11,13 +11,14 @@ from balans_dask.applying import Learned
 from balans_dask.errors import InvalidInputError
 from balans_dask.fitting import Fit
 from balans_dask.inputs import Inputs, ModelSizes
+from balans_dask.io.store import first_names
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.projection import Projection
 from balans_dask.parameters import Parameters
 from balans_dask.passes.covered import covered_rows
 from balans_dask.passes.engine import Engine
 
-__all__ = ["FrozenPass", "Model", "freeze", "require_features"]
+__all__ = ["FrozenPass", "Model", "freeze", "model_of", "require_features"]
 
 NAMED = 3
 """Feature names that an error lists."""
@@ -106,6 +107,36 @@ class Model:
         return min(1.0, sum(each.risk for each in self.passes))
 
 
+def model_of(
+    inputs: Inputs,
+    parameters: Parameters,
+    projection: Projection,
+    constant: NDArray[np.bool_],
+    passes: list[FrozenPass],
+    record: Mapping[str, Any],
+) -> Model:
+    """Join what all passes of a fit have left.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        Of the first pass.
+    parameters, projection, constant, passes, record
+        As ``Model`` holds them.
+    """
+    embedding = inputs.embedding
+    return Model(
+        parameters=parameters,
+        projection=projection,
+        constant=constant,
+        feature_names=tuple(str(name) for name in inputs.feature_names),
+        n_embedding=None if embedding is None else embedding.shape[1],
+        batches=inputs.labels.names,
+        passes=passes,
+        record=record,
+    )
+
+
 def freeze(engine: Engine, fitted: Fit, learned: Learned) -> FrozenPass:
     """Bring what one pass has learned to the driver.
 
@@ -189,5 +220,4 @@ def _without(names: Sequence[str], others: Sequence[str]) -> list[str]:
 
 
 def _listed(names: list[str]) -> str:
-    more = ", ..." if len(names) > NAMED else ""
-    return f" ({', '.join(names[:NAMED])}{more})" if names else ""
+    return f" ({first_names(names, NAMED)})" if names else ""

@@ -11,6 +11,7 @@ from balans_dask.batches import BatchLabels
 from balans_dask.errors import InvalidInputError, warn_of_input
 from balans_dask.frozen import FrozenPass, Model
 from balans_dask.inputs import Inputs
+from balans_dask.io.store import first_names
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.operators import with_new_batches
@@ -20,7 +21,6 @@ from balans_dask.prepared import Prepared
 
 __all__ = ["adapt", "known_to", "warn_of_uncovered"]
 
-NAMED = 5
 WORTH_A_WARNING = 0.01
 BEYOND_EXPECTATION = 2.0
 """A refit is due when more rows are uncovered than 1 in 100, and clearly more than twice what the
@@ -97,7 +97,10 @@ def adapt(engine: Engine, prepared: Prepared, frozen: FrozenPass, n_known: int) 
             n_known,
         )
     else:
-        correction = [name, *([_shared(engine, array) for array in part] for part in parts)]
+        correction = [
+            name,
+            *([engine.share("operator", array) for array in part] for part in parts),
+        ]
     return Learned(table, pieces, correction, [])
 
 
@@ -141,10 +144,6 @@ def _kept_pieces(engine: Engine, prepared: Prepared, table: Future, n_blocks: in
     return [[piece] for piece in kept]
 
 
-def _shared(engine: Engine, array: np.ndarray) -> Future:
-    return engine.share("operator", array)
-
-
 def _require_fitted_on_anchors(model: Model, inputs: Inputs) -> None:
     """Refuse anchors of new batches where the model knows where all rows meet, not anchors."""
     if inputs.reference is not None and not model.record.get("anchor"):
@@ -162,10 +161,9 @@ def _require_references(names: Sequence[str], n_references: np.ndarray, n_new: i
         if code >= len(names) - n_new
     ]
     if without:
-        more = ", ..." if len(without) > NAMED else ""
         raise InvalidInputError(
             f"{len(without)} of {n_new} new batches have no anchor row "
-            f"({', '.join(without[:NAMED])}{more}): anchor rows are needed in every batch"
+            f"({first_names(without)}): anchor rows are needed in every batch"
         )
 
 
@@ -173,9 +171,8 @@ def _warn_of_small(names: Sequence[str], sizes: np.ndarray, n_new: int, n_neighb
     first = len(names) - n_new
     small = [names[code] for code in range(first, len(names)) if sizes[code] < n_neighbors]
     if small:
-        more = ", ..." if len(small) > NAMED else ""
         warn_of_input(
             f"{len(small)} of {n_new} new batches have fewer than {n_neighbors} rows "
-            f"({', '.join(small[:NAMED])}{more}): their local scale is the distance to their "
+            f"({first_names(small)}): their local scale is the distance to their "
             "farthest row"
         )

@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from balans_dask.errors import InvalidInputError
+from balans_dask.errors import InvalidInputError, StoreExistsError
 
-__all__ = ["is_store", "path_beside", "path_from", "require_exists"]
+__all__ = ["is_store", "path_beside", "path_from", "require_exists", "require_free_file"]
 
 
 def is_store(path: str) -> bool:
@@ -25,6 +25,25 @@ def require_exists(path: str) -> None:
         Path(path).stat()
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"{path} does not exist: check the path of the input") from error
+
+
+def require_free_file(path: str, overwrite: bool) -> None:
+    """Refuse a path at which no file may be written.
+
+    Raises
+    ------
+    StoreExistsError
+        If a folder is there, or a file that may not be replaced.
+    InvalidInputError
+        If its folder is missing.
+    """
+    place = Path(path)
+    if not place.parent.is_dir():
+        raise InvalidInputError(f"the folder of {path} does not exist: create it first")
+    if place.is_dir():
+        raise StoreExistsError(f"{path} is a folder: choose another file")
+    if place.exists() and not overwrite:
+        raise StoreExistsError(f"{path} exists: choose another file, or add --overwrite")
 
 
 def path_from(store: str, other: str) -> str:

@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from balans_dask.errors import InvalidInputError, StoreExistsError
+from balans_dask.fitting import CAPPED_SHARE, UNCOVERED_SHARE
+from balans_dask.io.paths import require_free_file
 from balans_dask.report.asked import Factor, Reported, reported
 from balans_dask.report.contingency import Contingency
 from balans_dask.report.page import rendered
@@ -18,8 +19,6 @@ from balans_dask.report.score_section import score_section
 
 __all__ = ["write_report"]
 
-UNCOVERED_SHARE = 0.01
-CAPPED_SHARE = 0.05
 ALL_ROWS = (
     "A correction over all rows cannot tell them apart and removes biology: estimate it on "
     "controls that are in every batch (--operator displace --anchor)."
@@ -67,7 +66,7 @@ def write_report(
     StoreExistsError
         If there is something at the path of the report that may not be replaced.
     """
-    _check(html, overwrite)
+    require_free_file(html, overwrite)
     asked = reported(path, label_key, control)
     tables = confounding(asked)
     scores, cautions = score_section(asked, evaluate)
@@ -85,23 +84,13 @@ def write_report(
     return warnings
 
 
-def _check(html: str, overwrite: bool) -> None:
-    place = Path(html)
-    if not place.parent.is_dir():
-        raise InvalidInputError(f"the folder of {html} does not exist: create it first")
-    if place.is_dir():
-        raise StoreExistsError(f"{html} is a folder: choose another file")
-    if place.exists() and not overwrite:
-        raise StoreExistsError(f"{html} exists: choose another file, or add --overwrite")
-
-
 def _write(html: str, page: str, overwrite: bool) -> None:
     """Replace the file in one step; a reader never sees half of it."""
     temporary = Path(f"{html}.{os.getpid()}.writing")
     try:
         # Lone surrogates, which a label may hold, are no UTF-8.
         temporary.write_bytes(page.encode("utf-8", "replace"))
-        _check(html, overwrite)
+        require_free_file(html, overwrite)
         temporary.replace(html)
     finally:
         temporary.unlink(missing_ok=True)
