@@ -9,8 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from balans_dask.batches import BatchLabels
-from balans_dask.errors import InvalidInputError, warn_of_input
-from balans_dask.io.store import first_names
+from balans_dask.errors import InvalidInputError, first_names, warn_of_input
 from balans_dask.parameters import Parameters
 
 __all__ = ["GIVEN_ROWS", "anchor_mask", "anchors_by_query", "require_anchors"]

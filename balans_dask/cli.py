@@ -25,7 +25,7 @@ from balans_dask.cli_options import (
 )
 from balans_dask.cluster import memory_bytes, open_client, silence_dask
 from balans_dask.correct import correct_store, transform_store
-from balans_dask.errors import InputWarning, Interrupted
+from balans_dask.errors import InputWarning, Interrupted, first_names
 from balans_dask.events import EventLog
 from balans_dask.examine import examine
 from balans_dask.fitting import OnStage, Stage
@@ -33,7 +33,7 @@ from balans_dask.frozen import Model
 from balans_dask.inputs import plan_run
 from balans_dask.io.convert import convert_table
 from balans_dask.io.model_store import is_model, stored_bytes
-from balans_dask.io.store import first_names, open_store
+from balans_dask.io.store import open_store
 from balans_dask.models import load_model
 from balans_dask.parameters import Parameters
 from balans_dask.passes.blas import single_threaded_blas

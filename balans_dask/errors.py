@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Sequence
 
 __all__ = [
     "BalansError",
@@ -12,6 +13,7 @@ __all__ = [
     "RunError",
     "StoreExistsError",
     "WrongTypeError",
+    "first_names",
     "warn_of_input",
 ]
 
@@ -54,3 +56,9 @@ def warn_of_input(message: str) -> None:
     """Log a line about the input, and warn the caller of the package."""
     logger.info(message)
     warnings.warn(message, InputWarning, stacklevel=4)
+
+
+def first_names(names: Sequence[object], at_most: int = 5) -> str:
+    """Join the first names of a list, saying that there are more."""
+    more = ", ..." if len(names) > at_most else ""
+    return ", ".join(str(name) for name in names[:at_most]) + more

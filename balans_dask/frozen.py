@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balans_dask.applying import Learned
-from balans_dask.errors import InvalidInputError
+from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.fitting import Fit
 from balans_dask.inputs import Inputs, ModelSizes
-from balans_dask.io.store import first_names
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.projection import Projection
 from balans_dask.parameters import Parameters

@@ -6,12 +6,12 @@ from typing import Any
 
 from balans_dask.anchors import anchors_by_query, require_anchors
 from balans_dask.batches import batch_labels
-from balans_dask.errors import warn_of_input
+from balans_dask.errors import first_names, warn_of_input
 from balans_dask.examine import Examined
 from balans_dask.inputs import Inputs, require_sizes
 from balans_dask.io.layout import row_layout
 from balans_dask.io.matrices import checked_array
-from balans_dask.io.store import ProfileStore, first_names
+from balans_dask.io.store import ProfileStore
 from balans_dask.parameters import Parameters
 from balans_dask.passes.profiles import output_dtype
 from balans_dask.passes.sources import RowSource, StoredRows

@@ -9,11 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from balans_dask.errors import first_names
 from balans_dask.examine import Examined
 from balans_dask.fitting import Stage
 from balans_dask.frozen import Model
 from balans_dask.inputs import Inputs
-from balans_dask.io.store import ProfileStore, first_names
+from balans_dask.io.store import ProfileStore
 from balans_dask.memory import MemoryPlan, format_bytes
 from balans_dask.parameters import Parameters
 

@@ -8,10 +8,9 @@ from distributed import Future
 
 from balans_dask.applying import Learned
 from balans_dask.batches import BatchLabels
-from balans_dask.errors import InvalidInputError, warn_of_input
+from balans_dask.errors import InvalidInputError, first_names, warn_of_input
 from balans_dask.frozen import FrozenPass, Model
 from balans_dask.inputs import Inputs
-from balans_dask.io.store import first_names
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.operators import with_new_batches

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import threading
 import time
@@ -9,7 +10,7 @@ import time
 import dask
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, KilledWorker, LocalCluster
 from fits import one_pass
 from screens import gaussian_screen
 
@@ -21,6 +22,7 @@ from balans_dask.fitting import learn
 from balans_dask.inputs import Inputs, plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import QUIET_DASHBOARD, Engine
+from balans_dask.passes.losses import killed_workers
 from balans_dask.passes.sources import Rows, StoredRows
 from balans_dask.tiling import TILE_ROWS
 
@@ -123,23 +125,40 @@ class PoisonRows(Rows):
     """Rows whose reader does not survive, as one that runs out of memory."""
 
     def read(self):
-        if self.start == 0 and self.stop < 0:
-            return super().read()
         os.kill(os.getpid(), signal.SIGKILL)
-        return None
 
 
 class PoisonSource(StoredRows):
-    """A matrix whose second partition kills every worker that reads it."""
+    """A matrix of which one partition kills every worker that reads it."""
+
+    poisoned_row = 5 * TILE_ROWS
+    poisoned_partition = None
 
     def rows(self, start, stop):
-        return PoisonRows(None, 0, 0) if start else super().rows(start, stop)
+        if not start <= self.poisoned_row < stop:
+            return super().rows(start, stop)
+        self.poisoned_partition = start // (stop - start)
+        return PoisonRows(None, 0, 0)
 
 
 def test_a_task_that_kills_its_workers_ends_the_run_with_its_partition_and_memory(client):
     client.upload_file(__file__)
-    with pytest.raises(RunError, match=r"pass 'moments' of partition [1-9], planned to take \S+ M"):
-        corrected(Engine(client), PoisonSource(SCREEN.profiles))
+    source = PoisonSource(SCREEN.profiles)
+    with pytest.raises(RunError, match="6 workers died") as error:
+        corrected(Engine(client), source)
+    what = r"pass 'moments' of (?:partition|one of partitions) ([\d, ]+), planned to take \S+ M"
+    blamed = re.search(what, str(error.value)).group(1)
+    assert str(source.poisoned_partition) in blamed.split(", ")
+
+
+def test_all_that_were_on_the_workers_that_died_are_named_and_nothing_else():
+    tasks = ["balans-rows-ab12-7-3", "balans-rows-ab12-7-0", "balans-sums-ab12-8-1", "other-1"]
+    error = KilledWorker("balans-rows-ab12-7-0", None, 5)
+    said = str(killed_workers(error, tasks, {"rows": 2 * 2**20}))
+    assert said.startswith(
+        "6 workers died while they ran pass 'rows' of one of partitions 0, 3, planned to take 2 MiB"
+    )
+    assert "of partition 0, planned" in str(killed_workers(error, tasks[1:], {"rows": 1}))
 
 
 def test_a_lost_scheduler_ends_the_run_with_the_remedy():

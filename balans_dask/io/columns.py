@@ -5,8 +5,7 @@ from collections import Counter
 
 import pandas as pd
 
-from balans_dask.errors import InvalidInputError
-from balans_dask.io.store import first_names
+from balans_dask.errors import InvalidInputError, first_names
 
 __all__ = [
     "METADATA_PREFIX",

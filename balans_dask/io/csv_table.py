@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from balans_dask.errors import InvalidInputError
+from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.io.columns import (
     METADATA_PREFIX,
     is_annotation,
@@ -16,7 +16,6 @@ from balans_dask.io.columns import (
     require_unique,
 )
 from balans_dask.io.slabs import SLAB_ROWS, RowStream, Slab, float32, readable
-from balans_dask.io.store import first_names
 
 __all__ = ["open_csv"]
 

@@ -10,10 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from balans_dask.errors import InvalidInputError
+from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.io.columns import is_annotation, require_features, require_unique
 from balans_dask.io.slabs import SLAB_ROWS, RowStream, Slab, float32, readable
-from balans_dask.io.store import first_names
 
 __all__ = ["open_parquet"]
 

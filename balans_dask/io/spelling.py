@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import union_categoricals
 
-from balans_dask.errors import InvalidInputError
-from balans_dask.io.store import first_names
+from balans_dask.errors import InvalidInputError, first_names
 
 __all__ = ["joined_as_text", "joined_numbers", "spelled_numbers"]
 

@@ -8,11 +8,11 @@ import pandas as pd
 import zarr
 from anndata.io import read_elem
 
-from balans_dask.errors import InvalidInputError, warn_of_input
+from balans_dask.errors import InvalidInputError, first_names, warn_of_input
 from balans_dask.io.chunks import has_every_chunk, require_every_chunk, require_uncut
 from balans_dask.io.paths import is_store, require_exists
 
-__all__ = ["ProfileStore", "first_names", "open_store"]
+__all__ = ["ProfileStore", "open_store"]
 
 
 @dataclass(frozen=True)
@@ -155,12 +155,6 @@ def _frame(path: str, root: zarr.Group, name: str) -> pd.DataFrame:
 
 def _is_text(array: zarr.Array) -> bool:
     return array.dtype.kind in "OTU"
-
-
-def first_names(names: list[str], at_most: int = 5) -> str:
-    """Join the first names of a list, saying that there are more."""
-    more = ", ..." if len(names) > at_most else ""
-    return ", ".join(str(name) for name in names[:at_most]) + more
 
 
 def _dense(element: Any, what: str, n_rows: int | None) -> zarr.Array:

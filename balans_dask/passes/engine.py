@@ -22,7 +22,12 @@ from distributed.system import MEMORY_LIMIT
 
 from balans_dask.memory import Workers
 from balans_dask.passes.blas import single_threaded_blas
-from balans_dask.passes.losses import WorkerWatch, killed_workers, scheduler_errors
+from balans_dask.passes.losses import (
+    WorkerWatch,
+    blamed_tasks,
+    killed_workers,
+    scheduler_errors,
+)
 from balans_dask.passes.sources import LazySlice
 from balans_dask.task_memory import COLLECTED_NODES
 
@@ -234,7 +239,8 @@ class Engine:
             with scheduler_errors():
                 return list(self._client.gather(list(futures)))
         except KilledWorker as error:
-            raise killed_workers(error, self.task_bytes) from error
+            blamed = blamed_tasks(self._client)
+            raise killed_workers(error, blamed, self.task_bytes) from error
 
     def take(self, futures: Sequence[Future]) -> list[Any]:
         """Bring results to the driver for good: they leave the workers.

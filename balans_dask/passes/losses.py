@@ -1,16 +1,16 @@
 """What becomes of a run whose workers or scheduler are lost."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from distributed import CancelledError, Client, KilledWorker
+from distributed import CancelledError, Client, KilledWorker, Scheduler
 from distributed.comm import CommClosedError
 
-from balans_dask.errors import RunError
+from balans_dask.errors import RunError, first_names
 from balans_dask.memory import format_bytes
 
-__all__ = ["WorkerWatch", "killed_workers", "scheduler_errors"]
+__all__ = ["WorkerWatch", "blamed_tasks", "killed_workers", "scheduler_errors"]
 
 
 @contextmanager
@@ -24,12 +24,30 @@ def scheduler_errors() -> Iterator[None]:
         ) from error
 
 
-def killed_workers(error: KilledWorker, task_bytes: Mapping[str, int]) -> RunError:
-    """Name the pass and the partition whose task killed its workers, and its memory.
+def blamed_tasks(client: Client) -> list[str]:
+    """Name every task that was on each of too many workers when they died.
+
+    Dask raises the error of one of them, which may only have waited beside the task that killed.
+    """
+
+    def blamed(dask_scheduler: Scheduler) -> list[str]:
+        tasks = dask_scheduler.tasks.values()
+        return [str(t.key) for t in tasks if t.suspicious > dask_scheduler.allowed_failures]
+
+    names: list[str] = client.run_on_scheduler(blamed)
+    return names
+
+
+def killed_workers(
+    error: KilledWorker, blamed: Sequence[str], task_bytes: Mapping[str, int]
+) -> RunError:
+    """Name the pass and the partitions whose task killed its workers, and its memory.
 
     Parameters
     ----------
     error : distributed.KilledWorker
+    blamed : sequence of str
+        From ``blamed_tasks``.
     task_bytes : mapping of str to int
         Memory planned for a task of every pass over partitions.
     """
@@ -39,11 +57,19 @@ def killed_workers(error: KilledWorker, task_bytes: Mapping[str, int]) -> RunErr
             f"{n_died} workers died while they computed {error.task} of the input, most likely "
             "out of memory: give them more, or smaller chunks"
         )
-    name, _, _, number = str(error.task).removeprefix("balans-").rsplit("-", 3)
-    what, memory = f"task {number}", ""
+    call, _ = str(error.task).rsplit("-", 1)
+    name, _, _ = call.removeprefix("balans-").rsplit("-", 2)
+    tasks = {str(error.task), *blamed}
+    numbers = sorted(int(task.rsplit("-", 1)[1]) for task in tasks if task.startswith(f"{call}-"))
+    unit, memory = "task", ""
     if name in task_bytes:
-        what = f"partition {number}"
+        unit = "partition"
         memory = f", planned to take {format_bytes(task_bytes[name])},"
+    what = (
+        f"{unit} {numbers[0]}"
+        if len(numbers) == 1
+        else f"one of {unit}s {first_names(numbers, 12)}"
+    )
     return RunError(
         f"{n_died} workers died while they ran pass {name!r} of {what}{memory} most likely out of "
         "memory: give them more with --memory-limit or fewer threads, and continue with --resume"
