@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from stores import write_anndata
 
 from balans_dask.correct import correct_store
 from balans_dask.errors import InvalidInputError
+from balans_dask.evaluate.choice import Point
 from balans_dask.examine import examine
 from balans_dask.inputs import plan_run
 from balans_dask.io.store import open_store
@@ -19,6 +21,8 @@ from balans_dask.parameters import OPERATORS, Parameters
 from balans_dask.store_run import store_run
 from balans_dask.sweep import Grid, sweep_store
 from balans_dask.sweep.embeddings import Embeddings
+from balans_dask.sweep.result import SweepResult
+from balans_dask.sweep.table import sweep_lines
 from balans_dask.tiling import Tiling
 
 BASE = Parameters(n_components=5, patience=10)
@@ -81,14 +85,14 @@ def corrected(engine, tmp_path, path, parameters, key="X_pca_balans", **where):
     record = correct_store(engine, asked, plan, target, overwrite=True)
     written = open_store(target)
     values = written.features[:] if key is None else written.embedding(key)[:]
-    return values, int(record["n_sampled"])
+    return values, int(record["n_sampled"]), int(record["n_capped"])
 
 
 def assert_equal_to_single_corrections(swept, engine, tmp_path, path, some=None, **where):
     for setting in swept.settings if some is None else some:
-        values, n_sampled = corrected(engine, tmp_path, path, setting, **where)
+        values, n_sampled, n_capped = corrected(engine, tmp_path, path, setting, **where)
         found = swept.of[setting]
-        assert found.n_landmarks == n_sampled
+        assert (found.n_landmarks, found.n_capped) == (n_sampled, n_capped)
         np.testing.assert_allclose(found.values, values, rtol=1e-5, atol=1e-6, err_msg=str(setting))
 
 
@@ -153,7 +157,7 @@ def test_rows_are_picked_across_partitions(engine, tmp_path, monkeypatch):
         patch.setattr("balans_dask.memory.Tiling", lambda n_rows, *_, **__: Tiling(n_rows, 1))
         swept = Swept(engine, monkeypatch, path, grid, rows=rows)
     assert swept.plan.tiling.n_partitions == 3
-    values, _ = corrected(engine, tmp_path, path, swept.settings[0])
+    values, *_ = corrected(engine, tmp_path, path, swept.settings[0])
     np.testing.assert_array_equal(swept.of[swept.settings[0]].values, values[rows])
 
 
@@ -211,6 +215,51 @@ def test_the_chosen_command_makes_the_chosen_correction(tmp_path, store, monkeyp
     record = open_store(str(tmp_path / "OUT.zarr")).root["uns/balans"]
     assert int(record["n_sampled"][()]) == chosen["n_landmarks"]
     assert found["fits"] == {"made": 2, "unshared": 3}
+
+
+def test_a_narrow_terminal_cuts_no_setting_off(store, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    grid = ["--operator", "smooth,displace", "--n-neighbors", "5,12", "--n-passes", "1,2"]
+    out, _ = streams("sweep", store, *KEYS, *grid, "--strength", "0.5,1", "--quiet")
+    lines = [line.split()[:4] for line in out.splitlines() if line]
+    settings = product(("smooth", "displace"), ("5", "12"), ("1", "2"), ("0.5", "1"))
+    assert [line for line in lines if line[0] in {"smooth", "displace"}] == list(
+        map(list, settings)
+    )
+
+
+def point(parameters=BASE, signal=0.5, mixing=0.9, n_uncovered=0, n_capped=0):
+    return Point(parameters, signal, mixing, 40, n_uncovered, n_capped)
+
+
+def told(*points, options=()):
+    raw = Point(None, 0.5, 0.4)
+    result = SweepResult("A.zarr", [raw, *points], "s", "m", 100, 100, 1, 1, options)
+    return [line for line in sweep_lines(result) if isinstance(line, str)][5:]
+
+
+def test_the_reason_of_a_choice_compares_it_with_raw():
+    good, lossy = point(signal=0.49), point(replace(BASE, seed=1), signal=0.3)
+    lost = "1 of 2 settings keep too little of raw's signal"
+    gain = "why: signal 0.490 against raw's 0.500, mixing 0.900 against 0.400; "
+    assert told(good, lossy) == [gain + lost]
+    other = "1 of 1 settings keep too little of raw's signal"
+    assert told(lossy) == [f"why: {other}, and no other one has a higher total than raw's 0.460"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "options", "said"),
+    [
+        (point(n_uncovered=1, n_capped=2), (), []),
+        (point(n_uncovered=2), (), ["caution: 2 of 100 rows are covered by no landmark"]),
+        (point(n_uncovered=2), ("--anchor", "kind == 'negcon'"), []),
+        (point(n_capped=3), (), ["caution: 3 of 40 landmarks of the choice are too far"]),
+    ],
+)
+def test_what_correct_would_warn_of_is_said_of_the_choice(chosen, options, said):
+    found = told(chosen, options=options)[1:]
+    assert len(found) == len(said)
+    assert all(line.startswith(start) for line, start in zip(found, said, strict=True))
 
 
 def test_the_picture_is_written_and_not_replaced_unasked(tmp_path, store):

@@ -28,6 +28,8 @@ class Point:
         Of the last pass.
     n_uncovered : int
         Rows that no landmark of the last pass covers.
+    n_capped : int
+        Landmarks of the last pass that the guard against forced matching limits.
     """
 
     parameters: Parameters | None
@@ -35,6 +37,7 @@ class Point:
     mixing: float
     n_landmarks: int = 0
     n_uncovered: int = 0
+    n_capped: int = 0
 
     @property
     def total(self) -> float:

@@ -125,4 +125,6 @@ def _chosen(point: Point) -> str:
     p = point.parameters
     if p is None:
         return "chosen: raw"
-    return f"chosen: {p.operator}, k = {p.n_neighbors}"
+    passes = f"{p.n_passes} pass{'es' if p.n_passes > 1 else ''}"
+    strength = "" if p.strength == 1.0 else f", strength {p.strength:g}"
+    return f"chosen: {p.operator}, k = {p.n_neighbors},\n{passes}{strength}"

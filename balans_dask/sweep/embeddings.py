@@ -40,7 +40,7 @@ class Embedded:
     parameters : Parameters or None
         ``None``: not corrected.
     values : ndarray of shape (n, n_components)
-    n_landmarks, n_uncovered : int
+    n_landmarks, n_uncovered, n_capped : int
         Of the last pass.
     """
 
@@ -48,6 +48,7 @@ class Embedded:
     values: NDArray[np.floating]
     n_landmarks: int = 0
     n_uncovered: int = 0
+    n_capped: int = 0
 
 
 class Embeddings:
@@ -177,12 +178,12 @@ class Embeddings:
         self._on_stage(Stage("correcting", number=fitted.prepared.number))
         whole, n_covered = rows_after(self._engine, fitted, self._rows)
         before = self._raw.astype(np.float64)
-        n_uncovered = self._inputs.n_rows - n_covered
+        sampled, n_uncovered = fitted.sampled, self._inputs.n_rows - n_covered
         for setting in wanted:
             share = setting.strength
             blended = whole if share == 1.0 else (1.0 - share) * before + share * whole
             values = blended.astype(whole.dtype)
-            yield Embedded(setting, values, fitted.sampled.n_sampled, n_uncovered)
+            yield Embedded(setting, values, sampled.n_sampled, n_uncovered, sampled.n_capped)
 
     def _prepared(self, inputs: Inputs, number: int, parameters: Parameters) -> Prepared:
         constant = self._examined.features.constant

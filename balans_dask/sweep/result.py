@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from balans_dask.evaluate.choice import RULE, Point, choose, pareto_front
+from balans_dask.evaluate.choice import RULE, SIGNAL_KEPT, Point, choose, pareto_front
+from balans_dask.fitting import CAPPED_SHARE, UNCOVERED_SHARE
 from balans_dask.parameters import Parameters
 
 __all__ = ["SweepResult"]
@@ -60,6 +61,37 @@ class SweepResult:
         varied = _options(parameters)
         return shlex.join(["balans", "correct", self.store, "OUT.zarr", *self.options, *varied])
 
+    @property
+    def reason(self) -> str:
+        """What the choice gains, and how many settings lose too much signal to be it."""
+        raw, chosen = self.points[0], self.chosen
+        n_lost = sum(point.signal < SIGNAL_KEPT * raw.signal for point in self.points[1:])
+        lost = f"{n_lost} of {len(self.points) - 1} settings keep too little of raw's signal"
+        if chosen.parameters is None:
+            return f"{lost}, and no other one has a higher total than raw's {raw.total:.3f}"
+        return (
+            f"signal {chosen.signal:.3f} against raw's {raw.signal:.3f}, mixing "
+            f"{chosen.mixing:.3f} against {raw.mixing:.3f}; {lost}"
+        )
+
+    @property
+    def cautions(self) -> list[str]:
+        """What ``balans correct`` would warn of in the choice."""
+        chosen, found = self.chosen, []
+        # Rows far from all anchors are no surprise: they move as the nearest anchors do.
+        if "--anchor" not in self.options and chosen.n_uncovered > UNCOVERED_SHARE * self.n_rows:
+            found.append(
+                f"{chosen.n_uncovered:,} of {self.n_rows:,} rows are covered by no landmark of the "
+                "choice: raise --patience or --max-rows"
+            )
+        if chosen.n_capped > CAPPED_SHARE * chosen.n_landmarks:
+            found.append(
+                f"{chosen.n_capped:,} of {chosen.n_landmarks:,} landmarks of the choice are too "
+                "far from some batch to match it: batches may lack populations; if every batch "
+                "holds all of them, try --max-scale-ratio auto,none"
+            )
+        return found
+
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON."""
         front, chosen = self.front, self.chosen
@@ -71,6 +103,8 @@ class SweepResult:
             "fits": {"made": self.n_fits, "unshared": self.n_unshared},
             "rule": RULE,
             "command": self.command,
+            "reason": self.reason,
+            "cautions": self.cautions,
             "points": [
                 {
                     "parameters": None if p.parameters is None else p.parameters.as_dict(),
@@ -79,6 +113,7 @@ class SweepResult:
                     "total": p.total,
                     "n_landmarks": p.n_landmarks,
                     "n_uncovered": p.n_uncovered,
+                    "n_capped": p.n_capped,
                     "front": p in front,
                     "chosen": p is chosen,
                 }

@@ -178,7 +178,12 @@ def run_sweep(
             before = found.values if before is None else before
             signal, mixing = scores.measure(found.values, before, batch, label)
             points[found.parameters] = Point(
-                found.parameters, signal, mixing, found.n_landmarks, found.n_uncovered
+                found.parameters,
+                signal,
+                mixing,
+                found.n_landmarks,
+                found.n_uncovered,
+                found.n_capped,
             )
     return SweepResult(
         store=asked.run.store.path,

@@ -39,6 +39,9 @@ def sweep_lines(result: SweepResult) -> Iterator[Any]:
         yield "choice: raw, do not correct"
     else:
         yield f"choice: {result.command}"
+    yield f"why: {result.reason}"
+    for caution in result.cautions:
+        yield f"caution: {caution}"
 
 
 def save_sweep(result: SweepResult, json_path: str | None, plot_path: str | None) -> None:
@@ -65,11 +68,13 @@ def _table(result: SweepResult) -> Table:
     settings = [_setting(point) for point in points]
     # Columns in which nothing is varied say nothing.
     varied = [i for i, _ in enumerate(COLUMNS) if len({s[i] for s in settings[1:]}) > 1 or i == 0]
-    table = Table(title="signal against mixing; * on the Pareto front", title_justify="left")
+    title = "signal against mixing; * on the Pareto front"
+    # On a narrow terminal a value goes on in the next line: none is cut off.
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 0, 0, 1))
     for i in varied:
-        table.add_column(COLUMNS[i], justify="right" if i else "left", no_wrap=True)
+        table.add_column(COLUMNS[i], justify="right" if i else "left", overflow="fold")
     for name in ("landmarks", "signal", "mixing", "total", ""):
-        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+        table.add_column(name, justify="right" if name else "left", overflow="fold")
     for point, setting in zip(points, settings, strict=True):
         mark = ("*" if point in front else "") + (" chosen" if point is chosen else "")
         scores = (f"{value:.3f}" for value in (point.signal, point.mixing, point.total))
