@@ -45,13 +45,13 @@ def anchors_by_query(obs: pd.DataFrame, query: str) -> NDArray[np.bool_]:
         chosen = obs.eval(query, engine="python", local_dict={}, global_dict={})
     except Exception as error:
         raise InvalidInputError(
-            f"the anchor query {query!r} cannot be used ({error}): compare columns of obs with "
+            f"the query {query!r} cannot be used ({error}): compare columns of obs with "
             "values, as in \"Metadata_pert_type == 'negcon'\""
         ) from error
     mask = np.asarray(chosen)
     if mask.dtype != bool or mask.shape != (len(obs),):
         raise InvalidInputError(
-            f"the anchor query {query!r} does not say of every row whether it is an anchor: "
+            f"the query {query!r} does not say yes or no of every row: "
             "compare columns of obs with values"
         )
     return mask
@@ -119,12 +119,12 @@ def _require_plain(query: str) -> None:
         nodes = list(ast.walk(ast.parse(without_quoted_names.strip(), mode="eval")))
     except SyntaxError as error:
         raise InvalidInputError(
-            f"the anchor query {query!r} cannot be read ({error.msg}): write it as in "
+            f"the query {query!r} cannot be read ({error.msg}): write it as in "
             "\"Metadata_pert_type == 'negcon'\""
         ) from error
     odd = [type(node).__name__ for node in nodes if not isinstance(node, ALLOWED)]
     if odd:
         raise InvalidInputError(
-            f"the anchor query {query!r} holds a {odd[0]}: only comparisons of columns with "
+            f"the query {query!r} holds a {odd[0]}: only comparisons of columns with "
             "values, joined by and, or, not"
         )

@@ -128,6 +128,7 @@ def correction_facts(record: Mapping[str, Any]) -> dict[str, str]:
     parameters = record["parameters"]
     by = {"by the model": record["model"]} if "model" in record else {}
     return by | {
+        "input": str(record.get("input", "not recorded")),
         "parameters": ", ".join(f"{name}={_plain(value)}" for name, value in parameters.items()),
         "batches": f"{len(record['batches'])} ({first_names(list(record['batches']))})",
         "landmarks": f"{int(record['n_sampled']):,} in "

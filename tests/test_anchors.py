@@ -185,7 +185,7 @@ def test_a_query_compares_columns_with_values(query, expected):
     ],
 )
 def test_anything_else_is_refused_and_not_run(query):
-    with pytest.raises(InvalidInputError, match="the anchor query"):
+    with pytest.raises(InvalidInputError, match="the query"):
         anchors_by_query(OBS, query)
 
 

@@ -129,6 +129,8 @@ def test_inspect_says_what_a_store_is_and_how_it_was_corrected(capsys, tmp_path,
     assert code == 0
     assert "seed=7" in said
     assert "patience" in said
+    [source] = [line for line in said.splitlines() if line.strip("│ ").startswith("input ")]
+    assert store.name in source
 
 
 def test_overwrite_replaces_a_store(capsys, tmp_path, store):

@@ -41,6 +41,7 @@ def store(tmp_path_factory):
         plate=screen.batch,
         compound=[f"compound{i}" for i in screen.label],
         kind=kind,
+        empty=np.full(400, np.nan),
     )
 
 
@@ -286,6 +287,7 @@ def test_the_picture_is_written_and_not_replaced_unasked(tmp_path, store):
         (["--max-scale-ratio", "much"], "'much' is not a number, auto or none"),
         (["--label-key", "gene"], "no column 'gene'"),
         (["--label-key", "one"], "no column 'one'"),
+        (["--label-key", "empty"], "is missing in all 400 rows"),
         (["--operator", "smooth", "--anchor", "kind == 'negcon'"], "anchors mean nothing"),
         (["--json", "nowhere/s.json"], "choose another path"),
         (["--scratch", "nowhere"], "nowhere is no folder"),

@@ -14,8 +14,9 @@ from balans_dask.evaluate.scoring import RowLabels
 from balans_dask.evaluate.subsample import stratified_rows
 from balans_dask.io.store import ProfileStore
 
-__all__ = ["SampledRows", "sampled_rows"]
+__all__ = ["LEAST_ROWS", "SampledRows", "sampled_rows"]
 
+LEAST_ROWS = 10
 RETRIEVAL_ROWS = 3_000
 """copairs lists all pairs, and shuffles rankings of this length."""
 NO_LABEL = "no label"
@@ -64,8 +65,8 @@ def sampled_rows(
     Raises
     ------
     InvalidInputError
-        If a column is missing, the query cannot be used, or there are no two batches and labels to
-        tell apart.
+        If a column is missing, the query cannot be used, there are too few rows, or there are no
+        two batches and labels to tell apart.
     """
     batch = _codes(store, batch_keys)
     label = store.column(label_key)
@@ -95,6 +96,10 @@ def _codes(store: ProfileStore, keys: Sequence[str]) -> BatchLabels:
 
 def _label_names(label: pd.Series, key: str) -> NDArray[np.str_]:
     known = label.notna().to_numpy()
+    if not known.any():
+        raise InvalidInputError(
+            f"obs column {key!r} is missing in all {len(label)} rows: choose a column with labels"
+        )
     found = batch_labels([label[known]], [f"obs column {key!r}"], int(known.sum()))
     names = np.array([*found.names, NO_LABEL])
     codes = np.full(len(label), len(found.names))
@@ -111,6 +116,11 @@ def _strata(names: NDArray[np.str_], batch: BatchLabels) -> NDArray[np.integer]:
 
 def _require_contrast(labels: RowLabels, batch_key: str, label_key: str) -> None:
     kept = ~labels.is_control
+    if kept.sum() < LEAST_ROWS:
+        raise InvalidInputError(
+            f"{kept.sum()} rows are there to score, and scores of fewer than {LEAST_ROWS} say "
+            "nothing: give more, or fewer controls"
+        )
     for key, values in ((batch_key, labels.batch[kept]), (label_key, labels.label[kept])):
         n_values = len(np.unique(values))
         if n_values < 2:

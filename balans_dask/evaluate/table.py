@@ -12,13 +12,12 @@ from balans_dask.evaluate.definitions import BLOCKS, HEADINGS, SPREAD, definitio
 from balans_dask.evaluate.embeddings import Embedding, read_embeddings
 from balans_dask.evaluate.libraries import library
 from balans_dask.evaluate.null_models import oversmoothed, shuffled
-from balans_dask.evaluate.sampled_rows import sampled_rows
+from balans_dask.evaluate.sampled_rows import LEAST_ROWS, sampled_rows
 from balans_dask.evaluate.scoring import RowLabels, all_scores
 from balans_dask.evaluate.stores import open_stores
 
 __all__ = ["EvaluationTable", "evaluate_stores"]
 
-LEAST_ROWS = 10
 LIBRARIES = {"scib_metrics": "scib-metrics", "copairs.map": "copairs"}
 
 

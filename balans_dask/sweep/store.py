@@ -81,6 +81,11 @@ def sweep_run(
     label = store.column(label_key).to_numpy(dtype=object, na_value=None)
     codes = run.inputs.labels.codes
     labelled = np.flatnonzero(pd.notna(label))
+    if not len(labelled):
+        raise InvalidInputError(
+            f"obs column {label_key!r} of {path} is missing in all {store.n_rows} rows: choose a "
+            "column with labels"
+        )
     strata = pd.MultiIndex.from_arrays([codes[labelled], label[labelled].astype(str)])
     rows = labelled[stratified_rows(strata.factorize()[0], eval_rows, base.seed)]
     n_labels = pd.Series(label[rows]).nunique()

@@ -31,6 +31,7 @@ def folder(tmp_path_factory):
         "drug": drug,
         "lone": np.arange(600).astype(str),
         "site": ["one"] * 600,
+        "empty": np.full(600, np.nan),
     }
     write_anndata(place / "in.zarr", profiles, **columns)
     run("correct", place / "in.zarr", place / "smooth.zarr", "--batch-key", "plate", "--quiet")
@@ -140,7 +141,8 @@ def test_markdown_holds_every_score_and_its_meaning(folder, scored):
         (["--label-key", "lone"], "lone differs in all 600 rows to score"),
         (["--label-key", "site"], "site has 1 values in 600 rows to score"),
         (["--label-key", "drug", "--control", "drug ~ 3"], "query 'drug ~ 3' cannot be"),
-        (["--label-key", "drug", "--control", "site == 'one'"], "plate has 0 values in 0 rows"),
+        (["--label-key", "empty"], "'empty' is missing in all 600 rows"),
+        (["--label-key", "drug", "--control", "site == 'one'"], "0 rows are there to score"),
         (["--label-key", "drug", "--compound-key", "smiles"], "no column 'smiles' in obs"),
         (["--label-key", "drug", "--csv", "/nowhere/t.csv"], "the folder of /nowhere/t.csv"),
         (["--label-key", "drug", "--max-rows", 3], "3 is not in the range x>=10"),
