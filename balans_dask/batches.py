@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
 
-__all__ = ["BatchLabels", "batch_labels"]
+__all__ = ["BatchLabels", "batch_labels", "label_name"]
 
 EXACT = 2.0**53
 """Beyond this, a float is no whole number that anybody wrote."""
@@ -97,11 +97,14 @@ def _factor(column: Any, name: str, n_rows: int) -> tuple[NDArray[np.intp], list
             f"{name} is missing in {n_missing} of {n_rows} rows: "
             "give every row a batch label, or drop these rows"
         )
-    text_codes, texts = pd.factorize(np.array([_text(value) for value in values], dtype=object))
+    text_codes, texts = pd.factorize(
+        np.array([label_name(value) for value in values], dtype=object)
+    )
     return text_codes[codes], list(texts)
 
 
-def _text(label: Any) -> str:
+def label_name(label: Any) -> str:
+    """Spell a label: a number is one, so 1.0 is 1."""
     if isinstance(label, bytes):
         return label.decode(errors="replace")
     is_whole = isinstance(label, float | np.floating) and float(label).is_integer()

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import anndata
 import numpy as np
@@ -130,7 +131,7 @@ def test_inspect_says_what_a_store_is_and_how_it_was_corrected(capsys, tmp_path,
     assert "seed=7" in said
     assert "patience" in said
     [source] = [line for line in said.splitlines() if line.strip("│ ").startswith("input ")]
-    assert store.name in source
+    assert Path(store).name in source
 
 
 def test_overwrite_replaces_a_store(capsys, tmp_path, store):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["BLOCKS", "HEADINGS", "SPREAD", "definitions_of"]
+__all__ = ["BLOCKS", "HEADINGS", "OF_CONTROLS", "SPREAD", "definitions_of"]
 
 BLOCKS: dict[str, tuple[str, ...]] = {
     "batch side": (
@@ -17,7 +17,8 @@ BLOCKS: dict[str, tuple[str, ...]] = {
         "control_map_significant", "label_transfer", "variance_kept",
     ),
 }  # fmt: skip
-"""Scores in the order of the tables: what fits a terminal of 100 columns each."""
+"""Scores in the order of the tables: what fits a terminal of 100 columns each, or of 80 columns
+without those of controls."""
 HEADINGS = {
     "total": "total",
     "batch": "mean",
@@ -40,6 +41,8 @@ HEADINGS = {
     "label_transfer": "1-NN",
     "variance_kept": "var. kept",
 }
+OF_CONTROLS = ("control_map", "control_map_significant")
+"""Scores that need negative controls."""
 SPREAD = {"nmi": "nmi_sd", "ari": "ari_sd"}
 """Scores with a standard deviation."""
 MEANINGS = {

@@ -8,7 +8,13 @@ from typing import Any
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.evaluate.cautions import OVERSMOOTHED, SHUFFLED, cautions
-from balans_dask.evaluate.definitions import BLOCKS, HEADINGS, SPREAD, definitions_of
+from balans_dask.evaluate.definitions import (
+    BLOCKS,
+    HEADINGS,
+    OF_CONTROLS,
+    SPREAD,
+    definitions_of,
+)
 from balans_dask.evaluate.embeddings import Embedding, read_embeddings
 from balans_dask.evaluate.libraries import library
 from balans_dask.evaluate.null_models import oversmoothed, shuffled
@@ -41,22 +47,25 @@ class EvaluationTable:
     facts: dict[str, Any]
 
     def cells(self, block: str) -> tuple[list[str], list[list[str]]]:
-        """Return the headings and lines of one side, as text.
+        """Return the headings and lines of one side, as text; without controls, none of theirs.
 
         Parameters
         ----------
         block : {"batch side", "biology side", "retrieval"}
         """
-        names = BLOCKS[block]
+        names = [name for name in BLOCKS[block] if self._is_shown(name)]
         lines = [[row["name"], *(_cell(row, name) for name in names)] for row in self.rows]
         return [block, *(HEADINGS[name] for name in names)], lines
 
     def footnotes(self) -> dict[str, str]:
         """Return what the headings mean; of equal ones, the first says it."""
         found: dict[str, str] = {}
-        for name, text in self.definitions.items():
+        for name, text in filter(lambda item: self._is_shown(item[0]), self.definitions.items()):
             found.setdefault(HEADINGS[name], text)
         return found
+
+    def _is_shown(self, name: str) -> bool:
+        return self.facts["control"] is not None or name not in OF_CONTROLS
 
     def summary(self) -> str:
         """Say which rows were scored, and by what."""

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from balans_dask.anchors import GIVEN_ROWS, anchors_by_query
-from balans_dask.batches import BatchLabels, batch_labels
+from balans_dask.batches import BatchLabels, batch_labels, label_name
 from balans_dask.errors import BalansError, InvalidInputError
 from balans_dask.io.paths import path_beside
 from balans_dask.io.store import ProfileStore, open_store
@@ -129,7 +129,7 @@ def reported(path: str, label_key: str | None, control: str | None) -> Reported:
 def factor(column: Any, name: str) -> Factor:
     """Make groups of a column's values; missing ones are in none."""
     codes, values = pd.factorize(pd.Series(np.asarray(column, dtype=object)))
-    return Factor(name, codes, [str(value) for value in values])
+    return Factor(name, codes, [label_name(value) for value in values])
 
 
 def _keys(record: Mapping[str, Any]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ __all__ = ["COLOURS", "before_after_figure", "map_figure", "save_before_after"]
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 MAX_ROWS = 6000
 OTHERS = "#cccccc"
-FAR = 0.005
+FAR = 0.01
 """Share of rows at each end of an axis that may lie far away."""
 LISTED = len(COLOURS)
 """Groups with a legend of their own; more are drawn from a continuous palette."""

@@ -97,10 +97,8 @@ def confounding_section(tables: list[tuple[Factor, Contingency]]) -> Section:
     if not tables:
         return Section(title, [f"No label column: give --label-key, or name a column as usual "
                                f"({', '.join(LABEL_COLUMNS)})."])  # fmt: skip
-    label, counts = tables[0]
-    n_missing = int((label.codes < 0).sum())
-    missing = f" {n_missing:,} rows have no label and do not count." if n_missing else ""
-    verdict = "confounded with batch" if counts.is_confounded else "not confounded with batch"
+    # The label, and what the warnings are about.
+    shown = [tables[0], *(pair for pair in tables[1:] if pair[1].is_confounded)]
     rows = [
         (each.column, f"{len(table.labels):,}", f"{int(table.single.sum()):,}",
          f"{int(table.repeated.sum()):,}", f"{table.cramers_v:.2f}",
@@ -108,18 +106,27 @@ def confounding_section(tables: list[tuple[Factor, Contingency]]) -> Section:
         for each, table in tables
     ]  # fmt: skip
     header = ("column", "labels", "in one batch only", "of those of 2+ rows", "V", "confounded")
-    largest = f" (the {CELLS} largest of each)" if max(
-        len(counts.batches), len(counts.labels)) > CELLS else ""  # fmt: skip
-    pictures = [] if not len(counts.n_rows) else [
-        drawn(
-            contingency_figure(counts),
-            f"Heat map of {label.column} by batch. {counts.summary}.",
-            f"Share of every label's rows by batch{largest}. One dark cell in a row: the label "
-            "lies in a single batch.",
-        )
-    ]  # fmt: skip
-    text = [f"{label.column}: {verdict}. {counts.summary}.{missing}", RULE]
+    pictures = [_contingency_picture(*pair) for pair in shown if len(pair[1].n_rows)]
+    text = [*(_verdict(*pair) for pair in shown), RULE]
     return Section(title, text, pictures, [Table("Columns of labels", header, rows)])
+
+
+def _verdict(label: Factor, counts: Contingency) -> str:
+    n_missing = int((label.codes < 0).sum())
+    missing = f" {n_missing:,} rows have no label and do not count." if n_missing else ""
+    verdict = "confounded with batch" if counts.is_confounded else "not confounded with batch"
+    return f"{label.column}: {verdict}. {counts.summary}.{missing}"
+
+
+def _contingency_picture(label: Factor, counts: Contingency) -> Picture:
+    many = max(len(counts.batches), len(counts.labels)) > CELLS
+    largest = f", the {CELLS} largest of each" if many else ""
+    return drawn(
+        contingency_figure(counts),
+        f"Heat map of {label.column} by batch. {counts.summary}.",
+        f"Share of every label's rows by batch ({label.column}{largest}). One dark cell in a row: "
+        "the label lies in a single batch.",
+    )
 
 
 def map_section(asked: Reported) -> Section:

@@ -79,6 +79,16 @@ def test_the_table_ranks_raw_corrections_and_null_models(folder, scored, monkeyp
     assert "'-': no label has 10 rows in two batches" in " ".join(said.split())
 
 
+@pytest.mark.parametrize("control", [False, True])
+def test_only_where_controls_are_named_their_scores_take_room(folder, scored, monkeypatch, control):
+    monkeypatch.setenv("COLUMNS", "80")
+    named = ["--control", "drug == '1'"] if control else []
+    said, _ = evaluate(folder / "smooth.zarr", *GIVEN, *named)
+    assert ("control mAP: " in said) == control
+    of_retrieval = said[said.index(" retrieval ") :]
+    assert (" null: over-smoothed " in of_retrieval) != control
+
+
 @pytest.mark.parametrize(
     ("scores", "said"),
     [

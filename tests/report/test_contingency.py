@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats.contingency import association
 
+from balans_dask.report.asked import factor
 from balans_dask.report.contingency import contingency
 
 
@@ -46,6 +47,12 @@ def test_common_controls_do_not_hide_compounds_of_one_batch_each():
     batch = np.arange(400) % 4
     label = np.where(np.arange(400) < 240, "DMSO", [f"c{i % 20}" for i in range(400)])
     assert counted(batch, label).is_confounded
+
+
+def test_a_number_is_a_label_and_spelled_as_in_scores():
+    found = factor(np.array([1.0, 2.5, np.nan, 1.0]), "dose")
+    assert found.names == ["1", "2.5"]
+    assert found.codes.tolist() == [0, 1, -1, 0]
 
 
 def test_rows_without_a_label_do_not_count_and_one_batch_confounds_nothing():

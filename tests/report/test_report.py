@@ -98,6 +98,15 @@ def test_confounding_is_warned_of_and_only_where_it_is(tmp_path, page):
     assert "Metadata_compound: not confounded with batch" in page.words
 
 
+def test_what_is_confounded_is_drawn_beside_the_label(tmp_path):
+    out = corrected(tmp_path, "--max-rows", 64, Metadata_treatment=confounded())
+    page = report(out)
+    assert "Metadata_compound: not confounded with batch" in page.words
+    assert "Metadata_treatment: confounded with batch" in page.words
+    maps = [image["alt"] for image in page.images if image["alt"].startswith("Heat map of")]
+    assert [alt.split()[3] for alt in maps] == ["Metadata_compound", "Metadata_treatment"]
+
+
 def test_without_its_input_a_report_says_so_and_shows_what_is_left(tmp_path):
     out = corrected(tmp_path)
     (tmp_path / "in.zarr").rename(tmp_path / "elsewhere.zarr")
