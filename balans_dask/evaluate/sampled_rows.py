@@ -65,14 +65,22 @@ def sampled_rows(
     Raises
     ------
     InvalidInputError
-        If a column is missing, the query cannot be used, there are too few rows, or there are no
-        two batches and labels to tell apart.
+        If a column is missing, the query cannot be used or names no row, there are too few rows, or
+        there are no two batches and labels to tell apart.
     """
+    if label_key in batch_keys:
+        raise InvalidInputError(
+            f"{label_key} is the batch and the label: choose a label that other batches hold too"
+        )
     batch = _codes(store, batch_keys)
     label = store.column(label_key)
     is_control = np.zeros(store.n_rows, dtype=bool)
     if control is not None:
         is_control = anchors_by_query(store.obs, control)
+        if not is_control.any():
+            raise InvalidInputError(
+                f"no row of {store.path} is a control by {control!r}: check the query's values"
+            )
     usable = np.flatnonzero(label.notna().to_numpy() | is_control)
     names = _label_names(label, label_key)
     strata = _strata(names, batch)

@@ -37,12 +37,14 @@ def score_section(asked: Reported, wanted: bool | None) -> tuple[Section, list[s
         return Section(TITLE, ["Not asked for (--no-evaluate)."]), []
     if not asked.labels:
         return Section(TITLE, ["Not computed: there is no label column; give --label-key."]), []
+    # A model's query for anchors may name no row of new plates.
+    has_controls = asked.control is not None and bool(asked.control.any())
     try:
         table = evaluate_stores(
             [asked.store.path],
             asked.batch_keys,
             asked.labels[0].column,
-            control=asked.control_query or None,
+            control=asked.control_query if has_controls else None,
             max_rows=MAX_ROWS,
         )
     except BalansError as error:
