@@ -23,7 +23,7 @@ from balans_dask.passes.engine import Engine
 from balans_dask.prepared import Prepared
 from balans_dask.provenance import model_record, sampling_record
 from balans_dask.sampling import SampledRows
-from balans_dask.state import arrays_of, projection_from, sampled_from
+from balans_dask.state import arrays_of, sampled_from
 from balans_dask.store_run import StoreRun
 from balans_dask.writing import StoreWriter, WriteOptions
 
@@ -78,7 +78,7 @@ class FitWriter(StoreWriter):
                     self._examined,
                 )
                 if state is None
-                else projection_from(state)
+                else Projection.from_arrays(state)
             )
 
     def _one_pass(

@@ -33,7 +33,15 @@ PACKAGES = ("balans_dask", "anndata", "dask", "distributed", "numba", "numpy", "
 ARITHMETIC = ("balans_dask", "numba", "numpy", "scipy")
 """Packages whose version may change a bit of the output."""
 SCALE_QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
-FACTS = {"parameters", "versions", "fingerprint", "stop_reason", "n_sampled", "coverage_curve"}
+FACTS = {
+    "parameters",
+    "versions",
+    "fingerprint",
+    "preprocessor",
+    "stop_reason",
+    "n_sampled",
+    "coverage_curve",
+}
 """What no record of ours lacks."""
 
 
@@ -96,6 +104,7 @@ def model_record(identity: Mapping[str, Any]) -> dict[str, Any]:
 def record_of(
     inputs: Inputs,
     parameters: Parameters,
+    projection: Projection,
     constant: NDArray[np.bool_],
     identity: Mapping[str, Any],
     n_uncovered: int,
@@ -110,6 +119,8 @@ def record_of(
     ----------
     inputs : Inputs
     parameters : Parameters
+    projection : Projection
+        With which anyone can make the scores of the input, and of other rows, as they were.
     constant : ndarray of shape (n_features,), bool
     identity : mapping
         By ``run_identity``.
@@ -129,6 +140,7 @@ def record_of(
         "versions": _versions(),
         "arithmetic": blas_fingerprint(),
         "fingerprint": fingerprint(identity),
+        "preprocessor": projection.arrays(),
         "n_uncovered": n_uncovered,
         "batches": _texts(labels.names),
         "batch_sizes": labels.sizes,

@@ -16,7 +16,6 @@ __all__ = [
     "block_arrays",
     "blocks_from",
     "is_sound",
-    "projection_from",
     "sampled_from",
 ]
 
@@ -30,12 +29,8 @@ def arrays_of(projection: Projection, sampled: SampledRows) -> dict[str, NDArray
     sampled : SampledRows
         Between two rounds.
     """
-    fitted = {} if projection.weights is None else {"weights": projection.weights}
-    return fitted | {
-        "used": projection.used,
-        "mean": projection.mean,
-        "total_variance": np.array(projection.total_variance),
-        "unit": np.array(projection.unit),
+    return {
+        **projection.arrays(),
         **block_arrays(sampled.blocks),
         "coverage": sampled.coverage.coverage,
         "curve": np.array([(p.n_sampled, p.n_covered, p.n_rows, p.n_idle) for p in sampled.curve]),
@@ -74,17 +69,6 @@ def blocks_from(state: Mapping[str, NDArray[Any]], block_rows: int) -> list[Land
         block = block.with_guard(state["limits"][part], state["capped"][part])
         blocks.append(block.with_thresholds(state["thresholds"][part]))
     return blocks
-
-
-def projection_from(state: Mapping[str, NDArray[Any]]) -> Projection:
-    """Restore the preprocessor."""
-    return Projection(
-        state["used"],
-        state["mean"],
-        state.get("weights"),
-        float(state["total_variance"]),
-        float(state["unit"]),
-    )
 
 
 def sampled_from(

@@ -135,6 +135,7 @@ class StoreWriter(ABC):
         record = record_of(
             self._run.inputs,
             self._run.parameters,
+            self._projection,
             self._constant,
             self._identity,
             int(np.count_nonzero(~covered)),

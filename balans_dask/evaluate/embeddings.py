@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
 from balans_dask.evaluate.cautions import RAW
-from balans_dask.evaluate.raw_scores import Preprocessing, project, raw_projection
+from balans_dask.evaluate.raw_scores import RawScores, project
 from balans_dask.evaluate.stores import EvaluatedStore
 from balans_dask.io.matrices import checked_array
 from balans_dask.kernels.projection import Projection
@@ -57,37 +58,33 @@ def read_embeddings(stores: Sequence[EvaluatedStore], rows: NDArray[np.int64]) -
     embeddings : list of Embedding
         Raw scores of every preprocessor that the corrections had, then every correction.
     """
-    fitted: dict[Preprocessing, tuple[Projection, Embedding]] = {}
+    found: dict[Any, Embedding] = {}
     for one in stores:
-        if one.before is not None and one.before not in fitted:
-            name = f"{RAW} of {one.name}" if fitted else RAW
-            fitted[one.before] = _raw(name, one.before, rows)
+        if one.before is not None and one.before.identity not in found:
+            name = f"{RAW} of {one.name}" if found else RAW
+            found[one.before.identity] = _raw(name, one.before, rows)
     corrected = []
     for one in stores:
         if one.corrected is None:
             continue
-        projection, raw = (None, None) if one.before is None else fitted[one.before]
-        scores = _corrected(one.corrected, projection, rows)
-        corrected.append(Embedding(one.name, scores, None if raw is None else raw.scores))
-    return [raw for _, raw in fitted.values()] + corrected
+        scores = _corrected(one.corrected, one.projection, rows)
+        before = None if one.before is None else found[one.before.identity].scores
+        corrected.append(Embedding(one.name, scores, before))
+    return [*found.values(), *corrected]
 
 
-def _raw(name: str, asked: Preprocessing, rows: NDArray[np.int64]) -> tuple[Projection, Embedding]:
-    projection, run = raw_projection(asked)
-    matrix = run.store.features if asked.basis is None else run.store.embedding(asked.basis)
-    scores = project(projection, _read(matrix, rows))
-    return projection, Embedding(name, scores, scores)
+def _raw(name: str, raw: RawScores, rows: NDArray[np.int64]) -> Embedding:
+    scores = project(raw.projection, _read(raw.matrix(), rows))
+    return Embedding(name, scores, scores)
 
 
 def _corrected(
-    matrix: zarr.Array, projection: Projection | None, rows: NDArray[np.int64]
+    matrix: zarr.Array, projection: Projection, rows: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     values = _read(matrix, rows)
-    if projection is not None and projection.weights is None:
+    if projection.weights is None:
         # A corrected embedding is in the unit of its input, and has its centre.
         return project(projection, values)
-    if projection is None:
-        values = values - values.mean(axis=0, dtype=np.float64)
     return values.astype(np.float64)
 
 

@@ -1,78 +1,94 @@
 """Scores as they were before a correction: those of the input, by the preprocessor of the run."""
 
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
 from balans_dask.errors import InputWarning
 from balans_dask.examine import examine
 from balans_dask.fitting import fit_preprocessor
 from balans_dask.inputs import plan_run
-from balans_dask.io.store import open_store
+from balans_dask.io.store import ProfileStore, open_store
 from balans_dask.kernels.projection import Projection
 from balans_dask.parameters import Parameters
 from balans_dask.passes.blas import single_threaded_blas
 from balans_dask.passes.engine import Engine, embedded_client
-from balans_dask.store_run import StoreRun, store_run
+from balans_dask.store_run import store_run
 from balans_dask.tiling import tile_slices
 
-__all__ = ["Preprocessing", "project", "raw_projection"]
+__all__ = ["RawScores", "default_scores", "project", "recorded_scores"]
 
 
 @dataclass(frozen=True)
-class Preprocessing:
-    """What decides the preprocessor of a run.
+class RawScores:
+    """Where the scores before a correction come from.
 
     Attributes
     ----------
     path : str
         Of the input.
-    batch_keys : tuple of str
-    n_components : int or None
     basis : str or None
-    anchor : str or None
+        Embedding of the input in which distances were taken.
+    projection : Projection
     """
 
     path: str
-    batch_keys: tuple[str, ...]
-    n_components: int | None
-    basis: str | None = None
-    anchor: str | None = None
+    basis: str | None
+    projection: Projection
 
-    def run(self) -> StoreRun:
-        """Check that the input can be preprocessed so; reads no profile."""
-        # Of the parameters, the preprocessor knows the components alone; only displace takes
-        # anchors, and no memory is planned for landmarks that nobody draws.
-        parameters = Parameters(n_components=self.n_components, operator="displace", max_rows=1)
-        return store_run(
-            open_store(self.path), self.batch_keys, parameters, self.basis, self.anchor
-        )
+    @property
+    def identity(self) -> tuple[str, str | None, str]:
+        """Equal for corrections of one input by one preprocessor."""
+        digest = blake2b()
+        for array in self.projection.arrays().values():
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return self.path, self.basis, digest.hexdigest()
+
+    def matrix(self) -> zarr.Array:
+        """Open what is projected."""
+        store = open_store(self.path)
+        return store.features if self.basis is None else store.embedding(self.basis)
 
 
-def raw_projection(asked: Preprocessing) -> tuple[Projection, StoreRun]:
-    """Fit the preprocessor of a correction again: exact, out of core, on threads.
+def recorded_scores(path: str, record: Mapping[str, Any]) -> RawScores:
+    """Take the preprocessor that a correction recorded.
 
     Parameters
     ----------
-    asked : Preprocessing
-
-    Returns
-    -------
-    projection : Projection
-        As the correction had it, bit for bit where the arithmetic is the same.
-    run : StoreRun
-        Names the matrix that it projects.
+    path : str
+        Of the input.
+    record : mapping
+        By ``correction_record``.
     """
-    # What is odd about the input was said when it was corrected.
+    basis = str(record["parameters"]["basis"])
+    projection = Projection.from_arrays(record["preprocessor"])
+    return RawScores(path, None if basis == "X" else basis, projection)
+
+
+def default_scores(store: ProfileStore, batch_keys: Sequence[str]) -> RawScores:
+    """Fit the preprocessor that a correction would have by default: out of core, on threads.
+
+    Parameters
+    ----------
+    store : ProfileStore
+    batch_keys : sequence of str
+    """
+    # No memory is planned for landmarks that nobody draws.
+    run = store_run(store, tuple(batch_keys), Parameters(max_rows=1), writes=False)
+    # What is odd about the input is said when it is corrected.
     with warnings.catch_warnings(), embedded_client() as client, single_threaded_blas():
         warnings.simplefilter("ignore", InputWarning)
-        run = asked.run()
         engine = Engine(client)
         plan = plan_run(run.inputs, run.parameters, engine.workers())
         examined = examine(engine, run.inputs, run.parameters, plan.tiling)
-        return fit_preprocessor(engine, run.inputs, run.parameters, plan, examined), run
+        projection = fit_preprocessor(engine, run.inputs, run.parameters, plan, examined)
+    return RawScores(store.path, None, projection)
 
 
 def project(projection: Projection, values: NDArray[np.number]) -> NDArray[np.float64]:

@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import zarr
 
 from balans_dask.errors import InvalidInputError, warn_of_input
 from balans_dask.evaluate.cautions import RAW
-from balans_dask.evaluate.raw_scores import Preprocessing
+from balans_dask.evaluate.raw_scores import RawScores, default_scores, recorded_scores
 from balans_dask.io.paths import is_store, path_beside
 from balans_dask.io.store import ProfileStore, open_store
-from balans_dask.parameters import Parameters
+from balans_dask.kernels.projection import Projection
 from balans_dask.provenance import correction_record
 from balans_dask.store_run import SCORES_KEY
 
@@ -31,14 +30,17 @@ class EvaluatedStore:
     store : ProfileStore
     corrected : zarr.Array or None
         Its corrected scores; ``None`` for an input.
-    before : Preprocessing or None
+    projection : Projection
+        Its preprocessor.
+    before : RawScores or None
         How its scores looked before; ``None`` if its input is not known or not asked for.
     """
 
     name: str
     store: ProfileStore
     corrected: zarr.Array | None
-    before: Preprocessing | None
+    projection: Projection
+    before: RawScores | None
 
 
 def open_stores(
@@ -76,10 +78,12 @@ def open_stores(
     for name, store, record in zip(names, stores, records, strict=True):
         if record is not None:
             before = _before(store, record, given) if raw or given is not None else None
-            found.append(EvaluatedStore(name, store, _scores(store, record), before))
+            projection = Projection.from_arrays(record["preprocessor"])
+            found.append(EvaluatedStore(name, store, _scores(store, record), projection, before))
     if given is not None:
-        before = found[0].before if found else _default(given, batch_keys)
-        found.insert(0, EvaluatedStore(RAW, given, None, before))
+        first = found[0].before if found else None
+        first = default_scores(given, batch_keys) if first is None else first
+        found.insert(0, EvaluatedStore(RAW, given, None, first.projection, first))
     return found
 
 
@@ -114,24 +118,12 @@ def _scores(store: ProfileStore, record: Mapping[str, Any]) -> zarr.Array:
 
 def _before(
     store: ProfileStore, record: Mapping[str, Any], given: ProfileStore | None
-) -> Preprocessing | None:
+) -> RawScores | None:
     source = _input_of(store, record) if given is None else given.path
     if source is None:
         return None
-    parameters = record["parameters"]
-    n_components = parameters.get("n_components")
-    basis, anchor = str(parameters["basis"]), parameters.get("anchor")
-    # The plates that a model transforms need not hold anchors.
-    anchor = None if anchor is None or "model" in record else str(anchor)
-    before = Preprocessing(
-        source,
-        tuple(str(key) for key in np.atleast_1d(parameters["batch_key"])),
-        None if n_components is None else int(n_components),
-        None if basis == "X" else basis,
-        anchor,
-    )
     _require_same_rows(store, open_store(source))
-    return before
+    return recorded_scores(source, record)
 
 
 def _input_of(store: ProfileStore, record: Mapping[str, Any]) -> str | None:
@@ -144,7 +136,3 @@ def _input_of(store: ProfileStore, record: Mapping[str, Any]) -> str | None:
         warn_of_input(f"{path}, the input of {store.path}, is not there: {remedy}")
         return None
     return path
-
-
-def _default(given: ProfileStore, batch_keys: Sequence[str]) -> Preprocessing:
-    return Preprocessing(given.path, tuple(batch_keys), Parameters().n_components)

@@ -1,7 +1,9 @@
 """The preprocessor: from features to the centred scores in which distances are taken."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -35,6 +37,27 @@ class Projection:
     weights: NDArray[np.float64] | None
     total_variance: float
     unit: float = 1.0
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any]) -> "Projection":
+        """Restore a preprocessor from what ``arrays`` made of it, and anything beside it."""
+        return cls(
+            arrays["used"],
+            arrays["mean"],
+            arrays.get("weights"),
+            float(arrays["total_variance"]),
+            float(arrays["unit"]),
+        )
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all of it as arrays, as a file takes them."""
+        fitted = {} if self.weights is None else {"weights": self.weights}
+        return fitted | {
+            "used": self.used,
+            "mean": self.mean,
+            "total_variance": np.array(self.total_variance),
+            "unit": np.array(self.unit),
+        }
 
     @property
     def n_components(self) -> int:

@@ -55,6 +55,17 @@ def test_a_correction_of_strength_zero_is_its_own_raw(folder, name):
     assert corrected.before is raw.scores
 
 
+def test_raw_scores_of_new_plates_are_by_the_preprocessor_of_the_model(folder, tmp_path):
+    model, new = tmp_path / "model.zarr", tmp_path / "new.zarr"
+    anchored = ["--operator", "displace", "--anchor", "kind == 'negcon'", "--strength", 0]
+    run("correct", folder / "in.zarr", tmp_path / "fit.zarr", *COMMON, *anchored, "--model", model)
+    profiles, batch, label = gaussian_screen(300, 8, seed=1)
+    write_anndata(new, 3 * profiles, plate=batch, drug=label.astype(str))
+    run("transform", model, new, tmp_path / "out.zarr", *KEY[:2], "--quiet")
+    raw, corrected = embeddings(tmp_path, "out.zarr", rows=np.arange(300))
+    np.testing.assert_allclose(corrected.scores, raw.scores, atol=1e-4)
+
+
 def test_corrected_scores_are_those_of_the_chosen_rows(folder):
     _, corrected = embeddings(folder, "smooth.zarr")
     stored = anndata.read_zarr(folder / "smooth.zarr").obsm["X_pca_balans"]
