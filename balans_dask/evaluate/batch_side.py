@@ -16,6 +16,9 @@ KBET_NEIGHBORS = 50
 GRAPH_NEIGHBORS = 15
 KBET_ROWS = 10
 """scib-metrics leaves smaller labels out of kBET."""
+KBET_BATCHES = 70
+"""scib-metrics takes at most so many neighbours; among more batches the test expects less than one
+row of each, and means nothing."""
 
 
 def batch_scores(
@@ -36,7 +39,7 @@ def batch_scores(
     scores : dict
         ``ilisi``: inverse Simpson index of batches among 90 neighbours, median, scaled.
         ``kbet``: share of rows whose neighbourhood has the batches of its label, mean over labels;
-        NaN if no label has 10 rows in two batches.
+        NaN if no label has 10 rows in two batches, or one lies in more than 70.
         ``silhouette_batch``: 1 - |silhouette of batches| within each label, mean over the labels
         with two batches and two rows in one of them; NaN if there is none.
         ``pcr``: share of the variance explained by batch that is gone.
@@ -62,7 +65,8 @@ def _nearest(neighbours: Any, n_neighbors: int) -> Any:
 
 
 def _kbet(metrics: Any, neighbours: Any, batch: NDArray[Any], label: NDArray[Any]) -> float:
-    if not any(rows >= KBET_ROWS and batches > 1 for rows, batches in _sizes(batch, label)):
+    sizes = [batches for rows, batches in _sizes(batch, label) if rows >= KBET_ROWS]
+    if not 1 < max(sizes, default=0) <= KBET_BATCHES:
         return float("nan")
     return float(metrics.kbet_per_label(_nearest(neighbours, KBET_NEIGHBORS), batch, label))
 

@@ -32,8 +32,11 @@ def cautions(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         name = row["name"]
         if name.startswith((NULL, f"{RAW} of ")) or name == RAW:
             continue
-        if OVERSMOOTHED in by_name and row["total"] <= by_name[OVERSMOOTHED]["total"]:
+        null = by_name.get(OVERSMOOTHED)
+        if null is not None and row["total"] <= null["total"]:
             lines.append(f"{name} scores no better than over-smoothing: do not use it")
+        elif null is not None and row["biology"] <= null["biology"]:
+            lines.append(f"{name} keeps no more biology than over-smoothing: do not use it")
         if RAW in by_name and row["map"] < KEPT * by_name[RAW]["map"]:
             kept = row["map"] / by_name[RAW]["map"]
             lines.append(f"{name} keeps {kept:.0%} of raw's mAP: replicates were lost")

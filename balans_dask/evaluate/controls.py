@@ -1,4 +1,4 @@
-"""Negative controls: whether the other wells follow them."""
+"""Negative controls: which rows they are, and whether the other wells follow them."""
 
 from typing import Any
 
@@ -6,7 +6,33 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["shift_followed"]
+from balans_dask.anchors import anchors_by_query
+from balans_dask.errors import InvalidInputError
+from balans_dask.io.store import ProfileStore
+
+__all__ = ["controls_by_query", "shift_followed"]
+
+
+def controls_by_query(store: ProfileStore, query: str) -> NDArray[np.bool_]:
+    """Find the negative controls.
+
+    Parameters
+    ----------
+    store : ProfileStore
+    query : str
+        In the language of ``DataFrame.query``, about the columns of ``obs``.
+
+    Raises
+    ------
+    InvalidInputError
+        If the query cannot be used, or names no row.
+    """
+    found = anchors_by_query(store.obs, query)
+    if not found.any():
+        raise InvalidInputError(
+            f"no row of {store.path} is a control by {query!r}: check the query's values"
+        )
+    return found
 
 
 def shift_followed(

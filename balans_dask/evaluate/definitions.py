@@ -75,7 +75,7 @@ MEANINGS = {
     "variance_kept": "total variance as a share of that of raw",
 }
 REASONS = {
-    "kbet": "no label has 10 rows in two batches",
+    "kbet": "no label has 10 rows in two batches, or one has them in more than 70",
     "silhouette_batch": "no label has two batches and two rows in one of them",
     "pcr": "raw scores are not known",
     "variance_kept": "raw scores are not known",

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from balans_dask.anchors import anchors_by_query
 from balans_dask.batches import BatchLabels, batch_labels
 from balans_dask.errors import InvalidInputError
+from balans_dask.evaluate.controls import controls_by_query
 from balans_dask.evaluate.scoring import RowLabels
 from balans_dask.evaluate.subsample import stratified_rows
 from balans_dask.io.store import ProfileStore
@@ -76,25 +76,29 @@ def sampled_rows(
     label = store.column(label_key)
     is_control = np.zeros(store.n_rows, dtype=bool)
     if control is not None:
-        is_control = anchors_by_query(store.obs, control)
-        if not is_control.any():
-            raise InvalidInputError(
-                f"no row of {store.path} is a control by {control!r}: check the query's values"
-            )
+        is_control = controls_by_query(store, control)
     usable = np.flatnonzero(label.notna().to_numpy() | is_control)
     names = _label_names(label, label_key)
     strata = _strata(names, batch)
     chosen = usable[stratified_rows(strata[usable], max_rows, seed)]
-    compound = None if compound_key is None else store.column(compound_key).astype(str)
+    compound = None if compound_key is None else _compounds(store.column(compound_key))
     labels = RowLabels(
         batch=np.array(batch.names)[batch.codes[chosen]],
         label=names[chosen],
-        compound=None if compound is None else compound.to_numpy(dtype=str)[chosen],
+        compound=None if compound is None else compound[chosen],
         is_control=is_control[chosen],
         ranked=stratified_rows(strata[chosen], RETRIEVAL_ROWS, seed),
     )
     _require_contrast(labels, "+".join(batch_keys), label_key)
     return SampledRows(chosen, labels, store.n_rows - len(usable))
+
+
+def _compounds(column: pd.Series) -> NDArray[np.str_]:
+    """Name compounds; a row without one is of a compound of its own."""
+    own = np.char.add("row ", np.arange(len(column)).astype(str))
+    known = column.notna().to_numpy()
+    names: NDArray[np.str_] = np.where(known, np.char.add("compound ", column.astype(str)), own)
+    return names
 
 
 def _codes(store: ProfileStore, keys: Sequence[str]) -> BatchLabels:

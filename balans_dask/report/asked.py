@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from balans_dask.anchors import GIVEN_ROWS, anchors_by_query
 from balans_dask.batches import BatchLabels, batch_labels, label_name
 from balans_dask.errors import BalansError, InvalidInputError
+from balans_dask.evaluate.controls import controls_by_query
 from balans_dask.io.paths import path_beside
 from balans_dask.io.store import ProfileStore, open_store
 from balans_dask.provenance import correction_record
@@ -113,13 +114,20 @@ def reported(path: str, label_key: str | None, control: str | None) -> Reported:
     usual = [name for name in LABEL_COLUMNS if name in store.obs.columns and name not in keys]
     names = list(dict.fromkeys([label_key, *usual] if label_key is not None else usual))
     query = control if control is not None else _usual_control(store.obs, record)
+    is_control = None
+    if query is not None:
+        # A model's query for anchors may name no row of new plates; one that is given must.
+        given = control is not None
+        is_control = (
+            controls_by_query(store, query) if given else anchors_by_query(store.obs, query)
+        )
     source, missing = _source(path, record, store.n_rows)
     return Reported(
         store,
         record,
         batch,
         [factor(store.column(name), name) for name in names],
-        None if query is None else anchors_by_query(store.obs, query),
+        is_control,
         query or "",
         source,
         missing,

@@ -74,13 +74,19 @@ def displacement_section(asked: Reported) -> Section:
 def confounding(asked: Reported) -> list[tuple[Factor, Contingency]]:
     """Count rows by batch and label, for every column of labels.
 
+    Controls do not count: they are in every batch on purpose, and would hide that the rest is not.
+
     Parameters
     ----------
     asked : Reported
     """
     batch = asked.batch
+    counted = np.ones(len(batch.codes), dtype=bool) if asked.control is None else ~asked.control
     return [
-        (label, contingency(batch.codes, batch.names, label.codes, label.names))
+        (
+            label,
+            contingency(batch.codes[counted], batch.names, label.codes[counted], label.names),
+        )
         for label in asked.labels
     ]
 

@@ -87,6 +87,13 @@ def test_what_too_small_labels_leave_undefined_is_not_a_number(rng):
     assert undefined == {"kbet", "silhouette_batch"}
 
 
+def test_kbet_says_nothing_of_more_batches_than_it_takes_neighbours():
+    rng = np.random.default_rng(0)
+    embedding, label = rng.normal(size=(400, 4)), np.arange(400) % 2
+    assert np.isnan(batch_scores(embedding, embedding, np.arange(400) % 80, label)["kbet"])
+    assert np.isfinite(batch_scores(embedding, embedding, np.arange(400) % 8, label)["kbet"])
+
+
 def test_more_neighbours_than_rows_are_all_rows(rng):
     assert nearest_neighbours(rng.normal(size=(12, 3)), 90).indices.shape == (12, 12)
 

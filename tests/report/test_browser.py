@@ -24,7 +24,7 @@ def html(tmp_path_factory):
 def browser():
     chromium = os.environ.get("BALANS_CHROMIUM") or shutil.which("chromium")
     if chromium is None:
-        pytest.skip("no Chromium: set BALANS_CHROMIUM to its path")
+        pytest.fail("no Chromium: set BALANS_CHROMIUM to its path")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser

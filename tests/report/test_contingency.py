@@ -3,10 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from pages import corrected
 from scipy.stats.contingency import association
+from screens import gaussian_screen
 
-from balans_dask.report.asked import factor
+from balans_dask.errors import InvalidInputError
+from balans_dask.report.asked import factor, reported
 from balans_dask.report.contingency import contingency
+from balans_dask.report.row_sections import confounding
 
 
 def counted(batch, label):
@@ -61,3 +65,20 @@ def test_rows_without_a_label_do_not_count_and_one_batch_confounds_nothing():
     assert not table.is_confounded
     empty = contingency(np.zeros(2, int), ["b"], np.array([-1, -1]), [])
     assert not empty.is_confounded
+
+
+def test_controls_do_not_dilute_what_lies_in_one_batch(tmp_path):
+    screen = gaussian_screen(400, n_features=6)
+    is_control = np.arange(400) % 2 == 0
+    label = np.where(is_control, "DMSO", np.char.add("on ", screen.batch.astype(str)))
+    kind = np.where(is_control, "negcon", "trt")
+    out = corrected(tmp_path, Metadata_drug=label, Metadata_pert_type=kind)
+    (_, counts), *_ = confounding(reported(str(out), "Metadata_drug", None))
+    assert counts.n_rows.sum() == 200
+    assert counts.is_confounded
+
+
+def test_a_report_refuses_a_query_that_names_no_control(tmp_path):
+    out = corrected(tmp_path, Metadata_pert_type=["trt"] * 400)
+    with pytest.raises(InvalidInputError, match=r"no row of .* is a control"):
+        reported(str(out), None, "Metadata_pert_type == 'poscon'")

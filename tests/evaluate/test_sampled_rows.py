@@ -1,0 +1,31 @@
+"""What is known of the rows that are scored."""
+
+import numpy as np
+import pytest
+from screens import gaussian_screen
+from stores import write_anndata
+
+from balans_dask.errors import InvalidInputError
+from balans_dask.evaluate.sampled_rows import sampled_rows
+from balans_dask.io.store import open_store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path = tmp_path_factory.mktemp("rows") / "in.zarr"
+    profiles, batch, label = gaussian_screen(400, 6)
+    compound = np.where(label == 0, None, np.char.add("C", (label % 3).astype(str))).astype(object)
+    write_anndata(path, profiles, plate=batch, drug=label.astype(str), compound=compound)
+    return open_store(str(path))
+
+
+def test_rows_without_a_compound_are_not_of_one_compound(store):
+    labels = sampled_rows(store, ["plate"], "drug", compound_key="compound").labels
+    without = labels.label == "0"
+    assert len(set(labels.compound[without])) == without.sum() > 1
+    assert len(set(labels.compound[~without])) == 3
+
+
+def test_a_query_that_names_no_control_is_refused(store):
+    with pytest.raises(InvalidInputError, match=r"no row of .* is a control by"):
+        sampled_rows(store, ["plate"], "drug", control="drug == '77'")
