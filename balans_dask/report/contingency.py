@@ -135,6 +135,8 @@ def contingency_figure(counts: Contingency) -> Figure:
     counts : Contingency
     """
     columns, rows = shown(counts.batch_sizes, CELLS), shown(counts.label_sizes, CELLS)
+    # Of controls, which do not count, the name alone is left.
+    rows = rows[counts.label_sizes[rows] > 0]
     shares = np.zeros((len(counts.labels), len(columns)))
     inside = np.isin(counts.batch, columns)
     place = np.searchsorted(columns, counts.batch[inside])

@@ -53,6 +53,9 @@ def score_section(asked: Reported, wanted: bool | None) -> tuple[Section, list[s
         "Signal and mixing side by side; the null models say what a score is worth. "
         f"{table.summary()}.",
     ]
-    tables = [Table(block, *table.cells(block)) for block in BLOCKS]
+    tables = []
+    for block in BLOCKS:
+        (_, *headings), lines = table.cells(block)
+        tables.append(Table(block, ("store", *headings), lines))
     definitions = Table("Definitions", (), [*table.footnotes().items()])
     return Section(TITLE, text, (), tables, [definitions]), cautions(table.rows)
