@@ -164,6 +164,7 @@ def plan_run(
             n_passes=parameters.n_passes,
             n_frozen=parameters.n_passes if freezes or model is not None else 0,
             anchors=inputs.reference is not None,
+            draws=model is None,
             table_bytes=inputs.table_bytes,
         ),
         workers,

@@ -76,6 +76,8 @@ class MemoryPlan:
     workers : Workers
     keep_scores : bool
         Scores stay on the workers; otherwise every pass reads the rows again.
+    keep_products : bool
+        Products of kept scores with a block of landmarks stay from one pass to the next.
     piece_bytes : int
         Rows of A_S that may stay on all workers together.
     n_landmarks : int
@@ -92,6 +94,7 @@ class MemoryPlan:
     tiling: Tiling
     workers: Workers
     keep_scores: bool
+    keep_products: bool
     piece_bytes: int
     n_landmarks: int
     tasks_per_round: int
@@ -160,6 +163,10 @@ def _plan(shape: RunShape, workers: Workers, tiling: Tiling) -> MemoryPlan | Non
     fixed = _fixed_bytes(shape, workers, tiling, keep_scores)
     if fixed > usable:
         return None
+    products = _rows_a_worker(shape, workers, tiling) * shape.product_row_bytes
+    keep_products = shape.draws and keep_scores and fixed + products <= usable
+    if keep_products:
+        fixed += products
     wanted = shape.n_rows * ENTRIES_PER_ROW * BYTES_PER_ENTRY
     piece_bytes = min(wanted, (usable - fixed) // 2 * workers.n_workers)
     driver = driver_bytes(shape, tiling)
@@ -169,6 +176,7 @@ def _plan(shape: RunShape, workers: Workers, tiling: Tiling) -> MemoryPlan | Non
         tiling=tiling,
         workers=workers,
         keep_scores=keep_scores,
+        keep_products=keep_products,
         piece_bytes=piece_bytes,
         n_landmarks=shape.n_landmarks,
         tasks_per_round=4 * tiling.n_partitions + min(shape.block_rows, tiling.n_partitions),
@@ -184,8 +192,13 @@ def _fixed_bytes(shape: RunShape, workers: Workers, tiling: Tiling, keep_scores:
     tasks = workers.threads_per_worker * max(task_bytes(shape, tiling, keep_scores).values())
     nearest = min(COLLECTED_NODES, tiling.n_partitions) * nearest_bytes(shape)
     tables = landmark_bytes(shape) + nearest + sums_bytes(shape, tiling)
-    partitions = -(-tiling.n_partitions // workers.n_workers)
-    rows = min(shape.n_rows, partitions * tiling.rows_per_partition)
-    scores = rows * shape.score_row_bytes if keep_scores else 0
+    scores = _rows_a_worker(shape, workers, tiling) * shape.score_row_bytes if keep_scores else 0
     driver = driver_bytes(shape, tiling) if workers.embedded else 0
     return PROCESS_BYTES + tasks + tables + scores + driver
+
+
+def _rows_a_worker(shape: RunShape, workers: Workers, tiling: Tiling) -> int:
+    """Rows of the partitions that wait on one worker."""
+    partitions = -(-tiling.n_partitions // workers.n_workers)
+    padded = -(-shape.n_rows // TILE_ROWS) * TILE_ROWS
+    return min(padded, partitions * tiling.rows_per_partition)

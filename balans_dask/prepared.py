@@ -88,6 +88,7 @@ def prepare(
         labels.n_batches,
         projection,
         keep=plan.keep_scores,
+        keep_products_of=parameters.block_rows if plan.keep_products else None,
     )
     is_last = number + 1 == parameters.n_passes
     before = None

@@ -95,6 +95,8 @@ class RunShape:
         From the second on, a pass reads what the one before has put out.
     anchors : bool
         Rows of A_S are not cut at an elbow.
+    draws : bool
+        Landmarks are drawn in rounds of three passes, not given.
     n_frozen : int
         Passes of a frozen model that the driver holds.
     table_bytes : int
@@ -120,6 +122,7 @@ class RunShape:
     in_memory: bool = False
     n_passes: int = 1
     anchors: bool = False
+    draws: bool = True
     n_frozen: int = 0
     table_bytes: int = 0
     operator: str = "smooth"
@@ -139,6 +142,11 @@ class RunShape:
     def score_row_bytes(self) -> int:
         """One row of ``BatchTiles``."""
         return 4 * self.n_components + 8 + 2
+
+    @property
+    def product_row_bytes(self) -> int:
+        """One row of ``KeptProducts``."""
+        return 4 * self.block_rows
 
 
 def task_bytes(shape: RunShape, tiling: Tiling, keep_scores: bool) -> dict[str, int]:

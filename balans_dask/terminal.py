@@ -194,7 +194,7 @@ def plan_facts(plan: MemoryPlan) -> dict[str, str]:
         else f"{workers.n_workers} {where} of {workers.threads_per_worker} threads",
         "memory limit": f"{format_bytes(workers.limit_bytes)} a worker",
         "partitions": f"{tiling.n_partitions} of {rows:,} rows",
-        "scores": "kept on the workers" if plan.keep_scores else "read again in every pass",
+        "scores": _what_is_kept(plan),
         "tasks a round": f"about {plan.tasks_per_round}",
         "largest task": f"{format_bytes(plan.task_bytes[largest])} ({largest})",
         "planned for": f"up to {plan.n_landmarks:,} landmarks",
@@ -204,3 +204,9 @@ def plan_facts(plan: MemoryPlan) -> dict[str, str]:
         facts["each worker"] = f"at most {format_bytes(plan.worker_bytes)}"
         facts["driver"] = f"at most {format_bytes(plan.driver_bytes)}"
     return facts | {"all processes": f"at most {format_bytes(plan.total_bytes)}"}
+
+
+def _what_is_kept(plan: MemoryPlan) -> str:
+    if not plan.keep_scores:
+        return "read again in every pass"
+    return "kept on the workers" + (", with a round's products" if plan.keep_products else "")

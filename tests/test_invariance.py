@@ -30,11 +30,12 @@ THIRDS = SCREEN.profiles / np.float64(3)
 PARAMETERS = Parameters(n_components=6, max_rows=100)
 
 
-def plan(tiles_per_partition, keep_scores, piece_bytes):
+def plan(tiles_per_partition, keep_scores, piece_bytes, keep_products):
     return MemoryPlan(
         tiling=Tiling(len(SCREEN.profiles), tiles_per_partition),
         workers=Workers(1, 2, 2**32, embedded=True),
         keep_scores=keep_scores,
+        keep_products=keep_products,
         piece_bytes=piece_bytes,
         n_landmarks=100,
         tasks_per_round=0,
@@ -52,11 +53,12 @@ def run(
     keep_scores=True,
     piece_bytes=2**30,
     parameters=PARAMETERS,
+    keep_products=True,
 ):
     names = [f"f{i}" for i in range(source.shape[1])]
     labels = batch_labels([SCREEN.batch], ["batch"], len(SCREEN.batch))
     inputs = Inputs(StoredRows(source), labels, names)
-    how = plan(tiles_per_partition, keep_scores, piece_bytes)
+    how = plan(tiles_per_partition, keep_scores, piece_bytes, keep_products)
     fitted = one_pass(engine, inputs, parameters, how)
     learned = learn(engine, fitted)
     parts = engine.gather(correct(engine, fitted.prepared, learned, None))
@@ -92,7 +94,7 @@ def expected(engine):
     chunk_columns=st.integers(1, 10),
     zarr_format=st.sampled_from([2, 3]),
     tiles_per_partition=st.sampled_from([1, 2, 4, 8]),
-    keep_scores=st.booleans(),
+    kept=st.sampled_from(["nothing", "scores", "scores and products"]),
     piece_bytes=st.sampled_from([0, 10_000, 2**30]),
 )
 def test_chunks_partitions_and_caches_change_no_bit(
@@ -103,7 +105,7 @@ def test_chunks_partitions_and_caches_change_no_bit(
     chunk_columns,
     zarr_format,
     tiles_per_partition,
-    keep_scores,
+    kept,
     piece_bytes,
 ):
     array = zarr.create_array(
@@ -112,7 +114,14 @@ def test_chunks_partitions_and_caches_change_no_bit(
         chunks=(chunk_rows, chunk_columns),
         zarr_format=zarr_format,
     )
-    found = run(engine, array, tiles_per_partition, keep_scores, piece_bytes)
+    found = run(
+        engine,
+        array,
+        tiles_per_partition,
+        "scores" in kept,
+        piece_bytes,
+        keep_products="products" in kept,
+    )
     assert_identical(found, expected)
 
 

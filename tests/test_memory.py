@@ -43,6 +43,20 @@ def test_with_room_scores_are_kept_and_every_thread_has_several_partitions():
     assert found.tiling.n_partitions >= 4 * 2
 
 
+def test_products_of_a_round_are_kept_after_the_scores_and_only_where_rounds_are_drawn():
+    assert plan(8 * GIB).keep_products
+    tight = plan(int(2.2 * GIB), n_rows=3_000_000)
+    assert tight.keep_scores
+    assert not tight.keep_products
+    assert not plan(8 * GIB, draws=False).keep_products
+
+
+def test_the_plan_counts_kept_products():
+    kept, given = plan(8 * GIB), plan(8 * GIB, draws=False)
+    rows = SHAPE.n_rows // 2
+    assert kept.worker_bytes - given.worker_bytes >= 4 * SHAPE.block_rows * rows
+
+
 def test_without_room_for_the_scores_they_are_read_again():
     many = plan(2 * GIB, n_rows=50_000_000)
     assert not many.keep_scores

@@ -5,15 +5,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.kernels._jit import kernel, read_only
+from balans_dask.kernels._jit import kernel, part_of_kernels, read_only
 from balans_dask.kernels.batch_tiles import BatchTiles
+from balans_dask.kernels.candidates import mark_below, marked, rough_limit
 from balans_dask.kernels.distances import CANCELLATION, difference_squared
-from balans_dask.kernels.elbow import BINS_PER_UNIT
+from balans_dask.kernels.elbow import BINS_PER_UNIT, N_BINS
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.products import tile_products
 from balans_dask.tiling import TILE_ROWS
 
 __all__ = ["AffinityRows", "kept_affinities"]
+
+AFFINITY_AT_EDGE = np.exp(-np.arange(N_BINS) / BINS_PER_UNIT)
+"""Affinity at the lower edge of every bin of u."""
 
 
 @dataclass(frozen=True)
@@ -144,22 +148,47 @@ def _keep_in_tile(
     values: NDArray[np.float32],
 ) -> int:
     entry = 0
+    largest_norm = tile_norms.max()
+    rough_norms = tile_norms.astype(np.float32)
+    marks = np.zeros(tile_norms.shape[0], dtype=np.uint8)
+    words = marks.view(np.uint64)
+    positions = np.empty(tile_norms.shape[0] + 1, dtype=np.int64)
     for i in range(counts.shape[0]):
-        first = entry
+        before = entry
         for run in range(runs.shape[0]):
-            scale = scales[i, scale_columns[runs[run, 2]]]
-            # A little above the cut, so that rounding excludes nothing; the division decides.
-            reach = cuts[i] * scale * (1.0 + 2.0**-40)
-            for j in range(runs[run, 0], runs[run, 1]):
-                norms = landmark_norms[i] + tile_norms[j]
-                squared = norms - 2.0 * np.float64(products[i, j])
-                if squared <= CANCELLATION * norms:
-                    squared = difference_squared(landmarks, i, tile, j)
-                if squared <= reach:
-                    scaled = squared / scale
-                    if scaled < cuts[i] or j == own[i]:
-                        columns[entry] = order[j]
-                        values[entry] = np.float32(np.exp(-scaled))
-                        entry += 1
-        counts[i] = entry - first
+            part = slice(runs[run, 0], runs[run, 1])
+            reach = cuts[i] * scales[i, scale_columns[runs[run, 2]]]
+            limit = rough_limit(reach, landmark_norms[i], largest_norm, CANCELLATION)
+            mark_below(products[i, part], rough_norms[part], limit, marks[part])
+        run = 0
+        for place in range(marked(marks, words, positions)):
+            j = positions[place]
+            while j >= runs[run, 1]:
+                run += 1
+            norms = landmark_norms[i] + tile_norms[j]
+            squared = norms - 2.0 * np.float64(products[i, j])
+            if squared <= CANCELLATION * norms:
+                squared = difference_squared(landmarks, i, tile, j)
+            scaled = squared / scales[i, scale_columns[runs[run, 2]]]
+            if j == own[i]:
+                scaled = 0.0
+            if scaled < cuts[i] or j == own[i]:
+                columns[entry] = order[j]
+                values[entry] = exponential(scaled)
+                entry += 1
+        counts[i] = entry - before
     return entry
+
+
+@part_of_kernels
+def exponential(scaled: float) -> np.float32:
+    """Return exp(-u) of 0 <= u < 8: from the edge of its bin, and five terms of the series.
+
+    The first term left out is below 2^-57; a call of the library's function costs five times this.
+    """
+    place = np.int64(scaled * BINS_PER_UNIT)
+    rest = place / BINS_PER_UNIT - scaled
+    series = 1.0 + rest * (
+        1.0 + rest / 2.0 * (1.0 + rest / 3.0 * (1.0 + rest / 4.0 * (1.0 + rest / 5.0)))
+    )
+    return np.float32(AFFINITY_AT_EDGE[place] * series)

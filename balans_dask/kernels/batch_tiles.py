@@ -1,11 +1,12 @@
 """Profiles laid out for the kernels: zero-padded tiles whose rows are ordered by batch."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from balans_dask.kernels.distances import squared_norms
+from balans_dask.kernels.kept_products import KeptProducts
 from balans_dask.tiling import TILE_ROWS, tile_slices
 
 __all__ = ["BatchTiles", "tile_by_batch"]
@@ -37,6 +38,8 @@ class BatchTiles:
         stand first in a run; mostly they are all rows.
     first_run : ndarray of shape (n_tiles + 1,), int32
         The runs of tile t are ``first_run[t]`` to ``first_run[t + 1]``.
+    kept_products : KeptProducts or None
+        Products with the last block of landmarks, where memory allows to keep them.
     """
 
     start: int
@@ -47,15 +50,20 @@ class BatchTiles:
     batches: NDArray[np.int32]
     runs: NDArray[np.int32]
     first_run: NDArray[np.int32]
+    kept_products: KeptProducts | None = None
     nbytes: int = field(init=False)
 
     def __post_init__(self) -> None:
-        arrays = (getattr(self, f.name) for f in fields(self) if f.init)
-        nbytes = sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+        values = (getattr(self, f.name) for f in fields(self) if f.init)
+        nbytes = sum(v.nbytes for v in values if isinstance(v, np.ndarray | KeptProducts))
         object.__setattr__(self, "nbytes", nbytes)
 
     def __sizeof__(self) -> int:
         return self.nbytes
+
+    def keeping_products(self, block_rows: int) -> "BatchTiles":
+        """Return the same tiles, which keep their products with the last block of landmarks."""
+        return replace(self, kept_products=KeptProducts(self.n_tiles, block_rows))
 
     @property
     def n_tiles(self) -> int:

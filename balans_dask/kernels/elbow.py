@@ -9,7 +9,7 @@ the threshold is a bin edge.
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.kernels._jit import kernel, read_only
+from balans_dask.kernels._jit import kernel, part_of_kernels, read_only
 from balans_dask.kernels.batch_tiles import BatchTiles
 from balans_dask.kernels.distances import CANCELLATION, difference_squared
 from balans_dask.kernels.landmarks import LandmarkBlock
@@ -20,6 +20,10 @@ __all__ = ["BINS_PER_UNIT", "N_BINS", "elbow_thresholds", "scaled_distance_count
 N_BINS = 2048
 BINS_PER_UNIT = 256
 """Bins of u have width 1 / 256 and reach from 0 to 8."""
+UNSURE = N_BINS + 1
+"""Mark of a pair that must be looked at again: at an edge of bins, or its distance cancels."""
+NEAR_EDGE = 2.0**-30
+"""In bins; above the error of a product with a reciprocal in place of a division."""
 ROUNDING = 2.0**-40
 """A rank on the chord must not pass for one below it because of float64 rounding."""
 
@@ -112,15 +116,41 @@ def _count_in_tile(
     scales: NDArray[np.float64],
     counts: NDArray[np.int64],
 ) -> None:
+    bins = np.empty(tile_norms.shape[0], dtype=np.uint16)
     for i in range(counts.shape[0]):
         for run in range(runs.shape[0]):
+            part = slice(runs[run, 0], runs[run, 1])
             scale = scales[i, scale_columns[runs[run, 2]]]
-            reach = N_BINS // BINS_PER_UNIT * scale
+            _bins_of_run(products[i, part], landmark_norms[i], tile_norms[part], scale, bins[part])
             for j in range(runs[run, 0], runs[run, 1]):
-                norms = landmark_norms[i] + tile_norms[j]
-                squared = norms - 2.0 * np.float64(products[i, j])
-                if squared <= CANCELLATION * norms:
-                    squared = difference_squared(landmarks, i, tile, j)
-                # Multiplying by 8 is exact, so most pairs need no division.
-                if squared < reach:
-                    counts[i, int(squared / scale * BINS_PER_UNIT)] += 1
+                if bins[j] < N_BINS:
+                    counts[i, bins[j]] += 1
+                elif bins[j] == UNSURE:
+                    norms = landmark_norms[i] + tile_norms[j]
+                    squared = norms - 2.0 * np.float64(products[i, j])
+                    if squared <= CANCELLATION * norms:
+                        squared = difference_squared(landmarks, i, tile, j)
+                    if squared < N_BINS // BINS_PER_UNIT * scale:
+                        counts[i, int(squared / scale * BINS_PER_UNIT)] += 1
+
+
+@part_of_kernels
+def _bins_of_run(
+    products: NDArray[np.float32],
+    landmark_norm: float,
+    norms_of_run: NDArray[np.float64],
+    scale: float,
+    bins: NDArray[np.uint16],
+) -> None:
+    """Find the bin of every u, without a branch or a division, or ``UNSURE`` near an edge."""
+    bins_per_squared = BINS_PER_UNIT / scale
+    for j in range(len(bins)):
+        norms = landmark_norm + norms_of_run[j]
+        squared = norms - 2.0 * np.float64(products[j])
+        place = min(squared * bins_per_squared, N_BINS + 0.5)
+        whole = np.int32(place)
+        within = place - np.float64(whole)
+        unsure = (
+            (within < NEAR_EDGE) | (within > 1.0 - NEAR_EDGE) | (squared <= CANCELLATION * norms)
+        )
+        bins[j] = np.uint16(UNSURE) if unsure else np.uint16(whole)

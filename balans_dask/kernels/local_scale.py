@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.kernels._jit import kernel, read_only
+from balans_dask.kernels._jit import kernel, part_of_kernels, read_only
 from balans_dask.kernels.batch_tiles import BatchTiles
+from balans_dask.kernels.candidates import mark_below, marked, rough_limit
 from balans_dask.kernels.distances import difference_squared, product_error
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.products import tile_products
@@ -128,17 +129,35 @@ def _nearest_in_tile(
     nearest: NDArray[np.float64],
 ) -> None:
     last = nearest.shape[2] - 1
+    largest_norm = tile_norms.max()
+    rough_norms = tile_norms.astype(np.float32)
+    marks = np.zeros(tile_norms.shape[0], dtype=np.uint8)
+    words = marks.view(np.uint64)
+    positions = np.empty(tile_norms.shape[0] + 1, dtype=np.int64)
     for i in range(nearest.shape[0]):
         for run in range(runs.shape[0]):
+            part = slice(runs[run, 0], runs[run, 3])
+            farthest = nearest[i, runs[run, 2], last]
+            limit = rough_limit(farthest, landmark_norms[i], largest_norm, error)
+            mark_below(products[i, part], rough_norms[part], limit, marks[part])
+        run = 0
+        for place in range(marked(marks, words, positions)):
+            j = positions[place]
+            while j >= runs[run, 1]:
+                run += 1
             found = nearest[i, runs[run, 2]]
-            for j in range(runs[run, 0], runs[run, 3]):
-                norms = landmark_norms[i] + tile_norms[j]
-                squared = norms - 2.0 * np.float64(products[i, j])
-                if squared - error * norms < found[last] and j != own[i]:
-                    squared = difference_squared(landmarks, i, tile, j)
-                    if squared < found[last]:
-                        place = last
-                        while place > 0 and found[place - 1] > squared:
-                            found[place] = found[place - 1]
-                            place -= 1
-                        found[place] = squared
+            norms = landmark_norms[i] + tile_norms[j]
+            squared = norms - 2.0 * np.float64(products[i, j])
+            if squared - error * norms < found[last] and j != own[i]:
+                squared = difference_squared(landmarks, i, tile, j)
+                if squared < found[last]:
+                    _insert(found, squared)
+
+
+@part_of_kernels
+def _insert(found: NDArray[np.float64], squared: float) -> None:
+    place = found.shape[0] - 1
+    while place > 0 and found[place - 1] > squared:
+        found[place] = found[place - 1]
+        place -= 1
+    found[place] = squared

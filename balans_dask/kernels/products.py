@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balans_dask.kernels.batch_tiles import BatchTiles
-from balans_dask.kernels.distances import inner_products
+from balans_dask.kernels.kept_products import products_of
 from balans_dask.kernels.landmarks import LandmarkBlock
-from balans_dask.tiling import TILE_ROWS
 
 __all__ = ["tile_products"]
 
@@ -22,9 +21,12 @@ def tile_products(
     ------
     tile : int
     products : ndarray of shape (block_rows, TILE_ROWS), float32
-        Overwritten by the next one.
+        Must not be changed; overwritten by the next one unless the tiles keep them.
     """
-    products = np.empty((block.block_rows, TILE_ROWS), dtype=np.float32)
-    for tile in range(tiles.n_tiles) if only is None else (only,):
-        inner_products(block.scores, tiles.scores[tile], products)
-        yield tile, products
+    if only is not None:
+        one = tiles.scores[only : only + 1]
+        yield only, next(products_of(one, block.scores))
+    elif tiles.kept_products is None:
+        yield from enumerate(products_of(tiles.scores, block.scores))
+    else:
+        yield from enumerate(tiles.kept_products.of(tiles.scores, block.scores))

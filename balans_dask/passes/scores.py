@@ -60,6 +60,7 @@ class Scores:
         n_batches: int,
         projection: Projection,
         keep: bool,
+        keep_products_of: int | None = None,
     ) -> "Scores":
         """Prepare the partitions.
 
@@ -68,6 +69,8 @@ class Scores:
         keep : bool
             Hold the scores in the workers' memory, instead of reading and projecting the rows
             again in each pass.
+        keep_products_of : int or None
+            Rows of a block of landmarks whose products with kept scores are kept, too.
         """
         parts = tiling.partitions()
         batches = [np.unique(codes[p.start : p.stop]).astype(np.int32) for p in parts]
@@ -75,7 +78,9 @@ class Scores:
         scores = cls(tiling, source, codes, reference, n_batches, projection, batches, shared, None)
         if not keep:
             return scores
-        return replace(scores, cached=engine.map("scores", _load, scores.arguments()))
+        n = tiling.n_partitions
+        loaded = engine.map("scores", _load, scores.arguments(), [keep_products_of] * n)
+        return replace(scores, cached=loaded)
 
     @cached_property
     def largest_batch(self) -> int:
@@ -142,8 +147,9 @@ def pick_landmarks(engine: Engine, scores: Scores, rows: NDArray[np.int64]) -> N
 
 
 @task
-def _load(argument: Any) -> BatchTiles:
-    return as_tiles(argument)
+def _load(argument: Any, keep_products_of: int | None) -> BatchTiles:
+    tiles = as_tiles(argument)
+    return tiles if keep_products_of is None else tiles.keeping_products(keep_products_of)
 
 
 @task

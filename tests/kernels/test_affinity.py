@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from balans_dask.kernels.affinity import kept_affinities
+from balans_dask.kernels.affinity import exponential, kept_affinities
 from balans_dask.kernels.batch_tiles import tile_by_batch
 from balans_dask.kernels.coverage import coverage_gain
 from balans_dask.kernels.elbow import BINS_PER_UNIT, elbow_thresholds, scaled_distance_counts
@@ -127,3 +127,9 @@ def test_a_landmark_with_more_duplicates_than_it_may_keep_keeps_itself(rng):
     kept = kept_affinities(tiles, block)
     assert kept.columns.tolist() == [41, 7]
     assert kept.values.tolist() == [1.0, 1.0]
+
+
+def test_the_exponential_is_the_librarys_to_the_last_bit_of_float32():
+    scaled = np.append(np.random.default_rng(0).uniform(0, 8, 200_000), [0.0, 1.0, 8 - 2.0**-40])
+    found = np.array([exponential(u) for u in scaled])
+    assert np.array_equal(found, np.exp(-scaled).astype(np.float32))
