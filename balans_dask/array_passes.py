@@ -10,12 +10,13 @@ from balans_dask.anchors import GIVEN_ROWS
 from balans_dask.applying import Learned
 from balans_dask.arrays import source_of
 from balans_dask.examine import Examined
-from balans_dask.fitting import Fit, fit, fit_preprocessor, learn
+from balans_dask.fitting import fit, fit_preprocessor, learn
 from balans_dask.frozen import FrozenPass, Model, freeze, model_of
 from balans_dask.inputs import Inputs
 from balans_dask.kernels.projection import Projection
 from balans_dask.memory import MemoryPlan
 from balans_dask.parameters import Parameters
+from balans_dask.passes.coverage import coverage_of_rows
 from balans_dask.passes.covered import covered_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.prepared import Prepared, prepare
@@ -36,7 +37,7 @@ def fit_arrays(
     examined: Examined,
     collect: Collect,
     wanted: bool,
-) -> tuple[Model, Fit, Any]:
+) -> tuple[Model, NDArray[np.float64], Any]:
     """Fit all passes.
 
     Parameters
@@ -53,19 +54,20 @@ def fit_arrays(
     Returns
     -------
     model : Model
-    fitted : Fit
-        The last pass.
+    coverage : ndarray of shape (n_rows,), float64
+        By the landmarks of the last pass.
     rows : array or None
         As ``collect`` makes it.
     """
     frozen: list[FrozenPass] = []
-    fits: list[Fit] = []
+    coverage: list[NDArray[np.float64]] = []
 
     def learner(prepared: Prepared) -> Learned:
         fitted = fit(engine, prepared)
         learned = learn(engine, fitted)
         frozen.append(freeze(engine, fitted, learned))
-        fits[:] = [fitted]
+        if prepared.number + 1 == parameters.n_passes:
+            coverage.append(coverage_of_rows(engine, fitted.sampled.coverage))
         return learned
 
     projection = fit_preprocessor(engine, inputs, parameters, plan, examined)
@@ -76,7 +78,7 @@ def fit_arrays(
     identity = run_identity(inputs, parameters, examined, (), None, GIVEN_ROWS)
     record = model_record(identity)
     model = model_of(inputs, parameters, projection, constant, frozen, record)
-    return model, fits[0], rows
+    return model, coverage[0], rows
 
 
 def transform_arrays(

@@ -317,11 +317,10 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         with single_threaded_blas():
             plan = plan_run(inputs, parameters, engine.workers(), freezes=True)
             examined = examine(engine, inputs, parameters, plan.tiling)
-            model, fitted, rows = fit_arrays(
+            model, self.coverage_, rows = fit_arrays(
                 engine, inputs, parameters, plan, examined, collector_of(X), wanted
             )
         self._take(model)
-        self.coverage_ = fitted.sampled.coverage.coverage
         return rows
 
     def _parameters(self) -> Parameters:

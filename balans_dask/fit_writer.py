@@ -22,7 +22,7 @@ from balans_dask.pass_writer import PassWriter
 from balans_dask.passes.engine import Engine
 from balans_dask.prepared import Prepared
 from balans_dask.provenance import model_record, sampling_record
-from balans_dask.sampling import SampledRows
+from balans_dask.sampled import SampledRows
 from balans_dask.state import arrays_of, sampled_from
 from balans_dask.store_run import StoreRun
 from balans_dask.writing import StoreWriter, WriteOptions

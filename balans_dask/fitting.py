@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.applying import Learned
@@ -17,9 +16,10 @@ from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.operators import learn_operator
 from balans_dask.passes.pca import fit_projection
-from balans_dask.passes.rows import Pieces, affinity_rows_again
+from balans_dask.passes.rows import Pieces
 from balans_dask.prepared import Prepared
-from balans_dask.sampling import Round, SampledRows, sample_rows
+from balans_dask.sampled import Round, SampledRows
+from balans_dask.sampling import sample_rows
 from balans_dask.state import sampled_from
 
 __all__ = [
@@ -127,7 +127,7 @@ def fit(
         parameters,
         plan.piece_bytes,
         prepared.number,
-        _resumed(resumed, prepared),
+        None if resumed is None else sampled_from(resumed, parameters.block_rows),
         after_round,
     )
     # Rows far from all anchors are no surprise: they move as the nearest anchors do.
@@ -145,9 +145,10 @@ def learn(engine: Engine, fitted: Fit) -> Learned:
     engine : Engine
     fitted : Fit
     """
-    prepared = fitted.prepared
-    table = engine.share("landmarks", list(fitted.sampled.blocks))
-    pieces = _pieces(engine, fitted, table)
+    prepared, sampled = fitted.prepared, fitted.sampled
+    table = engine.share("landmarks", list(sampled.blocks))
+    n_partitions = prepared.plan.tiling.n_partitions
+    pieces: list[Pieces] = [sampled.pieces_of(number) for number in range(n_partitions)]
     correction, targets = learn_operator(
         engine,
         prepared.parameters.operator,
@@ -155,27 +156,9 @@ def learn(engine: Engine, fitted: Fit) -> Learned:
         prepared.profiles,
         table,
         pieces,
-        fitted.sampled.rows,
+        sampled.rows,
     )
     return Learned(table, pieces, correction, targets)
-
-
-def _resumed(state: Mapping[str, NDArray[Any]] | None, prepared: Prepared) -> SampledRows | None:
-    if state is None:
-        return None
-    return sampled_from(state, prepared.parameters.block_rows, prepared.inputs.reference)
-
-
-def _pieces(engine: Engine, fitted: Fit, table: Future) -> list[Pieces]:
-    """Rows of A_S by partition; those of rounds before a resume are computed again, once."""
-    prepared, sampled = fitted.prepared, fitted.sampled
-    partitions = range(prepared.plan.tiling.n_partitions)
-    n_blocks = sampled.n_restored
-    if not n_blocks:
-        return [sampled.pieces_of(number) for number in partitions]
-    free_bytes = prepared.plan.piece_bytes - sampled.kept_bytes
-    again = affinity_rows_again(engine, prepared.scores, table, n_blocks, free_bytes)
-    return [[again[number], *sampled.pieces_of(number, n_blocks)] for number in partitions]
 
 
 def _warn_of_uncovered(sampled: SampledRows, parameters: Parameters) -> None:

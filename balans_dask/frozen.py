@@ -14,6 +14,7 @@ from balans_dask.inputs import Inputs, ModelSizes
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.projection import Projection
 from balans_dask.parameters import Parameters
+from balans_dask.passes.coverage import coverage_of_rows
 from balans_dask.passes.covered import covered_rows
 from balans_dask.passes.engine import Engine
 
@@ -171,15 +172,15 @@ def _new_row_risk(engine: Engine, fitted: Fit, learned: Learned) -> float:
     Leave-one-out: a landmark that no other one covers would be uncovered, had it not been drawn,
     like the rows that are.
     """
-    coverage = fitted.sampled.coverage.coverage
-    covered = coverage > 0.0
-    if learned.correction[0] == "nystrom":
-        scores = fitted.prepared.scores
-        covered = covered_rows(engine, scores, learned.table, learned.pieces, learned.correction)
+    sampled, scores = fitted.sampled, fitted.prepared.scores
+    rows = np.sort(sampled.rows)
     # A_ii = 1: a landmark with no other neighbour among the landmarks has a coverage of just 1.
-    alone = np.zeros(len(coverage), dtype=bool)
-    alone[fitted.sampled.rows] = coverage[fitted.sampled.rows] <= 1.0
-    return float(np.count_nonzero(alone | ~covered) / len(coverage))
+    alone = rows[coverage_of_rows(engine, sampled.coverage, rows) <= 1.0]
+    n_uncovered, n_alone = scores.tiling.n_rows - sampled.n_covered, len(alone)
+    if learned.correction[0] == "nystrom":
+        covered = covered_rows(engine, scores, learned.table, learned.pieces, learned.correction)
+        n_uncovered, n_alone = int((~covered).sum()), int(covered[alone].sum())
+    return (n_uncovered + n_alone) / scores.tiling.n_rows
 
 
 def require_features(model: Model, inputs: Inputs) -> None:

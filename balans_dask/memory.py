@@ -9,6 +9,7 @@ from balans_dask.errors import InsufficientMemoryError
 from balans_dask.task_memory import (
     BYTES_PER_ENTRY,
     COLLECTED_NODES,
+    COVERAGE_ROW_BYTES,
     ENTRIES_PER_ROW,
     PLANNED_LANDMARKS,
     RunShape,
@@ -172,6 +173,7 @@ def _plan(shape: RunShape, workers: Workers, tiling: Tiling) -> MemoryPlan | Non
     driver = driver_bytes(shape, tiling)
     worker = fixed + -(-piece_bytes // workers.n_workers)
     embedded = workers.embedded
+    picked = 0 if keep_scores else min(shape.block_rows, tiling.n_partitions)
     return MemoryPlan(
         tiling=tiling,
         workers=workers,
@@ -179,7 +181,7 @@ def _plan(shape: RunShape, workers: Workers, tiling: Tiling) -> MemoryPlan | Non
         keep_products=keep_products,
         piece_bytes=piece_bytes,
         n_landmarks=shape.n_landmarks,
-        tasks_per_round=4 * tiling.n_partitions + min(shape.block_rows, tiling.n_partitions),
+        tasks_per_round=5 * tiling.n_partitions + picked,
         task_bytes=task_bytes(shape, tiling, keep_scores),
         worker_bytes=worker,
         driver_bytes=worker if embedded else driver + PROCESS_BYTES,
@@ -188,13 +190,14 @@ def _plan(shape: RunShape, workers: Workers, tiling: Tiling) -> MemoryPlan | Non
 
 
 def _fixed_bytes(shape: RunShape, workers: Workers, tiling: Tiling, keep_scores: bool) -> int:
-    """Process, tasks of all threads, shared tables and kept scores of one worker."""
+    """Process, tasks of all threads, shared tables, coverage and kept scores of one worker."""
     tasks = workers.threads_per_worker * max(task_bytes(shape, tiling, keep_scores).values())
     nearest = min(COLLECTED_NODES, tiling.n_partitions) * nearest_bytes(shape)
     tables = landmark_bytes(shape) + nearest + sums_bytes(shape, tiling)
-    scores = _rows_a_worker(shape, workers, tiling) * shape.score_row_bytes if keep_scores else 0
+    # While a block is added, coverage is there before it and after it.
+    kept = 2 * COVERAGE_ROW_BYTES + (shape.score_row_bytes if keep_scores else 0)
     driver = driver_bytes(shape, tiling) if workers.embedded else 0
-    return PROCESS_BYTES + tasks + tables + scores + driver
+    return PROCESS_BYTES + tasks + tables + _rows_a_worker(shape, workers, tiling) * kept + driver
 
 
 def _rows_a_worker(shape: RunShape, workers: Workers, tiling: Tiling) -> int:

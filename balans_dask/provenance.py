@@ -17,7 +17,7 @@ from balans_dask.io.store import ProfileStore
 from balans_dask.kernels.projection import Projection
 from balans_dask.parameters import Parameters
 from balans_dask.passes.blas import blas_fingerprint
-from balans_dask.sampling import SampledRows
+from balans_dask.sampled import SampledRows
 
 __all__ = [
     "correction_record",

@@ -2,137 +2,25 @@
 
 import logging
 from collections.abc import Callable
-from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-import numpy as np
 from distributed import Future
-from numpy.typing import NDArray
 
-from balans_dask.coverage import Coverage
-from balans_dask.kernels.coverage import CoverageGain
+from balans_dask.idle import idle_until
+from balans_dask.kernels.draw import Draw, DrawnRows
 from balans_dask.kernels.landmarks import LandmarkBlock, landmark_block
 from balans_dask.parameters import AUTO, Parameters
+from balans_dask.passes.coverage import Report, cover, cover_again, report, uncovered
 from balans_dask.passes.elbow import elbows
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.rows import affinity_rows, coverage_gains, first_rows
+from balans_dask.passes.rows import affinity_rows, affinity_rows_again, first_rows
 from balans_dask.passes.scales import local_scales
 from balans_dask.passes.scores import Scores, pick_landmarks
+from balans_dask.sampled import Round, SampledRows
 
-__all__ = ["Reach", "Round", "SampledRows", "sample_rows"]
+__all__ = ["sample_rows"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Round:
-    """What one round left behind.
-
-    Attributes
-    ----------
-    n_rounds, n_sampled : int
-        Rounds and rows so far.
-    n_covered, n_rows : int
-        Rows that some landmark covers, of all rows.
-    n_idle : int
-        Consecutive rows, up to the last one, that covered nothing new.
-    """
-
-    n_rounds: int
-    n_sampled: int
-    n_covered: int
-    n_rows: int
-    n_idle: int
-
-
-@dataclass(frozen=True)
-class Reach:
-    """How far the landmarks of one round reach, in draw order.
-
-    Attributes
-    ----------
-    n_kept : ndarray of shape (n_landmarks,), int64
-        Rows of kept affinity, the landmark itself included.
-    n_new : ndarray of shape (n_landmarks,), int64
-        Rows among them that no landmark drawn before covers.
-    """
-
-    n_kept: NDArray[np.int64]
-    n_new: NDArray[np.int64]
-
-
-@dataclass
-class SampledRows:
-    """The landmarks of a run, as the sampler leaves them.
-
-    Attributes
-    ----------
-    blocks : list of LandmarkBlock
-        One a round, in draw order.
-    pieces : list over blocks of list over partitions of Future, or None
-        Rows of A_S on the workers; ``None`` for blocks whose rows were let go.
-    coverage : Coverage
-    curve : list of Round
-    reach : list of Reach
-        One a round, like ``blocks``.
-    stop_reason : {"patience", "all_rows", "max_rows", ""}
-        Empty while rows are still drawn.
-    n_restored : int
-        Blocks of an earlier, interrupted run, whose rows of A_S are gone.
-    kept_bytes : int
-        Memory of the pieces on all workers.
-    settled : bool
-        False for the moment in which a round is added: the state must not be saved then.
-    """
-
-    coverage: Coverage
-    blocks: list[LandmarkBlock] = field(default_factory=list)
-    pieces: list[list[Future] | None] = field(default_factory=list)
-    curve: list[Round] = field(default_factory=list)
-    reach: list[Reach] = field(default_factory=list)
-    stop_reason: str = ""
-    n_restored: int = 0
-    kept_bytes: int = 0
-    settled: bool = True
-
-    @property
-    def n_sampled(self) -> int:
-        """Rows sampled so far."""
-        return self.curve[-1].n_sampled if self.curve else 0
-
-    @property
-    def rows(self) -> NDArray[np.int64]:
-        """Sampled rows in draw order."""
-        return np.concatenate([block.rows for block in self.blocks])
-
-    @property
-    def n_capped(self) -> int:
-        """Sampled rows with a scale beyond the guard's limit."""
-        return sum(int(block.capped.sum()) for block in self.blocks)
-
-    @property
-    def n_kept(self) -> NDArray[np.int64]:
-        """Rows of kept affinity of every sampled row, in draw order."""
-        return np.concatenate([reach.n_kept for reach in self.reach])
-
-    @property
-    def n_new(self) -> NDArray[np.int64]:
-        """Rows that every sampled row covers first, in draw order."""
-        return np.concatenate([reach.n_new for reach in self.reach])
-
-    def pieces_of(self, partition: int, first_block: int = 0) -> list[Future | None]:
-        """Pieces of one partition, from a block on."""
-        return [piece if piece is None else piece[partition] for piece in self.pieces[first_block:]]
-
-    def copied(self) -> "SampledRows":
-        """Return the state as it is now, from which a sampler of other limits can go on."""
-        return replace(
-            self,
-            coverage=deepcopy(self.coverage),
-            blocks=list(self.blocks),
-            pieces=list(self.pieces),
-            curve=list(self.curve),
-        )
 
 
 def sample_rows(
@@ -162,28 +50,29 @@ def sample_rows(
         Told about every round, when it is settled.
     """
     n_rows = scores.tiling.n_rows
-    sampled = sampled or SampledRows(Coverage.start(n_rows, scores.reference))
     n_candidates = n_rows if scores.reference is None else int(scores.reference.sum())
     limit = min(n_candidates, parameters.max_rows or n_candidates)
+    sampled = sampled or SampledRows()
+    if not sampled.coverage:
+        draw = Draw(parameters.seed, number, len(sampled.blocks), parameters.block_rows)
+        _lay_out(engine, scores, sampled, piece_bytes, draw)
     while not sampled.stop_reason:
-        size = min(parameters.block_rows, limit - sampled.n_sampled)
-        block, pieces, gains, n_new, n_idle = _one_round(
-            engine, scores, parameters, number, sampled, size
+        block, pieces, coverage, found, n_idle = _one_round(
+            engine, scores, parameters, number, sampled, limit - sampled.n_sampled
         )
-        n_bytes = sum(gain.n_bytes for gain in gains)
-        kept = sampled.kept_bytes + n_bytes <= piece_bytes
+        n_sampled = sampled.n_sampled + block.n_landmarks
+        n_covered = sampled.n_covered + int(found.reach.n_new.sum())
+        kept = sampled.kept_bytes + found.piece_bytes <= piece_bytes
+        engine.release(sampled.coverage)
         sampled.settled = False
-        sampled.coverage.add(block.rows, gains, n_idle)
         sampled.blocks.append(block)
-        sampled.reach.append(Reach(np.sum([gain.n_kept for gain in gains], axis=0), n_new))
+        sampled.reach.append(found.reach)
+        sampled.coverage, sampled.drawn = coverage, found.drawn
         sampled.pieces.append(pieces if kept else None)
         if not kept:
             engine.release(pieces)
-        sampled.kept_bytes += n_bytes if kept else 0
-        n_sampled = sampled.n_sampled + block.n_landmarks
-        sampled.curve.append(
-            Round(len(sampled.blocks), n_sampled, sampled.coverage.n_covered, n_rows, n_idle)
-        )
+        sampled.kept_bytes += found.piece_bytes if kept else 0
+        sampled.curve.append(Round(len(sampled.blocks), n_sampled, n_covered, n_rows, n_idle))
         if n_idle >= parameters.patience:
             sampled.stop_reason = "patience"
         elif n_sampled == limit:
@@ -194,18 +83,33 @@ def sample_rows(
     return sampled
 
 
+def _lay_out(
+    engine: Engine, scores: Scores, sampled: SampledRows, piece_bytes: int, draw: Draw
+) -> None:
+    """Make the workers' part of what is sampled so far, once, and draw the rows of a next round."""
+    sampled.coverage = uncovered(engine, scores)
+    if sampled.blocks:
+        before, n_blocks = sampled.coverage, len(sampled.blocks)
+        table = engine.share("landmarks", list(sampled.blocks))
+        pieces = affinity_rows_again(engine, scores, table, n_blocks, piece_bytes)
+        sampled.coverage = cover_again(engine, scores, before, table, pieces)
+        sampled.pieces = [pieces]
+        engine.release([*before, table])
+    if not sampled.stop_reason:
+        found = report(engine, scores, sampled.coverage, draw)
+        sampled.drawn, sampled.kept_bytes = found.drawn, found.piece_bytes
+
+
 def _one_round(
     engine: Engine,
     scores: Scores,
     parameters: Parameters,
     number: int,
     sampled: SampledRows,
-    size: int,
-) -> tuple[LandmarkBlock, list[Future], list[CoverageGain], NDArray[np.int64], int]:
-    """Draw a block and pass over the data three times; changes nothing that was sampled."""
-    coverage = sampled.coverage
-    rows = coverage.draw(parameters.seed, len(sampled.blocks), size, number)
-    block = landmark_block(rows, pick_landmarks(engine, scores, rows), parameters.block_rows)
+    n_left: int,
+) -> tuple[LandmarkBlock, list[Future], list[Future], Report, int]:
+    """Pass over the data three times, and draw the next block; changes nothing that was sampled."""
+    block = _drawn_block(engine, scores, parameters, sampled.drawn, n_left)
     n_neighbors = min(parameters.n_neighbors, scores.largest_batch)
     # Anchors are chosen because they are in every batch: none of them can be missing from one.
     guard = parameters.max_scale_ratio
@@ -213,15 +117,33 @@ def _one_round(
     block = local_scales(engine, scores, block, n_neighbors, guard)
     block = elbows(engine, scores, block, parameters.max_neighbors)
     pieces = affinity_rows(engine, scores, block)
-    gains = coverage_gains(engine, scores, pieces)
-    n_new = coverage.newly_covered(gains, block.n_landmarks)
-    n_kept, n_idle = coverage.idle_until(
-        n_new,
+    coverage = cover(engine, sampled.coverage, block.rows, pieces)
+    # A later run may want to draw more rows than this one, but not if all are drawn.
+    size = parameters.block_rows if block.n_landmarks < n_left else 0
+    draw = Draw(parameters.seed, number, len(sampled.blocks) + 1, size)
+    found = report(engine, scores, coverage, draw)
+    n_kept, n_idle = idle_until(
+        sampled.n_idle,
+        found.reach.n_new,
         parameters.coverage_tol * scores.tiling.n_rows,
         parameters.patience,
     )
     if n_kept < block.n_landmarks:
         block = block.first(n_kept)
         pieces = first_rows(engine, pieces, n_kept)
-        gains = coverage_gains(engine, scores, pieces)
-    return block, pieces, gains, n_new[:n_kept], n_idle
+        engine.release(coverage)
+        coverage = cover(engine, sampled.coverage, block.rows, pieces)
+        found = report(engine, scores, coverage, replace(draw, size=0))
+    return block, pieces, coverage, found, n_idle
+
+
+def _drawn_block(
+    engine: Engine, scores: Scores, parameters: Parameters, drawn: DrawnRows | None, n_left: int
+) -> LandmarkBlock:
+    """Make a block of the rows that the last round has drawn."""
+    assert drawn is not None  # every round but the last one draws
+    drawn = drawn.chosen(slice(n_left))
+    coordinates = drawn.scores
+    if coordinates is None:
+        coordinates = pick_landmarks(engine, scores, drawn.rows)
+    return landmark_block(drawn.rows, coordinates, parameters.block_rows)

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.coverage import Coverage
+from balans_dask.kernels.coverage import Reach
 from balans_dask.kernels.landmarks import LandmarkBlock, landmark_block
 from balans_dask.kernels.projection import Projection
-from balans_dask.sampling import Reach, Round, SampledRows
+from balans_dask.sampled import Round, SampledRows
 
 __all__ = [
     "arrays_of",
@@ -21,7 +21,7 @@ __all__ = [
 
 
 def arrays_of(projection: Projection, sampled: SampledRows) -> dict[str, NDArray[Any]]:
-    """Everything that a fit has learned so far; rows of A_S can be computed again from it.
+    """Everything that a fit has learned so far; rows of A_S and coverage can be computed again.
 
     Parameters
     ----------
@@ -32,7 +32,6 @@ def arrays_of(projection: Projection, sampled: SampledRows) -> dict[str, NDArray
     return {
         **projection.arrays(),
         **block_arrays(sampled.blocks),
-        "coverage": sampled.coverage.coverage,
         "curve": np.array([(p.n_sampled, p.n_covered, p.n_rows, p.n_idle) for p in sampled.curve]),
         "n_kept": sampled.n_kept,
         "n_new": sampled.n_new,
@@ -71,29 +70,16 @@ def blocks_from(state: Mapping[str, NDArray[Any]], block_rows: int) -> list[Land
     return blocks
 
 
-def sampled_from(
-    state: Mapping[str, NDArray[Any]],
-    block_rows: int,
-    reference: NDArray[np.bool_] | None = None,
-) -> SampledRows:
-    """Restore the sampler as it was after its last saved round, without rows of A_S.
+def sampled_from(state: Mapping[str, NDArray[Any]], block_rows: int) -> SampledRows:
+    """Restore the sampler as it was after its last saved round, without the workers' part.
 
     Parameters
     ----------
     state : mapping of str to ndarray
     block_rows : int
         Of the run: blocks are padded as they were.
-    reference : ndarray of shape (n_rows,), bool, or None
-        Rows among which landmarks are drawn; ``None`` for all.
     """
-    coverage = Coverage.start(len(state["coverage"]), reference)
-    coverage.add(state["rows"], [], int(state["curve"][-1, 3]))
-    coverage.coverage += state["coverage"]
-    sampled = SampledRows(
-        coverage, stop_reason=str(state["stop_reason"]), n_restored=len(state["block_sizes"])
-    )
-    sampled.blocks += blocks_from(state, block_rows)
-    sampled.pieces += [None] * len(sampled.blocks)
+    sampled = SampledRows(blocks_from(state, block_rows), stop_reason=str(state["stop_reason"]))
     sampled.curve += [
         Round(number + 1, *(int(value) for value in point))
         for number, point in enumerate(state["curve"])
@@ -116,11 +102,11 @@ def is_sound(state: Mapping[str, NDArray[Any]], n_rows: int) -> bool:
         n_landmarks = int(state["block_sizes"].sum())
         tables = ("rows", "scores", "scales", "thresholds", "limits", "capped", "n_kept", "n_new")
         return (
-            state["coverage"].shape == (n_rows,)
-            and all(len(state[name]) == n_landmarks for name in tables)
+            all(len(state[name]) == n_landmarks for name in tables)
             and bool(((state["rows"] >= 0) & (state["rows"] < n_rows)).all())
             and len(state["curve"]) == len(state["block_sizes"]) > 0
             and int(state["curve"][-1, 0]) == n_landmarks
+            and bool((state["curve"][:, 2] == n_rows).all())
             and int(state["curve"][-1, 1]) == int(state["n_new"].sum())
             and bool(((state["n_new"] >= 0) & (state["n_new"] <= state["n_kept"])).all())
             and state["used"].shape == state["mean"].shape

@@ -8,6 +8,7 @@ from balans_dask.tiling import TILE_ROWS, Tiling
 __all__ = [
     "COLLECTED_NODES",
     "COLUMNS_AT_ONCE",
+    "COVERAGE_ROW_BYTES",
     "ENTRIES_PER_ROW",
     "PLANNED_LANDMARKS",
     "Chunks",
@@ -30,6 +31,8 @@ BATCH_SUM_BYTES = 64 * 2**20
 """One table of sums by batch: bounds those that wait for each other."""
 BYTES_PER_ENTRY = 6
 """An entry of A_S: its affinity and its row within a tile."""
+COVERAGE_ROW_BYTES = 8 + 1
+"""A row's coverage, and whether it can be drawn."""
 COLLECTED_NODES = 16
 """Nodes of a reduction that the driver combines itself."""
 READS_AT_ONCE = 10
@@ -175,6 +178,8 @@ def task_bytes(shape: RunShape, tiling: Tiling, keep_scores: bool) -> dict[str, 
         "scales": own + products + 4 * nearest_bytes(shape),
         "elbow": own + products + 4 * 8 * shape.block_rows * N_BINS,
         "rows": own + products + entries,
+        "cover": 2 * rows * COVERAGE_ROW_BYTES,
+        "cover-again": own + products + entries + 2 * rows * COVERAGE_ROW_BYTES,
         "rows-again": own + products + entries + rows * ENTRIES_PER_ROW * BYTES_PER_ENTRY,
         "sums": own + read + scores + 3 * tile * shape.n_columns + sums + tile_entries,
         "correct": own
@@ -229,8 +234,10 @@ def nearest_bytes(shape: RunShape) -> int:
 
 
 def driver_bytes(shape: RunShape, tiling: Tiling) -> int:
-    """Coverage, draws, labels, annotations, landmarks; the last nodes of every reduction."""
-    per_row = 8 + 1 + 3 * 8 + 4 + 4 + 20
+    """Labels, displacements, annotations, landmarks; the last nodes of every reduction."""
+    per_row = 4 + 2 * 4 + 4
+    # The driver of an estimator, whose model it holds, brings coverage together at the end.
+    per_row += 2 * 8 if shape.n_frozen else 0
     reduced = 3 * 8 * (shape.n_features**2 if shape.pca else shape.n_features)
     collected = min(COLLECTED_NODES, tiling.n_partitions)
     nodes = (collected + 1) * 8 * shape.block_rows * N_BINS + (collected + 4) * nearest_bytes(shape)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.coverage import Coverage
+from balans_dask.kernels.coverage import no_coverage
+from balans_dask.kernels.draw import Draw, draw_rows
 from balans_dask.kernels.elbow import BINS_PER_UNIT, N_BINS, elbow_thresholds
 
 Array = NDArray[np.float64]
@@ -57,9 +58,9 @@ def sample(
     k = np.full(n_batches, K) if k is None else k
     everywhere = np.arange(n)
     table = scales_of(squared_distances(P, everywhere), everywhere, batch, k) if mutual else None
-    coverage, idle, kept, drawn, guarded = Coverage.start(n), 0, [], [], []
+    coverage, idle, kept, drawn, guarded = no_coverage(0, n, None), 0, [], [], []
     while idle < PATIENCE and len(drawn) < n:
-        rows = coverage.draw(seed, len(guarded), min(BLOCK, n - len(drawn)))
+        rows = draw_rows(Draw(seed, 0, len(guarded), BLOCK), coverage).rows
         squared = squared_distances(P, rows)
         raw = scales_of(squared, rows, batch, k)
         scales = rule(raw)

@@ -9,15 +9,15 @@ from commands import run
 from sklearn.metrics import silhouette_score
 
 from balans_dask import Balans
-from balans_dask.coverage import Coverage
 from balans_dask.errors import InputWarning
 from balans_dask.evaluate.neighbours import neighbour_shares
 from balans_dask.io.store import open_store
+from balans_dask.kernels.coverage import Reach
 from balans_dask.kernels.landmarks import landmark_block
 from balans_dask.kernels.projection import Projection
 from balans_dask.mixture import Mixture, write_mixture
 from balans_dask.provenance import correction_record
-from balans_dask.sampling import Reach, Round, SampledRows
+from balans_dask.sampled import Round, SampledRows
 from balans_dask.state import arrays_of, is_sound, sampled_from
 
 OPERATORS = ["smooth", "nystrom", "displace"]
@@ -120,7 +120,7 @@ def test_what_a_landmark_reached_survives_a_checkpoint():
         block = landmark_block(np.arange(first, first + 3), np.ones((3, 2), np.float32), 4)
         block = block.with_scales(np.ones((3, 2))).with_thresholds(np.ones(3, dtype=np.int64))
         blocks.append(block.with_guard(np.full(3, 2.0), np.array([True, False, True])))
-    sampled = SampledRows(Coverage.start(6), blocks, [None, None])
+    sampled = SampledRows(blocks)
     sampled.curve += [Round(1, 3, 6, 6, 0), Round(2, 6, 6, 6, 1)]
     sampled.reach += [Reach(np.array([4, 3, 1]), np.array([4, 1, 1]))]
     sampled.reach += [Reach(np.array([3, 1, 2]), np.zeros(3, dtype=np.int64))]
@@ -135,6 +135,7 @@ def test_what_a_landmark_reached_survives_a_checkpoint():
     assert not is_sound(state | {"n_kept": state["n_kept"][:2]}, 6)
     assert not is_sound(state | {"n_new": state["n_new"] + 1}, 6)
     assert not is_sound(state | {"n_new": state["n_new"][::-1]}, 6)
+    assert not is_sound(state, 7)
 
 
 @pytest.mark.parametrize("option", [None, "none", "1.5"])

@@ -19,6 +19,7 @@ from balans_dask.fitting import learn
 from balans_dask.inputs import Inputs
 from balans_dask.memory import MemoryPlan, Workers
 from balans_dask.parameters import Parameters
+from balans_dask.passes.coverage import coverage_of_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.sources import StoredRows
 from balans_dask.tiling import TILE_ROWS, Tiling
@@ -69,7 +70,7 @@ def run(
         "rows": fitted.sampled.rows,
         "scales": np.concatenate([block.scales for block in blocks]),
         "thresholds": np.concatenate([block.thresholds for block in blocks]),
-        "coverage": fitted.sampled.coverage.coverage,
+        "coverage": coverage_of_rows(engine, fitted.sampled.coverage),
         "sums": np.concatenate(engine.gather(learned.correction[1]), axis=-1),
         "features": np.concatenate([part.features for part in parts]),
         "scores": np.concatenate([part.embedding for part in parts]),

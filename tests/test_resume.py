@@ -149,7 +149,7 @@ GARBLED = {
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(path.read_bytes().replace(*LOOKS_ENCRYPTED)),
         lambda path: rewritten(path, lambda state: state.pop("scales")),
-        lambda path: rewritten(path, lambda state: state.update(coverage=state["coverage"][:-5])),
+        lambda path: rewritten(path, lambda state: state.update(curve=state["curve"] + 5)),
         lambda path: rewritten(path, lambda state: state.update(curve=state["curve"][:0])),
     ],
     "run.json": [

@@ -5,36 +5,36 @@ import pytest
 from screens import gaussian_screen
 
 from balans_dask import Balans
-from balans_dask.coverage import Coverage
-from balans_dask.kernels.coverage import CoverageGain
+from balans_dask.idle import idle_until
+from balans_dask.kernels.affinity import AffinityRows
+from balans_dask.kernels.coverage import add_coverage, no_coverage
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
 
 
-def gain(rows, first):
-    first = np.array(first, dtype=np.int32)
-    return CoverageGain(np.array(rows), np.ones(len(rows)), first, 0, np.bincount(first))
+def kept(*rows):
+    """Rows of A_S that are kept by each landmark of a block, in one tile."""
+    indptr = np.append(0, np.cumsum([len(of_landmark) for of_landmark in rows]))
+    columns = np.concatenate(rows).astype(np.uint16)
+    return AffinityRows(len(rows), indptr, columns, np.ones(len(columns), dtype=np.float32))
 
 
 def test_a_new_point_belongs_to_the_first_row_in_draw_order():
-    state = Coverage.start(10)
-    state.add(np.array([9]), [gain([0, 1], [0, 0])], 0)
-    new = state.newly_covered([gain([0, 1, 2], [0, 1, 1]), gain([5, 6, 7], [0, 2, 2])], 3)
-    assert new.tolist() == [1, 1, 2]
+    before = add_coverage(no_coverage(0, 10, None), np.array([9]), kept([0, 1]))
+    assert before.reach.n_new.tolist() == [2]
+    after = add_coverage(before, np.array([5, 2, 7]), kept([0, 5], [1, 2, 5], [2, 6, 7]))
+    assert after.reach.n_new.tolist() == [1, 1, 2]
+    assert after.reach.n_kept.tolist() == [2, 3, 3]
 
 
 def test_idle_rows_count_across_blocks_and_start_again_at_a_new_point():
-    state = Coverage.start(10)
-    assert state.idle_until(np.array([3, 0, 0]), 0, 4) == (3, 2)
-    state.n_idle = 2
-    assert state.idle_until(np.array([0, 1, 0, 0]), 0, 4) == (4, 2)
-    assert state.idle_until(np.array([0, 0, 0, 5]), 0, 4) == (2, 4)
-    assert state.n_idle == 2
+    assert idle_until(0, np.array([3, 0, 0]), 0, 4) == (3, 2)
+    assert idle_until(2, np.array([0, 1, 0, 0]), 0, 4) == (4, 2)
+    assert idle_until(2, np.array([0, 0, 0, 5]), 0, 4) == (2, 4)
 
 
 def test_the_tolerance_counts_few_new_points_as_none():
-    state = Coverage.start(1000)
-    assert state.idle_until(np.array([3, 2, 2, 9]), 2.0, 2) == (3, 2)
+    assert idle_until(0, np.array([3, 2, 2, 9]), 2.0, 2) == (3, 2)
 
 
 @pytest.mark.parametrize("block_rows", [1, 7, 64])

@@ -29,9 +29,9 @@ from balans_dask.tiling import TILE_ROWS
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
 SCREEN = gaussian_screen(18 * TILE_ROWS, n_features=6)
 PARAMETERS = Parameters(n_components=4, max_rows=120, patience=1000)
-STAGES = ["scales", "sums-merge", "correct"]
+STAGES = ["scales", "cover", "sums-merge", "correct"]
 OTHER_STAGES = [
-    "moments", "scatter", "scores", "pick", "scales-merge", "elbow", "rows", "coverage", "sums",
+    "moments", "scatter", "scores", "uncovered", "scales-merge", "elbow", "rows", "report", "sums",
 ]  # fmt: skip
 
 

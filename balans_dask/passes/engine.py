@@ -312,6 +312,12 @@ class Engine:
         self.release(level)
         return above
 
+    def held(self, futures: Sequence[Future]) -> list[Future]:
+        """Return second handles on results, which stay until both are released."""
+        handles = [Future(future.key, self._client) for future in futures]
+        self._futures.update(handles)
+        return handles
+
     def release(self, futures: Iterable[Future] | None = None) -> None:
         """Let results go as soon as no other task needs them.
 

@@ -1,4 +1,4 @@
-"""Pass 3 of a round: rows of A_S. The entries stay on the workers; the driver gets coverage."""
+"""Pass 3 of a round: rows of A_S, which stay on the workers."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -6,18 +6,11 @@ from typing import Any, TypeAlias
 from distributed import Future
 
 from balans_dask.kernels.affinity import AffinityRows, kept_affinities
-from balans_dask.kernels.coverage import CoverageGain, coverage_gain
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.scores import Scores, as_tiles
 
-__all__ = [
-    "Pieces",
-    "affinity_rows",
-    "affinity_rows_again",
-    "coverage_gains",
-    "first_rows",
-]
+__all__ = ["Pieces", "affinity_rows", "affinity_rows_again", "first_rows"]
 
 Pieces: TypeAlias = Sequence[Future | None]
 """Rows of A_S over one partition, in draw order: each a future of the ``AffinityRows`` of a block,
@@ -74,15 +67,6 @@ def first_rows(engine: Engine, pieces: list[Future], n_landmarks: int) -> list[F
     return first
 
 
-def coverage_gains(engine: Engine, scores: Scores, pieces: list[Future]) -> list[CoverageGain]:
-    """Bring to the driver what each piece adds to coverage."""
-    parts = scores.partitions
-    futures = engine.map(
-        "coverage", _gain, [p.start for p in parts], [p.n_rows for p in parts], pieces
-    )
-    return engine.take(futures)
-
-
 @task
 def _kept(argument: Any, block: LandmarkBlock) -> AffinityRows:
     return kept_affinities(as_tiles(argument), block)
@@ -106,8 +90,3 @@ def _kept_again(
 @task
 def _first(piece: AffinityRows, n_landmarks: int) -> AffinityRows:
     return piece.first(n_landmarks)
-
-
-@task
-def _gain(start: int, n_rows: int, piece: AffinityRows) -> CoverageGain:
-    return coverage_gain(start, n_rows, piece)

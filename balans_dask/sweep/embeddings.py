@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.coverage import Coverage
 from balans_dask.examine import Examined
 from balans_dask.fitting import Fit, OnStage, Stage, fit_preprocessor
 from balans_dask.inputs import Inputs
@@ -24,7 +23,8 @@ from balans_dask.memory import MemoryPlan
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.prepared import Prepared, prepare
-from balans_dask.sampling import SampledRows, sample_rows
+from balans_dask.sampled import SampledRows
+from balans_dask.sampling import sample_rows
 from balans_dask.sweep.grid import grouped
 from balans_dask.sweep.one_pass import moved_inputs, rows_after, rows_before
 
@@ -117,7 +117,7 @@ class Embeddings:
 
     def _family(self, first: Prepared, family: Sequence[Parameters]) -> Iterator[Embedded]:
         """Take settings whose landmarks are the same draws, stopped sooner or later."""
-        before = self._start(first)
+        before = self._start()
         of_limit = grouped(family, "operator", "n_passes", "strength")
         for same in sorted(of_limit, key=lambda same: _limits(same[0])):
             sampled, before = self._sampled(replace(first, parameters=same[0]), before)
@@ -135,7 +135,7 @@ class Embeddings:
                 with self._engine.scope():
                     if number:
                         prepared = self._prepared(moved, number, chain[0])
-                        sampled, _ = self._sampled(prepared, self._start(prepared))
+                        sampled, _ = self._sampled(prepared, self._start())
                     fitted = Fit(prepared, sampled)
                     wanted = [setting for setting in chain if setting.n_passes == number + 1]
                     if wanted:
@@ -145,10 +145,10 @@ class Embeddings:
                         place = Path(folder, str(number))
                         moved = moved_inputs(self._engine, fitted, self._inputs, place)
 
-    def _start(self, prepared: Prepared) -> SampledRows:
+    def _start(self) -> SampledRows:
         """Begin a fit: nothing is sampled."""
         self.n_fits += 1
-        return SampledRows(Coverage.start(self._inputs.n_rows, prepared.scores.reference))
+        return SampledRows()
 
     def _sampled(self, prepared: Prepared, before: SampledRows) -> tuple[SampledRows, SampledRows]:
         """Sample on; return also the state before the round in which sampling stopped.
@@ -160,7 +160,8 @@ class Embeddings:
             nonlocal before
             self._on_stage(Stage("sampling rows", sampled.curve[-1], prepared.number))
             if not sampled.stop_reason:
-                before = sampled.copied()
+                self._engine.release(before.coverage)
+                before = sampled.copied(self._engine)
 
         sampled = sample_rows(
             self._engine,
@@ -168,9 +169,11 @@ class Embeddings:
             prepared.parameters,
             self._plan.piece_bytes,
             prepared.number,
-            before.copied(),
+            before.copied(self._engine),
             after_round,
         )
+        # Rows are corrected without it.
+        self._engine.release(sampled.coverage)
         return sampled, before
 
     def _strengths(self, fitted: Fit, wanted: Sequence[Parameters]) -> Iterator[Embedded]:

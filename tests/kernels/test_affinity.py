@@ -5,7 +5,7 @@ import pytest
 
 from balans_dask.kernels.affinity import exponential, kept_affinities
 from balans_dask.kernels.batch_tiles import tile_by_batch
-from balans_dask.kernels.coverage import coverage_gain
+from balans_dask.kernels.coverage import add_coverage, no_coverage
 from balans_dask.kernels.elbow import BINS_PER_UNIT, elbow_thresholds, scaled_distance_counts
 from balans_dask.kernels.landmarks import landmark_block
 from balans_dask.kernels.smooth import landmark_sums, nearest_landmarks, spread_to_rows
@@ -70,14 +70,29 @@ def test_the_first_landmarks_are_those_of_a_shorter_block(case):
         np.testing.assert_array_equal(getattr(shortened, name), getattr(computed, name))
 
 
-def test_coverage_is_the_column_sum_and_names_the_first_landmark(case):
+def test_coverage_is_the_column_sum_and_counts_new_rows_for_the_first_landmark(case):
     tiles, block, _ = case
     affinities = kept_affinities(tiles, block)
     dense = as_dense(affinities)[:, :N_ROWS].astype(np.float64)
-    gain = coverage_gain(1000, N_ROWS, affinities)
-    np.testing.assert_array_equal(gain.rows - 1000, np.flatnonzero(dense.any(axis=0)))
-    np.testing.assert_allclose(gain.gain, dense.sum(axis=0)[gain.rows - 1000], rtol=1e-14)
-    np.testing.assert_array_equal(gain.first, (dense > 0).argmax(axis=0)[gain.rows - 1000])
+    covered = add_coverage(no_coverage(0, N_ROWS, None), block.rows, affinities)
+    np.testing.assert_array_equal(covered.coverage > 0, dense.any(axis=0))
+    np.testing.assert_allclose(covered.coverage, dense.sum(axis=0), rtol=1e-14)
+    first = (dense > 0).argmax(axis=0)[dense.any(axis=0)]
+    np.testing.assert_array_equal(covered.reach.n_new, np.bincount(first, minlength=6))
+    np.testing.assert_array_equal(covered.reach.n_kept, (dense > 0).sum(axis=1))
+    np.testing.assert_array_equal(np.flatnonzero(covered.drawn), np.sort(block.rows))
+
+
+def test_coverage_is_that_before_and_the_sum_of_the_block(case):
+    """In this order, so that blocks that are computed again lead to the same bits."""
+    tiles, block, _ = case
+    affinities = kept_affinities(tiles, block)
+    start = no_coverage(0, N_ROWS, None)
+    once = add_coverage(start, block.rows, affinities)
+    twice = add_coverage(once, block.rows, affinities)
+    assert not start.coverage.any()
+    assert not twice.reach.n_new.any()
+    np.testing.assert_array_equal(twice.coverage, once.coverage + once.coverage)
 
 
 def test_both_products_agree_with_dense_ones(case, rng):

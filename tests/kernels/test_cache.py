@@ -16,6 +16,7 @@ from balans_dask.kernels import (
     coverage,
     displace,
     distances,
+    draw,
     elbow,
     local_scale,
     smooth,
@@ -99,12 +100,12 @@ def test_every_kernel_has_one_signature():
             model.transform(screen.profiles.astype(kind), batch=["new"] * len(screen.batch))
     compiled = [
         found
-        for module in (affinity, coverage, displace, distances, elbow, local_scale, smooth)
+        for module in (affinity, coverage, displace, distances, draw, elbow, local_scale, smooth)
         for found in vars(module).values()
         if hasattr(found, "signatures") and found.py_func.__module__ == module.__name__
     ]
     kept = [function for function in compiled if function.stats.cache_path is not None]
-    assert len(kept) == 10
+    assert len(kept) == 11
     assert {function.py_func.__name__: len(function.signatures) for function in kept} == {
         function.py_func.__name__: 1 for function in kept
     }

@@ -1,0 +1,187 @@
+"""Coverage stays on the workers; the driver gets a round's figures and the rows of the next draw.
+
+The coverage of a partition after a round is a result like any other: a function of the one before
+and of the round's rows of A_S. Of a lost worker, it is computed again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from distributed import Future
+from numpy.typing import NDArray
+
+from balans_dask.kernels.affinity import AffinityRows, kept_affinities
+from balans_dask.kernels.batch_tiles import BatchTiles
+from balans_dask.kernels.coverage import Reach, RowCoverage, add_coverage, no_coverage
+from balans_dask.kernels.draw import Draw, DrawnRows, draw_rows, first_of
+from balans_dask.kernels.landmarks import LandmarkBlock
+from balans_dask.passes.engine import Engine, task
+from balans_dask.passes.scores import Scores, as_tiles
+
+__all__ = ["Report", "cover", "cover_again", "coverage_of_rows", "report", "uncovered"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a block has done, over some partitions or all, and which rows are next.
+
+    Attributes
+    ----------
+    reach : Reach
+    piece_bytes : int
+        Memory of the block's rows of A_S.
+    drawn : DrawnRows
+    """
+
+    reach: Reach
+    piece_bytes: int
+    drawn: DrawnRows
+
+
+def uncovered(engine: Engine, scores: Scores) -> list[Future]:
+    """Begin a fit: nothing is covered.
+
+    Parameters
+    ----------
+    engine : Engine
+    scores : Scores
+
+    Returns
+    -------
+    coverage : list over partitions of Future of RowCoverage
+    """
+    parts, reference = scores.partitions, scores.reference
+    return engine.map(
+        "uncovered",
+        _uncovered,
+        [part.start for part in parts],
+        [part.n_rows for part in parts],
+        [None if reference is None else reference[part.start : part.stop] for part in parts],
+    )
+
+
+def cover(
+    engine: Engine, coverage: Sequence[Future], rows: NDArray[np.int64], pieces: Sequence[Future]
+) -> list[Future]:
+    """Add what a block covers; the coverage before it stays as it is.
+
+    Parameters
+    ----------
+    engine : Engine
+    coverage : sequence over partitions of Future of RowCoverage
+    rows : ndarray of shape (n_landmarks,), int64
+        Of the block.
+    pieces : sequence over partitions of Future of AffinityRows
+        Of the block.
+    """
+    return engine.map("cover", _cover, coverage, [rows] * len(pieces), pieces)
+
+
+def cover_again(
+    engine: Engine,
+    scores: Scores,
+    coverage: Sequence[Future],
+    table: Future,
+    pieces: Sequence[Future],
+) -> list[Future]:
+    """Add what many blocks cover, as a resumed run needs it.
+
+    Parameters
+    ----------
+    engine : Engine
+    scores : Scores
+    coverage : sequence over partitions of Future of RowCoverage
+    table : Future of list of LandmarkBlock
+    pieces : sequence over partitions of Future of list of AffinityRows or None
+        By ``affinity_rows_again``; what is not kept is computed block by block.
+    """
+    return engine.map(
+        "cover-again", _cover_again, coverage, scores.arguments(), [table] * len(pieces), pieces
+    )
+
+
+def report(engine: Engine, scores: Scores, coverage: Sequence[Future], draw: Draw) -> Report:
+    """Bring to the driver what the last block has done, and the rows of the next draw.
+
+    Parameters
+    ----------
+    engine : Engine
+    scores : Scores
+        Where they are kept, the rows come with their coordinates; to make them again for a few
+        rows of every partition would cost a pass.
+    coverage : sequence over partitions of Future of RowCoverage
+    draw : Draw
+    """
+    n = len(coverage)
+    kept = [None] * n if scores.cached is None else scores.cached
+    futures = engine.map("report", _report, coverage, kept, [draw] * n)
+    found: Report = engine.collect("report-merge", futures, partial(_merge, size=draw.size))
+    return found
+
+
+def coverage_of_rows(
+    engine: Engine, coverage: Sequence[Future], rows: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
+    """Bring coverage to the driver.
+
+    Parameters
+    ----------
+    engine : Engine
+    coverage : sequence over partitions of Future of RowCoverage
+    rows : ndarray of shape (n,), int64, or None
+        Global row numbers, in increasing order; ``None`` for all rows.
+    """
+    futures = engine.map("coverage", _coverage, coverage, [rows] * len(coverage))
+    return np.concatenate(engine.take(futures))
+
+
+@task
+def _uncovered(start: int, n_rows: int, reference: NDArray[np.bool_] | None) -> RowCoverage:
+    return no_coverage(start, n_rows, reference)
+
+
+@task
+def _cover(before: RowCoverage, rows: NDArray[np.int64], piece: AffinityRows) -> RowCoverage:
+    return add_coverage(before, rows, piece)
+
+
+@task
+def _cover_again(
+    coverage: RowCoverage,
+    argument: Any,
+    table: Sequence[LandmarkBlock],
+    pieces: Sequence[AffinityRows | None],
+) -> RowCoverage:
+    tiles: BatchTiles | None = None
+    for block, piece in zip(table, pieces, strict=True):
+        if piece is None:
+            tiles = tiles or as_tiles(argument)
+            piece = kept_affinities(tiles, block)
+        coverage = add_coverage(coverage, block.rows, piece)
+    return replace(coverage, piece_bytes=sum(piece.nbytes for piece in pieces if piece is not None))
+
+
+@task
+def _report(coverage: RowCoverage, argument: Any, draw: Draw) -> Report:
+    drawn = draw_rows(draw, coverage)
+    if argument is not None:
+        drawn = drawn.with_scores(as_tiles(argument).rows(drawn.rows))
+    return Report(coverage.reach, coverage.piece_bytes, drawn)
+
+
+@task
+def _merge(parts: Sequence[Report], size: int) -> Report:
+    reach = Reach(
+        np.add.reduce([part.reach.n_kept for part in parts]),
+        np.add.reduce([part.reach.n_new for part in parts]),
+    )
+    drawn = first_of([part.drawn for part in parts], size)
+    return Report(reach, sum(part.piece_bytes for part in parts), drawn)
+
+
+@task
+def _coverage(coverage: RowCoverage, rows: NDArray[np.int64] | None) -> NDArray[np.float64]:
+    return coverage.coverage if rows is None else coverage.coverage[coverage.here(rows)]

@@ -1,0 +1,115 @@
+"""Coverage on the workers: what comes to the driver, and what a lost or resumed run makes again."""
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fits import one_pass
+from screens import gaussian_screen
+
+from balans_dask.batches import batch_labels
+from balans_dask.inputs import Inputs, plan_run
+from balans_dask.kernels.draw import Draw
+from balans_dask.parameters import Parameters
+from balans_dask.passes.coverage import cover_again, coverage_of_rows, report, uncovered
+from balans_dask.passes.rows import affinity_rows_again
+from balans_dask.passes.sources import StoredRows
+from balans_dask.sampling import sample_rows
+from balans_dask.state import arrays_of, sampled_from
+from balans_dask.tiling import TILE_ROWS, Tiling
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
+PARAMETERS = Parameters(n_components=4, max_rows=200, patience=1000)
+
+
+def fitted(engine, n_tiles, parameters=PARAMETERS):
+    screen = gaussian_screen(n_tiles * TILE_ROWS, n_features=6)
+    labels = batch_labels([screen.batch], ["batch"], len(screen.batch))
+    inputs = Inputs(StoredRows(screen.profiles), labels, [f"f{i}" for i in range(6)])
+    plan = plan_run(inputs, parameters, engine.workers())
+    plan = replace(plan, tiling=Tiling(len(screen.batch), 2))
+    return one_pass(engine, inputs, parameters, plan)
+
+
+@pytest.fixture(scope="module")
+def fit(engine):
+    return fitted(engine, 8)
+
+
+def test_the_report_holds_the_figures_of_all_partitions_and_the_rows_of_the_next_draw(engine, fit):
+    scores, sampled = fit.prepared.scores, fit.sampled
+    found = report(engine, scores, sampled.coverage, Draw(0, 0, 4, 64))
+    np.testing.assert_array_equal(found.reach.n_new, sampled.reach[-1].n_new)
+    np.testing.assert_array_equal(found.reach.n_kept, sampled.reach[-1].n_kept)
+    assert len(set(found.drawn.rows)) == 64
+    assert not set(found.drawn.rows) & set(sampled.rows)
+    alone = report(engine, replace(scores, cached=None), sampled.coverage, Draw(0, 0, 4, 64))
+    np.testing.assert_array_equal(alone.drawn.rows, found.drawn.rows)
+    assert alone.drawn.scores is None
+    tiles = engine.gather(scores.cached)
+    for row, coordinates in zip(found.drawn.rows, found.drawn.scores, strict=True):
+        (expected,) = tiles[row // scores.tiling.rows_per_partition].rows(np.array([row]))
+        np.testing.assert_array_equal(coordinates, expected)
+
+
+def test_what_comes_to_the_driver_does_not_grow_with_the_rows(engine, fit):
+    """Partitions here are two tiles each, and the driver merges the last sixteen nodes itself."""
+    draw = Draw(0, 0, 4, 64)
+    sizes = [
+        len(pickle.dumps(report(engine, of.prepared.scores, of.sampled.coverage, draw)))
+        for of in (fit, fitted(engine, 33))
+    ]
+    assert sizes[0] == sizes[1] < 5_000
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 200_000, 2**30])
+def test_coverage_made_again_is_the_same_to_the_last_bit(engine, fit, kept_bytes):
+    scores, sampled = fit.prepared.scores, fit.sampled
+    table = engine.share("landmarks", list(sampled.blocks))
+    pieces = affinity_rows_again(engine, scores, table, len(sampled.blocks), kept_bytes)
+    coverage = cover_again(engine, scores, uncovered(engine, scores), table, pieces)
+    again, expected = (coverage_of_rows(engine, of) for of in (coverage, sampled.coverage))
+    assert np.count_nonzero(expected) == sampled.n_covered > 0
+    assert again.tobytes() == expected.tobytes()
+    held = [piece for part in engine.gather(pieces) for piece in part if piece is not None]
+    assert report(engine, scores, coverage, Draw(0, 0, 4, 64)).piece_bytes == sum(
+        piece.nbytes for piece in held
+    )
+    assert sum(piece.nbytes for piece in held) <= kept_bytes
+
+
+def test_a_restored_run_draws_on_as_if_it_had_not_stopped(engine, fit):
+    first = fitted(engine, 8, replace(PARAMETERS, max_rows=128))
+    state = arrays_of(first.prepared.scores.projection, first.sampled)
+    assert sum(array.nbytes for array in state.values()) < 8 * len(first.prepared.scores.codes)
+    restored = replace(sampled_from(state, 64), stop_reason="")
+    again = sample_rows(engine, fit.prepared.scores, PARAMETERS, 2**30, sampled=restored)
+    np.testing.assert_array_equal(again.rows, fit.sampled.rows)
+    assert again.curve == fit.sampled.curve
+    both = [coverage_of_rows(engine, of.coverage) for of in (again, fit.sampled)]
+    assert both[0].tobytes() == both[1].tobytes()
+    assert again.kept_bytes == fit.sampled.kept_bytes
+
+
+def test_a_copy_keeps_its_coverage_when_the_sampler_goes_on(engine, fit):
+    copies = []
+    sampled = sample_rows(
+        engine,
+        fit.prepared.scores,
+        PARAMETERS,
+        0,
+        on_round=lambda sampled: copies.append(sampled.copied(engine)),
+    )
+    assert [len(copy.blocks) for copy in copies] == [1, 2, 3, 4]
+    for copy in copies:
+        covered = np.count_nonzero(coverage_of_rows(engine, copy.coverage))
+        assert covered == copy.n_covered == sampled.curve[len(copy.blocks) - 1].n_covered
+
+
+def test_coverage_of_some_rows_is_that_of_all(engine, fit):
+    coverage = coverage_of_rows(engine, fit.sampled.coverage)
+    rows = np.sort(fit.sampled.rows)
+    np.testing.assert_array_equal(
+        coverage_of_rows(engine, fit.sampled.coverage, rows), coverage[rows]
+    )
