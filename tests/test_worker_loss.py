@@ -6,6 +6,7 @@ import re
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import dask
 import numpy as np
@@ -24,14 +25,15 @@ from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import QUIET_DASHBOARD, Engine
 from balans_dask.passes.losses import killed_workers
 from balans_dask.passes.sources import Rows, StoredRows
-from balans_dask.tiling import TILE_ROWS
+from balans_dask.tiling import TILE_ROWS, Tiling
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
 SCREEN = gaussian_screen(18 * TILE_ROWS, n_features=6)
 PARAMETERS = Parameters(n_components=4, max_rows=120, patience=1000)
 STAGES = ["scales", "cover", "sums-merge", "correct"]
 OTHER_STAGES = [
-    "moments", "scatter", "scores", "uncovered", "scales-merge", "elbow", "rows", "report", "sums",
+    "moments", "scatter", "scores", "uncovered", "scales-merge", "elbow", "rows", "report",
+    "report-merge", "sums",
 ]  # fmt: skip
 
 
@@ -60,6 +62,8 @@ def corrected(engine, source=None):
     labels = batch_labels([SCREEN.batch], ["batch"], len(SCREEN.batch))
     inputs = Inputs(source, labels, [f"f{i}" for i in range(6)])
     plan = plan_run(inputs, PARAMETERS, engine.workers())
+    # More partitions than the driver merges itself.
+    plan = replace(plan, tiling=Tiling(len(SCREEN.batch), 1))
     engine.task_bytes = plan.task_bytes
     fitted = one_pass(engine, inputs, PARAMETERS, plan)
     parts = engine.gather(correct(engine, fitted.prepared, learn(engine, fitted), None))
