@@ -94,6 +94,9 @@ class FitWriter(StoreWriter):
             prepared = self._prepared(number, moved)
             self._options.on_stage(Stage("sampling rows", number=number))
             fitted = self._fitted(prepared, folder, state)
+            if not self._kept:
+                # Only a model asks for it.
+                self._engine.release(fitted.sampled.coverage)
             sampled = fitted.sampled
             self._options.on_stage(Stage("writing", number=number))
             if missing or self._kept:

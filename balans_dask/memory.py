@@ -12,6 +12,7 @@ from balans_dask.task_memory import (
     COVERAGE_ROW_BYTES,
     ENTRIES_PER_ROW,
     PLANNED_LANDMARKS,
+    SAMPLING,
     RunShape,
     driver_bytes,
     landmark_bytes,
@@ -191,13 +192,23 @@ def _plan(shape: RunShape, workers: Workers, tiling: Tiling) -> MemoryPlan | Non
 
 def _fixed_bytes(shape: RunShape, workers: Workers, tiling: Tiling, keep_scores: bool) -> int:
     """Process, tasks of all threads, shared tables, coverage and kept scores of one worker."""
-    tasks = workers.threads_per_worker * max(task_bytes(shape, tiling, keep_scores).values())
+    tasks = task_bytes(shape, tiling, keep_scores)
+    sampling = max(n_bytes for name, n_bytes in tasks.items() if name in SAMPLING)
+    others = max(n_bytes for name, n_bytes in tasks.items() if name not in SAMPLING)
+    rows = _rows_a_worker(shape, workers, tiling)
     nearest = min(COLLECTED_NODES, tiling.n_partitions) * nearest_bytes(shape)
-    tables = landmark_bytes(shape) + nearest + sums_bytes(shape, tiling)
-    # While a block is added, coverage is there before it and after it.
-    kept = 2 * COVERAGE_ROW_BYTES + (shape.score_row_bytes if keep_scores else 0)
+    coverage = rows * COVERAGE_ROW_BYTES
+    # While a block is added, coverage is there before it and after it; nothing is summed yet.
+    # Afterwards only a model asks for coverage.
+    phases = (
+        workers.threads_per_worker * sampling + nearest + 2 * coverage,
+        workers.threads_per_worker * others
+        + sums_bytes(shape, tiling)
+        + (coverage if shape.n_frozen else 0),
+    )
+    scores = rows * shape.score_row_bytes if keep_scores else 0
     driver = driver_bytes(shape, tiling) if workers.embedded else 0
-    return PROCESS_BYTES + tasks + tables + _rows_a_worker(shape, workers, tiling) * kept + driver
+    return PROCESS_BYTES + max(phases) + landmark_bytes(shape) + scores + driver
 
 
 def _rows_a_worker(shape: RunShape, workers: Workers, tiling: Tiling) -> int:

@@ -118,7 +118,7 @@ def _one_round(
     block = elbows(engine, scores, block, parameters.max_neighbors)
     pieces = affinity_rows(engine, scores, block)
     coverage = cover(engine, sampled.coverage, block.rows, pieces)
-    # A later run may want to draw more rows than this one, but not if all are drawn.
+    # A whole block, as a run of a larger limit may go on from here; none after the last row.
     size = parameters.block_rows if block.n_landmarks < n_left else 0
     draw = Draw(parameters.seed, number, len(sampled.blocks) + 1, size)
     found = report(engine, scores, coverage, draw)

@@ -11,6 +11,7 @@ __all__ = [
     "COVERAGE_ROW_BYTES",
     "ENTRIES_PER_ROW",
     "PLANNED_LANDMARKS",
+    "SAMPLING",
     "Chunks",
     "RunShape",
     "batch_columns_at_once",
@@ -33,6 +34,8 @@ BYTES_PER_ENTRY = 6
 """An entry of A_S: its affinity and its row within a tile."""
 COVERAGE_ROW_BYTES = 8 + 1
 """A row's coverage, and whether it can be drawn."""
+SAMPLING = {"scales", "elbow", "rows", "cover", "rows-again", "cover-again"}
+"""Passes of the sampler: before anything is summed over the landmarks."""
 COLLECTED_NODES = 16
 """Nodes of a reduction that the driver combines itself."""
 READS_AT_ONCE = 10
