@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from balans_dask.parameters import AUTO, OPERATORS, UNCOVERED, Parameters
+from balans_dask.parameters import AUTO, OPERATORS, STOPPING, UNCOVERED, Parameters
 from balans_dask.passes.engine import WORKER_TIMEOUT_SECONDS
 
 __all__ = [
@@ -75,6 +75,13 @@ FIT_OPTIONS = option_group(
     ),
     click.option("--n-neighbors", type=int, default=_DEFAULTS.n_neighbors, show_default=True),
     click.option("--patience", type=int, default=_DEFAULTS.patience, show_default=True),
+    click.option(
+        "--stopping",
+        type=click.Choice(STOPPING),
+        default=_DEFAULTS.stopping,
+        show_default=True,
+        help="patience: the paper; auto: once no population is likely to be missed.",
+    ),
     click.option("--block-rows", type=int, default=_DEFAULTS.block_rows, show_default=True),
     click.option("--coverage-tol", type=float, default=_DEFAULTS.coverage_tol, show_default=True),
     click.option("--max-rows", type=int, help="Draw at most this many rows."),

@@ -44,6 +44,9 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         k of the paper: the neighbour whose distance is the local scale.
     patience : int, default=50
         tau of the paper: stop after this many consecutive rows that cover nothing new.
+    stopping : {"patience", "auto"}, default="patience"
+        Stop by patience alone, as the paper does, or as soon as no population of a ten-thousandth
+        of the rows is likely to be missed.
     operator : {"smooth", "nystrom", "displace"}, default="smooth"
         ``smooth`` takes weighted means, D^-1 A_S^T (A_S X), as the paper does; ``nystrom`` puts the
         pseudo-inverse of A_SS between; ``displace`` keeps every profile and moves it by the local
@@ -88,7 +91,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         Rows sampled and rows covered after every round.
     n_capped_ : int
         Landmarks with a scale beyond the limit that ``max_scale_ratio`` sets.
-    stop_reason_ : {"patience", "all_rows", "max_rows"}
+    stop_reason_ : {"patience", "auto", "all_rows", "max_rows"}
     n_rounds_ : int
     batches_ : ndarray of shape (n_batches,), object
         Labels in the order of the columns of ``scales_``.
@@ -127,6 +130,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         *,
         n_neighbors: int = 5,
         patience: int = 50,
+        stopping: str = "patience",
         operator: str = "smooth",
         strength: float = 1.0,
         block_rows: int = 64,
@@ -141,6 +145,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
     ) -> None:
         self.n_neighbors = n_neighbors
         self.patience = patience
+        self.stopping = stopping
         self.operator = operator
         self.strength = strength
         self.block_rows = block_rows

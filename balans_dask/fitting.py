@@ -12,7 +12,7 @@ from balans_dask.examine import Examined
 from balans_dask.inputs import Inputs, components_of
 from balans_dask.kernels.projection import Projection
 from balans_dask.memory import MemoryPlan
-from balans_dask.parameters import Parameters
+from balans_dask.parameters import AUTO, Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.operators import learn_operator
 from balans_dask.passes.pca import fit_projection
@@ -35,6 +35,8 @@ __all__ = [
 
 UNCOVERED_SHARE = 0.01
 """Share of uncovered rows that is worth a warning; the paper's stop rule leaves a few."""
+REMEDIES = {"max_rows": "raise max_rows", AUTO: "set stopping to patience"}
+"""By the reason to stop; elsewhere patience ran out."""
 CAPPED_SHARE = 0.05
 """Share of landmarks beyond the guard's limit that is worth a warning: none in mixtures of 50
 dimensions with every cluster in every batch, 0.06 or more with 4 of 20 clusters in one batch."""
@@ -166,11 +168,11 @@ def _warn_of_uncovered(sampled: SampledRows, parameters: Parameters) -> None:
     n_uncovered = last.n_rows - last.n_covered
     if n_uncovered > UNCOVERED_SHARE * last.n_rows:
         fate = "stay as they are" if parameters.uncovered == "keep" else "follow the nearest one"
-        remedy = "max_rows" if sampled.stop_reason == "max_rows" else "patience"
-        remedy = remedy if parameters.max_neighbors is None else f"max_neighbors or {remedy}"
+        remedy = REMEDIES.get(sampled.stop_reason, "raise patience")
+        remedy = remedy if parameters.max_neighbors is None else f"raise max_neighbors or {remedy}"
         warn_of_input(
             f"{n_uncovered} of {last.n_rows} rows are covered by no sampled row and {fate}: "
-            f"raise {remedy} to cover more"
+            f"{remedy} to cover more"
         )
 
 

@@ -31,6 +31,9 @@ class Mixture:
         Clusters that occur in one batch only, each batch in turn.
     size_ratio : float
         Expected size of the largest cluster over that of the smallest; sizes are geometric.
+    n_rare : int
+        Further clusters, each of ``rare_share`` of the rows; their numbers follow the others'.
+    rare_share : float
     seed : int
     """
 
@@ -43,7 +46,14 @@ class Mixture:
     batch_stretch: float = 0.1
     n_batch_specific: int = 0
     size_ratio: float = 1.0
+    n_rare: int = 0
+    rare_share: float = 1e-4
     seed: int = 0
+
+    @property
+    def rare_rows(self) -> int:
+        """Rows of every rare cluster."""
+        return round(self.rare_share * self.n_rows)
 
     def annotations(self) -> pd.DataFrame:
         """Batch and treatment of every row, shuffled: no chunk holds a single batch."""
@@ -51,8 +61,11 @@ class Mixture:
         batch = rng.integers(self.n_batches, size=self.n_rows)
         treatment = self._treatments(rng)
         batch = np.where(treatment < self.n_batch_specific, treatment % self.n_batches, batch)
+        if self.n_rare:
+            rare = rng.choice(self.n_rows, size=(self.n_rare, self.rare_rows), replace=False)
+            treatment[rare] = self.n_clusters + np.arange(self.n_rare)[:, None]
         batches = pd.Index([f"batch{i}" for i in range(self.n_batches)])
-        treatments = pd.Index([f"treatment{i:02d}" for i in range(self.n_clusters)])
+        treatments = pd.Index([f"treatment{i:02d}" for i in range(self.n_clusters + self.n_rare)])
         frame = pd.DataFrame(
             {
                 "Metadata_batch": pd.Categorical.from_codes(list(batch), batches),
@@ -73,7 +86,8 @@ class Mixture:
     def slabs(self, slab_rows: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """First row and values of consecutive slabs, the same for any ``slab_rows``."""
         rng = np.random.default_rng([self.seed, 1])
-        means = rng.normal(scale=self.cluster_spread, size=(self.n_clusters, self.n_features))
+        n_means = self.n_clusters + self.n_rare
+        means = rng.normal(scale=self.cluster_spread, size=(n_means, self.n_features))
         offsets = rng.normal(scale=self.batch_offset, size=(self.n_batches, self.n_features))
         stretch = np.exp(rng.normal(scale=self.batch_stretch, size=offsets.shape))
         obs = self.annotations()

@@ -6,11 +6,13 @@ from typing import Any
 
 from balans_dask.errors import InvalidInputError
 
-__all__ = ["AUTO", "OPERATORS", "UNCOVERED", "Parameters"]
+__all__ = ["AUTO", "OPERATORS", "PATIENCE", "STOPPING", "UNCOVERED", "Parameters"]
 
 AUTO = "auto"
 OPERATORS = ("smooth", "nystrom", "displace")
 UNCOVERED = ("nearest", "keep")
+PATIENCE = "patience"
+STOPPING = (PATIENCE, AUTO)
 LARGEST_INTEGER = 2**63 - 1
 """What a store can record."""
 
@@ -25,6 +27,9 @@ class Parameters:
         k of the paper: the neighbour whose distance is the local scale.
     patience : int, default 50
         tau of the paper: stop after this many consecutive rows that cover nothing new.
+    stopping : {"patience", "auto"}, default "patience"
+        Stop by patience alone, as the paper does, or as soon as no population of a ten-thousandth
+        of the rows is likely to be missed.
     block_rows : int, default 64
         Rows drawn before the coverage is updated; 1 is the paper's sequential loop.
     coverage_tol : float, default 0.0
@@ -53,6 +58,7 @@ class Parameters:
 
     n_neighbors: int = 5
     patience: int = 50
+    stopping: str = PATIENCE
     block_rows: int = 64
     coverage_tol: float = 0.0
     max_rows: int | None = None
@@ -80,6 +86,7 @@ class Parameters:
             self._real("max_scale_ratio", 1.0, math.inf, or_else="None, 'auto', or ")
         self._real("strength", 0.0, 1.0, closed=True)
         self._choice("operator", OPERATORS)
+        self._choice("stopping", STOPPING)
         self._choice("uncovered", UNCOVERED)
 
     def as_dict(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from balans_dask.kernels.coverage import Reach
 from balans_dask.kernels.draw import DrawnRows
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.passes.engine import Engine
+from balans_dask.stopping import Tally
 
 __all__ = ["Round", "SampledRows"]
 
@@ -24,15 +25,15 @@ class Round:
         Rounds and rows so far.
     n_covered, n_rows : int
         Rows that some landmark covers, of all rows.
-    n_idle : int
-        Consecutive rows, up to the last one, that covered nothing new.
+    tally : Tally
+        Where the rule that stops stands.
     """
 
     n_rounds: int
     n_sampled: int
     n_covered: int
     n_rows: int
-    n_idle: int
+    tally: Tally
 
 
 @dataclass
@@ -46,12 +47,14 @@ class SampledRows:
     curve : list of Round
     reach : list of Reach
         One a round, like ``blocks``.
-    stop_reason : {"patience", "all_rows", "max_rows", ""}
+    stop_reason : {"patience", "auto", "all_rows", "max_rows", ""}
         Empty while rows are still drawn.
     coverage : list over partitions of Future of RowCoverage
         Empty before the sampler begins or continues.
     drawn : DrawnRows or None
         Rows of the next round.
+    n_open : int
+        Rows that nothing covers yet and that can be drawn.
     pieces : list of list over partitions of Future, or None
         Rows of A_S on the workers, of one block after another; the first entry stands for all
         blocks of an interrupted run, and ``None`` for a block whose rows were let go.
@@ -67,6 +70,7 @@ class SampledRows:
     stop_reason: str = ""
     coverage: list[Future] = field(default_factory=list)
     drawn: DrawnRows | None = None
+    n_open: int = 0
     pieces: list[list[Future] | None] = field(default_factory=list)
     kept_bytes: int = 0
     settled: bool = True
@@ -82,9 +86,9 @@ class SampledRows:
         return self.curve[-1].n_covered if self.curve else 0
 
     @property
-    def n_idle(self) -> int:
-        """Consecutive rows, up to the last one, that covered nothing new."""
-        return self.curve[-1].n_idle if self.curve else 0
+    def tally(self) -> Tally:
+        """Where the rule that stops stands."""
+        return self.curve[-1].tally if self.curve else Tally()
 
     @property
     def rows(self) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""The adaptive sampler (Algorithm 1): rounds of draws and passes until further rows are idle."""
+"""The adaptive sampler (Algorithm 1): rounds of draws and passes until a rule stops."""
 
 import logging
 from collections.abc import Callable
@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from distributed import Future
 
-from balans_dask.idle import idle_until
 from balans_dask.kernels.draw import Draw, DrawnRows
 from balans_dask.kernels.landmarks import LandmarkBlock, landmark_block
 from balans_dask.parameters import AUTO, Parameters
@@ -17,6 +16,7 @@ from balans_dask.passes.rows import affinity_rows, affinity_rows_again, first_ro
 from balans_dask.passes.scales import local_scales
 from balans_dask.passes.scores import Scores, pick_landmarks
 from balans_dask.sampled import Round, SampledRows
+from balans_dask.stopping import Drawn, StopRule, Tally, stop_rule
 
 __all__ = ["sample_rows"]
 
@@ -32,7 +32,7 @@ def sample_rows(
     sampled: SampledRows | None = None,
     on_round: Callable[[SampledRows], None] = lambda sampled: None,
 ) -> SampledRows:
-    """Draw landmarks until further ones cover nothing new.
+    """Draw landmarks until a rule stops.
 
     Parameters
     ----------
@@ -52,13 +52,14 @@ def sample_rows(
     n_rows = scores.tiling.n_rows
     n_candidates = n_rows if scores.reference is None else int(scores.reference.sum())
     limit = min(n_candidates, parameters.max_rows or n_candidates)
+    rule = stop_rule(parameters, n_rows, n_candidates)
     sampled = sampled or SampledRows()
     if not sampled.coverage:
         draw = Draw(parameters.seed, number, len(sampled.blocks), parameters.block_rows)
         _lay_out(engine, scores, sampled, piece_bytes, draw)
     while not sampled.stop_reason:
-        block, pieces, coverage, found, n_idle = _one_round(
-            engine, scores, parameters, number, sampled, limit - sampled.n_sampled
+        block, pieces, coverage, found, tally, reason = _one_round(
+            engine, scores, parameters, number, sampled, limit - sampled.n_sampled, rule
         )
         n_sampled = sampled.n_sampled + block.n_landmarks
         n_covered = sampled.n_covered + int(found.reach.n_new.sum())
@@ -67,16 +68,15 @@ def sample_rows(
         sampled.settled = False
         sampled.blocks.append(block)
         sampled.reach.append(found.reach)
-        sampled.coverage, sampled.drawn = coverage, found.drawn
+        sampled.coverage, sampled.drawn, sampled.n_open = coverage, found.drawn, found.n_open
         sampled.pieces.append(pieces if kept else None)
         if not kept:
             engine.release(pieces)
         sampled.kept_bytes += found.piece_bytes if kept else 0
-        sampled.curve.append(Round(len(sampled.blocks), n_sampled, n_covered, n_rows, n_idle))
-        if n_idle >= parameters.patience:
-            sampled.stop_reason = "patience"
-        elif n_sampled == limit:
-            sampled.stop_reason = "all_rows" if limit == n_candidates else "max_rows"
+        sampled.curve.append(Round(len(sampled.blocks), n_sampled, n_covered, n_rows, tally))
+        if not reason and n_sampled == limit:
+            reason = "all_rows" if limit == n_candidates else "max_rows"
+        sampled.stop_reason = reason
         sampled.settled = True
         logger.debug("%s", sampled.curve[-1])
         on_round(sampled)
@@ -97,7 +97,8 @@ def _lay_out(
         engine.release([*before, table])
     if not sampled.stop_reason:
         found = report(engine, scores, sampled.coverage, draw)
-        sampled.drawn, sampled.kept_bytes = found.drawn, found.piece_bytes
+        sampled.drawn, sampled.n_open = found.drawn, found.n_open
+        sampled.kept_bytes = found.piece_bytes
 
 
 def _one_round(
@@ -107,9 +108,12 @@ def _one_round(
     number: int,
     sampled: SampledRows,
     n_left: int,
-) -> tuple[LandmarkBlock, list[Future], list[Future], Report, int]:
+    rule: StopRule,
+) -> tuple[LandmarkBlock, list[Future], list[Future], Report, Tally, str]:
     """Pass over the data three times, and draw the next block; changes nothing that was sampled."""
-    block = _drawn_block(engine, scores, parameters, sampled.drawn, n_left)
+    assert sampled.drawn is not None  # every round but the last one draws
+    drawn = sampled.drawn.chosen(slice(n_left))
+    block = _drawn_block(engine, scores, parameters, drawn)
     n_neighbors = min(parameters.n_neighbors, scores.largest_batch)
     # Anchors are chosen because they are in every batch: none of them can be missing from one.
     guard = parameters.max_scale_ratio
@@ -122,27 +126,21 @@ def _one_round(
     size = parameters.block_rows if block.n_landmarks < n_left else 0
     draw = Draw(parameters.seed, number, len(sampled.blocks) + 1, size)
     found = report(engine, scores, coverage, draw)
-    n_kept, n_idle = idle_until(
-        sampled.n_idle,
-        found.reach.n_new,
-        parameters.coverage_tol * scores.tiling.n_rows,
-        parameters.patience,
-    )
+    seen = Drawn(found.reach.n_new, drawn.was_open, sampled.n_open)
+    n_kept, tally, reason = rule.follow(sampled.tally, seen)
     if n_kept < block.n_landmarks:
         block = block.first(n_kept)
         pieces = first_rows(engine, pieces, n_kept)
         engine.release(coverage)
         coverage = cover(engine, sampled.coverage, block.rows, pieces)
         found = report(engine, scores, coverage, replace(draw, size=0))
-    return block, pieces, coverage, found, n_idle
+    return block, pieces, coverage, found, tally, reason
 
 
 def _drawn_block(
-    engine: Engine, scores: Scores, parameters: Parameters, drawn: DrawnRows | None, n_left: int
+    engine: Engine, scores: Scores, parameters: Parameters, drawn: DrawnRows
 ) -> LandmarkBlock:
     """Make a block of the rows that the last round has drawn."""
-    assert drawn is not None  # every round but the last one draws
-    drawn = drawn.chosen(slice(n_left))
     coordinates = drawn.scores
     if coordinates is None:
         coordinates = pick_landmarks(engine, scores, drawn.rows)

@@ -1,6 +1,7 @@
 """The driver's state as arrays, for a checkpoint, and back."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from balans_dask.kernels.coverage import Reach
 from balans_dask.kernels.landmarks import LandmarkBlock, landmark_block
 from balans_dask.kernels.projection import Projection
 from balans_dask.sampled import Round, SampledRows
+from balans_dask.stopping import tally_from
 
 __all__ = [
     "arrays_of",
@@ -32,7 +34,8 @@ def arrays_of(projection: Projection, sampled: SampledRows) -> dict[str, NDArray
     return {
         **projection.arrays(),
         **block_arrays(sampled.blocks),
-        "curve": np.array([(p.n_sampled, p.n_covered, p.n_rows, p.n_idle) for p in sampled.curve]),
+        "curve": np.array([(p.n_sampled, p.n_covered, p.n_rows) for p in sampled.curve]),
+        "tally": np.array([astuple(p.tally) for p in sampled.curve]),
         "n_kept": sampled.n_kept,
         "n_new": sampled.n_new,
         "stop_reason": np.array(sampled.stop_reason),
@@ -81,8 +84,10 @@ def sampled_from(state: Mapping[str, NDArray[Any]], block_rows: int) -> SampledR
     """
     sampled = SampledRows(blocks_from(state, block_rows), stop_reason=str(state["stop_reason"]))
     sampled.curve += [
-        Round(number + 1, *(int(value) for value in point))
-        for number, point in enumerate(state["curve"])
+        Round(number + 1, int(n_sampled), int(n_covered), int(n_rows), tally_from(tally))
+        for number, ((n_sampled, n_covered, n_rows), tally) in enumerate(
+            zip(state["curve"], state["tally"], strict=True)
+        )
     ]
     ends = np.cumsum(state["block_sizes"])[:-1]
     sampled.reach += map(Reach, np.split(state["n_kept"], ends), np.split(state["n_new"], ends))
@@ -104,7 +109,8 @@ def is_sound(state: Mapping[str, NDArray[Any]], n_rows: int) -> bool:
         return (
             all(len(state[name]) == n_landmarks for name in tables)
             and bool(((state["rows"] >= 0) & (state["rows"] < n_rows)).all())
-            and len(state["curve"]) == len(state["block_sizes"]) > 0
+            and len(state["curve"]) == len(state["tally"]) == len(state["block_sizes"]) > 0
+            and state["tally"].shape[1:] == (3,)
             and int(state["curve"][-1, 0]) == n_landmarks
             and bool((state["curve"][:, 2] == n_rows).all())
             and int(state["curve"][-1, 1]) == int(state["n_new"].sum())

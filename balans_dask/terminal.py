@@ -72,7 +72,7 @@ class Progress:
             share = stage.round.n_covered / stage.round.n_rows
             text += (
                 f": {stage.round.n_sampled:,} drawn, {share:.2%} of rows covered, "
-                f"{stage.round.n_idle} idle"
+                f"{stage.round.tally.n_idle} idle"
             )
         self._console.print(f"{now - self._start:7.1f} s  {text}", highlight=False)
 

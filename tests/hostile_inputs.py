@@ -477,6 +477,7 @@ VALID = {
     "--max-scale-ratio": st.floats(1, 1e308),
     "--max-neighbors": st.integers(1, 2**70),
     "--uncovered": st.sampled_from(["nearest", "keep"]),
+    "--stopping": st.sampled_from(["patience", "auto"]),
     "--operator": st.just("smooth"),
     "--workers": st.integers(1, 8),
     "--memory-limit": st.sampled_from(["2GB", "900MiB", "1e10", "4 GB"]),
@@ -496,6 +497,7 @@ INVALID = {
     "--max-scale-ratio": st.one_of(st.floats(max_value=0.99), st.just("inf"), _no_numbers),
     "--max-neighbors": st.one_of(st.integers(max_value=0), _no_numbers),
     "--uncovered": any_argument,
+    "--stopping": any_argument,
     "--operator": any_argument,
     "--workers": st.one_of(st.integers(max_value=0), _no_numbers),
     "--memory-limit": st.sampled_from(

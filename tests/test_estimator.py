@@ -61,6 +61,7 @@ def test_the_function_passes_every_parameter_on():
     given = {
         "n_neighbors": 3,
         "patience": 7,
+        "stopping": "auto",
         "operator": "displace",
         "strength": 0.5,
         "block_rows": 16,

@@ -1,5 +1,6 @@
 """Same answer for any chunking, partition size, thread or worker: down to the last bit."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import dask.array as da
@@ -15,13 +16,14 @@ from screens import gaussian_screen
 from balans_dask import Balans
 from balans_dask.applying import correct
 from balans_dask.batches import batch_labels
-from balans_dask.fitting import learn
+from balans_dask.fitting import fit, learn
 from balans_dask.inputs import Inputs
 from balans_dask.memory import MemoryPlan, Workers
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import coverage_of_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.sources import StoredRows
+from balans_dask.state import arrays_of
 from balans_dask.tiling import TILE_ROWS, Tiling
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
@@ -38,7 +40,7 @@ def plan(tiles_per_partition, keep_scores, piece_bytes, keep_products):
         keep_scores=keep_scores,
         keep_products=keep_products,
         piece_bytes=piece_bytes,
-        n_landmarks=100,
+        n_landmarks=2_000,
         tasks_per_round=0,
         task_bytes={},
         worker_bytes=0,
@@ -124,6 +126,33 @@ def test_chunks_partitions_and_caches_change_no_bit(
         keep_products="products" in kept,
     )
     assert_identical(found, expected)
+
+
+@pytest.mark.parametrize("tiles_per_partition", [1, 4])
+def test_auto_stops_at_the_same_row_for_any_partition_size(engine, tiles_per_partition):
+    stopping = replace(PARAMETERS, max_rows=None, stopping="auto")
+    paper = run(engine, SCREEN.profiles, parameters=replace(stopping, stopping="patience"))
+    whole = run(engine, SCREEN.profiles, 8, parameters=stopping)
+    assert len(whole["rows"]) < len(paper["rows"])
+    parts = run(engine, SCREEN.profiles, tiles_per_partition, parameters=stopping)
+    assert_identical(parts, whole)
+
+
+def test_auto_goes_on_after_any_round_as_if_nothing_had_happened(engine):
+    stopping = replace(PARAMETERS, max_rows=None, stopping="auto")
+    labels = batch_labels([SCREEN.batch], ["batch"], len(SCREEN.batch))
+    inputs = Inputs(StoredRows(SCREEN.profiles), labels, [f"f{i}" for i in range(10)])
+    prepared = one_pass(engine, inputs, stopping, plan(2, True, 2**30)).prepared
+    projection = prepared.scores.projection
+    states = []
+    keep = lambda done: states.append(deepcopy(arrays_of(projection, done)))  # noqa: E731
+    whole = fit(engine, prepared, on_round=keep)
+    assert whole.sampled.stop_reason == "auto"
+    for state in states[len(states) // 2 :]:
+        resumed = fit(engine, prepared, resumed=state).sampled
+        assert resumed.curve == whole.sampled.curve
+        assert resumed.stop_reason == "auto"
+        np.testing.assert_array_equal(resumed.rows, whole.sampled.rows)
 
 
 @pytest.fixture(scope="module")

@@ -61,6 +61,11 @@ class RowCoverage:
     def __sizeof__(self) -> int:
         return self.coverage.nbytes + self.drawn.nbytes
 
+    @property
+    def n_open(self) -> int:
+        """Rows that nothing covers and that can be drawn."""
+        return int(np.count_nonzero((self.coverage == 0.0) & ~self.drawn))
+
     def here(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Find which of some rows of the data set are here, counted from the start."""
         local = rows - self.start

@@ -60,12 +60,15 @@ class DrawnRows:
         Global row numbers.
     clocks : ndarray of shape (n,), float64
         When they ring.
+    was_open : ndarray of shape (n,), bool
+        Nothing covered them when they were drawn.
     scores : ndarray of shape (n, n_components), float32, or None
         Their coordinates, where the scores are at hand.
     """
 
     rows: NDArray[np.int64]
     clocks: NDArray[np.float64]
+    was_open: NDArray[np.bool_]
     scores: NDArray[np.float32] | None = None
 
     def with_scores(self, scores: NDArray[np.float32]) -> "DrawnRows":
@@ -75,7 +78,7 @@ class DrawnRows:
     def chosen(self, which: NDArray[np.intp] | slice) -> "DrawnRows":
         """Return some of the rows."""
         scores = None if self.scores is None else self.scores[which]
-        return DrawnRows(self.rows[which], self.clocks[which], scores)
+        return DrawnRows(self.rows[which], self.clocks[which], self.was_open[which], scores)
 
 
 def draw_rows(draw: Draw, coverage: RowCoverage) -> DrawnRows:
@@ -102,7 +105,9 @@ def draw_rows(draw: Draw, coverage: RowCoverage) -> DrawnRows:
             rows,
         )
     n_found = np.count_nonzero(rows >= 0)
-    return DrawnRows(rows[:n_found], clocks[:n_found])
+    rows = rows[:n_found]
+    was_open = coverage.coverage[rows - coverage.start] == 0.0
+    return DrawnRows(rows, clocks[:n_found], was_open)
 
 
 def first_of(parts: Sequence[DrawnRows], size: int) -> DrawnRows:
@@ -117,6 +122,7 @@ def first_of(parts: Sequence[DrawnRows], size: int) -> DrawnRows:
     joined = DrawnRows(
         np.concatenate([part.rows for part in parts]),
         np.concatenate([part.clocks for part in parts]),
+        np.concatenate([part.was_open for part in parts]),
         np.concatenate(scores) if scores else None,
     )
     return joined.chosen(np.lexsort((joined.rows, joined.clocks))[:size])

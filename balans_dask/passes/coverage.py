@@ -33,11 +33,14 @@ class Report:
     reach : Reach
     piece_bytes : int
         Memory of the block's rows of A_S.
+    n_open : int
+        Rows that nothing covers after it and that can be drawn.
     drawn : DrawnRows
     """
 
     reach: Reach
     piece_bytes: int
+    n_open: int
     drawn: DrawnRows
 
 
@@ -169,7 +172,7 @@ def _report(coverage: RowCoverage, argument: Any, draw: Draw) -> Report:
     drawn = draw_rows(draw, coverage)
     if argument is not None:
         drawn = drawn.with_scores(as_tiles(argument).rows(drawn.rows))
-    return Report(coverage.reach, coverage.piece_bytes, drawn)
+    return Report(coverage.reach, coverage.piece_bytes, coverage.n_open, drawn)
 
 
 @task
@@ -179,7 +182,12 @@ def _merge(parts: Sequence[Report], size: int) -> Report:
         np.add.reduce([part.reach.n_new for part in parts]),
     )
     drawn = first_of([part.drawn for part in parts], size)
-    return Report(reach, sum(part.piece_bytes for part in parts), drawn)
+    return Report(
+        reach,
+        sum(part.piece_bytes for part in parts),
+        sum(part.n_open for part in parts),
+        drawn,
+    )
 
 
 @task

@@ -22,6 +22,7 @@ __all__ = ["run_section", "sampling_section"]
 
 STOP_REASONS = {
     "patience": "consecutive landmarks covered nothing new (patience)",
+    "auto": "no population of a ten-thousandth of the rows is likely to be missed (auto)",
     "all_rows": "every row was drawn",
     "max_rows": "the most rows that were allowed were drawn (max_rows)",
 }

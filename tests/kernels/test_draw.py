@@ -81,6 +81,9 @@ def test_no_more_rows_are_drawn_than_are_left():
 
 def test_the_lower_row_is_first_where_clocks_are_equal():
     rows = [np.array([3, 9]), np.array([4, 5])]
-    parts = [DrawnRows(of_part, np.ones(2), np.float32(of_part)[:, None]) for of_part in rows]
+    closed = np.zeros(2, dtype=bool)
+    parts = [
+        DrawnRows(of_part, np.ones(2), closed, np.float32(of_part)[:, None]) for of_part in rows
+    ]
     found = first_of(parts[::-1], 3)
     assert found.rows.tolist() == found.scores[:, 0].tolist() == [3, 4, 5]
