@@ -29,6 +29,10 @@ ALLOWED_FAILURES = 5
 """Workers that may die under one task before the run gives up; Dask's own 3 is for clusters on
 which nobody is preempted."""
 
+REUSED_MEMORY = {"MALLOC_TRIM_THRESHOLD_": 64 * 2**20, "MALLOC_MMAP_THRESHOLD_": 32 * 2**20}
+"""Freed memory that a worker process keeps for its next arrays. By Dask's own setting each array of
+128 KiB goes back to the system, and to touch new pages takes as long as the arithmetic."""
+
 
 def memory_bytes(text: str | None) -> int | None:
     """Read a size such as ``2GB``.
@@ -97,10 +101,12 @@ def _local_cluster(n_workers: int | None, limit_bytes: int | None) -> Iterator[L
     equal bounds, notices that one is missing for good.
     """
     n_workers = n_workers or CPU_COUNT
+    environment = "distributed.nanny.pre-spawn-environ"
     with dask.config.set(
         {
             "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
             "distributed.deploy.lost-worker-timeout": "3s",
+            environment: dask.config.get(environment) | REUSED_MEMORY,
         }
     ):
         with deaf_to_interrupts():

@@ -28,7 +28,7 @@ ROUNDING = 2.0**-40
 """A rank on the chord must not pass for one below it because of float64 rounding."""
 
 
-def scaled_distance_counts(tiles: BatchTiles, block: LandmarkBlock) -> NDArray[np.int64]:
+def scaled_distance_counts(tiles: BatchTiles, block: LandmarkBlock) -> NDArray[np.uint32]:
     """Count the rows of a partition by u, for each landmark.
 
     Parameters
@@ -39,10 +39,10 @@ def scaled_distance_counts(tiles: BatchTiles, block: LandmarkBlock) -> NDArray[n
 
     Returns
     -------
-    counts : ndarray of shape (n_landmarks, N_BINS), int64
+    counts : ndarray of shape (n_landmarks, N_BINS), uint32
         Rows with u >= 8 are in no bin.
     """
-    counts = np.zeros((block.n_landmarks, N_BINS), dtype=np.int64)
+    counts = np.zeros((block.n_landmarks, N_BINS), dtype=np.uint32)
     scale_columns = read_only(block.columns_of(tiles.batches))
     for tile, products in tile_products(tiles, block):
         _count_in_tile(
@@ -60,7 +60,7 @@ def scaled_distance_counts(tiles: BatchTiles, block: LandmarkBlock) -> NDArray[n
 
 
 def elbow_thresholds(
-    counts: NDArray[np.int64], n_rows: int, max_neighbors: int | None = None, cut: bool = True
+    counts: NDArray[np.integer], n_rows: int, max_neighbors: int | None = None, cut: bool = True
 ) -> NDArray[np.int64]:
     """Bin of u from which on a landmark's affinities are dropped.
 
@@ -70,7 +70,7 @@ def elbow_thresholds(
 
     Parameters
     ----------
-    counts : ndarray of shape (n_landmarks, N_BINS), int64
+    counts : ndarray of shape (n_landmarks, N_BINS), integer
         Summed over all partitions; the landmark itself is in bin 0.
     n_rows : int
         Rows of the data set.
@@ -85,7 +85,7 @@ def elbow_thresholds(
     thresholds : ndarray of shape (n_landmarks,), int64
         Entries with u < threshold / BINS_PER_UNIT are kept.
     """
-    cumulative = np.cumsum(counts, axis=1)
+    cumulative = np.cumsum(counts, axis=1, dtype=np.int64)
     ranks = np.concatenate([np.zeros_like(cumulative[:, :1]), cumulative], axis=1)
     thresholds = _elbows(counts, ranks, n_rows) if cut else np.full(len(counts), N_BINS)
     if max_neighbors is not None:
@@ -94,7 +94,9 @@ def elbow_thresholds(
     return thresholds.astype(np.int64)
 
 
-def _elbows(counts: NDArray[np.int64], ranks: NDArray[np.int64], n_rows: int) -> NDArray[np.int64]:
+def _elbows(
+    counts: NDArray[np.integer], ranks: NDArray[np.int64], n_rows: int
+) -> NDArray[np.int64]:
     affinities = np.append(np.exp(-np.arange(N_BINS) / BINS_PER_UNIT), 0.0)
     occupied = np.concatenate([counts > 0, ranks[:, -1:] < n_rows], axis=1)
     last_affinity = affinities[N_BINS - np.argmax(occupied[:, ::-1], axis=1)]
@@ -114,7 +116,7 @@ def _count_in_tile(
     runs: NDArray[np.int32],
     scale_columns: NDArray[np.intp],
     scales: NDArray[np.float64],
-    counts: NDArray[np.int64],
+    counts: NDArray[np.uint32],
 ) -> None:
     bins = np.empty(tile_norms.shape[0], dtype=np.uint16)
     for i in range(counts.shape[0]):

@@ -44,11 +44,13 @@ def elbows(
 
 
 @task
-def _counts(argument: Any, block: LandmarkBlock) -> NDArray[np.int64]:
+def _counts(argument: Any, block: LandmarkBlock) -> NDArray[np.uint32]:
     return scaled_distance_counts(as_tiles(argument), block)
 
 
 @task
-def _add(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    total: NDArray[np.int64] = np.add.reduce(list(parts))
+def _add(parts: Sequence[NDArray[np.integer]]) -> NDArray[np.int64]:
+    total = np.zeros(parts[0].shape, dtype=np.int64)
+    for part in parts:
+        total += part
     return total
