@@ -19,6 +19,7 @@ from balans_dask.mixture import Mixture, write_mixture
 from balans_dask.provenance import correction_record
 from balans_dask.sampled import Round, SampledRows
 from balans_dask.state import arrays_of, is_sound, sampled_from
+from balans_dask.stopping import Tally
 
 OPERATORS = ["smooth", "nystrom", "displace"]
 SEPARATED = {"cluster_spread": 1.5, "batch_offset": 0.4}
@@ -121,7 +122,7 @@ def test_what_a_landmark_reached_survives_a_checkpoint():
         block = block.with_scales(np.ones((3, 2))).with_thresholds(np.ones(3, dtype=np.int64))
         blocks.append(block.with_guard(np.full(3, 2.0), np.array([True, False, True])))
     sampled = SampledRows(blocks)
-    sampled.curve += [Round(1, 3, 6, 6, 0), Round(2, 6, 6, 6, 1)]
+    sampled.curve += [Round(1, 3, 6, 6, Tally()), Round(2, 6, 6, 6, Tally(n_idle=1))]
     sampled.reach += [Reach(np.array([4, 3, 1]), np.array([4, 1, 1]))]
     sampled.reach += [Reach(np.array([3, 1, 2]), np.zeros(3, dtype=np.int64))]
     state = arrays_of(Projection(np.arange(2), np.zeros(2), None, 1.0, 1.0), sampled)

@@ -142,7 +142,7 @@ def test_auto_goes_on_after_any_round_as_if_nothing_had_happened(engine):
     stopping = replace(PARAMETERS, max_rows=None, stopping="auto")
     labels = batch_labels([SCREEN.batch], ["batch"], len(SCREEN.batch))
     inputs = Inputs(StoredRows(SCREEN.profiles), labels, [f"f{i}" for i in range(10)])
-    prepared = one_pass(engine, inputs, stopping, plan(2, True, 2**30)).prepared
+    prepared = one_pass(engine, inputs, stopping, plan(2, True, 2**30, True)).prepared
     projection = prepared.scores.projection
     states = []
     keep = lambda done: states.append(deepcopy(arrays_of(projection, done)))  # noqa: E731
