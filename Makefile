@@ -15,7 +15,7 @@ test: $(STAMP)
 	$(BIN)/ruff check balans_dask tests benchmarks
 	$(BIN)/ruff format --check balans_dask tests benchmarks
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal
 
 # Scores against scib-metrics and copairs, which bring jax (half a gigabyte) and compile for a minute.
 test-evaluate: $(EVALUATE)
