@@ -1,54 +1,26 @@
 """200,000 x 50 profiles in 5 batches by the installed command: same bytes, bounded memory."""
 
-import re
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import anndata
-import psutil
 import pytest
 from commands import run, streams
+from measured_process import balans, planned_bytes
 from stores import files, files_but_input
 
 from balans_dask.mixture import Mixture, write_mixture
 
-UNITS = {"MiB": 2**20, "GiB": 2**30}
 KEY = ["--batch-key", "Metadata_batch"]
 
 
 def peak_bytes(*arguments):
     """Peak memory of a command in its own process, with all the processes that it starts."""
-    argv = [sys.executable, "-m", "balans_dask", *map(str, arguments)]
-    process = psutil.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    peak = 0
-    while process.poll() is None:
-        peak = max(peak, resident_bytes(process))
-        time.sleep(0.05)
-    _, err = process.communicate()
-    assert process.returncode == 0, err
-    return peak
+    return balans(*arguments).peak_bytes
 
 
-def resident_bytes(process):
-    total = 0
-    try:
-        family = [process, *process.children(recursive=True)]
-    except psutil.Error:
-        return 0
-    for member in family:
-        try:
-            total += member.memory_info().rss
-        except psutil.Error:
-            continue
-    return total
-
-
-def planned_bytes(*options):
-    out, _ = streams("check", *options, *KEY)
-    number, unit = re.search(r"all processes.*at most ([\d.]+) (MiB|GiB)", out).groups()
-    return float(number) * UNITS[unit]
+def plan_of(*options):
+    """Memory that a run is planned to take, in all processes."""
+    return planned_bytes(streams("check", *options, *KEY)[0])
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +41,7 @@ def test_processes_make_the_same_bytes_within_the_plan(folder, threads):
     where = ["--cluster", "local", "--workers", 2]
     peak = peak_bytes("correct", folder / "in.zarr", folder / "local.zarr", *KEY, *where)
     assert files(folder / "local.zarr") == files(threads[0])
-    assert peak <= planned_bytes(folder / "in.zarr", *where)
+    assert peak <= plan_of(folder / "in.zarr", *where)
 
 
 def test_a_rechunked_store_of_zarr_v2_makes_the_same_bytes(folder, threads):
@@ -81,7 +53,7 @@ def test_a_rechunked_store_of_zarr_v2_makes_the_same_bytes(folder, threads):
 
 
 def test_memory_stays_within_the_plan(folder, threads):
-    assert threads[1] <= planned_bytes(folder / "in.zarr")
+    assert threads[1] <= plan_of(folder / "in.zarr")
 
 
 @pytest.mark.long
@@ -90,7 +62,7 @@ def test_a_lower_limit_is_kept_and_changes_no_byte(folder, threads):
     out = folder / "limited.zarr"
     peak = peak_bytes("correct", folder / "in.zarr", out, *KEY, *limit)
     assert files(out) == files(threads[0])
-    assert peak <= min(900e6, planned_bytes(folder / "in.zarr", *limit))
+    assert peak <= min(900e6, plan_of(folder / "in.zarr", *limit))
 
 
 SHAPES = {
@@ -116,4 +88,4 @@ def test_memory_stays_within_the_plan_for_stores_of_other_shapes(tmp_path, shape
         with anndata.settings.override(zarr_write_format=3):
             data.write_zarr(source, chunks=chunks)
     peak = peak_bytes("correct", source, tmp_path / "out.zarr", *KEY, *options)
-    assert peak <= planned_bytes(source, *options)
+    assert peak <= plan_of(source, *options)
