@@ -10,7 +10,6 @@ import argparse
 import json
 import math
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from machine import processor
 from real_acceptance import acceptance
 from real_corrections import balans_scores, harmony_scores
 from real_scores import Scored, average, differences, score
@@ -80,16 +80,6 @@ def _record(
 
 def _plain(value: float) -> float | None:
     return None if math.isnan(value) else round(float(value), 5)
-
-
-def processor() -> str:
-    """Name the processor; `platform` knows it on some systems only."""
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def harmony_version(python: str) -> str | None:

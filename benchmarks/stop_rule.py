@@ -20,8 +20,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from machine import processor
+from mixtures import N_RARE, SPREADS
 from numpy.typing import NDArray
-from real_profiles import LIBRARIES, processor
+from real_profiles import LIBRARIES
 from real_sets import SETS
 from real_tables import lines
 from sklearn.neighbors import NearestNeighbors
@@ -33,7 +35,6 @@ from balans_dask.evaluate.summary import totals
 from balans_dask.mixture import Mixture
 
 N_SCORED = 3000
-N_RARE = 10
 N_NEIGHBORS = 30
 RULES: dict[str, dict[str, Any]] = {
     "patience": {"stopping": "patience"},
@@ -45,8 +46,6 @@ OPERATORS: dict[str, dict[str, Any]] = {
     "smooth": {"operator": "smooth"},
     "displace": {"operator": "displace"},
 }
-SPREADS = {"separated": 1.0, "overlapping": 0.5}
-"""Deviation of cluster means in units of the noise; clusters 1.0 and 0.5 noise distances apart."""
 HEAD = """# Rules that stop the draws
 
 Times are single runs beside other work on the machine: read those of the million rows, and roughly.
