@@ -1,0 +1,131 @@
+"""Measured runs in a JSON file, which a later call may continue, beside a table and a plot."""
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from machine import machine_facts, versions
+from matplotlib.figure import Figure
+from pictures import save
+
+__all__ = ["Findings", "benchmark_arguments", "median", "spread"]
+
+RESULTS = Path(__file__).parent / "results"
+
+
+class Findings:
+    """All runs of one benchmark.
+
+    Parameters
+    ----------
+    name : str
+        Of the files.
+    given : argparse.Namespace
+        With the arguments of ``benchmark_arguments``.
+    fixed : sequence of str
+        Arguments that are the same for all runs of a file, and are recorded.
+    others : mapping of str to str
+        Versions of programs outside this Python.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        given: argparse.Namespace,
+        fixed: Sequence[str],
+        others: Mapping[str, str] | None = None,
+    ) -> None:
+        given.results.mkdir(parents=True, exist_ok=True)
+        self._stem = given.results / name
+        facts = {
+            "machine": machine_facts(),
+            "versions": versions() | dict(others or {}),
+            "options": {option: getattr(given, option) for option in fixed},
+        }
+        self.record: dict[str, Any] = facts | {"runs": []}
+        path = self._stem.with_suffix(".json")
+        if given.resume and path.exists():
+            earlier = json.loads(path.read_text())
+            if any(earlier[key] != value for key, value in facts.items()):
+                sys.exit(
+                    f"{path} is of another machine, other versions or other options: "
+                    "leave out --resume"
+                )
+            self.record = earlier
+
+    def measure(self, case: Mapping[str, Any], function: Callable[[], Mapping[str, Any]]) -> None:
+        """Run a function and keep the figures that it returns, unless the case is there already.
+
+        Parameters
+        ----------
+        case : mapping of str to object
+            What tells this run from all others, its repeat included.
+        function : callable
+        """
+        if self.of(**case):
+            return
+        run = {**case, **function()}
+        self.record["runs"].append(run)
+        self._save()
+        print(run, file=sys.stderr)
+
+    def of(self, **case: Any) -> list[dict[str, Any]]:
+        """Return the runs that have these values, in the order in which they were measured."""
+        return [run for run in self.record["runs"] if case.items() <= run.items()]
+
+    def values(self, figure: str, **case: Any) -> list[float]:
+        """One figure of the runs that have these values."""
+        return [run[figure] for run in self.of(**case)]
+
+    def publish(self, title: str, about: str, tables: Iterable[str], figure: Figure) -> None:
+        """Write the table and the plot, and print the table."""
+        machine, used = self.record["machine"], self.record["versions"]
+        listed = ", ".join(f"{name} {version}" for name, version in used.items())
+        memory = machine["memory_bytes"] / 2**30
+        where = f"Machine: {machine['cpus']} x {machine['processor']}, {memory:.0f} GiB. {listed}."
+        text = "\n".join([f"# {title}\n", f"{about}\n\n{where}\n", *tables])
+        self._stem.with_suffix(".md").write_text(text)
+        save(figure, self._stem.with_suffix(".svg"))
+        self._save()
+        print(text)
+
+    def _save(self) -> None:
+        text = json.dumps(self.record, indent=1) + "\n"
+        self._stem.with_suffix(".json").write_text(text)
+
+
+def benchmark_arguments(document: str, repeats: int) -> argparse.ArgumentParser:
+    """Begin a parser with what every benchmark takes.
+
+    Parameters
+    ----------
+    document : str
+        Of the script; its first line is the description.
+    repeats : int
+        Default.
+    """
+    parser = argparse.ArgumentParser(description=document.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=repeats, help="runs of every case, in turn")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the three files")
+    parser.add_argument("--folder", type=Path, help="keep generated stores here, and reuse them")
+    parser.add_argument("--resume", action="store_true", help="keep the runs of the JSON file")
+    return parser
+
+
+def median(values: Sequence[float]) -> float:
+    """Middle value; NaN of none."""
+    return statistics.median(values) if values else float("nan")
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """Median, and range of several values."""
+    if not values:
+        return "-"
+    middle = f"{median(values):,.{digits}f}"
+    if len(values) == 1:
+        return middle
+    return f"{middle} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
