@@ -1,18 +1,19 @@
 """Cost of every pass a (landmark, profile) pair, beside the bare matrix product it contains.
 
-    python benchmarks/passes.py [--rows 262144] [--components 50] [--repeats 7] [--json FILE]
+    python benchmarks/passes.py [--rows 262144] [--components 50] [--repeats 7]
 
-All are measured in one process, on one thread, interleaved; the table gives medians and the range.
+All are measured in one process, on one thread, in turn.
 """
 
-import argparse
-import json
-import platform
-import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
+from findings import Findings, benchmark_arguments, median, spread
+from matplotlib.figure import Figure
+from pictures import panels
+from real_tables import lines
 
 from balans_dask.kernels.affinity import kept_affinities
 from balans_dask.kernels.batch_tiles import tile_by_batch
@@ -21,9 +22,12 @@ from balans_dask.kernels.landmarks import landmark_block
 from balans_dask.kernels.local_scale import nearest_by_batch, squared_scales
 from balans_dask.kernels.products import tile_products
 from balans_dask.mixture import Mixture
-from balans_dask.passes.blas import blas_fingerprint, single_threaded_blas
+from balans_dask.passes.blas import single_threaded_blas
 
 BLOCK_ROWS = 64
+BARE = "sgemm"
+ABOUT = """Nanoseconds of processor time, median (range): 64 landmarks a block, one process, one
+thread. The first pass of a round makes the matrix products, and the others find them."""
 
 
 def cases(n_rows: int, n_components: int, n_batches: int) -> dict[str, Callable[[int], object]]:
@@ -49,53 +53,70 @@ def cases(n_rows: int, n_components: int, n_batches: int) -> dict[str, Callable[
         for block, count in zip(scaled, counts, strict=True)
     ]
     return {
-        "sgemm": lambda repeat: [None for _ in tile_products(tiles, bare[repeat % 2])],
+        BARE: lambda repeat: [None for _ in tile_products(tiles, bare[repeat % 2])],
         "1 scales": lambda repeat: nearest_by_batch(kept, bare[repeat % 2], 5),
         "2 elbow": lambda repeat: scaled_distance_counts(kept, scaled[repeat % 2]),
         "3 rows": lambda repeat: kept_affinities(kept, cut[repeat % 2]),
     }
 
 
-def measure(functions: dict[str, Callable[[int], object]], repeats: int) -> dict[str, list[float]]:
-    """Processor seconds of every function, called in turn; others on the machine count less so."""
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
+def measure(
+    findings: Findings, functions: dict[str, Callable[[int], object]], repeats: int
+) -> None:
+    """Take processor seconds, so that others on the machine count less; functions take turns."""
     for function in functions.values():
         function(-1)
     for repeat in range(repeats):
         for name, function in functions.items():
-            start = time.thread_time()
-            function(repeat)
-            seconds[name].append(time.thread_time() - start)
-    return seconds
+            findings.measure({"pass": name, "repeat": repeat}, partial(_timed, function, repeat))
 
 
-def main() -> None:
-    """Measure, print a table and write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def _timed(function: Callable[[int], object], repeat: int) -> dict[str, float]:
+    start = time.thread_time()
+    function(repeat)
+    return {"seconds": round(time.thread_time() - start, 6)}
+
+
+def table(nanoseconds: dict[str, list[float]]) -> str:
+    """Write every pass beside the product, and their sum."""
+    bare = median(nanoseconds[BARE])
+    rows = [
+        [name, spread(values, 2), f"{median(values) / bare:.2f}"]
+        for name, values in nanoseconds.items()
+    ]
+    passes = sum(median(values) for name, values in nanoseconds.items() if name != BARE)
+    rows.append(["all passes", f"{passes:.2f}", f"{passes / bare:.2f}"])
+    return lines(["pass", "ns a pair", f"x {BARE}"], rows)
+
+
+def picture(nanoseconds: dict[str, list[float]]) -> Figure:
+    """Draw the medians."""
+    figure, (axis,) = panels(1)
+    axis.barh(list(nanoseconds), [median(values) for values in nanoseconds.values()])
+    axis.invert_yaxis()
+    axis.set(xlabel="ns a (landmark, profile) pair")
+    return figure
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure, write JSON, table and plot."""
+    parser = benchmark_arguments(__doc__, repeats=7)
     parser.add_argument("--rows", type=int, default=262_144)
     parser.add_argument("--components", type=int, default=50)
     parser.add_argument("--batches", type=int, default=5)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--json", help="write the figures here")
-    given = parser.parse_args()
+    given = parser.parse_args(argv)
+    findings = Findings("passes", given, ["rows", "components", "batches"])
     with single_threaded_blas():
         functions = cases(given.rows, given.components, given.batches)
-        seconds = measure(functions, given.repeats)
+        measure(findings, functions, given.repeats)
     pairs = given.rows * BLOCK_ROWS
-    nanoseconds = {name: [1e9 * s / pairs for s in taken] for name, taken in seconds.items()}
-    bare = statistics.median(nanoseconds["sgemm"])
-    print(f"{'pass':10} {'ns a pair':>10} {'range':>15} {'x sgemm':>8}")
-    for name, values in nanoseconds.items():
-        median = statistics.median(values)
-        spread = f"{min(values):.2f} to {max(values):.2f}"
-        print(f"{name:10} {median:10.2f} {spread:>15} {median / bare:8.2f}")
-    passes = sum(statistics.median(v) for name, v in nanoseconds.items() if name != "sgemm")
-    print(f"{'all passes':10} {passes:10.2f} {'':>15} {passes / bare:8.2f}")
-    if given.json:
-        machine = {"processor": platform.processor(), "blas": blas_fingerprint()}
-        record = vars(given) | {"machine": machine, "nanoseconds_a_pair": nanoseconds}
-        with open(given.json, "w") as file:
-            json.dump(record, file, indent=1)
+    nanoseconds = {
+        name: [1e9 * s / pairs for s in findings.values("seconds", **{"pass": name})]
+        for name in functions
+    }
+    about = f"{ABOUT} Here {given.rows:,} rows, p = {given.components}, {given.batches} batches."
+    title = "Cost of the passes a (landmark, profile) pair"
+    findings.publish(title, about, [table(nanoseconds)], picture(nanoseconds))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import os
 import re
 
 import growth
+import passes
 import pytest
 import rounds
 import whole_run
@@ -59,6 +60,15 @@ def test_whole_runs_count_time_memory_landmarks_and_rare_clusters(tmp_path, harm
     assert "harmonypy 9.9" in text
     assert "## 20,000 rows, 3 batches, separated clusters" in text
     assert "## Start-up" in text
+
+
+def test_passes_are_measured_in_turn_beside_the_bare_product(tmp_path):
+    passes.main(["--rows", "8192", "--repeats", "2", "--results", str(tmp_path)])
+    runs, text = published(tmp_path, "passes")
+    assert [run["pass"] for run in runs] == ["sgemm", "1 scales", "2 elbow", "3 rows"] * 2
+    for name in ("sgemm", "1 scales", "2 elbow", "3 rows", "all passes"):
+        assert len(re.findall(rf"^\| {name} \|", text, re.MULTILINE)) == 1
+    assert re.search(r"\| sgemm \| .* \| 1\.00 \|", text)
 
 
 @pytest.mark.long
