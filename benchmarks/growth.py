@@ -9,7 +9,7 @@ that keeps the generated stores.
 
 import argparse
 import shlex
-import shutil
+import tempfile
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -18,12 +18,11 @@ from typing import Any
 from findings import Findings, benchmark_arguments, median, spread
 from matplotlib.figure import Figure
 from measured_process import balans, planned_bytes
-from mixtures import BATCH, SPREADS, mixture_store, working_folder
+from mixtures import BATCH, SPREADS, TINY_ROWS, mixture_store, working_folder
 from pictures import panels, spread_line
 from real_tables import lines
 
 from balans_dask.events import read_events
-from balans_dask.io.run_folder import RunFolder
 from balans_dask.memory import format_bytes
 from balans_dask.mixture import Mixture
 from balans_dask.report.stage_times import stage_times
@@ -37,15 +36,13 @@ rounds of the sampler, without the first. Memory: largest resident memory of all
 beside the plan. The number of landmarks grows with the rows, as the stop rule wants."""
 
 
-def run(store: Path, out: Path, workers: int, cluster: str, settings: str) -> dict[str, Any]:
+def run(store: Path, workers: int, cluster: str, settings: str) -> dict[str, Any]:
     """Correct by the installed command, and remove the output."""
     where = ("--cluster", cluster, "--workers", workers)
-    try:
+    with tempfile.TemporaryDirectory(dir=store.parent) as place:
+        out = Path(place) / "out.zarr"
         done = balans("correct", store, out, "--batch-key", BATCH, *where, *shlex.split(settings))
         events = read_events(str(out))
-    finally:
-        shutil.rmtree(out, ignore_errors=True)
-        RunFolder(str(out)).published_events.unlink(missing_ok=True)
     stages = {stage.name: round(stage.seconds, 3) for stage in stage_times(events)}
     ends = [event for event in events if event["n_sampled"] is not None]
     return {
@@ -150,20 +147,15 @@ def main(argv: list[str] | None = None) -> None:
     given = arguments(argv)
     findings = Findings("growth", given, ["cluster", "settings"])
     with working_folder(given.folder) as folder:
+        # Kernels are compiled before anything is measured.
+        run(mixture_store(folder, Mixture(TINY_ROWS)), 2, given.cluster, given.settings)
         for repeat in range(given.repeats):
             for case in cases(given):
                 mixture = Mixture(
                     case["n_rows"], case["n_features"], cluster_spread=SPREADS["overlapping"]
                 )
                 store = mixture_store(folder, mixture)
-                correct = partial(
-                    run,
-                    store,
-                    folder / "out.zarr",
-                    case["workers"],
-                    given.cluster,
-                    given.settings,
-                )
+                correct = partial(run, store, case["workers"], given.cluster, given.settings)
                 findings.measure(case | {"repeat": repeat}, correct)
     tables = [table(findings, given), speedup(findings, given)]
     findings.publish("Growth", ABOUT, tables, picture(findings, given))

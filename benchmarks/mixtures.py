@@ -9,10 +9,20 @@ from pathlib import Path
 from balans_dask.io.paths import is_store
 from balans_dask.mixture import Mixture, write_mixture
 
-__all__ = ["BATCH", "N_RARE", "SPREADS", "TREATMENT", "mixture_store", "working_folder"]
+__all__ = [
+    "BATCH",
+    "N_RARE",
+    "SPREADS",
+    "TINY_ROWS",
+    "TREATMENT",
+    "mixture_store",
+    "working_folder",
+]
 
 BATCH, TREATMENT = "Metadata_batch", "Metadata_treatment"
 N_RARE = 10
+TINY_ROWS = 1000
+"""Little enough that a run is all start-up."""
 SPREADS = {"separated": 1.0, "overlapping": 0.5}
 """Deviation of cluster means in units of the noise; clusters 1.0 and 0.5 noise distances apart."""
 

@@ -13,6 +13,7 @@ import os
 import shlex
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -21,13 +22,12 @@ from typing import Any
 
 from findings import Findings, benchmark_arguments
 from measured_process import balans, measured, planned_bytes
-from mixtures import BATCH, N_RARE, SPREADS, mixture_store, working_folder
+from mixtures import BATCH, N_RARE, SPREADS, TINY_ROWS, mixture_store, working_folder
 from real_profiles import harmony_version
 from whole_run_scores import rare_covered, scores_of
 from whole_run_tables import HARMONY, picture, startup_table, table
 
 from balans_dask.events import read_events
-from balans_dask.io.run_folder import RunFolder
 from balans_dask.io.store import open_store
 from balans_dask.mixture import Mixture
 from balans_dask.provenance import correction_record
@@ -35,7 +35,6 @@ from balans_dask.report.stage_times import stage_times
 
 PEER = Path(__file__).parent / "peers" / "harmony_store.py"
 CLUSTERS = {"threads": "threads", "processes": "local"}
-TINY_ROWS = 1000
 ABOUT = """Seconds of whole processes, imports included: median (range) of runs that took turns.
 *run_harmony alone* is without imports, reading, principal components and writing. Memory: largest
 resident memory of all processes together, beside what the plan of `balans check` says. *Rare
@@ -43,43 +42,43 @@ covered*: rare clusters of one row in 10,000 each of which at least half of the 
 Scores: 0.6 biology + 0.4 batch on rows of the common clusters, drawn by batch and label."""
 NO_CACHE = {"BALANS_NO_KERNEL_CACHE": "1"}
 
+Run = Callable[..., dict[str, Any]]
+
 
 @dataclass(frozen=True)
 class Data:
     """One data set on disk, and what of it is scored."""
 
     store: Path
-    out: Path
+    folder: Path
     mixture: Mixture
     n_scored: int
 
 
-def balans_run(data: Data, cluster: str, workers: int, settings: str) -> dict[str, Any]:
+def balans_run(data: Data, out: Path, cluster: str, workers: int, settings: str) -> dict[str, Any]:
     """Correct by the installed command."""
     where = ("--cluster", cluster, "--workers", workers)
     given = ("--batch-key", BATCH, *where, *shlex.split(settings))
-    done = balans("correct", data.store, data.out, *given)
-    events = read_events(str(data.out))
-    record = correction_record(open_store(str(data.out)))
+    done = balans("correct", data.store, out, *given)
+    events = read_events(str(out))
+    record = correction_record(open_store(str(out)))
     assert record is not None
-    found = {
+    return {
         "seconds": round(done.seconds, 3),
         "peak_bytes": done.peak_bytes,
         "planned_bytes": planned_bytes(done.err),
         "n_landmarks": int(record["n_sampled"]),
         "n_uncovered": int(record["n_uncovered"]),
-        "rare_covered": rare_covered(data.out, data.mixture),
+        "rare_covered": rare_covered(out, data.mixture),
         "stages": {stage.name: round(stage.seconds, 3) for stage in stage_times(events)},
     }
-    RunFolder(str(data.out)).published_events.unlink()
-    return found
 
 
-def harmony_run(data: Data, python: str, threads: int) -> dict[str, Any]:
+def harmony_run(data: Data, out: Path, python: str, threads: int) -> dict[str, Any]:
     """Correct by harmonypy, in another Python if that has it."""
     given = ("--batch-key", BATCH, "--threads", str(threads))
     limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    argv = [python, str(PEER), str(data.store), str(data.out), *given]
+    argv = [python, str(PEER), str(data.store), str(out), *given]
     done = measured(argv, os.environ | limits)
     return {
         "seconds": round(done.seconds, 3),
@@ -88,20 +87,19 @@ def harmony_run(data: Data, python: str, threads: int) -> dict[str, Any]:
     }
 
 
-def cleaned(data: Data, run: Callable[[Data], dict[str, Any]]) -> dict[str, Any]:
+def cleaned(data: Data, run: Run) -> dict[str, Any]:
     """Run, score if asked, and remove the output."""
-    try:
-        found = run(data)
+    with tempfile.TemporaryDirectory(dir=data.folder) as place:
+        out = Path(place) / "out.zarr"
+        found = run(data, out)
         if data.n_scored:
-            found["scores"] = scores_of(data.store, data.out, data.mixture, data.n_scored)
-        return found
-    finally:
-        shutil.rmtree(data.out, ignore_errors=True)
+            found["scores"] = scores_of(data.store, out, data.mixture, data.n_scored)
+    return found
 
 
-def methods(given: argparse.Namespace, peer: str | None) -> dict[str, Callable[[Data], Any]]:
+def methods(given: argparse.Namespace, peer: str | None) -> dict[str, Run]:
     """Name all that take turns."""
-    found: dict[str, Callable[[Data], Any]] = {}
+    found: dict[str, Run] = {}
     for settings in given.settings or [""]:
         for name, cluster in CLUSTERS.items():
             run = partial(balans_run, cluster=cluster, workers=given.workers, settings=settings)
@@ -127,13 +125,14 @@ def cases(given: argparse.Namespace) -> list[tuple[dict[str, Any], Mixture]]:
 def measure_startup(findings: Findings, folder: Path, given: argparse.Namespace) -> None:
     """Correct a thousand rows: what is left is the start of the processes."""
     store = mixture_store(folder, Mixture(TINY_ROWS))
-    out = folder / "tiny_out.zarr"
     starts = [(name, kept) for kept in (True, False) for name in CLUSTERS]
 
     def start(name: str, kept: bool) -> dict[str, float]:
-        where = ("--cluster", CLUSTERS[name], "--workers", given.workers, "--overwrite")
+        where = ("--cluster", CLUSTERS[name], "--workers", given.workers)
         environment: Mapping[str, str] = os.environ if kept else os.environ | NO_CACHE
-        done = balans("correct", store, out, "--batch-key", BATCH, *where, environment=environment)
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            given_options = (store, Path(place) / "out.zarr", "--batch-key", BATCH, *where)
+            done = balans("correct", *given_options, environment=environment)
         return {"seconds": round(done.seconds, 3)}
 
     start("processes", kept=True)
@@ -172,7 +171,7 @@ def main(argv: list[str] | None = None) -> None:
             store = mixture_store(folder, mixture)
             for repeat in range(given.repeats):
                 n_scored = given.scored_rows if given.scores and repeat == 0 else 0
-                data = Data(store, folder / "out.zarr", mixture, n_scored)
+                data = Data(store, folder, mixture, n_scored)
                 for name, run in methods(given, peer).items():
                     named = {**case, "method": name, "repeat": repeat}
                     findings.measure(named, partial(cleaned, data, run))

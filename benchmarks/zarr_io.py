@@ -9,6 +9,7 @@ Reads find their files in the page cache, as the second pass of a run does.
 import argparse
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -160,12 +161,8 @@ def timed(function: Callable[[], None]) -> dict[str, float]:
 
 
 def _write(function: Callable[[Matrix, Path], None], matrix: Matrix, folder: Path) -> Any:
-    target = folder / "written"
-    target.mkdir()
-    try:
-        return timed(partial(function, matrix, target))
-    finally:
-        shutil.rmtree(target)
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        return timed(partial(function, matrix, Path(place)))
 
 
 def table(findings: Findings, n_bytes: int) -> str:

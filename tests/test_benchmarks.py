@@ -81,7 +81,8 @@ def test_growth_is_counted_by_rows_features_and_workers(tmp_path):
     assert cases == [(5000, 50, 2), (9000, 50, 1), (9000, 50, 2), (3000, 20, 2)]
     assert all(0 < run["round_seconds"] < run["seconds"] for run in runs)
     assert re.search(r"Two workers give [\d.]+ x the rounds of one at 9,000 rows", text)
-    assert len(list((tmp_path / "kept").glob("*.zarr"))) == 3
+    # With the small one that only starts the kernels.
+    assert len(list((tmp_path / "kept").glob("*.zarr"))) == 4
 
 
 @pytest.mark.long
