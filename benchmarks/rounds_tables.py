@@ -57,7 +57,7 @@ def picture(
         axis.bar(list(clusters), [own] * len(whole), label="tasks' own work")
         rest = [max(0.0, seconds - own) for seconds in whole]
         axis.bar(list(clusters), rest, bottom=[own] * len(whole), label="the rest")
-        title = f"{case['partitions']} partitions, {case['block_rows']} rows a block"
+        title = f"{case['partitions']} partitions, blocks of {case['block_rows']}"
         axis.set(title=title, ylabel="seconds a round")
         axis.legend(frameon=False, fontsize=8)
     return figure

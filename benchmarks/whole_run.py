@@ -36,10 +36,11 @@ from balans_dask.report.stage_times import stage_times
 PEER = Path(__file__).parent / "peers" / "harmony_store.py"
 CLUSTERS = {"threads": "threads", "processes": "local"}
 ABOUT = """Seconds of whole processes, imports included: median (range) of runs that took turns.
-*run_harmony alone* is without imports, reading, principal components and writing. Memory: largest
-resident memory of all processes together, beside what the plan of `balans check` says. *Rare
-covered*: rare clusters of one row in 10,000 each of which at least half of the rows are covered.
-Scores: 0.6 biology + 0.4 batch on rows of the common clusters, drawn by batch and label."""
+*run_harmony alone* is without imports, reading, principal components and writing. balans writes
+corrected features and scores, harmonypy has scores alone to write. Memory: largest resident
+memory of all processes together, beside what the plan of `balans check` says. *Rare covered*:
+rare clusters of one row in 10,000 each of which at least half of the rows are covered. Scores:
+0.6 biology + 0.4 batch on rows of the common clusters, drawn by batch and label."""
 NO_CACHE = {"BALANS_NO_KERNEL_CACHE": "1"}
 
 Run = Callable[..., dict[str, Any]]
