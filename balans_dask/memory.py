@@ -31,7 +31,7 @@ USABLE_SHARE = 0.6
 """Dask begins to spill at this share of a worker's limit."""
 USABLE_SHARE_EMBEDDED = 0.9
 """An embedded worker has no limit that Dask watches."""
-TASKS_PER_THREAD = 4
+TASKS_PER_THREAD = 3
 """Partitions a worker thread, so that the last ones to finish leave few threads idle."""
 SMALLEST_PARTITION_TILES = 16
 LARGEST_PARTITION_TILES = 128

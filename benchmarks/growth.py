@@ -30,8 +30,8 @@ from balans_dask.report.stage_times import stage_times
 N_COLUMNS = 50
 WIDE_ROWS = 50_000
 SAMPLING = "sampling rows"
-ABOUT = """Overlapping mixture of 20 clusters in 5 batches; default settings (features into 50
-principal components). Medians (range) of runs that took turns. *Round*: between the ends of two
+ABOUT = """Mixture of 20 clusters in 5 batches; default settings (features into 50 principal
+components). Medians (range) of runs that took turns. *Round*: between the ends of two
 rounds of the sampler, without the first. Memory: largest resident memory of all processes together,
 beside the plan. The number of landmarks grows with the rows, as the stop rule wants."""
 
@@ -134,6 +134,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = benchmark_arguments(__doc__, repeats=3)
     sizes = [100_000, 300_000, 1_000_000, 5_000_000]
     parser.add_argument("--rows", type=int, nargs="+", default=sizes)
+    parser.add_argument("--clusters", choices=SPREADS, default="overlapping")
     parser.add_argument("--one-worker-rows", type=int, default=1_000_000)
     parser.add_argument("--features", type=int, nargs="+", default=[50, 500, 5000])
     parser.add_argument("--wide-rows", type=int, default=WIDE_ROWS)
@@ -145,14 +146,14 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Measure all cases in turn, write JSON, table and plot."""
     given = arguments(argv)
-    findings = Findings("growth", given, ["cluster", "settings"])
+    findings = Findings("growth", given, ["clusters", "cluster", "settings"])
     with working_folder(given.folder) as folder:
         # Kernels are compiled before anything is measured.
         run(mixture_store(folder, Mixture(TINY_ROWS)), 2, given.cluster, given.settings)
         for repeat in range(given.repeats):
             for case in cases(given):
                 mixture = Mixture(
-                    case["n_rows"], case["n_features"], cluster_spread=SPREADS["overlapping"]
+                    case["n_rows"], case["n_features"], cluster_spread=SPREADS[given.clusters]
                 )
                 store = mixture_store(folder, mixture)
                 correct = partial(run, store, case["workers"], given.cluster, given.settings)

@@ -102,9 +102,8 @@ class BatchTiles:
         here = (local >= 0) & (local < self.n_rows)
         tile = np.where(here, local // TILE_ROWS, -1)
         position = np.full(len(rows), -1, dtype=np.int64)
-        for i in np.flatnonzero(here):
-            within = local[i] - tile[i] * TILE_ROWS
-            position[i] = np.flatnonzero(self.order[tile[i]] == within)[0]
+        within = local[here] % TILE_ROWS
+        position[here] = np.argmax(self.order[tile[here]] == within[:, None], axis=1)
         return tile, position
 
     def rows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
