@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from balans_dask.kernels._jit import kernel, part_of_kernels, read_only
 from balans_dask.kernels.batch_tiles import BatchTiles
-from balans_dask.kernels.candidates import mark_below, marked, rough_limit
+from balans_dask.kernels.candidates import mark_below, marked, rough_limit, rough_norms
 from balans_dask.kernels.distances import CANCELLATION, difference_squared
 from balans_dask.kernels.elbow import BINS_PER_UNIT, N_BINS
 from balans_dask.kernels.landmarks import LandmarkBlock
@@ -148,8 +148,7 @@ def _keep_in_tile(
     values: NDArray[np.float32],
 ) -> int:
     entry = 0
-    largest_norm = tile_norms.max()
-    rough_norms = tile_norms.astype(np.float32)
+    norms_of_tile = rough_norms(tile_norms, CANCELLATION)
     marks = np.zeros(tile_norms.shape[0], dtype=np.uint8)
     words = marks.view(np.uint64)
     positions = np.empty(tile_norms.shape[0] + 1, dtype=np.int64)
@@ -158,8 +157,8 @@ def _keep_in_tile(
         for run in range(runs.shape[0]):
             part = slice(runs[run, 0], runs[run, 1])
             reach = cuts[i] * scales[i, scale_columns[runs[run, 2]]]
-            limit = rough_limit(reach, landmark_norms[i], largest_norm, CANCELLATION)
-            mark_below(products[i, part], rough_norms[part], limit, marks[part])
+            limit = rough_limit(reach, landmark_norms[i], CANCELLATION)
+            mark_below(products[i, part], norms_of_tile[part], limit, marks[part])
         run = 0
         for place in range(marked(marks, words, positions)):
             j = positions[place]

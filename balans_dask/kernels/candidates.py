@@ -10,30 +10,43 @@ from numpy.typing import NDArray
 
 from balans_dask.kernels._jit import part_of_kernels
 
-__all__ = ["mark_below", "marked", "rough_limit"]
+__all__ = ["mark_below", "marked", "rough_limit", "rough_norms"]
 
 ROUNDING = 2.0**-21
-"""Above the relative error of |x_j|^2 - 2 <x_i, x_j> in float32, and of its limit."""
+"""Eight roundings of float32: the comparison makes three of a row's norm, two of a landmark's, and
+one of the limit."""
+LARGEST = float(np.finfo(np.float32).max)
 
 
 @part_of_kernels
-def rough_limit(
-    squared: float, landmark_norm: float, largest_norm: float, error: float
-) -> np.float32:
+def rough_norms(norms: NDArray[np.float64], error: float) -> NDArray[np.float32]:
+    """Squared norms of a tile's rows, less what d^2 may be wrong by: each row bears its own error.
+
+    Else a single outlying row would make candidates of all others.
+
+    Parameters
+    ----------
+    norms : ndarray of shape (n,), float64
+    error : float
+        Of d^2, relative to the sum of the two squared norms.
+    """
+    return np.minimum((1.0 - error - ROUNDING) * norms, LARGEST).astype(np.float32)
+
+
+@part_of_kernels
+def rough_limit(squared: float, landmark_norm: float, error: float) -> np.float32:
     """Limit on |x_j|^2 - 2 <x_i, x_j> that no row with d^2 <= ``squared`` exceeds.
 
     Parameters
     ----------
     squared : float
         Limit on d^2; may be infinite.
-    landmark_norm, largest_norm : float
-        Squared norms: of the landmark, and the largest of the tile.
+    landmark_norm : float
+        Squared.
     error : float
-        Further error of d^2, relative to the sum of the two squared norms.
+        As for ``rough_norms``.
     """
-    norms = landmark_norm + largest_norm
-    slack = (error + ROUNDING) * norms + ROUNDING * squared
-    return np.float32(squared - landmark_norm + slack)
+    return np.float32((1.0 + ROUNDING) * squared - (1.0 - error - ROUNDING) * landmark_norm)
 
 
 @part_of_kernels
@@ -50,14 +63,15 @@ def mark_below(
     Parameters
     ----------
     products, norms : ndarray of shape (n,), float32
-        <x_i, x_j> and |x_j|^2.
+        <x_i, x_j>, and |x_j|^2 by ``rough_norms``.
     limit : float32
         By ``rough_limit``.
     marks : ndarray of shape (n,), uint8
         Overwritten by 0 and 1.
     """
     for j in range(len(marks)):
-        marks[j] = np.uint8(norms[j] - np.float32(2.0) * products[j] <= limit)
+        # So that what is no number, as of products beyond float32, is looked at again, too.
+        marks[j] = np.uint8(not (norms[j] - np.float32(2.0) * products[j] > limit))
 
 
 @part_of_kernels

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from balans_dask.kernels._jit import kernel, part_of_kernels, read_only
 from balans_dask.kernels.batch_tiles import BatchTiles
-from balans_dask.kernels.candidates import mark_below, marked, rough_limit
+from balans_dask.kernels.candidates import mark_below, marked, rough_limit, rough_norms
 from balans_dask.kernels.distances import difference_squared, product_error
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.products import tile_products
@@ -129,8 +129,7 @@ def _nearest_in_tile(
     nearest: NDArray[np.float64],
 ) -> None:
     last = nearest.shape[2] - 1
-    largest_norm = tile_norms.max()
-    rough_norms = tile_norms.astype(np.float32)
+    norms_of_tile = rough_norms(tile_norms, error)
     marks = np.zeros(tile_norms.shape[0], dtype=np.uint8)
     words = marks.view(np.uint64)
     positions = np.empty(tile_norms.shape[0] + 1, dtype=np.int64)
@@ -138,8 +137,8 @@ def _nearest_in_tile(
         for run in range(runs.shape[0]):
             part = slice(runs[run, 0], runs[run, 3])
             farthest = nearest[i, runs[run, 2], last]
-            limit = rough_limit(farthest, landmark_norms[i], largest_norm, error)
-            mark_below(products[i, part], rough_norms[part], limit, marks[part])
+            limit = rough_limit(farthest, landmark_norms[i], error)
+            mark_below(products[i, part], norms_of_tile[part], limit, marks[part])
         run = 0
         for place in range(marked(marks, words, positions)):
             j = positions[place]
