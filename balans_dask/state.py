@@ -111,6 +111,7 @@ def is_sound(state: Mapping[str, NDArray[Any]], n_rows: int) -> bool:
             and bool(((state["rows"] >= 0) & (state["rows"] < n_rows)).all())
             and len(state["curve"]) == len(state["tally"]) == len(state["block_sizes"]) > 0
             and state["tally"].shape[1:] == (3,)
+            and bool((np.isfinite(state["tally"]) & (state["tally"] >= 0)).all())
             and int(state["curve"][-1, 0]) == n_landmarks
             and bool((state["curve"][:, 2] == n_rows).all())
             and int(state["curve"][-1, 1]) == int(state["n_new"].sum())

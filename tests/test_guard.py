@@ -136,6 +136,9 @@ def test_what_a_landmark_reached_survives_a_checkpoint():
     assert not is_sound(state | {"n_kept": state["n_kept"][:2]}, 6)
     assert not is_sound(state | {"n_new": state["n_new"] + 1}, 6)
     assert not is_sound(state | {"n_new": state["n_new"][::-1]}, 6)
+    assert not is_sound(state | {"tally": state["tally"][:, :2]}, 6)
+    assert not is_sound(state | {"tally": state["tally"] * np.nan}, 6)
+    assert not is_sound(state | {"tally": state["tally"] - 1}, 6)
     assert not is_sound(state, 7)
 
 
