@@ -4,13 +4,12 @@ from typing import Any
 
 import dask
 import dask.array as da
-import numpy as np
-from numpy.typing import NDArray
 
 from balans_dask.applying import Learned
 from balans_dask.passes.corrected import correct_one
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.profiles import SCORES, output_dtype
+from balans_dask.passes.scores import Labels
 from balans_dask.prepared import Prepared
 
 __all__ = ["lazy_rows"]
@@ -45,12 +44,10 @@ def lazy_rows(engine: Engine, prepared: Prepared, learned: Learned) -> tuple[da.
     dtype = output_dtype(source.dtype)
     blocks = []
     for part in scores.partitions:
-        rows = slice(part.start, part.stop)
         corrected = dask.delayed(_corrected, pure=False)(
             source.rows(part.start, part.stop),
             part.start,
-            scores.codes[rows],
-            None if scores.reference is None else scores.reference[rows],
+            scores.labels_of(part),
             shared,
             prepared.parameters.uncovered == "keep",
             prepared.strength,
@@ -64,8 +61,7 @@ def lazy_rows(engine: Engine, prepared: Prepared, learned: Learned) -> tuple[da.
 def _corrected(
     rows: Any,
     start: int,
-    codes: NDArray[np.integer],
-    reference: NDArray[np.bool_] | None,
+    labels: Labels,
     shared: Any,
     keep_uncovered: bool,
     strength: float,
@@ -74,7 +70,7 @@ def _corrected(
     table, correction, constant, projection = shared
     second = SCORES if projection.weights is not None else None
     rows_of_chunk = correct_one(
-        [rows, start, codes, reference, projection],
+        [rows, start, labels, projection],
         [rows, second],
         [None] * len(table),
         table,

@@ -11,6 +11,7 @@ from balans_dask.task_memory import (
     COLLECTED_NODES,
     COVERAGE_ROW_BYTES,
     ENTRIES_PER_ROW,
+    LABEL_ROW_BYTES,
     PLANNED_LANDMARKS,
     SAMPLING,
     RunShape,
@@ -191,7 +192,7 @@ def _plan(shape: RunShape, workers: Workers, tiling: Tiling) -> MemoryPlan | Non
 
 
 def _fixed_bytes(shape: RunShape, workers: Workers, tiling: Tiling, keep_scores: bool) -> int:
-    """Process, tasks of all threads, shared tables, coverage and kept scores of one worker."""
+    """Process, tasks of all threads, shared tables, coverage, and kept scores or labels."""
     tasks = task_bytes(shape, tiling, keep_scores)
     sampling = max(n_bytes for name, n_bytes in tasks.items() if name in SAMPLING)
     others = max(n_bytes for name, n_bytes in tasks.items() if name not in SAMPLING)
@@ -206,7 +207,7 @@ def _fixed_bytes(shape: RunShape, workers: Workers, tiling: Tiling, keep_scores:
         + sums_bytes(shape, tiling)
         + (coverage if shape.n_frozen else 0),
     )
-    scores = rows * shape.score_row_bytes if keep_scores else 0
+    scores = rows * (shape.score_row_bytes if keep_scores else LABEL_ROW_BYTES)
     driver = driver_bytes(shape, tiling) if workers.embedded else 0
     return PROCESS_BYTES + max(phases) + landmark_bytes(shape) + scores + driver
 

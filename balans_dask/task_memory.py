@@ -10,6 +10,7 @@ __all__ = [
     "COLUMNS_AT_ONCE",
     "COVERAGE_ROW_BYTES",
     "ENTRIES_PER_ROW",
+    "LABEL_ROW_BYTES",
     "PLANNED_LANDMARKS",
     "SAMPLING",
     "Chunks",
@@ -34,6 +35,8 @@ BYTES_PER_ENTRY = 6
 """An entry of A_S: its affinity and its row within a tile."""
 COVERAGE_ROW_BYTES = 8 + 1
 """A row's coverage, and whether it can be drawn."""
+LABEL_ROW_BYTES = 4 + 1
+"""A row's batch, and whether it is a reference row."""
 SAMPLING = {"scales", "elbow", "rows", "cover", "rows-again", "cover-again"}
 """Passes of the sampler: before anything is summed over the landmarks."""
 COLLECTED_NODES = 16

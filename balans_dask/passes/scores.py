@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from distributed import Future
@@ -14,7 +14,10 @@ from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.sources import RowSource
 from balans_dask.tiling import Partition, Tiling, tile_slices
 
-__all__ = ["Scores", "as_tiles", "pick_landmarks"]
+__all__ = ["Labels", "Scores", "as_tiles", "pick_landmarks"]
+
+Labels: TypeAlias = tuple[NDArray[np.integer], NDArray[np.bool_] | None]
+"""Batch of every row of a partition, and which are reference rows; ``None`` for all."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,9 @@ class Scores:
     shared_projection : Future
     cached : list of Future, or None
         Partitions on the workers, if they are kept.
+    labels : list of Future, or None
+        Codes and reference of every partition, if the scores are made anew. Dask remembers the
+        tasks of all rounds, as coverage depends on them: they name the labels and hold none.
     """
 
     tiling: Tiling
@@ -47,7 +53,8 @@ class Scores:
     projection: Projection
     batches: list[NDArray[np.int32]]
     shared_projection: Future
-    cached: list[Future] | None
+    cached: list[Future] | None = None
+    labels: list[Future] | None = None
 
     @classmethod
     def load(
@@ -75,9 +82,10 @@ class Scores:
         parts = tiling.partitions()
         batches = [np.unique(codes[p.start : p.stop]).astype(np.int32) for p in parts]
         shared = engine.share("projection", projection)
-        scores = cls(tiling, source, codes, reference, n_batches, projection, batches, shared, None)
+        scores = cls(tiling, source, codes, reference, n_batches, projection, batches, shared)
         if not keep:
-            return scores
+            by_partition = zip(*map(scores.labels_of, parts), strict=True)
+            return replace(scores, labels=engine.map("labels", _labels, *by_partition))
         n = tiling.n_partitions
         loaded = engine.map("scores", _load, scores.arguments(), [keep_products_of] * n)
         return replace(scores, cached=loaded)
@@ -101,22 +109,24 @@ class Scores:
         """Return what a task hands to ``as_tiles``, for one partition."""
         if self.cached is not None:
             return self.cached[part.number]
-        rows = slice(part.start, part.stop)
-        reference = None if self.reference is None else self.reference[rows]
         return [
             self.source.rows(part.start, part.stop),
             part.start,
-            self.codes[rows],
-            reference,
+            self.labels_of(part) if self.labels is None else self.labels[part.number],
             self.shared_projection,
         ]
+
+    def labels_of(self, part: Partition) -> Labels:
+        """Return the codes of one partition, and which of its rows are reference rows."""
+        rows = slice(part.start, part.stop)
+        return self.codes[rows], None if self.reference is None else self.reference[rows]
 
 
 def as_tiles(argument: Any) -> BatchTiles:
     """Turn the argument of a task into tiles; the work is done here if they are not kept."""
     if isinstance(argument, BatchTiles):
         return argument
-    rows, start, codes, reference, projection = argument
+    rows, start, (codes, reference), projection = argument
     values = rows.read()
     scores = [projection.scores(values[tile]) for tile in tile_slices(len(values))]
     return tile_by_batch(start, np.concatenate(scores), codes, reference)
@@ -144,6 +154,11 @@ def pick_landmarks(engine: Engine, scores: Scores, rows: NDArray[np.int64]) -> N
     for number, found in zip(numbers, engine.take(futures), strict=True):
         picked[owner == number] = found
     return picked
+
+
+@task
+def _labels(codes: NDArray[np.integer], reference: NDArray[np.bool_] | None) -> Labels:
+    return codes, reference
 
 
 @task

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import zarr
 from fits import one_pass
 from screens import gaussian_screen
 
@@ -13,6 +14,7 @@ from balans_dask.inputs import Inputs, plan_run
 from balans_dask.kernels.draw import Draw
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import cover_again, coverage_of_rows, report, uncovered
+from balans_dask.passes.engine import Engine, embedded_client
 from balans_dask.passes.rows import affinity_rows_again
 from balans_dask.passes.sources import StoredRows
 from balans_dask.sampling import sample_rows
@@ -23,12 +25,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
 PARAMETERS = Parameters(n_components=4, max_rows=200, patience=1000)
 
 
-def fitted(engine, n_tiles, parameters=PARAMETERS):
+def fitted(engine, n_tiles, parameters=PARAMETERS, stored=lambda profiles: profiles, **planned):
     screen = gaussian_screen(n_tiles * TILE_ROWS, n_features=6)
     labels = batch_labels([screen.batch], ["batch"], len(screen.batch))
-    inputs = Inputs(StoredRows(screen.profiles), labels, [f"f{i}" for i in range(6)])
+    inputs = Inputs(StoredRows(stored(screen.profiles)), labels, [f"f{i}" for i in range(6)])
     plan = plan_run(inputs, parameters, engine.workers())
-    plan = replace(plan, tiling=Tiling(len(screen.batch), 2))
+    plan = replace(plan, tiling=Tiling(len(screen.batch), 2), **planned)
     return one_pass(engine, inputs, parameters, plan)
 
 
@@ -61,6 +63,22 @@ def test_what_comes_to_the_driver_does_not_grow_with_the_rows(engine, fit):
         for of in (fit, fitted(engine, 33))
     ]
     assert sizes[0] == sizes[1] < 5_000
+
+
+def test_the_tasks_of_a_round_hold_nothing_of_the_size_of_the_rows(tmp_path):
+    """Coverage depends on those of all rounds, so that the scheduler remembers every one."""
+
+    def sizes(dask_scheduler):
+        tasks = dask_scheduler.tasks.items()
+        return [len(pickle.dumps(task.run_spec)) for key, task in tasks if "-rows-" in key]
+
+    with embedded_client(1) as client:
+        stored = lambda profiles: zarr.create_array(f"{tmp_path}/in.zarr", data=profiles)  # noqa: E731
+        again = {"keep_scores": False, "keep_products": False, "piece_bytes": 0}
+        fit = fitted(Engine(client), 4, stored=stored, **again)
+        found = client.run_on_scheduler(sizes)
+    assert len(found) == 2 * len(fit.sampled.blocks) == 8
+    assert max(found) < fit.prepared.scores.tiling.rows_per_partition
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 200_000, 2**30])
