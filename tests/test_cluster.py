@@ -1,5 +1,7 @@
 """Schedulers that run elsewhere: the same bytes, and a line when workers do not come."""
 
+import os
+
 import pytest
 from commands import dask_cluster
 from screens import gaussian_screen
@@ -29,6 +31,14 @@ def test_a_scheduler_in_processes_of_its_own_gives_the_bytes_of_threads(capsys, 
         assert correct(store, tmp_path / "cluster.zarr", *where) == 0
     assert "2 processes of 1 threads" in capsys.readouterr().err
     assert files(tmp_path / "cluster.zarr") == files(tmp_path / "threads.zarr")
+
+
+def test_worker_processes_keep_freed_memory_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    with cluster.open_client("local", 1, 10**9) as client:
+        (found,) = client.run(lambda: dict(os.environ)).values()
+    assert found["MALLOC_MMAP_THRESHOLD_"] == str(32 * 2**20)
+    assert found["MALLOC_TRIM_THRESHOLD_"] == "65536"
 
 
 def refusal(capsys, store, target, *options):
