@@ -37,7 +37,18 @@ COVERAGE_ROW_BYTES = 8 + 1
 """A row's coverage, and whether it can be drawn."""
 LABEL_ROW_BYTES = 4 + 1
 """A row's batch, and whether it is a reference row."""
-SAMPLING = {"scales", "elbow", "rows", "cover", "rows-again", "cover-again"}
+OPEN_ROW_BYTES = 3
+"""A row's marks while those that can be drawn and are uncovered are counted."""
+SAMPLING = {
+    "uncovered",
+    "scales",
+    "elbow",
+    "rows",
+    "cover",
+    "report",
+    "rows-again",
+    "cover-again",
+}
 """Passes of the sampler: before anything is summed over the landmarks."""
 COLLECTED_NODES = 16
 """Nodes of a reduction that the driver combines itself."""
@@ -181,10 +192,12 @@ def task_bytes(shape: RunShape, tiling: Tiling, keep_scores: bool) -> dict[str, 
         "moments": read + 3 * tile * shape.n_features,
         "scatter": read + 3 * tile * shape.n_features + levels * scatter,
         "scores": load,
+        "uncovered": rows * COVERAGE_ROW_BYTES,
         "scales": own + products + 4 * nearest_bytes(shape),
         "elbow": own + products + 4 * 8 * shape.block_rows * N_BINS,
         "rows": own + products + entries,
         "cover": 2 * rows * COVERAGE_ROW_BYTES,
+        "report": rows * OPEN_ROW_BYTES + tile,
         "cover-again": own + products + entries + 2 * rows * COVERAGE_ROW_BYTES,
         "rows-again": own + products + entries + rows * ENTRIES_PER_ROW * BYTES_PER_ENTRY,
         "sums": own + read + scores + 3 * tile * shape.n_columns + sums + tile_entries,

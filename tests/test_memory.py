@@ -57,6 +57,11 @@ def test_the_plan_counts_kept_products():
     assert kept.worker_bytes - given.worker_bytes >= 4 * SHAPE.block_rows * rows
 
 
+def test_every_pass_of_a_round_is_planned_so_that_an_error_can_name_its_partition():
+    passes = ("uncovered", "scales", "elbow", "rows", "cover", "report")
+    assert all(plan(8 * GIB).task_bytes[name] > 0 for name in passes)
+
+
 def test_without_room_for_the_scores_they_are_read_again():
     many = plan(2 * GIB, n_rows=50_000_000)
     assert not many.keep_scores
