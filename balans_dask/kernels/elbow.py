@@ -149,7 +149,7 @@ def _bins_of_run(
     for j in range(len(bins)):
         norms = landmark_norm + norms_of_run[j]
         squared = norms - 2.0 * np.float64(products[j])
-        place = min(squared * bins_per_squared, N_BINS + 0.5)
+        place = max(0.0, min(squared * bins_per_squared, N_BINS + 0.5))
         whole = np.int32(place)
         within = place - np.float64(whole)
         unsure = (
