@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import shutil
 
 import growth
 import passes
+import projection
 import pytest
 import rounds
 import whole_run
@@ -25,6 +27,14 @@ def published(folder, name):
     assert {"cpus", "processor", "memory_bytes"} <= record["machine"].keys()
     assert {"python", "numpy", "zarr", "dask"} <= record["versions"].keys()
     return record["runs"], (folder / f"{name}.md").read_text()
+
+
+def test_a_projection_names_what_takes_longest_at_every_size(tmp_path):
+    for name in ("passes.json", "rounds.json"):
+        shutil.copy(REPOSITORY / "benchmarks" / "results" / name, tmp_path)
+    projection.main(["--results", str(tmp_path), "--rows", "1000", "--workers", "1"])
+    rows = [line for line in (tmp_path / "projection.md").read_text().splitlines() if "of" in line]
+    assert sum("| arithmetic |" in row or "| scheduler |" in row for row in rows) == 4
 
 
 @pytest.fixture
