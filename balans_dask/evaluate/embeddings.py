@@ -74,7 +74,7 @@ def read_embeddings(stores: Sequence[EvaluatedStore], rows: NDArray[np.int64]) -
 
 
 def _raw(name: str, raw: RawScores, rows: NDArray[np.int64]) -> Embedding:
-    scores = project(raw.projection, _read(raw.matrix(), rows))
+    scores = project(raw.projection, _read(raw.matrix, rows))
     return Embedding(name, scores, scores)
 
 

@@ -14,7 +14,7 @@ from balans_dask.errors import InputWarning
 from balans_dask.examine import examine
 from balans_dask.fitting import fit_preprocessor
 from balans_dask.inputs import plan_run
-from balans_dask.io.store import ProfileStore, open_store
+from balans_dask.io.store import ProfileStore
 from balans_dask.kernels.projection import Projection
 from balans_dask.parameters import Parameters
 from balans_dask.passes.blas import single_threaded_blas
@@ -31,14 +31,14 @@ class RawScores:
 
     Attributes
     ----------
-    path : str
-        Of the input.
+    store : ProfileStore
+        The input.
     basis : str or None
         Embedding of the input in which distances were taken.
     projection : Projection
     """
 
-    path: str
+    store: ProfileStore
     basis: str | None
     projection: Projection
 
@@ -48,27 +48,27 @@ class RawScores:
         digest = blake2b()
         for array in self.projection.arrays().values():
             digest.update(np.ascontiguousarray(array).tobytes())
-        return self.path, self.basis, digest.hexdigest()
+        return self.store.path, self.basis, digest.hexdigest()
 
+    @property
     def matrix(self) -> zarr.Array:
-        """Open what is projected."""
-        store = open_store(self.path)
-        return store.features if self.basis is None else store.embedding(self.basis)
+        """What is projected."""
+        return self.store.features if self.basis is None else self.store.embedding(self.basis)
 
 
-def recorded_scores(path: str, record: Mapping[str, Any]) -> RawScores:
+def recorded_scores(store: ProfileStore, record: Mapping[str, Any]) -> RawScores:
     """Take the preprocessor that a correction recorded.
 
     Parameters
     ----------
-    path : str
-        Of the input.
+    store : ProfileStore
+        The input.
     record : mapping
         By ``correction_record``.
     """
     basis = str(record["parameters"]["basis"])
     projection = Projection.from_arrays(record["preprocessor"])
-    return RawScores(path, None if basis == "X" else basis, projection)
+    return RawScores(store, None if basis == "X" else basis, projection)
 
 
 def default_scores(store: ProfileStore, batch_keys: Sequence[str]) -> RawScores:
@@ -88,7 +88,7 @@ def default_scores(store: ProfileStore, batch_keys: Sequence[str]) -> RawScores:
         plan = plan_run(run.inputs, run.parameters, engine.workers())
         examined = examine(engine, run.inputs, run.parameters, plan.tiling)
         projection = fit_preprocessor(engine, run.inputs, run.parameters, plan, examined)
-    return RawScores(store.path, None, projection)
+    return RawScores(store, None, projection)
 
 
 def project(projection: Projection, values: NDArray[np.number]) -> NDArray[np.float64]:

@@ -119,14 +119,14 @@ def _scores(store: ProfileStore, record: Mapping[str, Any]) -> zarr.Array:
 def _before(
     store: ProfileStore, record: Mapping[str, Any], given: ProfileStore | None
 ) -> RawScores | None:
-    source = _input_of(store, record) if given is None else given.path
+    source = _input_of(store, record) if given is None else given
     if source is None:
         return None
-    _require_same_rows(store, open_store(source))
+    _require_same_rows(store, source)
     return recorded_scores(source, record)
 
 
-def _input_of(store: ProfileStore, record: Mapping[str, Any]) -> str | None:
+def _input_of(store: ProfileStore, record: Mapping[str, Any]) -> ProfileStore | None:
     remedy = "give the input as the first store to compare with raw scores"
     if "input" not in record:
         warn_of_input(f"{store.path} does not say where its input is: {remedy}")
@@ -135,4 +135,4 @@ def _input_of(store: ProfileStore, record: Mapping[str, Any]) -> str | None:
     if not is_store(path):
         warn_of_input(f"{path}, the input of {store.path}, is not there: {remedy}")
         return None
-    return path
+    return open_store(path)

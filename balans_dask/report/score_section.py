@@ -21,7 +21,7 @@ def score_section(asked: Reported, wanted: bool | None) -> tuple[Section, list[s
     ----------
     asked : Reported
     wanted : bool or None
-        ``None``: unless it takes minutes, as raw scores are fitted again on all rows.
+        ``None``: unless it takes minutes, as all profiles are read twice.
 
     Returns
     -------
