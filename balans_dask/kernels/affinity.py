@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from balans_dask.kernels._jit import kernel, part_of_kernels, read_only
 from balans_dask.kernels.batch_tiles import BatchTiles
-from balans_dask.kernels.candidates import mark_below, marked, rough_limit, rough_norms
+from balans_dask.kernels.candidates import mark_below, marked, no_marks, rough_limit, rough_norms
 from balans_dask.kernels.distances import CANCELLATION, difference_squared
 from balans_dask.kernels.elbow import BINS_PER_UNIT, N_BINS
 from balans_dask.kernels.landmarks import LandmarkBlock
@@ -149,9 +149,7 @@ def _keep_in_tile(
 ) -> int:
     entry = 0
     norms_of_tile = rough_norms(tile_norms, CANCELLATION)
-    marks = np.zeros(tile_norms.shape[0], dtype=np.uint8)
-    words = marks.view(np.uint64)
-    positions = np.empty(tile_norms.shape[0] + 1, dtype=np.int64)
+    marks, words, positions = no_marks(tile_norms.shape[0])
     for i in range(counts.shape[0]):
         before = entry
         for run in range(runs.shape[0]):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from balans_dask.kernels._jit import part_of_kernels
 
-__all__ = ["mark_below", "marked", "rough_limit", "rough_norms"]
+__all__ = ["mark_below", "marked", "no_marks", "rough_limit", "rough_norms"]
 
 ROUNDING = 2.0**-21
 """Eight roundings of float32: the comparison makes three of a row's norm, two of a landmark's, and
@@ -47,6 +47,13 @@ def rough_limit(squared: float, landmark_norm: float, error: float) -> np.float3
         As for ``rough_norms``.
     """
     return np.float32((1.0 + ROUNDING) * squared - (1.0 - error - ROUNDING) * landmark_norm)
+
+
+@part_of_kernels
+def no_marks(n: int) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.int64]]:
+    """Make what ``marked`` takes for a tile of ``n`` rows, a multiple of 8: nothing is marked."""
+    marks = np.zeros(n, dtype=np.uint8)
+    return marks, marks.view(np.uint64), np.empty(n + 1, dtype=np.int64)
 
 
 @part_of_kernels

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from balans_dask.kernels._jit import kernel, part_of_kernels, read_only
 from balans_dask.kernels.batch_tiles import BatchTiles
-from balans_dask.kernels.candidates import mark_below, marked, rough_limit, rough_norms
+from balans_dask.kernels.candidates import mark_below, marked, no_marks, rough_limit, rough_norms
 from balans_dask.kernels.distances import difference_squared, product_error
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.products import tile_products
@@ -130,9 +130,7 @@ def _nearest_in_tile(
 ) -> None:
     last = nearest.shape[2] - 1
     norms_of_tile = rough_norms(tile_norms, error)
-    marks = np.zeros(tile_norms.shape[0], dtype=np.uint8)
-    words = marks.view(np.uint64)
-    positions = np.empty(tile_norms.shape[0] + 1, dtype=np.int64)
+    marks, words, positions = no_marks(tile_norms.shape[0])
     for i in range(nearest.shape[0]):
         for run in range(runs.shape[0]):
             part = slice(runs[run, 0], runs[run, 3])
