@@ -32,9 +32,10 @@ USABLE_SHARE = 0.6
 """Dask begins to spill at this share of a worker's limit."""
 USABLE_SHARE_EMBEDDED = 0.9
 """An embedded worker has no limit that Dask watches."""
-TASKS_PER_THREAD = 3
-"""Partitions a worker thread, so that the last ones to finish leave few threads idle."""
-SMALLEST_PARTITION_TILES = 16
+PARTITION_COST_TILES = 2
+"""Tiles that a thread works through while the scheduler and the driver see to a partition. In a
+round (``benchmarks/rounds.py``) five tasks of 0.85 ms make it 3, at 1.6 ms a tile; passes that read
+and write take longer for a tile."""
 LARGEST_PARTITION_TILES = 128
 PARTITION_BYTES = 128 * MIB
 """Rows of features that a task holds at once, where a single tile is not larger already."""
@@ -149,14 +150,22 @@ def format_bytes(n_bytes: int) -> str:
 
 
 def _wanted_tiles(shape: RunShape, workers: Workers) -> int:
-    """Tiles that give every thread a few partitions of a sensible length, or at least one."""
+    """Tiles of the partitions with which a round ends soonest, of those that memory allows."""
     n_tiles = Tiling(shape.n_rows, 1).n_tiles
-    for_threads = n_tiles // (TASKS_PER_THREAD * workers.n_threads)
-    smallest = min(SMALLEST_PARTITION_TILES, -(-n_tiles // workers.n_threads))
-    tiles = min(max(for_threads, smallest), LARGEST_PARTITION_TILES)
-    for_memory = PARTITION_BYTES // (TILE_ROWS * shape.row_bytes)
-    tiles = max(1, min(tiles, for_memory))
-    return max(largest_power_of_two(tiles), shape.shard_tiles)
+    for_memory = max(1, PARTITION_BYTES // (TILE_ROWS * shape.row_bytes))
+    largest = largest_power_of_two(min(LARGEST_PARTITION_TILES, for_memory))
+    sizes: list[int] = [2**q for q in range(largest.bit_length())]
+    wanted = min(sizes, key=lambda tiles: _round_tiles(n_tiles, tiles, workers.n_threads))
+    return max(wanted, shape.shard_tiles)
+
+
+def _round_tiles(n_tiles: int, tiles: int, n_threads: int) -> int:
+    """Length of a round, in tiles: of the thread that has most, and what is done for all."""
+    n_whole, last = divmod(n_tiles, tiles)
+    waves, beside = divmod(n_whole, n_threads)
+    # The last partition is short, and is alone where the whole ones leave no thread idle.
+    longest = waves * tiles + (tiles if beside else last)
+    return longest + PARTITION_COST_TILES * (n_whole + (last > 0))
 
 
 def _plan(shape: RunShape, workers: Workers, tiling: Tiling) -> MemoryPlan | None:

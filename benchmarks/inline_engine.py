@@ -48,5 +48,9 @@ class InlineEngine(Engine):
         """Return the values."""
         return list(futures)
 
+    def share(self, name: str, value: Any) -> Any:
+        """Return the value: there is one worker."""
+        return value
+
     def release(self, futures: Iterable[Any] | None = None) -> None:
         """Let Python collect what nobody holds."""

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from balans_dask.batches import BatchLabels
 from balans_dask.errors import InsufficientMemoryError
 from balans_dask.inputs import Inputs, plan_run
-from balans_dask.memory import PARTITION_BYTES, Workers, format_bytes, plan_memory
+from balans_dask.memory import (
+    PARTITION_BYTES,
+    PARTITION_COST_TILES,
+    Workers,
+    format_bytes,
+    plan_memory,
+)
 from balans_dask.parameters import Parameters
 from balans_dask.passes.sources import StoredRows
 from balans_dask.task_memory import Chunks, RunShape
@@ -37,10 +43,32 @@ def plan(limit_bytes, n_workers=2, threads=1, embedded=False, **changes):
     return plan_memory(shape, Workers(n_workers, threads, limit_bytes, embedded))
 
 
-def test_with_room_scores_are_kept_and_every_thread_has_several_partitions():
-    found = plan(8 * GIB)
-    assert found.keep_scores
-    assert found.tiling.n_partitions >= 4 * 2
+def test_with_room_scores_are_kept():
+    assert plan(8 * GIB).keep_scores
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "threads", "n_partitions"),
+    [(1_000_000, 1, 2), (1_000_000, 2, 4), (1_000_000, 8, 16), (5_000_000, 1, 10)],
+)
+def test_partitions_are_as_large_as_keeps_every_thread_busy(n_rows, threads, n_partitions):
+    found = plan(64 * GIB, n_workers=2, threads=threads, n_rows=n_rows, shard_tiles=1)
+    assert found.tiling.n_partitions == n_partitions
+
+
+@given(st.integers(1, 10**8), st.integers(1, 64))
+def test_no_other_partitions_end_a_round_sooner(n_rows, n_threads):
+    def ends(tiles):
+        free = [0] * n_threads
+        sizes = [min(tiles, n_tiles - first) for first in range(0, n_tiles, tiles)]
+        for size in sizes:
+            free[free.index(min(free))] += size
+        return max(free) + PARTITION_COST_TILES * len(sizes)
+
+    n_tiles = -(-n_rows // TILE_ROWS)
+    found = plan(1024 * GIB, 1, n_threads, n_rows=n_rows, shard_tiles=1)
+    sizes = [2**q for q in range(8) if n_tiles <= 2_000 * 2**q]
+    assert ends(found.tiling.tiles_per_partition) == min(map(ends, sizes))
 
 
 def test_products_of_a_round_are_kept_after_the_scores_and_only_where_rounds_are_drawn():
@@ -114,11 +142,13 @@ def test_a_plan_never_exceeds_its_limit(
 
 
 def test_more_of_anything_never_needs_less():
-    small = plan(8 * GIB)
+    # So many threads that partitions are small: wide rows would make larger ones smaller.
+    small = plan(64 * GIB, threads=8)
     for operator in ("nystrom", "displace"):
-        assert plan(8 * GIB, operator=operator).total_bytes > small.total_bytes, operator
+        found = plan(64 * GIB, threads=8, operator=operator)
+        assert found.total_bytes > small.total_bytes, operator
     for name in ("n_rows", "n_features", "n_components", "n_batches", "block_rows", "row_bytes"):
-        large = plan(8 * GIB, **{name: 4 * getattr(SHAPE, name)})
+        large = plan(64 * GIB, threads=8, **{name: 4 * getattr(SHAPE, name)})
         assert large.total_bytes >= small.total_bytes, name
 
 

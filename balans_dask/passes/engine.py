@@ -8,7 +8,7 @@ import functools
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any, ParamSpec, TypeVar
 from uuid import uuid4
@@ -255,8 +255,17 @@ class Engine:
         return values
 
     def share(self, name: str, value: Any) -> Future:
-        """Hand one large value to many tasks: sent once, and recomputable if its worker dies."""
-        return self.map(name, _same, [value])[0]
+        """Hand one large value to many tasks: sent once, and recomputable if its worker dies.
+
+        Every worker gets a copy at once, as Dask begins a task only where one of its inputs is: all
+        tasks of a small run would go to one worker.
+        """
+        [shared] = self.map(name, _same, [value])
+        self.wait([shared])
+        # Dask gives up when workers come or go meanwhile: tasks then fetch the value themselves.
+        with scheduler_errors(), suppress(AssertionError, ValueError):
+            self._client.replicate([shared])
+        return shared
 
     def reduce(
         self,

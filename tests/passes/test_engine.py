@@ -46,6 +46,21 @@ def test_unequal_workers_are_planned_for_by_the_smallest_memory_and_the_most_thr
         assert Engine(client).workers(5 * GB).limit_bytes == 3 * GB
 
 
+def added(number, shared):
+    return shared + number
+
+
+def test_few_tasks_with_a_shared_value_are_spread_over_the_workers(processes):
+    engine = Engine(processes)
+    shared = engine.share("test-shared", np.arange(3))
+    futures = engine.map("test-with", added, [1, 2], [shared] * 2)
+    engine.wait(futures)
+    workers = [processes.who_has(futures)[future.key] for future in futures]
+    assert len(processes.who_has([shared])[shared.key]) == 2
+    assert workers[0] != workers[1]
+    engine.release()
+
+
 def keys_held(client):
     return [key for keys in client.has_what().values() for key in keys if "test-" in str(key)]
 
