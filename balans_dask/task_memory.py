@@ -27,7 +27,7 @@ COLUMNS_AT_ONCE = 1024
 """Columns that are summed in one pass: bounds the partial sums that wait for each other."""
 PLANNED_LANDMARKS = (8192, 4096, 2048)
 """Landmarks that tables are planned for where ``max_rows`` does not say: the most that fit."""
-ENTRIES_PER_ROW = 64
+ENTRIES_PER_ROW = 128
 """Kept affinities a row for which rows of A_S stay on the workers."""
 BATCH_SUM_BYTES = 64 * 2**20
 """One table of sums by batch: bounds those that wait for each other."""
