@@ -17,10 +17,12 @@ from balans_dask.cli_grid import GRID_OPTIONS, SWEEP_OUTPUTS, grid_of, require_o
 from balans_dask.cli_options import (
     BATCH_OPTIONS,
     CLUSTER_OPTIONS,
+    COLUMN_OPTIONS,
     EVALUATE_OPTIONS,
     FIT_OPTIONS,
     REPORT_OPTIONS,
     WRITE_OPTIONS,
+    column_rule,
     not_nan,
 )
 from balans_dask.cluster import memory_bytes, open_client, silence_dask
@@ -68,19 +70,26 @@ def cli() -> None:
 @cli.command()
 @click.argument("source")
 @click.argument("target")
+@COLUMN_OPTIONS
 @click.option("--overwrite", is_flag=True, help="Replace a store at TARGET.")
-def convert(source: str, target: str, overwrite: bool) -> None:
+def convert(source: str, target: str, pattern: str | None, overwrite: bool, **options: Any) -> None:
     """Turn a table of profiles into a store.
 
-    SOURCE is a .parquet, .csv, .csv.gz or .h5ad file or a folder of .parquet files. Columns that
-    begin with Metadata_ or are not numeric describe the rows; every other column is a feature.
+    SOURCE is a .parquet, .csv, .csv.gz or .h5ad file or a folder of .parquet or .csv files, at any
+    depth. Columns that begin with Metadata_ or are not numeric describe the rows; every other
+    column is a feature.
     """
-    found = convert_table(source, target, overwrite)
+    rule = column_rule(options)
+    found = convert_table(source, target, overwrite, rule, pattern)
     facts = {
         "rows": f"{found.n_rows:,}",
         "features": f"{found.n_features:,}",
         "columns of obs": first_names(found.annotations, 12),
     }
+    if rule.features or rule.left_out:
+        facts["feature rule"] = rule.explained()
+    if found.left_out:
+        facts["left out"] = f"{len(found.left_out):,} columns ({first_names(found.left_out)})"
     if found.n_bad_rows:
         facts["NaN or infinite"] = (
             f"in {found.n_bad_features} features and {found.n_bad_rows} rows: "
@@ -100,7 +109,8 @@ def check(source: str, **options: Any) -> None:
     with _engine(options) as (engine, limit_bytes), single_threaded_blas():
         plan = plan_run(asked.inputs, asked.parameters, engine.workers(limit_bytes))
         examined = examine(engine, asked.inputs, asked.parameters, plan.tiling)
-    _out.print(facts_table(source, input_facts(asked.inputs, asked.parameters, examined)))
+    facts = _keys(asked) | input_facts(asked.inputs, asked.parameters, examined)
+    _out.print(facts_table(source, facts))
     _out.print(facts_table("plan", plan_facts(plan)))
 
 
@@ -138,7 +148,8 @@ def correct(
         workers = engine.workers(limit_bytes)
         freezes = model is not None
         plan = plan_run(asked.inputs, asked.parameters, workers, freezes=freezes)
-        progress = Progress(console, verbose, facts_table("plan", plan_facts(plan)))
+        facts = _keys(asked) | plan_facts(plan)
+        progress = Progress(console, verbose, facts_table("plan", facts))
         with _events(target, progress) as on_stage:
             record = correct_store(
                 engine, asked, plan, target, overwrite, resume, on_stage, checkpoint_seconds, model
@@ -315,6 +326,11 @@ def _run(source: str, options: dict[str, Any]) -> StoreRun:
         options["basis"],
         options["anchor"],
     )
+
+
+def _keys(asked: StoreRun) -> dict[str, str]:
+    """Say what makes the batches, as options and a preset have it."""
+    return {"batch key": "+".join(asked.batch_keys)}
 
 
 def _query_of(model: Model) -> str | None:

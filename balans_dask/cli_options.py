@@ -6,16 +6,20 @@ from typing import Any
 
 import click
 
+from balans_dask.cli_preset import PRESET_OPTION
+from balans_dask.io.columns import METADATA_PREFIX, ColumnRule
 from balans_dask.parameters import AUTO, OPERATORS, STOPPING, UNCOVERED, Parameters
 from balans_dask.passes.engine import WORKER_TIMEOUT_SECONDS
 
 __all__ = [
     "BATCH_OPTIONS",
     "CLUSTER_OPTIONS",
+    "COLUMN_OPTIONS",
     "EVALUATE_OPTIONS",
     "FIT_OPTIONS",
     "REPORT_OPTIONS",
     "WRITE_OPTIONS",
+    "column_rule",
     "not_nan",
     "option_group",
     "ratio_of",
@@ -54,8 +58,43 @@ def _ratio(context: click.Context, option: click.Parameter, value: str) -> float
         raise click.BadParameter(f"{value!r} is neither a number nor auto nor none") from None
 
 
+def column_rule(options: dict[str, Any]) -> ColumnRule:
+    """Return the rule that ``COLUMN_OPTIONS`` ask for."""
+    return ColumnRule(
+        options["feature_prefixes"], options["metadata_prefixes"], options["left_out_prefixes"]
+    )
+
+
 _DEFAULTS = Parameters()
+COLUMN_OPTIONS = option_group(
+    PRESET_OPTION,
+    click.option(
+        "--feature-prefix",
+        "feature_prefixes",
+        multiple=True,
+        help="Numeric columns that begin so are features; may be given again. Default: all.",
+    ),
+    click.option(
+        "--metadata-prefix",
+        "metadata_prefixes",
+        multiple=True,
+        default=(METADATA_PREFIX,),
+        show_default=True,
+        help="Columns that begin so describe the rows; may be given again.",
+    ),
+    click.option(
+        "--leave-out",
+        "left_out_prefixes",
+        multiple=True,
+        metavar="PREFIX",
+        help="Leave out columns that begin so, if they are neither; may be given again.",
+    ),
+    click.option(
+        "--pattern", metavar="GLOB", help="Which files of a folder: '*_augmented.csv.gz'."
+    ),
+)
 BATCH_OPTIONS = option_group(
+    PRESET_OPTION,
     click.option(
         "--batch-key",
         "batch_keys",
@@ -168,6 +207,7 @@ EVALUATE_OPTIONS = option_group(
     click.option("--raw/--no-raw", default=True, help="Score the inputs that the stores name too."),
 )
 REPORT_OPTIONS = option_group(
+    PRESET_OPTION,
     click.option("--html", required=True, metavar="FILE", help="Write the report here."),
     click.option("--label-key", help="Column of obs with what should stay; default: a usual name."),
     click.option("--control", help="Query for control rows; default: the anchors, or negcon."),

@@ -4,6 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from anndata.io import read_elem
+
 from balans_dask.anchors import anchors_by_query, require_anchors
 from balans_dask.batches import batch_labels
 from balans_dask.errors import first_names, warn_of_input
@@ -18,10 +20,20 @@ from balans_dask.passes.sources import RowSource, StoredRows
 from balans_dask.provenance import run_identity
 from balans_dask.tiling import TILE_ROWS
 
-__all__ = ["ADDED_COLUMNS", "SCORES_KEY", "StoreRun", "store_run", "widest_row"]
+__all__ = [
+    "ADDED_COLUMNS",
+    "SCORES_KEY",
+    "StoreRun",
+    "earlier_steps",
+    "store_run",
+    "warn_of_what_stays_behind",
+    "widest_row",
+]
 
 SCORES_KEY = "X_pca_balans"
 ADDED_COLUMNS = ("balans_covered", "balans_is_landmark", "balans_displacement")
+EARLIER_STEPS = ("uns/balans_convert", "uns/balans_preprocess")
+"""Records of what made the profiles of a store, which every store made from it keeps."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +120,7 @@ def store_run(
     features = StoredRows(checked_array(store.features))
     embedding = None if basis is None else StoredRows(checked_array(store.embedding(basis)))
     if writes:
-        _warn_of_what_stays_behind(store, basis)
+        warn_of_what_stays_behind(store, basis)
     inputs = Inputs(
         features=features,
         labels=labels,
@@ -121,9 +133,14 @@ def store_run(
     return StoreRun(store, tuple(batch_keys), basis, anchor, inputs, parameters)
 
 
-def _warn_of_what_stays_behind(store: ProfileStore, basis: str | None) -> None:
+def earlier_steps(store: ProfileStore) -> dict[str, Any]:
+    """Read what a store says about the steps that made it, by name of the element."""
+    return {name: read_elem(store.root[name]) for name in EARLIER_STEPS if name in store.root}
+
+
+def warn_of_what_stays_behind(store: ProfileStore, basis: str | None) -> None:
     """Say what the output will not hold, though the input does."""
-    left = [name for name in store.elements if name != f"obsm/{basis}"]
+    left = [name for name in store.elements if name not in (f"obsm/{basis}", *EARLIER_STEPS)]
     if left:
         warn_of_input(
             f"{len(left)} elements of {store.path} are not copied to the output "

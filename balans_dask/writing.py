@@ -23,7 +23,7 @@ from balans_dask.pass_writer import PassWriter, WrittenRows
 from balans_dask.passes.engine import Engine
 from balans_dask.prepared import Prepared, prepare
 from balans_dask.provenance import fingerprint, record_of
-from balans_dask.store_run import ADDED_COLUMNS, StoreRun
+from balans_dask.store_run import ADDED_COLUMNS, StoreRun, earlier_steps
 
 __all__ = ["CHECKPOINT_SECONDS", "StoreWriter", "WriteOptions"]
 
@@ -144,7 +144,8 @@ class StoreWriter(ABC):
         )
         added = (covered, self._is_landmark, written[-1].displacement)
         obs = self._run.store.obs.assign(**dict(zip(ADDED_COLUMNS, added, strict=True)))
-        write_annotations(root, {"obs": obs, "var": self._run.store.var, "uns/balans": record})
+        made = {"obs": obs, "var": self._run.store.var, "uns/balans": record}
+        write_annotations(root, earlier_steps(self._run.store) | made)
         store = self._folder.last.store
         zarr.consolidate_metadata(str(store))
         _sync(store, {file for unit in written[-1].units for file in unit.paths()})

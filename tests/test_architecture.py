@@ -10,7 +10,7 @@ import balans_dask
 PACKAGE = Path(balans_dask.__file__).parent
 FLOORS = {
     0: ["errors", "parameters", "tiling"],
-    1: ["batches", "kernels", "memory", "task_memory"],
+    1: ["batches", "kernels", "memory", "presets", "task_memory"],
     2: ["passes"],
     3: [
         "anchors",
@@ -57,6 +57,7 @@ FLOORS = {
         "cli_exit",
         "cli_grid",
         "cli_options",
+        "cli_preset",
         "cli_report",
         "__main__",
     ],

@@ -2,6 +2,8 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -9,7 +11,7 @@ from balans_dask.errors import InvalidInputError, first_names
 
 __all__ = [
     "METADATA_PREFIX",
-    "is_annotation",
+    "ColumnRule",
     "named",
     "require_features",
     "require_unique",
@@ -22,14 +24,52 @@ _FORBIDDEN = {".", "..", "zarr.json"}
 _LONGEST_NAME_BYTES = 255
 
 
-def is_annotation(name: str, numeric: bool) -> bool:
-    """Tell whether a column describes the row: by its prefix, or because it is not numeric.
+@dataclass(frozen=True)
+class ColumnRule:
+    """What the columns of a table are, by the beginnings of their names.
 
-    The convention of pycytominer and JUMP. Row numbers and names that pandas or AnnData saved
-    count as annotation.
+    Without arguments the convention of pycytominer and JUMP: every numeric column is a feature,
+    but for those named ``Metadata_*``.
+
+    Attributes
+    ----------
+    features : tuple of str
+        Beginnings of features; none for every numeric column that is nothing else.
+    annotations : tuple of str
+        Beginnings of columns that describe the rows, whatever they hold.
+    left_out : tuple of str
+        Beginnings of columns that are neither, unless they begin as features do.
     """
-    is_index = _INDEX_COLUMN.fullmatch(name) is not None
-    return name.startswith(METADATA_PREFIX) or is_index or not numeric
+
+    features: tuple[str, ...] = ()
+    annotations: tuple[str, ...] = (METADATA_PREFIX,)
+    left_out: tuple[str, ...] = ()
+
+    def is_feature(self, name: str, numeric: bool) -> bool:
+        """Tell whether a column is a feature; row numbers that pandas saved are none."""
+        if not numeric or name.startswith(self.annotations) or _INDEX_COLUMN.fullmatch(name):
+            return False
+        if self.features:
+            return name.startswith(self.features)
+        return not name.startswith(self.left_out)
+
+    def others(self, names: Sequence[str], features: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Tell the columns besides the features that describe rows from those left out."""
+        known = set(features)
+        kept: list[str] = []
+        out: list[str] = []
+        for name in names:
+            if name not in known:
+                unwanted = name.startswith(self.left_out) and not name.startswith(self.annotations)
+                (out if unwanted else kept).append(name)
+        return kept, out
+
+    def explained(self) -> str:
+        """Say what makes a feature."""
+        if self.features:
+            return f"a numeric column is one if it begins with {' or '.join(self.features)}"
+        prefixes = " or ".join((*self.annotations, *self.left_out))
+        return f"every numeric column without the prefix {prefixes} is one"
 
 
 def named(names: list[str]) -> list[str]:
@@ -62,7 +102,9 @@ def require_unique(path: str, columns: list[str]) -> None:
         )
 
 
-def require_features(path: str, features: list[str], columns: list[str]) -> None:
+def require_features(
+    path: str, features: list[str], columns: list[str], rule: ColumnRule | None = None
+) -> None:
     """Refuse a table without features, or with columns of the same name.
 
     Raises
@@ -72,8 +114,8 @@ def require_features(path: str, features: list[str], columns: list[str]) -> None
     require_unique(path, columns)
     if not features:
         raise InvalidInputError(
-            f"{path} has no numeric feature among its {len(columns)} columns: every numeric "
-            f"column without the prefix {METADATA_PREFIX} is one, check the file"
+            f"{path} has no numeric feature among its {len(columns)} columns: "
+            f"{(rule or ColumnRule()).explained()}, check the file"
         )
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.annotations import joined_annotations
+from balans_dask.io.columns import ColumnRule
 from balans_dask.io.layout import create_matrix, row_layout, write_annotations
 from balans_dask.io.output import OutputStore, write_shards
 from balans_dask.io.slabs import RowStream
@@ -29,6 +30,8 @@ class Converted:
         Columns of ``obs``.
     n_bad_features, n_bad_rows : int
         Features and rows with a NaN or infinite value.
+    left_out : list of str
+        Columns that the store does not hold.
     """
 
     n_rows: int
@@ -36,6 +39,7 @@ class Converted:
     annotations: list[str]
     n_bad_features: int
     n_bad_rows: int
+    left_out: list[str]
 
 
 class _GrowingMatrix:
@@ -78,17 +82,28 @@ class _GrowingMatrix:
         write_shards(self._array, start, rows)
 
 
-def convert_table(source: str, target: str, overwrite: bool = False) -> Converted:
+def convert_table(
+    source: str,
+    target: str,
+    overwrite: bool = False,
+    rule: ColumnRule | None = None,
+    pattern: str | None = None,
+) -> Converted:
     """Write a table of profiles as an AnnData store.
 
     Parameters
     ----------
     source : str
-        A parquet, csv, csv.gz or h5ad file, or a folder of parquet files.
+        A parquet, csv, csv.gz or h5ad file, or a folder of parquet or csv files.
     target : str
         The new store.
     overwrite : bool
         Replace a store that is there.
+    rule : ColumnRule or None
+        Which columns are features; ``None`` for every number that is not ``Metadata_*``. Another
+        rule is recorded in ``uns/balans_convert``.
+    pattern : str or None
+        Glob for the files of a folder.
 
     Returns
     -------
@@ -117,6 +132,11 @@ def convert_table(source: str, target: str, overwrite: bool = False) -> Converte
     column of integers in some files and whole floats in others is one of integers; of numbers and
     text, it is text, and refused if a label is then spelled in two ways (12 and ``0012``).
 
+    The files of a folder follow each other in natural order of their names, at any depth, and must
+    be of one step of processing and one format. Where they lie as ``BATCH/PLATE/PLATE*.parquet``,
+    as in the Cell Painting Gallery, ``Metadata_Plate``, ``Metadata_Batch`` and (below
+    ``SOURCE/workspace/profiles``) ``Metadata_Source`` come from there if a file lacks them.
+
     In csv, a column is a feature if it is numeric in the first slab (or empty there). Annotations
     are read as text, of which only the empty cell is missing; a column becomes numbers or booleans
     at the end if all its values are the usual spelling of these, so ``0012`` stays text.
@@ -125,8 +145,17 @@ def convert_table(source: str, target: str, overwrite: bool = False) -> Converte
     uns, varm, obsp and varp are not.
     """
     with OutputStore(target, overwrite, (source,)) as output:
-        stream = open_table(source)
-        return _write_stream(source, stream, output.root)
+        stream = open_table(source, rule, pattern)
+        found = _write_stream(source, stream, output.root)
+        if rule is not None and rule != ColumnRule():
+            write_annotations(output.root, {"uns/balans_convert": _record(rule, found.left_out)})
+        return found
+
+
+def _record(rule: ColumnRule, left_out: list[str]) -> dict[str, Any]:
+    """Return what a store says about the columns of its table."""
+    prefixes = {name: ", ".join(getattr(rule, name)) for name in rule.__dataclass_fields__}
+    return {**prefixes, "n_left_out": len(left_out)}
 
 
 def _write_stream(source: str, stream: RowStream, root: zarr.Group) -> Converted:
@@ -159,5 +188,10 @@ def _write_stream(source: str, stream: RowStream, root: zarr.Group) -> Converted
         obs = joined_annotations(source, frames, stream.untyped)
     write_annotations(root, {"obs": obs, "var": stream.var})
     return Converted(
-        n_rows, len(stream.var), list(obs.columns), int(bad_features.sum()), n_bad_rows
+        n_rows,
+        len(stream.var),
+        list(obs.columns),
+        int(bad_features.sum()),
+        n_bad_rows,
+        list(stream.left_out),
     )

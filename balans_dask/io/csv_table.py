@@ -10,7 +10,7 @@ import pandas as pd
 from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.io.columns import (
     METADATA_PREFIX,
-    is_annotation,
+    ColumnRule,
     named,
     require_features,
     require_unique,
@@ -26,12 +26,12 @@ _NO_NUMBER = [
 """What stands for a missing number. In an annotation all but the first are names."""
 
 
-def open_csv(path: str) -> RowStream:
+def open_csv(path: str, rule: ColumnRule) -> RowStream:
     """Open a csv or csv.gz file.
 
-    A column is a feature if it is numeric in the first slab, or has no value there, and is no
-    annotation by its name. All other columns are read as text, in which only the empty cell is
-    missing: what a label looks like must not depend on the slab it is in.
+    A column is a feature if it is numeric in the first slab, or has no value there, and the rule
+    allows it. All other columns are read as text, in which only the empty cell is missing: what a
+    label looks like must not depend on the slab it is in.
 
     Raises
     ------
@@ -46,8 +46,9 @@ def open_csv(path: str) -> RowStream:
         if first.empty:
             raise InvalidInputError(f"{path} has no rows below its header: check the file")
         _require_empty(path, first, surplus, len(names))
-        features = [name for name in names if not is_annotation(name, _is_number(first[name]))]
-        require_features(path, features, names)
+        features = [name for name in names if rule.is_feature(name, _is_number(first[name]))]
+        require_features(path, features, names, rule)
+        _, left_out = rule.others(names, features)
         annotations = [name for name in (*names, *surplus) if name not in set(features)]
         options = _options(features, annotations)
         reader = _read(path, names + surplus, options, chunksize=SLAB_ROWS)
@@ -56,9 +57,10 @@ def open_csv(path: str) -> RowStream:
         with readable(path, "csv"), reader:
             for frame in reader:
                 _require_empty(path, frame, surplus, len(names))
-                yield _slab(path, frame.drop(columns=surplus), features)
+                yield _slab(path, frame.drop(columns=[*surplus, *left_out]), features)
 
-    return RowStream(pd.DataFrame(index=pd.Index(features)), slabs(), untyped=True)
+    var = pd.DataFrame(index=pd.Index(features))
+    return RowStream(var, slabs(), untyped=True, left_out=tuple(left_out))
 
 
 def _header(path: str) -> tuple[list[str], list[str]]:

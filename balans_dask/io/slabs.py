@@ -48,12 +48,15 @@ class RowStream:
         All annotations, where the format holds them apart from the features.
     untyped : bool
         Annotations are text whatever they mean, because the format knows no types.
+    left_out : tuple of str
+        Columns that are in none of the slabs.
     """
 
     var: pd.DataFrame
     slabs: Iterator[Slab]
     obs_complete: pd.DataFrame | None = None
     untyped: bool = False
+    left_out: tuple[str, ...] = ()
 
 
 @contextmanager
