@@ -13,6 +13,7 @@ from rich.console import Console
 import balans_dask
 from balans_dask.anchors import GIVEN_ROWS
 from balans_dask.cli_exit import EXIT_INPUT, EXIT_OTHER, explained
+from balans_dask.cli_export import export
 from balans_dask.cli_grid import GRID_OPTIONS, SWEEP_OUTPUTS, grid_of, require_outputs
 from balans_dask.cli_options import (
     BATCH_OPTIONS,
@@ -299,6 +300,9 @@ def demo(folder: str) -> None:
 
     for line in run_demo(folder, Progress(_err, verbose=False)):
         _out.print(line)
+
+
+cli.add_command(export)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ __all__ = [
     "differences",
     "fingerprint",
     "model_record",
+    "package_versions",
     "record_of",
     "run_identity",
     "sampling_record",
@@ -95,7 +96,7 @@ def model_record(identity: Mapping[str, Any]) -> dict[str, Any]:
         "batch_key": identity["batch_key"],
         "basis": identity["basis"],
         "anchor": identity.get("anchor"),
-        "versions": _versions(),
+        "versions": package_versions(),
         "arithmetic": blas_fingerprint(),
         "fingerprint": fingerprint(identity),
     }
@@ -137,7 +138,7 @@ def record_of(
     record = {
         "input": source,
         "parameters": given | chosen,
-        "versions": _versions(),
+        "versions": package_versions(),
         "arithmetic": blas_fingerprint(),
         "fingerprint": fingerprint(identity),
         "preprocessor": projection.arrays(),
@@ -197,7 +198,8 @@ def _scale_quantiles(sampled: SampledRows, n_batches: int) -> NDArray[np.float64
     return np.array([np.quantile(np.sqrt(np.concatenate(c)), SCALE_QUANTILES) for c in columns])
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Versions of this package and of what its results depend on."""
     found = {name: version(name) for name in PACKAGES}
     return found | {"python": platform.python_version()}
 

@@ -12,7 +12,18 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["read_json", "read_state", "sync_file", "sync_folder", "write_json", "write_state"]
+__all__ = [
+    "WRITTEN_BY",
+    "read_json",
+    "read_state",
+    "sync_file",
+    "sync_folder",
+    "write_json",
+    "write_state",
+]
+
+WRITTEN_BY = "balans_dask"
+"""Mark of files and folders that are ours to replace."""
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:

@@ -4,14 +4,32 @@ import os
 from pathlib import Path
 
 from balans_dask.errors import InvalidInputError, StoreExistsError
+from balans_dask.io.checkpoint import WRITTEN_BY, read_json
 
-__all__ = ["is_store", "path_beside", "path_from", "require_exists", "require_free_file"]
+__all__ = [
+    "MANIFEST",
+    "is_export",
+    "is_store",
+    "path_beside",
+    "path_from",
+    "require_exists",
+    "require_free_file",
+]
+
+MANIFEST = "manifest.json"
+"""What is beside exported tables."""
 
 
 def is_store(path: str) -> bool:
     """Tell whether a Zarr group or array begins at a path."""
     folder = Path(path)
     return any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
+
+
+def is_export(path: str) -> bool:
+    """Tell whether a folder holds tables that this package has exported."""
+    record = read_json(Path(path, MANIFEST))
+    return record is not None and record.get("written_by") == WRITTEN_BY
 
 
 def require_exists(path: str) -> None:

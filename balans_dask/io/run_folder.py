@@ -22,15 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from balans_dask.errors import InvalidInputError, StoreExistsError, warn_of_input
-from balans_dask.io.checkpoint import read_json, sync_folder, write_json
+from balans_dask.io.checkpoint import WRITTEN_BY, read_json, sync_folder, write_json
 from balans_dask.io.pass_folder import PassFolder
-from balans_dask.io.paths import is_store
+from balans_dask.io.paths import is_export, is_store
 
-__all__ = ["RunFolder", "check_output"]
+__all__ = ["RunFolder", "check_output", "require_apart"]
 
 SUFFIX = ".partial"
 EARLIER = "pass_"
-MARK = "balans_dask"
 EVENTS = "events.jsonl"
 OUR_NAMES = {"run.json", "lock", "checkpoint.npz", "units", "store", "replaced", EVENTS}
 
@@ -47,6 +46,27 @@ def check_output(path: str, overwrite: bool, inputs: tuple[str, ...] = ()) -> No
     """
     if not path:
         raise InvalidInputError("the path of the output is empty: name a folder to write")
+    require_apart(path, inputs)
+    target = Path(path).resolve()
+    if not target.parent.is_dir():
+        raise InvalidInputError(f"the folder of {path} does not exist: create it first")
+    if not target.exists():
+        return
+    if not overwrite:
+        raise StoreExistsError(f"{path} exists: choose another output, or add --overwrite")
+    if not (is_store(path) or is_export(path)):
+        raise StoreExistsError(
+            f"{path} exists and is not a Zarr store, so it is not replaced: choose another output"
+        )
+
+
+def require_apart(path: str, inputs: tuple[str, ...]) -> None:
+    """Refuse an output that is, holds or lies within an input.
+
+    Raises
+    ------
+    InvalidInputError
+    """
     target = Path(path).resolve()
     for name in inputs:
         source = Path(name).resolve()
@@ -54,16 +74,6 @@ def check_output(path: str, overwrite: bool, inputs: tuple[str, ...] = ()) -> No
             raise InvalidInputError(
                 f"output {path} and input {name} are the same place: choose another output"
             )
-    if not target.parent.is_dir():
-        raise InvalidInputError(f"the folder of {path} does not exist: create it first")
-    if not target.exists():
-        return
-    if not overwrite:
-        raise StoreExistsError(f"{path} exists: choose another output, or add --overwrite")
-    if not is_store(path):
-        raise StoreExistsError(
-            f"{path} exists and is not a Zarr store, so it is not replaced: choose another output"
-        )
 
 
 class RunFolder:
@@ -111,7 +121,7 @@ class RunFolder:
 
     def write_record(self, run: Mapping[str, Any]) -> None:
         """Say what the run is."""
-        write_json(self._record, {"written_by": MARK, "run": dict(run)})
+        write_json(self._record, {"written_by": WRITTEN_BY, "run": dict(run)})
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -133,7 +143,7 @@ class RunFolder:
             if self._replaced.exists() and not self.target.exists():
                 self._replaced.rename(self.target)
             if read_json(self._record) is None:
-                write_json(self._record, {"written_by": MARK})
+                write_json(self._record, {"written_by": WRITTEN_BY})
             try:
                 yield
             finally:
@@ -159,7 +169,7 @@ class RunFolder:
         self.events.unlink(missing_ok=True)
         for path in self._earlier():
             shutil.rmtree(path, ignore_errors=True)
-        write_json(self._record, {"written_by": MARK})
+        write_json(self._record, {"written_by": WRITTEN_BY})
 
     def discard(self) -> None:
         """Remove the folder; what marks it as ours goes last."""
@@ -219,7 +229,7 @@ class RunFolder:
         """Tell by the record, or by the names, where the record was lost or not yet written."""
         record = read_json(self._record)
         if record is not None:
-            return record.get("written_by") == MARK
+            return record.get("written_by") == WRITTEN_BY
         return self.path.is_dir() and all(
             name in OUR_NAMES or name.startswith(EARLIER) or name.endswith(".writing")
             for name in os.listdir(self.path)

@@ -1,0 +1,228 @@
+"""Writing a store as parquet tables, a row group at a time, complete or not there."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from balans_dask.batches import batch_labels
+from balans_dask.io.checkpoint import WRITTEN_BY, sync_file
+from balans_dask.io.jump_columns import JumpColumns
+from balans_dask.io.matrices import checked_array
+from balans_dask.io.store import ProfileStore
+
+__all__ = ["TableFile", "export_tables", "manifest_of", "tables_of"]
+
+GROUP_BYTES = 64 * 2**20
+"""Values of a row group, unless a single chunk of rows has more."""
+READ_BYTES = 256 * 2**20
+"""Values of the row groups that are gathered in one pass over the chunks which hold them."""
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """A file to write.
+
+    Attributes
+    ----------
+    name : str
+        Path within the folder, with / between its parts.
+    rows : ndarray of shape (n_rows,), intp
+        In the order of the store.
+    """
+
+    name: str
+    rows: NDArray[np.intp]
+
+
+def tables_of(store: ProfileStore, by: Sequence[str], name: str) -> list[TableFile]:
+    """Divide the rows of a store into files.
+
+    Parameters
+    ----------
+    store : ProfileStore
+    by : sequence of str
+        Columns of ``obs``: a file for every combination of labels, folders for all but the last.
+    name : str
+        Of the only file, where there is no column.
+
+    Raises
+    ------
+    InvalidInputError
+        If a column is missing, or a label of it.
+    """
+    if not by:
+        return [TableFile(name, np.arange(store.n_rows))]
+    keys = [batch_labels([store.column(key)], [f"obs column {key!r}"], store.n_rows) for key in by]
+    codes = np.column_stack([key.codes for key in keys])
+    groups, of_row = np.unique(codes, axis=0, return_inverse=True)
+    order = np.argsort(of_row.ravel(), kind="stable")
+    ends = np.cumsum(np.bincount(of_row.ravel(), minlength=len(groups)))
+    tables = [
+        TableFile(_file_name([key.names[i] for key, i in zip(keys, group, strict=True)]), rows)
+        for group, rows in zip(groups, np.split(order, ends[:-1]), strict=True)
+    ]
+    # Files whose rows lie together in the store are written one after the other.
+    return sorted(tables, key=lambda table: int(table.rows[0]))
+
+
+def export_tables(
+    store: ProfileStore, matrix: str, tables: Sequence[TableFile], folder: Path
+) -> list[dict[str, Any]]:
+    """Write the tables into a folder.
+
+    Parameters
+    ----------
+    store : ProfileStore
+    matrix : str
+        ``X``, or the name of a matrix of ``obsm``, whose columns are called ``X_1``, ``X_2``, ...
+    tables : sequence of TableFile
+    folder : Path
+        Where nothing is yet.
+
+    Returns
+    -------
+    files : list of dict
+        Path, rows, size and hash of every file.
+
+    Raises
+    ------
+    InvalidInputError
+        If the matrix is not there or damaged, or columns get the same name.
+
+    Notes
+    -----
+    Memory: some 256 MiB of values beside the chunks being decoded, a copy of one row group in
+    arrow's memory, and the row annotations. Rows of a file that lie apart in the store are gathered
+    from the chunks that hold them; files that share chunks are gathered together as far as that
+    memory allows.
+    """
+    array = store.features if matrix == "X" else store.embedding(matrix)
+    names = [str(name) for name in store.var.index]
+    if matrix != "X":
+        names = [f"X_{place + 1}" for place in range(array.shape[1])]
+    columns = JumpColumns(store.path, store.obs, names)
+    kind = pa.from_numpy_dtype(np.result_type(array.dtype, np.float32))
+    schema = pa.schema([*columns.fields(), *(pa.field(name, kind) for name in names)])
+    values = _gathered(checked_array(array), tables)
+    files = []
+    for table in tables:
+        path = folder / table.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+            n_left = len(table.rows)
+            while n_left:
+                rows, block = next(values)
+                features = [pa.array(block[:, place], kind) for place in range(block.shape[1])]
+                group = pa.record_batch([*columns.arrays(rows), *features], schema=schema)
+                writer.write_batch(group, row_group_size=len(rows))
+                n_left -= len(rows)
+        sync_file(path)
+        files.append(_facts(path, table))
+    return files
+
+
+def manifest_of(
+    store: ProfileStore,
+    source: str,
+    matrix: str,
+    by: Sequence[str],
+    files: Sequence[dict[str, Any]],
+    fingerprint: str | None,
+    versions: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return what is said beside the tables.
+
+    Parameters
+    ----------
+    store : ProfileStore
+    source : str
+        Path of the store, from the folder that holds the output.
+    matrix : str
+    by : sequence of str
+    files : sequence of dict
+        As ``export_tables`` returns them.
+    fingerprint : str or None
+        Of the correction that made the store.
+    versions : mapping of str to str
+    """
+    return {
+        "written_by": WRITTEN_BY,
+        "source": source,
+        "fingerprint": fingerprint,
+        "matrix": matrix,
+        "by": list(by),
+        "n_rows": store.n_rows,
+        "files": list(files),
+        "versions": {**versions, "pyarrow": pa.__version__},
+    }
+
+
+def _file_name(labels: Sequence[str]) -> str:
+    """Name the file of some labels, in which only plain characters stay as they are."""
+    plain = [quote(label, safe=" +=,()") for label in labels]
+    # A name that begins with a dot is hidden, or is another folder.
+    return "/".join(part.replace(".", "%2E", 1) if part[:1] == "." else part for part in plain) + (
+        ".parquet"
+    )
+
+
+def _gathered(
+    array: Any, tables: Sequence[TableFile]
+) -> Iterator[tuple[NDArray[np.intp], NDArray[Any]]]:
+    """Yield the values of one row group after another, table by table."""
+    row_bytes = array.shape[1] * array.dtype.itemsize
+    chunk_rows = int(array.chunks[0])
+    group_rows = max(1, GROUP_BYTES // (chunk_rows * row_bytes)) * chunk_rows
+    waiting: list[NDArray[np.intp]] = []
+    n_rows = 0
+    for table in tables:
+        for start in range(0, len(table.rows), group_rows):
+            rows = table.rows[start : start + group_rows]
+            if waiting and (n_rows + len(rows)) * row_bytes > READ_BYTES:
+                yield from _groups_of(array, waiting)
+                waiting, n_rows = [], 0
+            waiting.append(rows)
+            n_rows += len(rows)
+    yield from _groups_of(array, waiting)
+
+
+def _groups_of(
+    array: Any, groups: Sequence[NDArray[np.intp]]
+) -> Iterator[tuple[NDArray[np.intp], NDArray[Any]]]:
+    """Gather the rows of some row groups together, decoding every chunk of rows once."""
+    values = _rows_of(array, np.concatenate(groups))
+    ends = np.cumsum([len(rows) for rows in groups])
+    yield from zip(groups, np.split(values, ends[:-1]), strict=True)
+
+
+def _rows_of(array: Any, rows: NDArray[np.intp]) -> NDArray[Any]:
+    values = np.empty((len(rows), array.shape[1]), dtype=np.result_type(array.dtype, np.float32))
+    order = np.argsort(rows, kind="stable")
+    chunks = rows[order] // array.chunks[0]
+    starts = np.flatnonzero(np.diff(chunks, prepend=-1))
+    for places in np.split(order, starts[1:]):
+        first, last = int(rows[places[0]]), int(rows[places[-1]])
+        values[places] = array[first : last + 1][rows[places] - first]
+    return values
+
+
+def _facts(path: Path, table: TableFile) -> dict[str, Any]:
+    digest = sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return {
+        "path": table.name,
+        "rows": len(table.rows),
+        "columns": len(pq.read_schema(path)),
+        "bytes": path.stat().st_size,
+        "sha256": digest.hexdigest(),
+    }
