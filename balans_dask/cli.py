@@ -26,6 +26,7 @@ from balans_dask.cli_options import (
     column_rule,
     not_nan,
 )
+from balans_dask.cli_preprocess import PREPROCESS_OPTIONS, run_preprocess, steps_of
 from balans_dask.cluster import memory_bytes, open_client, silence_dask
 from balans_dask.correct import correct_store, transform_store
 from balans_dask.errors import InputWarning, Interrupted, first_names
@@ -303,6 +304,18 @@ def demo(folder: str) -> None:
 
 
 cli.add_command(export)
+
+
+@cli.command()
+@click.argument("source")
+@click.argument("target")
+@PREPROCESS_OPTIONS
+@CLUSTER_OPTIONS
+def preprocess(source: str, target: str, **options: Any) -> None:
+    """Normalise by plate, transform and select features, as people do before a correction."""
+    steps = steps_of(options)
+    with _engine(options) as (engine, limit_bytes):
+        run_preprocess(engine, source, target, steps, limit_bytes, options)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from zarr.codecs import BloscCodec
 
 from balans_dask.tiling import TILE_ROWS, largest_power_of_two
 
-__all__ = ["create_matrix", "create_root", "row_layout", "write_annotations"]
+__all__ = ["create_columns", "create_matrix", "create_root", "row_layout", "write_annotations"]
 
 CHUNK_BYTES = 2 * 2**20
 SHARD_BYTES = 8 * 2**20
@@ -86,6 +86,29 @@ def create_matrix(
     )
     array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
     return array
+
+
+def create_columns(
+    root: zarr.Group,
+    name: str,
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
+    chunks: tuple[int, int],
+) -> zarr.Array:
+    """Create a matrix for a moment, in chunks of a few columns.
+
+    Parameters
+    ----------
+    root : zarr.Group
+    name : str
+    shape : tuple of int
+    dtype : dtype
+        Floating.
+    chunks : tuple of int
+        Rows and columns that one task writes.
+    """
+    codec = BloscCodec(cname="lz4", clevel=1, shuffle="shuffle", typesize=dtype.itemsize)
+    return root.create_array(name, shape=shape, chunks=chunks, dtype=dtype, compressors=codec)
 
 
 def write_annotations(root: zarr.Group, elements: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from balans_dask.io.layout import create_root
 from balans_dask.io.run_folder import RunFolder, check_output
 from balans_dask.io.units import record_unit, shard_files
 
-__all__ = ["OutputStore", "StoreSink", "write_shards"]
+__all__ = ["OutputStore", "ShardSink", "StoreSink", "write_shards"]
 
 
 class OutputStore:
@@ -130,6 +130,28 @@ class StoreSink:
                 file.unlink(missing_ok=True)
             write_shards(array, start, rows)
         return files
+
+
+@dataclass(frozen=True)
+class ShardSink:
+    """Where tasks write the rows of one matrix of a store that is made in one go.
+
+    Attributes
+    ----------
+    array : zarr.Array
+    """
+
+    array: zarr.Array
+
+    def write(self, start: int, rows: NDArray[Any]) -> None:
+        """Write consecutive rows that begin at ``start``.
+
+        Raises
+        ------
+        ValueError
+            If the rows are not whole shards.
+        """
+        write_shards(self.array, start, rows)
 
 
 def write_shards(array: zarr.Array, start: int, rows: NDArray[Any]) -> None:

@@ -1,6 +1,6 @@
 """Two passes over the features: moments, then the scatter from which the preprocessor is made."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from balans_dask.passes.sources import RowSource
 from balans_dask.passes.trees import add_arrays, array_sum
 from balans_dask.tiling import Partition, Tiling, tile_slices
 
-__all__ = ["compute_moments", "fit_projection"]
+__all__ = ["compute_moments", "compute_scatter", "fit_projection"]
 
 
 def compute_moments(
@@ -63,14 +63,11 @@ def fit_projection(
     reference : ndarray of shape (n_rows,), bool, or None
         Rows by which features are centred and standardised; ``None`` for all.
     """
-    used = np.flatnonzero(~moments.constant)
-    preparation = engine.share("mean", (used, moments.mean[used]))
+    preparation = _shared_mean(engine, moments)
     parts = tiling.partitions()
     rows = [source.rows(part.start, part.stop) for part in parts]
     body = _squares if n_components is None else _scatter
-    futures: list[Future] = engine.map("scatter", body, rows, [preparation] * len(parts))
-    # Two at a time: a node of the tree is n_features squared.
-    total = engine.take([engine.reduce("scatter-sum", futures, add_arrays, arity=2)])[0]
+    total = _summed(engine, body, rows, preparation)
     squares = total if total.ndim == 1 else np.diag(total)
     _require_range(squares)
     if n_components is None:
@@ -80,6 +77,44 @@ def fit_projection(
         futures = engine.map("squares", _squares, rows, [preparation] * len(parts), masks)
         squares = engine.take([engine.reduce("squares-sum", futures, add_arrays)])[0]
     return principal_components(moments, squares, total, tiling.n_rows, n_components)
+
+
+def compute_scatter(
+    engine: Engine, tiling: Tiling, source: RowSource, moments: Moments
+) -> NDArray[np.float64]:
+    """Sum the outer products of all rows' deviations from the mean: one pass.
+
+    Parameters
+    ----------
+    engine : Engine
+    tiling : Tiling
+    source : RowSource
+    moments : Moments
+        Of all rows.
+
+    Returns
+    -------
+    scatter : ndarray of shape (n_used, n_used), float64
+        Of the features that are not constant.
+    """
+    rows = [source.rows(part.start, part.stop) for part in tiling.partitions()]
+    return _summed(engine, _scatter, rows, _shared_mean(engine, moments))
+
+
+def _shared_mean(engine: Engine, moments: Moments) -> Future:
+    used = np.flatnonzero(~moments.constant)
+    return engine.share("mean", (used, moments.mean[used]))
+
+
+def _summed(
+    engine: Engine, body: Callable[..., Any], rows: Sequence[Any], preparation: Future
+) -> NDArray[np.float64]:
+    futures: list[Future] = engine.map("scatter", body, rows, [preparation] * len(rows))
+    # Two at a time: a node of the tree is n_features squared.
+    total: NDArray[np.float64] = engine.take(
+        [engine.reduce("scatter-sum", futures, add_arrays, arity=2)]
+    )[0]
+    return total
 
 
 def _masks(
