@@ -95,7 +95,7 @@ def convert(source: str, target: str, pattern: str | None, overwrite: bool, **op
     if found.n_bad_rows:
         facts["NaN or infinite"] = (
             f"in {found.n_bad_features} features and {found.n_bad_rows} rows: "
-            "drop or impute them before correcting"
+            "drop them with `balans preprocess --select missing`, or impute them"
         )
     _out.print(facts_table(target, facts))
 
@@ -342,12 +342,17 @@ def _run(source: str, options: dict[str, Any]) -> StoreRun:
         parameters,
         options["basis"],
         options["anchor"],
+        batch_order=options["batch_order"],
     )
 
 
 def _keys(asked: StoreRun) -> dict[str, str]:
     """Say what makes the batches, as options and a preset have it."""
-    return {"batch key": "+".join(asked.batch_keys)}
+    if not asked.order:
+        return {"batch key": "+".join(asked.batch_keys)}
+    turns = zip(asked.batch_keys, asked.order, strict=True)
+    each = ", then ".join(f"{key} ({labels.n_batches:,} batches)" for key, labels in turns)
+    return {"batch keys": f"{each}: {asked.parameters.n_passes} passes"}
 
 
 def _query_of(model: Model) -> str | None:

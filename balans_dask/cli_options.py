@@ -138,6 +138,11 @@ FIT_OPTIONS = option_group(
         show_default=True,
         help="Fit and correct this many times, each time what the last one has left.",
     ),
+    click.option(
+        "--batch-order",
+        is_flag=True,
+        help="Each --batch-key has its own passes, the first one first, instead of joint batches.",
+    ),
     click.option("--basis", help="Take distances in this matrix of obsm, such as X_pca."),
     click.option(
         "--anchor",

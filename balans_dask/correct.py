@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from balans_dask.errors import InvalidInputError
 from balans_dask.examine import examine, examine_values
 from balans_dask.fit_writer import FitWriter
 from balans_dask.fitting import OnStage
@@ -61,10 +62,16 @@ def correct_store(
     Raises
     ------
     InvalidInputError
-        If the values cannot be corrected, or the unfinished run is another one.
+        If the values cannot be corrected, the unfinished run is another one, or a model is asked
+        of keys that take turns.
     StoreExistsError
         If the target exists, or an unfinished run is there that is not to be continued.
     """
+    if model is not None and run.order:
+        raise InvalidInputError(
+            "a frozen model knows the batches of one pass like those of any other: leave out "
+            "--model, or --batch-order"
+        )
     inputs = (run.store.path,)
     # The model lies in none of these; the second one moves as a whole when it is complete.
     taken = (*inputs, target, str(RunFolder(target).path))

@@ -21,7 +21,7 @@ from balans_dask.models import save_model
 from balans_dask.pass_writer import PassWriter
 from balans_dask.passes.engine import Engine
 from balans_dask.prepared import Prepared
-from balans_dask.provenance import model_record, sampling_record
+from balans_dask.provenance import model_record, sampling_record, texts
 from balans_dask.sampled import SampledRows
 from balans_dask.state import arrays_of, sampled_from
 from balans_dask.store_run import StoreRun
@@ -91,7 +91,8 @@ class FitWriter(StoreWriter):
         else:
             if number:
                 self._options.on_stage(Stage("preparing scores", number=number))
-            prepared = self._prepared(number, moved)
+            labels = self._run.labels_of(number)
+            prepared = self._prepared(number, moved.numbered(labels, moved.reference))
             self._options.on_stage(Stage("sampling rows", number=number))
             fitted = self._fitted(prepared, folder, state)
             if not self._kept:
@@ -105,7 +106,9 @@ class FitWriter(StoreWriter):
                 if self._kept:
                     self._frozen.append(freeze(self._engine, fitted, learned))
         self._is_landmark[sampled.rows] = True
-        return sampling_record(sampled, self._inputs.labels, self._projection)
+        labels = self._run.labels_of(number)
+        record = sampling_record(sampled, labels, self._projection)
+        return record | ({"batches": texts(labels.names)} if self._run.order else {})
 
     @property
     def _kept(self) -> bool:

@@ -57,7 +57,7 @@ class Inputs:
         """What the scores are made from."""
         return self.features if self.embedding is None else self.embedding
 
-    def numbered(self, labels: BatchLabels, reference: NDArray[np.bool_]) -> "Inputs":
+    def numbered(self, labels: BatchLabels, reference: NDArray[np.bool_] | None) -> "Inputs":
         """Return the same rows with batches numbered in another way."""
         return replace(self, labels=labels, reference=reference)
 

@@ -33,7 +33,7 @@ from balans_dask.passes.pca import compute_moments, compute_scatter
 from balans_dask.passes.profiles import output_dtype
 from balans_dask.passes.sources import RowSource, StoredRows
 from balans_dask.preprocessing import RANK_INT_BY_PLATE, Preprocessing
-from balans_dask.provenance import package_versions
+from balans_dask.provenance import package_versions, texts
 from balans_dask.store_run import earlier_steps, warn_of_what_stays_behind
 from balans_dask.tiling import TILE_ROWS, Tiling, largest_power_of_two
 
@@ -275,10 +275,7 @@ def _record(
     record: dict[str, Any] = {
         "parameters": {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()},
         "n_plates": plates.n_plates,
-        "dropped": {
-            rule: np.array([*names, None], dtype=object)[:-1]
-            for rule, names in kept.dropped.items()
-        },
+        "dropped": {rule: texts(names) for rule, names in kept.dropped.items()},
         "versions": package_versions(),
     }
     if plates.is_control is not None:

@@ -28,6 +28,7 @@ __all__ = [
     "record_of",
     "run_identity",
     "sampling_record",
+    "texts",
 ]
 
 PACKAGES = ("balans_dask", "anndata", "dask", "distributed", "numba", "numpy", "scipy", "zarr")
@@ -134,7 +135,11 @@ def record_of(
     """
     labels = inputs.labels
     given = {k: v for k, v in parameters.as_dict().items() if v is not None}
-    chosen = {key: identity[key] for key in ("batch_key", "basis", "anchor") if key in identity}
+    chosen = {
+        key: identity[key]
+        for key in ("batch_key", "batch_order", "basis", "anchor")
+        if key in identity
+    }
     record = {
         "input": source,
         "parameters": given | chosen,
@@ -143,10 +148,10 @@ def record_of(
         "fingerprint": fingerprint(identity),
         "preprocessor": projection.arrays(),
         "n_uncovered": n_uncovered,
-        "batches": _texts(labels.names),
+        "batches": texts(labels.names),
         "batch_sizes": labels.sizes,
-        "clamped_batches": _texts(labels.clamped(parameters.n_neighbors)),
-        "constant_features": _texts(
+        "clamped_batches": texts(labels.clamped(parameters.n_neighbors)),
+        "constant_features": texts(
             [inputs.feature_names[i] for i in np.flatnonzero(constant).tolist()]
         ),
         **passes[-1],
@@ -212,9 +217,9 @@ def correction_record(store: ProfileStore) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and record.keys() >= FACTS else None
 
 
-def _texts(texts: Sequence[str]) -> NDArray[np.object_]:
+def texts(values: Sequence[str]) -> NDArray[np.object_]:
     """Text of any length; an array of fixed width would be as wide as the longest."""
-    return np.array([*texts, None], dtype=object)[:-1]
+    return np.array([*values, None], dtype=object)[:-1]
 
 
 def _hash(*parts: str) -> str:

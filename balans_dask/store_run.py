@@ -1,13 +1,14 @@
 """A correction asked of a store, checked before any profile is read."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from anndata.io import read_elem
 
 from balans_dask.anchors import anchors_by_query, require_anchors
-from balans_dask.batches import batch_labels
+from balans_dask.batch_order import labels_in_order
+from balans_dask.batches import BatchLabels, batch_labels
 from balans_dask.errors import first_names, warn_of_input
 from balans_dask.examine import Examined
 from balans_dask.inputs import Inputs, require_sizes
@@ -50,6 +51,8 @@ class StoreRun:
         Query for the rows from which scales and displacements are estimated.
     inputs : Inputs
     parameters : Parameters
+    order : tuple of BatchLabels
+        Batches of every key, where the keys take turns; none where they are joint.
     """
 
     store: ProfileStore
@@ -58,6 +61,7 @@ class StoreRun:
     anchor: str | None
     inputs: Inputs
     parameters: Parameters
+    order: tuple[BatchLabels, ...] = ()
 
     @property
     def embedding_key(self) -> str | None:
@@ -66,11 +70,18 @@ class StoreRun:
             return f"{self.basis}_balans"
         return None if self.parameters.n_components is None else SCORES_KEY
 
+    def labels_of(self, number: int) -> BatchLabels:
+        """Return the batches of a pass: every key has as many passes as any other."""
+        if not self.order:
+            return self.inputs.labels
+        return self.order[number * len(self.order) // self.parameters.n_passes]
+
     def identity(self, examined: Examined) -> dict[str, Any]:
         """Everything that decides the output."""
-        return run_identity(
+        identity = run_identity(
             self.inputs, self.parameters, examined, self.batch_keys, self.basis, self.anchor
         )
+        return identity | ({"batch_order": True} if self.order else {})
 
 
 def store_run(
@@ -81,6 +92,7 @@ def store_run(
     anchor: str | None = None,
     known: Collection[str] | None = None,
     writes: bool = True,
+    batch_order: bool = False,
 ) -> StoreRun:
     """Check the labels and shapes of a store; reads no profile.
 
@@ -90,6 +102,7 @@ def store_run(
     batch_keys : sequence of str
         Columns of ``obs``; several make joint batches.
     parameters : Parameters
+        With the passes of every key, if they take turns.
     basis : str or None
         Take distances in this matrix of ``obsm``, and correct it too.
     anchor : str or None
@@ -100,18 +113,22 @@ def store_run(
         a single row, and asks for anchors only if there are new batches.
     writes : bool
         There is to be an output: warn of what it will not hold.
+    batch_order : bool
+        Keys take turns, the first one first, each joint with those before it.
 
     Raises
     ------
     InvalidInputError
-        If a column, label, matrix or row is missing.
+        If a column, label, matrix or row is missing, or a key's turn would do nothing.
     """
     require_sizes(store.path, store.features.shape, 2 if known is None else 1)
-    labels = batch_labels(
-        [store.column(key) for key in batch_keys],
-        [f"obs column {key!r}" for key in batch_keys],
-        store.n_rows,
-    )
+    columns = [store.column(key) for key in batch_keys]
+    names = [f"obs column {key!r}" for key in batch_keys]
+    order: tuple[BatchLabels, ...] = ()
+    if batch_order:
+        order = labels_in_order(columns, names, store.n_rows)
+        parameters = replace(parameters, n_passes=parameters.n_passes * len(order))
+    labels = order[-1] if order else batch_labels(columns, names, store.n_rows)
     reference = None
     if anchor is not None and (known is None or set(labels.names) - set(known)):
         reference = anchors_by_query(store.obs, anchor)
@@ -130,7 +147,7 @@ def store_run(
         table_bytes=int(store.obs.memory_usage(deep=True).sum()),
         reference=reference,
     )
-    return StoreRun(store, tuple(batch_keys), basis, anchor, inputs, parameters)
+    return StoreRun(store, tuple(batch_keys), basis, anchor, inputs, parameters, order)
 
 
 def earlier_steps(store: ProfileStore) -> dict[str, Any]:

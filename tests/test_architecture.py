@@ -14,6 +14,7 @@ FLOORS = {
     2: ["passes"],
     3: [
         "anchors",
+        "batch_order",
         "inputs",
         "examine",
         "sampled",
