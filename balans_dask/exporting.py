@@ -21,7 +21,7 @@ def export_store(
     """Write a store as parquet in the column convention of JUMP.
 
     Annotations come first, all as ``Metadata_*``, with source, batch, plate, well and JCP2022 as
-    text; then the features by their names.
+    text; then the features by their names, as float32.
 
     Parameters
     ----------

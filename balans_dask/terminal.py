@@ -17,6 +17,7 @@ from balans_dask.inputs import Inputs
 from balans_dask.io.store import ProfileStore
 from balans_dask.memory import MemoryPlan, format_bytes
 from balans_dask.parameters import Parameters
+from balans_dask.store_run import earlier_steps
 
 __all__ = [
     "Progress",
@@ -120,7 +121,16 @@ def store_facts(store: ProfileStore) -> dict[str, str]:
         "obs": first_names([str(name) for name in store.obs.columns], 12),
         "features": first_names([str(name) for name in store.var.index]),
         "obsm": first_names(store.embeddings) or "none",
+    } | {
+        name.removeprefix("uns/balans_"): _steps(record)
+        for name, record in earlier_steps(store).items()
     }
+
+
+def _steps(record: Mapping[str, Any]) -> str:
+    """Say in a line what was done before a correction."""
+    done = record.get("parameters", record)
+    return ", ".join(f"{name}={_plain(value)}" for name, value in done.items())
 
 
 def correction_facts(record: Mapping[str, Any]) -> dict[str, str]:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
+from commands import Command
 from scipy.stats import norm, rankdata
 from screens import gaussian_screen
 from stores import files, write_anndata
@@ -183,6 +184,8 @@ def test_steps_are_recorded_and_go_on_with_the_correction(store, tmp_path, capsy
     assert after["parameters"]["controls"] == CONTROLS
     again = tmp_path / "again.zarr"
     assert run(["preprocess", str(out), str(again), "--transform", "rank-int", "--quiet"]) == 0
+    assert run(["inspect", str(again)]) == 0
+    assert "transform=rank-int" in capsys.readouterr().out.replace("\n", "")
     chained = anndata.read_zarr(again).uns["balans_preprocess"]
     assert chained["parameters"]["transform"] == "rank-int"
     assert chained["earlier"]["parameters"]["normalize"] == "mad"
@@ -256,6 +259,18 @@ def test_an_existing_store_is_kept(engine, store, tmp_path):
     assert files(out) == before
     assert "scratch" not in zarr.open_group(out, mode="r")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.zarr", "out.zarr"]
+
+
+def test_a_preprocessing_killed_half_way_leaves_nothing_in_its_place(engine, store, tmp_path):
+    out = tmp_path / "out.zarr"
+    command = Command("preprocess", store, out, "--transform", "rank-int")
+    growing = tmp_path / "out.zarr.partial/store/scratch/after"
+    assert command.wait_for(lambda: growing.exists())
+    command.kill_all()
+    assert not out.exists()
+    preprocess_store(engine, store, str(out), Preprocessing(transform="rank-int"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.zarr", "out.zarr"]
+    assert np.isfinite(anndata.read_zarr(out).X).all()
 
 
 def test_columns_of_a_task_fit_its_memory_or_are_refused(monkeypatch):

@@ -10,7 +10,7 @@ from screens import gaussian_screen
 from stores import write_anndata
 
 from balans_dask.anchors import anchors_by_query
-from balans_dask.cli import run
+from balans_dask.cli import cli, run
 from balans_dask.presets import PRESETS
 
 SCREEN = gaussian_screen(300, n_features=4)
@@ -120,6 +120,22 @@ def test_evaluate_takes_label_and_controls_from_the_preset(tmp_path):
     facts = json.loads(scores.read_text())["facts"]
     assert (facts["batch_key"], facts["label_key"]) == ("Metadata_Batch", "Metadata_JCP2022")
     assert facts["control"] == PRESETS["jump"].controls
+
+
+def test_commands_that_ask_for_labels_and_controls_take_them_from_the_preset():
+    def values(command, *arguments):
+        context = cli.commands[command].make_context(command, [*arguments, "--preset", "jump"])
+        return context.params
+
+    jump = PRESETS["jump"]
+    found = values("evaluate", "out.zarr")
+    assert found["batch_keys"] == jump.batch_keys
+    assert (found["label_key"], found["control"]) == (jump.label_key, jump.controls)
+    assert values("evaluate", "out.zarr", "--label-key", "moa")["label_key"] == "moa"
+    assert values("report", "out.zarr", "--html", "out.html")["control"] == jump.controls
+    assert values("sweep", "in.zarr")["label_key"] == jump.label_key
+    found = values("preprocess", "in.zarr", "out.zarr", "--controls", "Metadata_x == 1")
+    assert (found["plate_keys"], found["controls"]) == (jump.plate_keys, "Metadata_x == 1")
 
 
 def test_negative_controls_of_jump_are_dmso_and_its_stand_ins():

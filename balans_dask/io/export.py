@@ -16,6 +16,7 @@ from balans_dask.batches import batch_labels
 from balans_dask.io.checkpoint import WRITTEN_BY, sync_file
 from balans_dask.io.jump_columns import JumpColumns
 from balans_dask.io.matrices import checked_array
+from balans_dask.io.slabs import float32
 from balans_dask.io.store import ProfileStore
 
 __all__ = ["TableFile", "export_tables", "manifest_of", "tables_of"]
@@ -109,8 +110,7 @@ def export_tables(
     if matrix != "X":
         names = [f"X_{place + 1}" for place in range(array.shape[1])]
     columns = JumpColumns(store.path, store.obs, names)
-    kind = pa.from_numpy_dtype(np.result_type(array.dtype, np.float32))
-    schema = pa.schema([*columns.fields(), *(pa.field(name, kind) for name in names)])
+    schema = pa.schema([*columns.fields(), *(pa.field(name, pa.float32()) for name in names)])
     values = _gathered(checked_array(array), tables)
     files = []
     for table in tables:
@@ -120,7 +120,7 @@ def export_tables(
             n_left = len(table.rows)
             while n_left:
                 rows, block = next(values)
-                features = [pa.array(block[:, place], kind) for place in range(block.shape[1])]
+                features = [pa.array(block[:, place]) for place in range(block.shape[1])]
                 group = pa.record_batch([*columns.arrays(rows), *features], schema=schema)
                 writer.write_batch(group, row_group_size=len(rows))
                 n_left -= len(rows)
@@ -204,13 +204,13 @@ def _groups_of(
 
 
 def _rows_of(array: Any, rows: NDArray[np.intp]) -> NDArray[Any]:
-    values = np.empty((len(rows), array.shape[1]), dtype=np.result_type(array.dtype, np.float32))
+    values = np.empty((len(rows), array.shape[1]), dtype=np.float32)
     order = np.argsort(rows, kind="stable")
     chunks = rows[order] // array.chunks[0]
     starts = np.flatnonzero(np.diff(chunks, prepend=-1))
     for places in np.split(order, starts[1:]):
         first, last = int(rows[places[0]]), int(rows[places[-1]])
-        values[places] = array[first : last + 1][rows[places] - first]
+        values[places] = float32(array[first : last + 1][rows[places] - first])
     return values
 
 
