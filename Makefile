@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EVALUATE := $(VENV)/.evaluate
 BROWSER := $(VENV)/.browser
+PACKAGE := build/package
 
-.PHONY: demo test test-evaluate test-browser test-long fuzz soak lint clean
+.PHONY: demo test test-package test-evaluate test-browser test-long fuzz soak lint clean
 
 demo: $(STAMP)
 	$(BIN)/balans demo
@@ -17,13 +18,26 @@ test: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist worksteal
 
+# Builds sdist and wheel, and tries each in an empty environment; pip settings such as PIP_FIND_LINKS hold.
+test-package: $(STAMP)
+	rm -rf $(PACKAGE)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group package
+	$(BIN)/python -m build --outdir $(PACKAGE)/dist
+	$(PYTHON) -m venv $(PACKAGE)/venv
+	$(PACKAGE)/venv/bin/python -m pip install --quiet --constraint constraints.txt $(PACKAGE)/dist/*.whl
+	cd $(PACKAGE) && venv/bin/python $(CURDIR)/tests/package_smoke.py
+	$(PACKAGE)/venv/bin/python -m pip uninstall --quiet --yes balans-dask
+	$(PACKAGE)/venv/bin/python -m pip install --quiet --no-deps $(PACKAGE)/dist/*.tar.gz
+	cd $(PACKAGE) && venv/bin/python $(CURDIR)/tests/package_smoke.py
+
 # Scores against scib-metrics and copairs, which bring jax (half a gigabyte) and compile for a minute.
 test-evaluate: $(EVALUATE)
 	$(BIN)/pytest tests/evaluate
 
-# A report in headless Chromium, which must be there (BALANS_CHROMIUM, or on the PATH).
+# A report in headless Chromium, which must be there (BALANS_CHROMIUM, or on the PATH), and one of Dask's.
 test-browser: $(BROWSER)
 	$(BIN)/pytest -m browser tests/report
+	$(BIN)/pytest tests/test_performance_report.py
 
 # Dying workers, a short soak, and the whole matrix of workers, chunks and kills.
 test-long: $(STAMP)
@@ -53,8 +67,8 @@ $(EVALUATE): $(STAMP)
 	touch $(EVALUATE)
 
 $(BROWSER): $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright --editable ".[dashboard]"
 	touch $(BROWSER)
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo build
