@@ -21,6 +21,7 @@ from balans_dask.passes.covered import covered_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.prepared import Prepared, prepare
 from balans_dask.provenance import model_record, run_identity
+from balans_dask.stage import OnStage
 from balans_dask.transforming import adapt, warn_of_uncovered
 
 __all__ = ["Collect", "fit_arrays", "transform_arrays"]
@@ -37,6 +38,7 @@ def fit_arrays(
     examined: Examined,
     collect: Collect,
     wanted: bool,
+    on_stage: OnStage = lambda stage: None,
 ) -> tuple[Model, NDArray[np.float64], Any]:
     """Fit all passes.
 
@@ -50,6 +52,8 @@ def fit_arrays(
     collect : callable
     wanted : bool
         The rows of the last pass are wanted too.
+    on_stage : callable
+        Told what the run is doing.
 
     Returns
     -------
@@ -63,14 +67,14 @@ def fit_arrays(
     coverage: list[NDArray[np.float64]] = []
 
     def learner(prepared: Prepared) -> Learned:
-        fitted = fit(engine, prepared)
-        learned = learn(engine, fitted)
+        fitted = fit(engine, prepared, on_stage)
+        learned = learn(engine, fitted, on_stage)
         frozen.append(freeze(engine, fitted, learned))
         if prepared.number + 1 == parameters.n_passes:
             coverage.append(coverage_of_rows(engine, fitted.sampled.coverage))
         return learned
 
-    projection = fit_preprocessor(engine, inputs, parameters, plan, examined)
+    projection = fit_preprocessor(engine, inputs, parameters, plan, examined, on_stage)
     constant = examined.features.constant
     rows = _over_passes(
         engine, inputs, parameters, plan, projection, constant, learner, collect, wanted

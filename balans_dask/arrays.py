@@ -1,5 +1,6 @@
 """The user's arrays: wrapped as sources of rows, and filled with corrected ones."""
 
+from dataclasses import replace
 from typing import Any
 
 import dask.array as da
@@ -15,6 +16,7 @@ from balans_dask.passes.engine import Engine
 from balans_dask.passes.profiles import output_dtype
 from balans_dask.passes.sources import HeldArray, LazyRows, RowSource, StoredRows
 from balans_dask.prepared import Prepared
+from balans_dask.stage import CORRECTING, OnStage, Stage
 
 __all__ = ["gathered_rows", "numbered_names", "source_of"]
 
@@ -37,7 +39,10 @@ def numbered_names(n_features: int) -> list[str]:
 
 
 def gathered_rows(
-    engine: Engine, prepared: Prepared, learned: Learned
+    engine: Engine,
+    prepared: Prepared,
+    learned: Learned,
+    on_stage: OnStage = lambda stage: None,
 ) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
     """Collect corrected rows, a few partitions at a time.
 
@@ -52,10 +57,13 @@ def gathered_rows(
     covered = np.empty(source.shape[0], dtype=bool)
     parts = prepared.scores.partitions
     at_once = 2 * prepared.plan.workers.n_threads
+    stage = Stage(CORRECTING, number=prepared.number, n_total=len(parts))
+    on_stage(stage)
     for first in range(0, len(parts), at_once):
         some = parts[first : first + at_once]
         corrected_rows = engine.take(correct(engine, prepared, learned, None, some))
         for part, rows in zip(some, corrected_rows, strict=True):
             corrected[part.start : part.stop] = rows.features
             covered[part.start : part.stop] = rows.covered
+        on_stage(replace(stage, n_done=first + len(some)))
     return corrected, covered

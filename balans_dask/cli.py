@@ -12,6 +12,8 @@ from rich.console import Console
 
 import balans_dask
 from balans_dask.anchors import GIVEN_ROWS
+from balans_dask.cli_completion import completion, folders
+from balans_dask.cli_config import CONFIG_OPTION, PRINT_OPTIONS, ConfigurableCommand, resolved
 from balans_dask.cli_exit import EXIT_INPUT, EXIT_OTHER, explained
 from balans_dask.cli_export import export
 from balans_dask.cli_grid import GRID_OPTIONS, SWEEP_OUTPUTS, grid_of, require_outputs
@@ -22,6 +24,7 @@ from balans_dask.cli_options import (
     EVALUATE_OPTIONS,
     FIT_OPTIONS,
     REPORT_OPTIONS,
+    WORD_FOR_NONE,
     WRITE_OPTIONS,
     column_rule,
     not_nan,
@@ -30,9 +33,8 @@ from balans_dask.cli_preprocess import PREPROCESS_OPTIONS, run_preprocess, steps
 from balans_dask.cluster import memory_bytes, open_client, silence_dask
 from balans_dask.correct import correct_store, transform_store
 from balans_dask.errors import InputWarning, Interrupted, first_names
-from balans_dask.events import EventLog
+from balans_dask.events import EventLog, Events
 from balans_dask.examine import examine
-from balans_dask.fitting import OnStage, Stage
 from balans_dask.frozen import Model
 from balans_dask.inputs import plan_run
 from balans_dask.io.convert import convert_table
@@ -42,11 +44,13 @@ from balans_dask.models import load_model
 from balans_dask.parameters import Parameters
 from balans_dask.passes.blas import single_threaded_blas
 from balans_dask.passes.engine import Engine
+from balans_dask.performance import reporting, require_report
+from balans_dask.progress import Progress
 from balans_dask.provenance import correction_record
 from balans_dask.signals import stoppable
+from balans_dask.stage import OnStage
 from balans_dask.store_run import StoreRun, store_run
 from balans_dask.terminal import (
-    Progress,
     correction_facts,
     facts_table,
     input_facts,
@@ -69,9 +73,12 @@ def cli() -> None:
     """Batch correction for Cell Painting profiles."""
 
 
+cli.add_command(completion)
+
+
 @cli.command()
-@click.argument("source")
-@click.argument("target")
+@click.argument("source", shell_complete=folders)
+@click.argument("target", shell_complete=folders)
 @COLUMN_OPTIONS
 @click.option("--overwrite", is_flag=True, help="Replace a store at TARGET.")
 def convert(source: str, target: str, pattern: str | None, overwrite: bool, **options: Any) -> None:
@@ -100,10 +107,11 @@ def convert(source: str, target: str, pattern: str | None, overwrite: bool, **op
     _out.print(facts_table(target, facts))
 
 
-@cli.command()
-@click.argument("source")
+@cli.command(cls=ConfigurableCommand)
+@click.argument("source", shell_complete=folders)
 @BATCH_OPTIONS
 @FIT_OPTIONS
+@CONFIG_OPTION
 @CLUSTER_OPTIONS
 def check(source: str, **options: Any) -> None:
     """Validate a store and print the plan of a run; corrects nothing."""
@@ -116,11 +124,12 @@ def check(source: str, **options: Any) -> None:
     _out.print(facts_table("plan", plan_facts(plan)))
 
 
-@cli.command()
-@click.argument("source")
-@click.argument("target")
+@cli.command(cls=ConfigurableCommand)
+@click.argument("source", shell_complete=folders)
+@click.argument("target", shell_complete=folders)
 @BATCH_OPTIONS
 @FIT_OPTIONS
+@PRINT_OPTIONS
 @click.option("--model", help="Save the frozen model here too, for plates to come.")
 @CLUSTER_OPTIONS
 @WRITE_OPTIONS
@@ -139,20 +148,22 @@ def correct(
     overwrite: bool,
     resume: bool,
     checkpoint_seconds: float,
+    performance_report: str | None,
     quiet: bool,
     verbose: bool,
     **options: Any,
 ) -> None:
     """Correct a store into a new one."""
+    require_report(performance_report, overwrite)
     asked = _run(source, options)
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     with stoppable(), _engine(options) as (engine, limit_bytes):
         workers = engine.workers(limit_bytes)
         freezes = model is not None
         plan = plan_run(asked.inputs, asked.parameters, workers, freezes=freezes)
-        facts = _keys(asked) | plan_facts(plan)
-        progress = Progress(console, verbose, facts_table("plan", facts))
-        with _events(target, progress) as on_stage:
+        progress = Progress(console, verbose, facts_table("plan", _keys(asked) | plan_facts(plan)))
+        watched = reporting(engine.client, performance_report)
+        with watched, _events(target, progress) as on_stage:
             record = correct_store(
                 engine, asked, plan, target, overwrite, resume, on_stage, checkpoint_seconds, model
             )
@@ -164,11 +175,12 @@ def correct(
         )
 
 
-@cli.command()
-@click.argument("model")
-@click.argument("source")
-@click.argument("target")
+@cli.command(cls=ConfigurableCommand)
+@click.argument("model", shell_complete=folders)
+@click.argument("source", shell_complete=folders)
+@click.argument("target", shell_complete=folders)
 @BATCH_OPTIONS
+@PRINT_OPTIONS
 @click.option("--anchor", help="Query for the anchors of new batches; default: that of the fit.")
 @CLUSTER_OPTIONS
 @WRITE_OPTIONS
@@ -178,11 +190,13 @@ def transform(
     target: str,
     overwrite: bool,
     resume: bool,
+    performance_report: str | None,
     quiet: bool,
     verbose: bool,
     **options: Any,
 ) -> None:
     """Correct a store by a frozen model: plates that were not there when it was fitted."""
+    require_report(performance_report, overwrite)
     frozen = load_model(model)
     basis = None if frozen.n_embedding is None else frozen.record["basis"]
     asked = store_run(
@@ -198,7 +212,8 @@ def transform(
         workers = engine.workers(limit_bytes)
         plan = plan_run(asked.inputs, frozen.parameters, workers, frozen.sizes)
         progress = Progress(console, verbose, facts_table("plan", plan_facts(plan)))
-        with _events(target, progress) as on_stage:
+        watched = reporting(engine.client, performance_report)
+        with watched, _events(target, progress) as on_stage:
             record = transform_store(
                 engine, asked, frozen, plan, target, overwrite, resume, on_stage, model
             )
@@ -214,7 +229,7 @@ def transform(
 
 
 @cli.command()
-@click.argument("source")
+@click.argument("source", shell_complete=folders)
 def inspect(source: str) -> None:
     """Say what a store or a model holds, and how it was made."""
     if is_model(source):
@@ -227,9 +242,10 @@ def inspect(source: str) -> None:
         _out.print(facts_table("correction", correction_facts(record)))
 
 
-@cli.command()
-@click.argument("stores", nargs=-1, required=True)
+@cli.command(cls=ConfigurableCommand)
+@click.argument("stores", nargs=-1, required=True, shell_complete=folders)
 @BATCH_OPTIONS
+@CONFIG_OPTION
 @EVALUATE_OPTIONS
 def evaluate(
     stores: tuple[str, ...], json: str | None, csv: str | None, overwrite: bool, **options: Any
@@ -244,7 +260,7 @@ def evaluate(
 
 
 @cli.command()
-@click.argument("store")
+@click.argument("store", shell_complete=folders)
 @REPORT_OPTIONS
 def report(store: str, html: str, **options: Any) -> None:
     """Show what a correction did: one HTML file with all figures, for any browser."""
@@ -255,9 +271,10 @@ def report(store: str, html: str, **options: Any) -> None:
     click.echo(f"{printable(html)}: report of {printable(store)}")
 
 
-@cli.command()
-@click.argument("source")
+@cli.command(cls=ConfigurableCommand)
+@click.argument("source", shell_complete=folders)
 @BATCH_OPTIONS
+@CONFIG_OPTION
 @GRID_OPTIONS
 @CLUSTER_OPTIONS
 @SWEEP_OUTPUTS
@@ -285,9 +302,9 @@ def sweep(
     grid, base = grid_of(options)
     keys, basis, anchor = options["batch_keys"], options["basis"], options["anchor"]
     asked = sweep_run(source, keys, label_key, grid, base, basis, anchor, eval_rows, scores)
-    progress = Progress(Console(stderr=True, quiet=quiet, soft_wrap=True), verbose)
-    with _engine(options) as (engine, limit_bytes):
-        result = run_sweep(engine, asked, limit_bytes, scratch, progress)
+    console = Console(stderr=True, quiet=quiet, soft_wrap=True)
+    with _engine(options) as (engine, limit_bytes), Progress(console, verbose) as progress:
+        result = run_sweep(engine, asked, limit_bytes, scratch, Events(progress))
     for line in sweep_lines(result):
         _out.print(line, soft_wrap=isinstance(line, str), markup=False, highlight=False)
     save_sweep(result, json, plot)
@@ -299,7 +316,9 @@ def demo(folder: str) -> None:
     """Generate a small screen, correct it, and show scores and a picture."""
     from balans_dask.demo import run_demo  # noqa: PLC0415  (only the demo needs scikit-learn)
 
-    for line in run_demo(folder, Progress(_err, verbose=False)):
+    with Progress(_err) as progress:
+        lines = list(run_demo(folder, Events(progress)))
+    for line in lines:
         _out.print(line)
 
 
@@ -321,20 +340,18 @@ def preprocess(source: str, target: str, **options: Any) -> None:
 @contextmanager
 def _events(target: str, progress: Progress) -> Iterator[OnStage]:
     """Show progress and note it beside the output."""
-    log = EventLog(target)
-
-    def on_stage(stage: Stage) -> None:
-        log(stage)
-        progress(stage)
-
-    yield on_stage
-    log.finish()
+    with progress:
+        events = Events(EventLog(target, resolved(click.get_current_context())), progress)
+        yield events
+        events.finish()
 
 
 def _run(source: str, options: dict[str, Any]) -> StoreRun:
     """Check everything that can be checked before there is a cluster."""
     given = {name: options[name] for name in Parameters.__dataclass_fields__ if name in options}
     given["n_components"] = given["n_components"] or None
+    if given["max_scale_ratio"] == WORD_FOR_NONE:
+        given["max_scale_ratio"] = None
     parameters = Parameters(**given)
     return store_run(
         open_store(source),

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from balans_dask.cli_completion import columns
 from balans_dask.cli_options import option_group, ratio_of
 from balans_dask.errors import InvalidInputError, StoreExistsError
 from balans_dask.parameters import Parameters
@@ -47,7 +48,10 @@ def _varied(name: str, kind: Callable[[str], Any], what: str, help_text: str) ->
 
 GRID_OPTIONS = option_group(
     click.option(
-        "--label-key", required=True, help="Column of obs with what is to be found again."
+        "--label-key",
+        required=True,
+        shell_complete=columns,
+        help="Column of obs with what is to be found again.",
     ),
     _varied("operator", str, "an operator", "smooth, displace, nystrom."),
     _varied("n_neighbors", int, "a whole number", "Neighbour that sets the local scale."),

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from balans_dask.cli_completion import columns
 from balans_dask.cli_preset import PRESET_OPTION
 from balans_dask.io.columns import METADATA_PREFIX, ColumnRule
 from balans_dask.parameters import AUTO, OPERATORS, STOPPING, UNCOVERED, Parameters
@@ -18,12 +19,15 @@ __all__ = [
     "EVALUATE_OPTIONS",
     "FIT_OPTIONS",
     "REPORT_OPTIONS",
+    "WORD_FOR_NONE",
     "WRITE_OPTIONS",
     "column_rule",
     "not_nan",
     "option_group",
     "ratio_of",
 ]
+
+WORD_FOR_NONE = "none"
 
 
 def option_group(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -46,16 +50,18 @@ def not_nan(context: click.Context, option: click.Parameter, value: float) -> fl
 
 def ratio_of(text: str) -> float | str | None:
     """Read a limit of local scales: a number, ``auto`` or ``none``."""
-    if text in ("none", AUTO):
-        return None if text == "none" else text
+    if text in (WORD_FOR_NONE, AUTO):
+        return None if text == WORD_FOR_NONE else text
     return float(text)
 
 
-def _ratio(context: click.Context, option: click.Parameter, value: str) -> float | str | None:
+def _ratio(context: click.Context, option: click.Parameter, value: str) -> float | str:
+    """Check a limit; none stays a word, as in a file of options."""
     try:
-        return ratio_of(value)
+        ratio = ratio_of(value)
     except ValueError:
         raise click.BadParameter(f"{value!r} is neither a number nor auto nor none") from None
+    return value if ratio is None else ratio
 
 
 def column_rule(options: dict[str, Any]) -> ColumnRule:
@@ -100,6 +106,7 @@ BATCH_OPTIONS = option_group(
         "batch_keys",
         multiple=True,
         required=True,
+        shell_complete=columns,
         help="Column of obs with the batch; give it again for joint batches.",
     ),
 )
@@ -183,12 +190,20 @@ WRITE_OPTIONS = option_group(
         "--overwrite", is_flag=True, help="Replace a store at TARGET once this one is done."
     ),
     click.option("--resume", is_flag=True, help="Continue an unfinished run, if there is one."),
+    click.option(
+        "--performance-report",
+        metavar="FILE",
+        help="Write Dask's report of the run into this HTML file.",
+    ),
     click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors."),
     click.option("--verbose", is_flag=True, help="Say every round."),
 )
 EVALUATE_OPTIONS = option_group(
     click.option(
-        "--label-key", required=True, help="Column of obs with what should be told apart."
+        "--label-key",
+        required=True,
+        shell_complete=columns,
+        help="Column of obs with what should be told apart.",
     ),
     click.option(
         "--control",
@@ -196,7 +211,9 @@ EVALUATE_OPTIONS = option_group(
         help="Negative controls, such as \"Metadata_pert_type == 'negcon'\".",
     ),
     click.option(
-        "--compound-key", help="Rows of one compound do not vouch for each other's label."
+        "--compound-key",
+        shell_complete=columns,
+        help="Rows of one compound do not vouch for each other's label.",
     ),
     click.option(
         "--max-rows",
@@ -214,7 +231,11 @@ EVALUATE_OPTIONS = option_group(
 REPORT_OPTIONS = option_group(
     PRESET_OPTION,
     click.option("--html", required=True, metavar="FILE", help="Write the report here."),
-    click.option("--label-key", help="Column of obs with what should stay; default: a usual name."),
+    click.option(
+        "--label-key",
+        shell_complete=columns,
+        help="Column of obs with what should stay; default: a usual name.",
+    ),
     click.option("--control", help="Query for control rows; default: the anchors, or negcon."),
     click.option(
         "--evaluate/--no-evaluate",

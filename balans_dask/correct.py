@@ -5,7 +5,6 @@ from typing import Any
 from balans_dask.errors import InvalidInputError
 from balans_dask.examine import examine, examine_values
 from balans_dask.fit_writer import FitWriter
-from balans_dask.fitting import OnStage
 from balans_dask.frozen import Model, require_features
 from balans_dask.io.model_store import model_fingerprint
 from balans_dask.io.run_folder import RunFolder, check_output
@@ -14,6 +13,7 @@ from balans_dask.opened_run import OpenedRun
 from balans_dask.passes.blas import single_threaded_blas
 from balans_dask.passes.engine import Engine
 from balans_dask.provenance import fingerprint
+from balans_dask.stage import EXAMINING, OnStage, Stage, following
 from balans_dask.store_run import StoreRun
 from balans_dask.transform_writer import TransformWriter
 from balans_dask.transforming import known_to
@@ -91,7 +91,8 @@ def correct_store(
             check_output(target, overwrite, inputs)
             if model is not None:
                 check_output(model, overwrite, taken)
-        examined = examine(engine, run.inputs, run.parameters, plan.tiling)
+        with following(engine, on_stage, _examining(plan), ("moments",)):
+            examined = examine(engine, run.inputs, run.parameters, plan.tiling)
         identity = run.identity(examined)
         if model is not None:
             # A run killed between its model and its store finds the model that it has saved.
@@ -152,7 +153,12 @@ def transform_store(
     with single_threaded_blas():
         if not resume:
             check_output(target, overwrite, inputs)
-        examined = examine_values(engine, run.inputs, plan.tiling)
+        with following(engine, on_stage, _examining(plan), ("moments",)):
+            examined = examine_values(engine, run.inputs, plan.tiling)
         identity = run.identity(examined) | {"model": model.record["fingerprint"]}
         opened = OpenedRun(target, identity, inputs, overwrite, resume, run.inputs.n_rows)
         return opened.finish(write)
+
+
+def _examining(plan: MemoryPlan) -> Stage:
+    return Stage(EXAMINING, n_total=plan.tiling.n_partitions)

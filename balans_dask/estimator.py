@@ -23,6 +23,8 @@ from balans_dask.models import load_model, save_model
 from balans_dask.parameters import Parameters
 from balans_dask.passes.blas import single_threaded_blas
 from balans_dask.passes.engine import Engine
+from balans_dask.progress import reported
+from balans_dask.stage import EXAMINING, OnStage, Stage, following
 from balans_dask.transforming import known_to
 
 __all__ = ["Balans", "correct_batches"]
@@ -74,6 +76,8 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         Times that the correction is fitted and applied, each to what the one before has left.
     random_state : int, RandomState instance or None, default=0
         Seed of the draws.
+    verbose : bool, default=False
+        Show progress: bars in a notebook and on a terminal, else a line every 30 s.
 
     Attributes
     ----------
@@ -142,6 +146,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         uncovered: str = "nearest",
         n_passes: int = 1,
         random_state: Any = 0,
+        verbose: bool = False,
     ) -> None:
         self.n_neighbors = n_neighbors
         self.patience = patience
@@ -157,6 +162,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         self.uncovered = uncovered
         self.n_passes = n_passes
         self.random_state = random_state
+        self.verbose = verbose
 
     def fit(self, X: Any, y: None = None, *, batch: Any = None, anchor: Any = None) -> Self:
         """Sample the landmarks of some profiles.
@@ -182,8 +188,8 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         InvalidInputError
             If values, labels or parameters cannot be used.
         """
-        with current_engine() as engine:
-            self._fit(engine, X, batch, anchor, wanted=False)
+        with current_engine() as engine, reported(self.verbose) as on_stage:
+            self._fit(engine, X, batch, anchor, on_stage, wanted=False)
         return self
 
     def fit_transform(
@@ -214,8 +220,8 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         InvalidInputError
             If values, labels or parameters cannot be used.
         """
-        with current_engine() as engine:
-            return self._fit(engine, X, batch, anchor, wanted=True)
+        with current_engine() as engine, reported(self.verbose) as on_stage:
+            return self._fit(engine, X, batch, anchor, on_stage, wanted=True)
 
     def transform(self, X: Any, *, batch: Any = None, anchor: Any = None) -> Any:
         """Correct further profiles by what was fitted; those corrected before do not move.
@@ -253,7 +259,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
             )
         matrix_of(X, least_rows=1)
         check_features(self, X, fitting=False)
-        with current_engine() as engine:
+        with current_engine() as engine, reported(self.verbose) as on_stage:
             if batch is None and model.batches != (NO_BATCH,):
                 raise InvalidInputError(
                     f"the model was fitted on {len(model.batches)} batches: give batch="
@@ -262,7 +268,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
             with single_threaded_blas():
                 plan = plan_run(inputs, model.parameters, engine.workers(), model.sizes)
                 examine_values(engine, inputs, plan.tiling)
-                return transform_arrays(engine, inputs, model, plan, collector_of(X))
+                return transform_arrays(engine, inputs, model, plan, collector_of(X, on_stage))
 
     def save(self, path: str | PathLike[str], overwrite: bool = False) -> None:
         """Write the frozen model to a new Zarr group: JSON attributes and arrays, no code.
@@ -312,7 +318,15 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
             estimator.feature_names_in_ = np.array(model.feature_names, dtype=object)
         return estimator
 
-    def _fit(self, engine: Engine, X: Any, batch: Any, anchor: Any, wanted: bool) -> Any:
+    def _fit(
+        self,
+        engine: Engine,
+        X: Any,
+        batch: Any,
+        anchor: Any,
+        on_stage: OnStage,
+        wanted: bool,
+    ) -> Any:
         parameters = self._parameters()
         matrix_of(X)
         check_features(self, X, fitting=True)
@@ -321,9 +335,12 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
             require_anchors(inputs.reference, inputs.labels, parameters)
         with single_threaded_blas():
             plan = plan_run(inputs, parameters, engine.workers(), freezes=True)
-            examined = examine(engine, inputs, parameters, plan.tiling)
+            stage = Stage(EXAMINING, n_total=plan.tiling.n_partitions)
+            with following(engine, on_stage, stage, ("moments",)):
+                examined = examine(engine, inputs, parameters, plan.tiling)
+            collect = collector_of(X, on_stage)
             model, self.coverage_, rows = fit_arrays(
-                engine, inputs, parameters, plan, examined, collector_of(X), wanted
+                engine, inputs, parameters, plan, examined, collect, wanted, on_stage
             )
         self._take(model)
         return rows
@@ -331,6 +348,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
     def _parameters(self) -> Parameters:
         given = self.get_params(deep=False)
         state = given.pop("random_state")
+        del given["verbose"]
         seed = state if _is_integer(state) else _drawn_seed(state)
         plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in given.items()}
         return Parameters(**plain, seed=int(seed))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from balans_dask.batches import batch_labels
 from balans_dask.inputs import Inputs
 from balans_dask.lazy import lazy_rows
 from balans_dask.passes.engine import Engine, embedded_client
+from balans_dask.stage import OnStage
 
 __all__ = ["NO_BATCH", "collector_of", "current_engine", "inputs_of"]
 
@@ -51,6 +53,6 @@ def inputs_of(engine: Engine, X: Any, batch: Any, anchor: Any) -> Inputs:
     )
 
 
-def collector_of(X: Any) -> Collect:
+def collector_of(X: Any, on_stage: OnStage) -> Collect:
     """Choose how corrected rows come back: lazy for lazy, in memory for numpy."""
-    return lazy_rows if is_lazy(X) else gathered_rows
+    return lazy_rows if is_lazy(X) else partial(gathered_rows, on_stage=on_stage)

@@ -1,73 +1,176 @@
-"""What a run did when, line by line, beside its output: times differ between equal runs."""
+"""The one stream of events of a run, and its record, line by line, beside the output."""
 
 import json
+import logging
 import resource
 import sys
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from balans_dask.fitting import Stage
 from balans_dask.io.run_folder import RunFolder
+from balans_dask.stage import EXAMINING, Stage
 
-__all__ = ["EventLog", "read_events"]
+__all__ = ["Event", "EventLog", "Events", "read_events"]
+
+logger = logging.getLogger(__name__)
 
 BYTES_OF_MAXRSS = 1 if sys.platform == "darwin" else 1024
 
 
+@dataclass(frozen=True)
+class Event:
+    """A moment of a run; a line of ``events.jsonl``, where ``number`` is ``pass``, from 1.
+
+    Attributes
+    ----------
+    time : str
+        UTC.
+    attempt : str
+        When this process began.
+    seconds : float
+        Since then.
+    stage : str
+    number : int
+        Of the pass, from 0.
+    n_done, n_total : int or None
+        Partitions of the stage, where they are counted.
+    seconds_left : float or None
+        Of the stage, at its pace so far; nobody knows when sampling will stop.
+    n_bytes : int or None
+        Corrected rows that are written, before they are compressed.
+    n_rounds, n_sampled, n_covered, n_rows, n_idle : int or None
+        At the end of a round: rounds and rows drawn, rows covered, all rows, and how many rows
+        drawn last have covered nothing new.
+    peak_bytes : int
+        Largest resident memory of the driver process so far; on threads it holds the workers too.
+    done : bool
+        The output is there.
+    """
+
+    time: str
+    attempt: str
+    seconds: float
+    stage: str
+    number: int
+    n_done: int | None
+    n_total: int | None
+    seconds_left: float | None
+    n_bytes: int | None
+    n_rounds: int | None
+    n_sampled: int | None
+    n_covered: int | None
+    n_rows: int | None
+    n_idle: int | None
+    peak_bytes: int
+    done: bool
+
+
+class Events:
+    """A progress callback that makes an event of every stage, and hands it to all who listen.
+
+    Parameters
+    ----------
+    *listeners : callable
+        Each takes an ``Event``.
+    """
+
+    def __init__(self, *listeners: Callable[[Event], None]) -> None:
+        self._listeners = listeners
+        self._attempt = _now()
+        self._begin = time.monotonic()
+        self._stage = ("", 0)
+        self._stage_began = (0.0, 0)
+
+    def __call__(self, stage: Stage) -> None:
+        """Take what a run is doing now."""
+        self._tell(stage, done=False)
+
+    def finish(self) -> None:
+        """Say that the output is there."""
+        self._tell(Stage("done"), done=True)
+
+    def _tell(self, stage: Stage, done: bool) -> None:
+        seconds = time.monotonic() - self._begin
+        last, counts = stage.round, stage.n_total > 0
+        title = (stage.name, stage.number)
+        if title != self._stage:
+            self._stage, self._stage_began = title, (seconds, stage.n_done)
+            logger.info("%s, pass %d", stage.name, stage.number + 1)
+        event = Event(
+            time=_now(),
+            attempt=self._attempt,
+            seconds=round(seconds, 3),
+            stage=stage.name,
+            number=stage.number,
+            n_done=stage.n_done if counts else None,
+            n_total=stage.n_total if counts else None,
+            seconds_left=self._seconds_left(seconds, stage),
+            n_bytes=stage.total_bytes * stage.n_done // stage.n_total
+            if counts and stage.total_bytes
+            else None,
+            n_rounds=None if last is None else last.n_rounds,
+            n_sampled=None if last is None else last.n_sampled,
+            n_covered=None if last is None else last.n_covered,
+            n_rows=None if last is None else last.n_rows,
+            n_idle=None if last is None else last.tally.n_idle,
+            peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_OF_MAXRSS,
+            done=done,
+        )
+        for listener in self._listeners:
+            listener(event)
+
+    def _seconds_left(self, now: float, stage: Stage) -> float | None:
+        began, n_before = self._stage_began
+        n_done = stage.n_done - n_before
+        if n_done <= 0:
+            return None
+        return round((now - began) * (stage.n_total - stage.n_done) / n_done, 1)
+
+
 class EventLog:
-    """A progress callback that adds a line of JSON for every stage and round.
+    """A listener that adds a line of JSON for every event.
 
     The lines grow in the run's folder and appear as ``OUT.zarr.events.jsonl`` with the output; a
-    continued run adds to those of the earlier attempts.
+    continued run adds to those of the earlier attempts. The first line of an attempt also holds its
+    ``configuration``. Nothing is written before the input is examined: until then the run has no
+    folder, and may yet find that all is done.
 
     Parameters
     ----------
     target : str
         Path of the output.
-
-    Notes
-    -----
-    Every line has ``time`` (UTC), ``attempt`` (when this process began), ``seconds`` since then,
-    ``stage``, ``pass``, ``n_sampled`` and ``n_covered`` (``null`` outside rounds), ``peak_bytes``
-    (largest resident memory of the driver process so far) and ``done``. A line of a stage marks its
-    beginning, a line with rows drawn the end of a round, the last line the end of the run.
+    configuration : mapping or None
+        Options of the run by name.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, configuration: Mapping[str, Any] | None = None) -> None:
         self._folder = RunFolder(target)
-        self._attempt = _now()
-        self._begin = time.monotonic()
+        self._waiting: list[str] = []
         self._begun = False
+        self._first = {} if configuration is None else {"configuration": dict(configuration)}
 
-    def __call__(self, stage: Stage) -> None:
+    def __call__(self, event: Event) -> None:
         """Take the next event of a run."""
+        fields = asdict(event)
+        fields["pass"] = fields.pop("number") + 1
+        self._waiting.append(json.dumps(fields | self._first) + "\n")
+        self._first = {}
+        if event.stage == EXAMINING or (event.done and not self._begun):
+            return
         self._begun = True
-        self._add(self._folder.events, stage)
+        _append(self._folder.published_events if event.done else self._folder.events, self._waiting)
+        self._waiting = []
 
-    def finish(self) -> None:
-        """Say that the output is there; nothing, if it was there already."""
-        if self._begun:
-            self._add(self._folder.published_events, Stage("done"), done=True)
 
-    def _add(self, path: Path, stage: Stage, done: bool = False) -> None:
-        last = stage.round
-        event = {
-            "time": _now(),
-            "attempt": self._attempt,
-            "seconds": round(time.monotonic() - self._begin, 3),
-            "stage": stage.name,
-            "pass": stage.number + 1,
-            "n_sampled": None if last is None else last.n_sampled,
-            "n_covered": None if last is None else last.n_covered,
-            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * BYTES_OF_MAXRSS,
-            "done": done,
-        }
-        # A run does not end because its times cannot be noted.
-        with suppress(OSError), path.open("a") as file:
-            file.write(json.dumps(event) + "\n")
+def _append(path: Path, lines: list[str]) -> None:
+    # A run does not end because its times cannot be noted.
+    with suppress(OSError), path.open("a") as file:
+        file.writelines(lines)
 
 
 def read_events(output: str) -> list[dict[str, Any]]:

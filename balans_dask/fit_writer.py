@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balans_dask.examine import Examined
-from balans_dask.fitting import Fit, Stage, fit, fit_preprocessor, learn
+from balans_dask.fitting import Fit, fit, fit_preprocessor, learn
 from balans_dask.frozen import FrozenPass, freeze, model_of
 from balans_dask.inputs import Inputs
 from balans_dask.io.checkpoint import write_state
@@ -23,6 +23,7 @@ from balans_dask.passes.engine import Engine
 from balans_dask.prepared import Prepared
 from balans_dask.provenance import model_record, sampling_record, texts
 from balans_dask.sampled import SampledRows
+from balans_dask.stage import PREPARING, Stage
 from balans_dask.state import arrays_of, sampled_from
 from balans_dask.store_run import StoreRun
 from balans_dask.writing import StoreWriter, WriteOptions
@@ -67,18 +68,18 @@ class FitWriter(StoreWriter):
 
     def _begin(self, number: int, folder: PassFolder) -> None:
         if number == 0:
-            self._options.on_stage(Stage("preparing scores"))
             state = self._states[0]
-            self._projection = (
-                fit_preprocessor(
-                    self._engine,
-                    self._run.inputs,
-                    self._run.parameters,
-                    self._plan,
-                    self._examined,
-                )
-                if state is None
-                else Projection.from_arrays(state)
+            if state is not None:
+                self._options.on_stage(Stage(PREPARING))
+                self._projection = Projection.from_arrays(state)
+                return
+            self._projection = fit_preprocessor(
+                self._engine,
+                self._run.inputs,
+                self._run.parameters,
+                self._plan,
+                self._examined,
+                self._options.on_stage,
             )
 
     def _one_pass(
@@ -90,19 +91,17 @@ class FitWriter(StoreWriter):
             sampled = sampled_from(state, self._run.parameters.block_rows)
         else:
             if number:
-                self._options.on_stage(Stage("preparing scores", number=number))
+                self._options.on_stage(Stage(PREPARING, number=number))
             labels = self._run.labels_of(number)
             prepared = self._prepared(number, moved.numbered(labels, moved.reference))
-            self._options.on_stage(Stage("sampling rows", number=number))
             fitted = self._fitted(prepared, folder, state)
             if not self._kept:
                 # Only a model asks for it.
                 self._engine.release(fitted.sampled.coverage)
             sampled = fitted.sampled
-            self._options.on_stage(Stage("writing", number=number))
             if missing or self._kept:
-                learned = learn(self._engine, fitted)
-                writer.write(fitted.prepared, learned, missing)
+                learned = learn(self._engine, fitted, self._options.on_stage)
+                writer.write(fitted.prepared, learned, missing, self._options.on_stage)
                 if self._kept:
                     self._frozen.append(freeze(self._engine, fitted, learned))
         self._is_landmark[sampled.rows] = True

@@ -18,16 +18,15 @@ from balans_dask.passes.operators import learn_operator
 from balans_dask.passes.pca import fit_projection
 from balans_dask.passes.rows import Pieces
 from balans_dask.prepared import Prepared
-from balans_dask.sampled import Round, SampledRows
+from balans_dask.sampled import SampledRows
 from balans_dask.sampling import sample_rows
+from balans_dask.stage import PREPARING, SAMPLING, SUMMING, OnStage, Stage, following
 from balans_dask.state import sampled_from
 
 __all__ = [
     "CAPPED_SHARE",
     "UNCOVERED_SHARE",
     "Fit",
-    "OnStage",
-    "Stage",
     "fit",
     "fit_preprocessor",
     "learn",
@@ -40,27 +39,6 @@ REMEDIES = {"max_rows": "raise max_rows", AUTO: "set stopping to patience"}
 CAPPED_SHARE = 0.05
 """Share of landmarks beyond the guard's limit that is worth a warning: none in mixtures of 50
 dimensions with every cluster in every batch, 0.06 or more with 4 of 20 clusters in one batch."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What a run is doing now; the argument of every progress callback.
-
-    Attributes
-    ----------
-    name : str
-    round : Round or None
-        While rows are sampled: the last round.
-    number : int
-        Of the pass, from 0.
-    """
-
-    name: str
-    round: Round | None = None
-    number: int = 0
-
-
-OnStage = Callable[[Stage], None]
 
 
 @dataclass(frozen=True)
@@ -78,7 +56,12 @@ class Fit:
 
 
 def fit_preprocessor(
-    engine: Engine, inputs: Inputs, parameters: Parameters, plan: MemoryPlan, examined: Examined
+    engine: Engine,
+    inputs: Inputs,
+    parameters: Parameters,
+    plan: MemoryPlan,
+    examined: Examined,
+    on_stage: OnStage = lambda stage: None,
 ) -> Projection:
     """Fit what makes scores of profiles; once, whatever the number of passes.
 
@@ -89,11 +72,15 @@ def fit_preprocessor(
     parameters : Parameters
     plan : MemoryPlan
     examined : Examined
+    on_stage : callable
+        Told what the run is doing.
     """
     n_components = components_of(parameters, inputs)
-    return fit_projection(
-        engine, plan.tiling, inputs.scored, examined.reference, n_components, inputs.reference
-    )
+    stage = Stage(PREPARING, n_total=plan.tiling.n_partitions)
+    with following(engine, on_stage, stage, ("scatter", "squares")):
+        return fit_projection(
+            engine, plan.tiling, inputs.scored, examined.reference, n_components, inputs.reference
+        )
 
 
 def fit(
@@ -120,9 +107,10 @@ def fit(
 
     def after_round(sampled: SampledRows) -> None:
         _warn_of_landmarks(sampled, plan)
-        on_stage(Stage("sampling rows", sampled.curve[-1], prepared.number))
+        on_stage(Stage(SAMPLING, sampled.curve[-1], prepared.number))
         on_round(sampled)
 
+    on_stage(Stage(SAMPLING, number=prepared.number))
     sampled = sample_rows(
         engine,
         prepared.scores,
@@ -139,27 +127,31 @@ def fit(
     return Fit(prepared, sampled)
 
 
-def learn(engine: Engine, fitted: Fit) -> Learned:
+def learn(engine: Engine, fitted: Fit, on_stage: OnStage = lambda stage: None) -> Learned:
     """Reduce over all partitions what the operator must know, and wait for it.
 
     Parameters
     ----------
     engine : Engine
     fitted : Fit
+    on_stage : callable
+        Told what the run is doing.
     """
     prepared, sampled = fitted.prepared, fitted.sampled
     table = engine.share("landmarks", list(sampled.blocks))
     n_partitions = prepared.plan.tiling.n_partitions
     pieces: list[Pieces] = [sampled.pieces_of(number) for number in range(n_partitions)]
-    correction, targets = learn_operator(
-        engine,
-        prepared.parameters.operator,
-        prepared.scores,
-        prepared.profiles,
-        table,
-        pieces,
-        sampled.rows,
-    )
+    stage = Stage(SUMMING, number=prepared.number, n_total=n_partitions)
+    with following(engine, on_stage, stage, ("sums", "batch-sums")):
+        correction, targets = learn_operator(
+            engine,
+            prepared.parameters.operator,
+            prepared.scores,
+            prepared.profiles,
+            table,
+            pieces,
+            sampled.rows,
+        )
     return Learned(table, pieces, correction, targets)
 
 

@@ -20,6 +20,7 @@ from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import output_dtype
 from balans_dask.passes.sources import StoredRows
 from balans_dask.prepared import Prepared
+from balans_dask.stage import WRITING, OnStage, Stage, following
 from balans_dask.store_run import widest_row
 from balans_dask.tiling import Partition, Tiling
 
@@ -77,9 +78,24 @@ class PassWriter:
         """Find the partitions that no earlier attempt has finished; unsound records go."""
         return _unfinished(tiling.partitions(), self._sound_units())
 
-    def write(self, prepared: Prepared, learned: Learned, missing: Sequence[Partition]) -> None:
+    def write(
+        self,
+        prepared: Prepared,
+        learned: Learned,
+        missing: Sequence[Partition],
+        on_stage: OnStage = lambda stage: None,
+    ) -> None:
         """Correct and write some partitions."""
-        self._engine.take(correct(self._engine, prepared, learned, self._sink, missing))
+        n_total = prepared.plan.tiling.n_partitions
+        stage = Stage(
+            WRITING,
+            number=prepared.number,
+            n_done=n_total - len(missing),
+            n_total=n_total,
+            total_bytes=sum(array.nbytes for array in self._sink.arrays),
+        )
+        with following(self._engine, on_stage, stage, ("correct",)):
+            self._engine.take(correct(self._engine, prepared, learned, self._sink, missing))
 
     def written(self) -> WrittenRows:
         """Read what the tasks have met.

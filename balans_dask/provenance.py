@@ -11,6 +11,7 @@ from anndata.io import read_elem
 from numpy.typing import NDArray
 
 from balans_dask.batches import BatchLabels
+from balans_dask.configuration import as_config
 from balans_dask.examine import Examined
 from balans_dask.inputs import Inputs
 from balans_dask.io.store import ProfileStore
@@ -143,6 +144,7 @@ def record_of(
     record = {
         "input": source,
         "parameters": given | chosen,
+        "configuration": _configuration(parameters, identity),
         "versions": package_versions(),
         "arithmetic": blas_fingerprint(),
         "fingerprint": fingerprint(identity),
@@ -160,6 +162,15 @@ def record_of(
         record["model"] = identity["model"]
     earlier = {f"pass_{number + 1}": dict(facts) for number, facts in enumerate(passes[:-1])}
     return record | ({"earlier_passes": earlier} if earlier else {})
+
+
+def _configuration(parameters: Parameters, identity: Mapping[str, Any]) -> str:
+    """Options that make the same output of the same input."""
+    keys, anchor = identity["batch_key"], identity.get("anchor")
+    if "model" in identity:
+        return as_config(None, keys, anchor=anchor)
+    basis = None if identity["basis"] == "X" else identity["basis"]
+    return as_config(parameters, keys, basis, anchor)
 
 
 def sampling_record(

@@ -1,17 +1,14 @@
-"""What the command line says: progress to stderr, tables to stdout."""
+"""What the command line says of stores, models and plans: tables of names and values."""
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from balans_dask.errors import first_names
 from balans_dask.examine import Examined
-from balans_dask.fitting import Stage
 from balans_dask.frozen import Model
 from balans_dask.inputs import Inputs
 from balans_dask.io.store import ProfileStore
@@ -20,7 +17,6 @@ from balans_dask.parameters import Parameters
 from balans_dask.store_run import earlier_steps
 
 __all__ = [
-    "Progress",
     "correction_facts",
     "facts_table",
     "input_facts",
@@ -29,53 +25,6 @@ __all__ = [
     "printable",
     "store_facts",
 ]
-
-ROUND_SECONDS = 5.0
-"""Seconds between two lines about the sampling."""
-
-
-class Progress:
-    """A plain line for each stage, and one now and then while rows are sampled.
-
-    Nothing is said before the first stage, so that a refusal stands alone.
-
-    Parameters
-    ----------
-    console : Console
-    verbose : bool
-        Say every round.
-    heading : Table or None
-        What to say first.
-    """
-
-    def __init__(self, console: Console, verbose: bool, heading: Table | None = None) -> None:
-        self._console = console
-        self._heading = heading
-        self._interval = 0.0 if verbose else ROUND_SECONDS
-        self._start = time.monotonic()
-        self._stage = ("", 0)
-        self._last = self._start
-
-    def __call__(self, stage: Stage) -> None:
-        """Take the next event of a run."""
-        now = time.monotonic()
-        if self._heading is not None:
-            self._console.print(self._heading)
-            self._heading = None
-        changed = (stage.name, stage.number) != self._stage
-        if changed or now - self._last >= self._interval:
-            self._stage, self._last = (stage.name, stage.number), now
-            self._say(now, stage)
-
-    def _say(self, now: float, stage: Stage) -> None:
-        text = stage.name if stage.number == 0 else f"pass {stage.number + 1}: {stage.name}"
-        if stage.round is not None:
-            share = stage.round.n_covered / stage.round.n_rows
-            text += (
-                f": {stage.round.n_sampled:,} drawn, {share:.2%} of rows covered, "
-                f"{stage.round.tally.n_idle} idle"
-            )
-        self._console.print(f"{now - self._start:7.1f} s  {text}", highlight=False)
 
 
 def facts_table(title: str, facts: Mapping[str, Any]) -> Table:

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.fitting import Stage
 from balans_dask.frozen import Model
 from balans_dask.inputs import Inputs
 from balans_dask.io.pass_folder import PassFolder
@@ -14,6 +13,7 @@ from balans_dask.io.run_folder import RunFolder
 from balans_dask.memory import MemoryPlan
 from balans_dask.pass_writer import PassWriter
 from balans_dask.passes.engine import Engine
+from balans_dask.stage import PREPARING, Stage
 from balans_dask.store_run import StoreRun
 from balans_dask.transforming import adapt, warn_of_uncovered
 from balans_dask.writing import StoreWriter, WriteOptions
@@ -54,7 +54,7 @@ class TransformWriter(StoreWriter):
         self._constant = model.constant
 
     def _begin(self, number: int, folder: PassFolder) -> None:
-        self._options.on_stage(Stage("writing", number=number))
+        self._options.on_stage(Stage(PREPARING, number=number))
 
     def _one_pass(
         self, number: int, folder: PassFolder, moved: Inputs, writer: PassWriter
@@ -64,7 +64,7 @@ class TransformWriter(StoreWriter):
         if missing:
             prepared = self._prepared(number, moved)
             learned = adapt(self._engine, prepared, frozen, len(self._model.batches))
-            writer.write(prepared, learned, missing)
+            writer.write(prepared, learned, missing, self._options.on_stage)
         return {
             "stop_reason": frozen.stop_reason,
             "n_sampled": frozen.n_landmarks,

@@ -10,7 +10,6 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from balans_dask.fitting import OnStage
 from balans_dask.inputs import Inputs
 from balans_dask.io.checkpoint import sync_file
 from balans_dask.io.layout import write_annotations
@@ -23,6 +22,7 @@ from balans_dask.pass_writer import PassWriter, WrittenRows
 from balans_dask.passes.engine import Engine
 from balans_dask.prepared import Prepared, prepare
 from balans_dask.provenance import fingerprint, record_of
+from balans_dask.stage import FINISHING, OnStage, Stage
 from balans_dask.store_run import ADDED_COLUMNS, StoreRun, earlier_steps
 
 __all__ = ["CHECKPOINT_SECONDS", "StoreWriter", "WriteOptions"]
@@ -131,6 +131,7 @@ class StoreWriter(ABC):
     def _finish(
         self, root: zarr.Group, written: Sequence[WrittenRows], facts: Sequence[Mapping[str, Any]]
     ) -> dict[str, Any]:
+        self._options.on_stage(Stage(FINISHING))
         covered = np.logical_and.reduce([rows.covered for rows in written])
         record = record_of(
             self._run.inputs,

@@ -172,6 +172,7 @@ def test_parameters_here_and_in_the_record_agree():
     here = {name: p.default for name, p in inspect.signature(Balans).parameters.items()}
     record = Parameters().as_dict()
     assert here.pop("random_state") == record.pop("seed")
+    assert here.pop("verbose") is False
     assert here == record
 
 

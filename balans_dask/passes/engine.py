@@ -7,7 +7,7 @@ scheduler runs them again. Nothing is scattered, pinned or kept in an actor.
 import functools
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any, ParamSpec, TypeVar
@@ -22,6 +22,7 @@ from distributed.system import MEMORY_LIMIT
 
 from balans_dask.memory import Workers
 from balans_dask.passes.blas import single_threaded_blas
+from balans_dask.passes.followed import Followed
 from balans_dask.passes.losses import (
     WorkerWatch,
     blamed_tasks,
@@ -122,6 +123,7 @@ class Engine:
         self.task_bytes: dict[str, int] = {}
         self._run = uuid4().hex[:8]
         self._n_calls = 0
+        self._followed: Followed | None = None
         self._futures: WeakSet[Future] = WeakSet()
 
     @property
@@ -183,6 +185,8 @@ class Engine:
         futures: list[Future] = []
         if not rows:
             return futures
+        if self._followed is not None:
+            self._followed.add(name, len(rows))
         if any(_is_lazy(value) for row in rows for value in row):
             futures = self._map_lazily(function, rows, keys, priority)
             self._futures.update(futures)
@@ -221,9 +225,29 @@ class Engine:
                     self._client.sync(_wait, list(futures), timeout=WATCH_SECONDS)
                 except TimeoutError:
                     watch.look()
+                    if self._followed is not None:
+                        self._followed.look()
                 else:
                     watch.back()
                     return
+
+    @contextmanager
+    def following(self, names: Collection[str], tell: Callable[[int, int], None]) -> Iterator[None]:
+        """Say now and then, while the driver waits inside, how far the tasks of some names are.
+
+        Parameters
+        ----------
+        names : collection of str
+            As ``map`` takes them.
+        tell : callable
+            Takes how many tasks are done, and how many are submitted. Not called when all are.
+        """
+        prefixes = {name: f"balans-{name}-{self._run}-" for name in names}
+        self._followed = Followed(self._client, prefixes, tell)
+        try:
+            yield
+        finally:
+            self._followed = None
 
     def gather(self, futures: Sequence[Future]) -> list[Any]:
         """Bring results to the driver, raising what a task raised.

@@ -37,7 +37,7 @@ def compute_moments(
     parts = tiling.partitions()
     rows = [source.rows(part.start, part.stop) for part in parts]
     futures = engine.map("moments", _moments, rows, _masks(reference, parts))
-    moments: Moments = engine.collect("moments", futures, _combine_moments)
+    moments: Moments = engine.collect("moments-merge", futures, _combine_moments)
     return moments
 
 

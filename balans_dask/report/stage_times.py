@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-__all__ = ["StageTime", "stage_times"]
+from balans_dask.stage import EXAMINING
 
-EXAMINING = "examining the input"
+__all__ = ["StageTime", "stage_times"]
 
 
 @dataclass

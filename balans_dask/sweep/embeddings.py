@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balans_dask.examine import Examined
-from balans_dask.fitting import Fit, OnStage, Stage, fit_preprocessor
+from balans_dask.fitting import Fit, fit_preprocessor
 from balans_dask.inputs import Inputs
 from balans_dask.kernels.projection import Projection
 from balans_dask.memory import MemoryPlan
@@ -25,6 +25,7 @@ from balans_dask.passes.engine import Engine
 from balans_dask.prepared import Prepared, prepare
 from balans_dask.sampled import SampledRows
 from balans_dask.sampling import sample_rows
+from balans_dask.stage import CORRECTING, SAMPLING, OnStage, Stage
 from balans_dask.sweep.grid import grouped
 from balans_dask.sweep.one_pass import moved_inputs, rows_after, rows_before
 
@@ -102,10 +103,9 @@ class Embeddings:
         settings : sequence of Parameters
             That differ in what a ``Grid`` varies, and in nothing else.
         """
-        self._on_stage(Stage("preparing scores"))
         with self._engine.scope():
             self._projection = fit_preprocessor(
-                self._engine, self._inputs, settings[0], self._plan, self._examined
+                self._engine, self._inputs, settings[0], self._plan, self._examined, self._on_stage
             )
             first = self._prepared(self._inputs, 0, settings[0])
             self._raw = rows_before(self._engine, first, self._rows)
@@ -158,7 +158,7 @@ class Embeddings:
 
         def after_round(sampled: SampledRows) -> None:
             nonlocal before
-            self._on_stage(Stage("sampling rows", sampled.curve[-1], prepared.number))
+            self._on_stage(Stage(SAMPLING, sampled.curve[-1], prepared.number))
             if not sampled.stop_reason:
                 self._engine.release(before.coverage)
                 before = sampled.copied(self._engine)
@@ -178,7 +178,7 @@ class Embeddings:
 
     def _strengths(self, fitted: Fit, wanted: Sequence[Parameters]) -> Iterator[Embedded]:
         """Blend the corrected rows with those before all passes."""
-        self._on_stage(Stage("correcting", number=fitted.prepared.number))
+        self._on_stage(Stage(CORRECTING, number=fitted.prepared.number))
         whole, n_covered = rows_after(self._engine, fitted, self._rows)
         before = self._raw.astype(np.float64)
         sampled, n_uncovered = fitted.sampled, self._inputs.n_rows - n_covered

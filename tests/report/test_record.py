@@ -1,6 +1,7 @@
 """What a store says about its landmarks, against a dense count."""
 
 import json
+from itertools import groupby
 
 import anndata
 import numpy as np
@@ -55,9 +56,14 @@ def test_every_stage_and_round_is_noted_beside_the_store(folder):
     lines = (folder / "out.zarr.events.jsonl").read_text().splitlines()
     events = [json.loads(line) for line in lines]
     record = anndata.read_zarr(folder / "out.zarr").uns["balans"]
-    begun = [(e["pass"], e["stage"]) for e in events if e["n_sampled"] is None and not e["done"]]
-    stages = ["preparing scores", "sampling rows", "writing"]
-    assert begun == [(number, stage) for number in (1, 2) for stage in stages]
+    stages = ["preparing scores", "sampling rows", "summing rows", "writing"]
+    begun = [key for key, _ in groupby((e["pass"], e["stage"]) for e in events)]
+    assert begun == [
+        (1, "examining the input"),
+        *((number, stage) for number in (1, 2) for stage in stages),
+        (1, "finishing"),
+        (1, "done"),
+    ]
     rounds = [e for e in events if e["n_sampled"] is not None and e["pass"] == 2]
     assert [e["n_sampled"] for e in rounds] == record["coverage_curve"]["n_sampled"].tolist()
     assert [e["done"] for e in events] == [False] * (len(events) - 1) + [True]

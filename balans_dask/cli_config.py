@@ -1,0 +1,162 @@
+"""``--config run.toml``: options from a file, with the names of the flags, which win over it."""
+
+import copy
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import tomli_w
+
+import balans_dask
+from balans_dask.cli_options import option_group
+from balans_dask.errors import InvalidInputError
+
+__all__ = ["CONFIG_OPTION", "PRINT_OPTIONS", "ConfigurableCommand", "resolved"]
+
+PRINTS = "balans_dask.print_config"
+
+
+def _read(context: click.Context, option: click.Parameter, path: str | None) -> None:
+    if path is not None:
+        given = _options_of(path, context)
+        context.default_map = {**(context.default_map or {}), **given}
+
+
+CONFIG_OPTION = click.option(
+    "--config",
+    metavar="FILE",
+    is_eager=True,
+    expose_value=False,
+    callback=_read,
+    help="Take options from this TOML file; flags win over it.",
+)
+PRINT_OPTIONS = option_group(
+    CONFIG_OPTION,
+    click.option(
+        "--print-config",
+        is_flag=True,
+        expose_value=False,
+        help="Print all options as such a file, and do nothing else.",
+    ),
+)
+
+
+class ConfigurableCommand(click.Command):
+    """A command whose options may come from a file, and can be printed as one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; nothing is missing where options are only printed."""
+        ctx.meta[PRINTS] = "--print-config" in args
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the parameters."""
+        params = super().get_params(ctx)
+        return [_optional(param) for param in params] if ctx.meta.get(PRINTS) else params
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, or print its options."""
+        if not ctx.meta[PRINTS]:
+            return super().invoke(ctx)
+        click.echo(f"# balans {self.name}, balans_dask {balans_dask.__version__}")
+        click.echo(tomli_w.dumps(resolved(ctx)), nl=False)
+        return None
+
+
+def resolved(context: click.Context) -> dict[str, Any]:
+    """Return the options of a command as they came out, by flag; without those that are not set."""
+    found = {}
+    for option in _configurable(context.command.params):
+        value = context.params.get(str(option.name))
+        if value not in (None, ()):
+            found[_key(option)] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+def _optional(param: click.Parameter) -> click.Parameter:
+    """Return a copy that may be missing."""
+    other = copy.copy(param)
+    other.required = False
+    return other
+
+
+def _configurable(params: Iterable[click.Parameter]) -> list[click.Option]:
+    return [param for param in params if isinstance(param, click.Option) and param.expose_value]
+
+
+def _key(option: click.Option) -> str:
+    return max(option.opts, key=len).removeprefix("--")
+
+
+def _options_of(path: str, context: click.Context) -> dict[str, Any]:
+    """Read the options of one command: those above all tables, and those in its own."""
+    command, table = str(context.info_name), _table(path)
+    parent = context.parent.command if context.parent is not None else None
+    commands = list(parent.commands) if isinstance(parent, click.Group) else [command]
+    options = {_key(option): option for option in _configurable(context.command.params)}
+    tables = {name: value for name, value in table.items() if isinstance(value, Mapping)}
+    for name in tables.keys() - set(commands):
+        raise InvalidInputError(f"{path}: unknown table [{name}]{_nearest(name, commands)}")
+    shared = {name: value for name, value in table.items() if name not in tables}
+    found = {}
+    for name, value in {**shared, **tables.get(command, {})}.items():
+        key = name.replace("_", "-")
+        if key not in options:
+            raise InvalidInputError(
+                f"{path}: balans {command} has no option {name}{_nearest(key, options)}"
+            )
+        found[str(options[key].name)] = _checked(path, name, options[key], value, context)
+    return found
+
+
+def _table(path: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInputError(
+            f"--config {path} cannot be read ({error.strerror}): check the path"
+        ) from error
+    except ValueError as error:
+        raise InvalidInputError(f"{path} is no TOML file: {error}") from error
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return f": did you mean {near[0]}?" if near else ""
+
+
+def _checked(path: str, name: str, option: click.Option, value: Any, context: click.Context) -> Any:
+    """Return a value as the command line would take it, refusing one of another type."""
+    kind = "text"
+    if option.is_flag:
+        kind, fits = "true or false", isinstance(value, bool)
+    elif option.multiple:
+        value = [value] if isinstance(value, str) else value
+        kind = "text or a list of texts"
+        fits = isinstance(value, list) and all(isinstance(each, str) for each in value)
+    elif isinstance(option.type, click.types.IntParamType):
+        kind, fits = "a whole number", _is_number(value, int)
+    elif isinstance(option.type, click.types.FloatParamType):
+        kind, fits = "a number", _is_number(value, int | float)
+    elif option.callback is not None:
+        # The command line takes text here and reads numbers in it, or a list with commas.
+        values = value if isinstance(value, list) else [value]
+        kind = f"as in --{_key(option)} {option.metavar}"
+        fits = all(isinstance(each, str) or _is_number(each, int | float) for each in values)
+        value = ",".join(map(str, values))
+    else:
+        fits = isinstance(value, str)
+    if not fits:
+        raise InvalidInputError(f"{path}: {name} must be {kind}, got {value!r}")
+    try:
+        option.type_cast_value(context, value)
+    except click.BadParameter as error:
+        raise InvalidInputError(f"{path}: {name}: {error.message}") from error
+    return value
+
+
+def _is_number(value: Any, kinds: Any) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool)
