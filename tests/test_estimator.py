@@ -73,6 +73,7 @@ def test_the_function_passes_every_parameter_on():
         "uncovered": "keep",
         "n_passes": 2,
         "random_state": 3,
+        "verbose": True,
     }
     assert set(given) == set(inspect.signature(Balans).parameters)
     expected = Balans(**given).fit_transform(SCREEN.profiles, batch=SCREEN.batch)
