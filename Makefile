@@ -25,10 +25,10 @@ test-package: $(STAMP)
 	$(BIN)/python -m build --outdir $(PACKAGE)/dist
 	$(PYTHON) -m venv $(PACKAGE)/venv
 	$(PACKAGE)/venv/bin/python -m pip install --quiet --constraint constraints.txt $(PACKAGE)/dist/*.whl
-	cd $(PACKAGE) && venv/bin/python $(CURDIR)/tests/package_smoke.py
+	cd $(PACKAGE) && venv/bin/python -W ignore $(CURDIR)/tests/package_smoke.py
 	$(PACKAGE)/venv/bin/python -m pip uninstall --quiet --yes balans-dask
 	$(PACKAGE)/venv/bin/python -m pip install --quiet --no-deps $(PACKAGE)/dist/*.tar.gz
-	cd $(PACKAGE) && venv/bin/python $(CURDIR)/tests/package_smoke.py
+	cd $(PACKAGE) && venv/bin/python -W ignore $(CURDIR)/tests/package_smoke.py
 
 # Scores against scib-metrics and copairs, which bring jax (half a gigabyte) and compile for a minute.
 test-evaluate: $(EVALUATE)

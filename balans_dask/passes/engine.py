@@ -88,6 +88,8 @@ def embedded_client(n_threads: int | None = None) -> Iterator[Client]:
             memory_limit=0,
             dashboard_address=QUIET_DASHBOARD,
             set_as_default=False,
+            # Closing interrupts a heartbeat now and then, which Dask reports as an error.
+            silence_logs=logging.CRITICAL,
         )
     with client:
         yield client
