@@ -137,7 +137,7 @@ def coverage_of_rows(
     rows : ndarray of shape (n,), int64, or None
         Global row numbers, in increasing order; ``None`` for all rows.
     """
-    futures = engine.map("coverage", _coverage, coverage, [rows] * len(coverage))
+    futures = engine.map("cover-rows", _coverage, coverage, [rows] * len(coverage))
     return np.concatenate(engine.take(futures))
 
 
