@@ -325,11 +325,12 @@ def demo(folder: str) -> None:
 cli.add_command(export)
 
 
-@cli.command()
-@click.argument("source")
-@click.argument("target")
+@cli.command(cls=ConfigurableCommand)
+@click.argument("source", shell_complete=folders)
+@click.argument("target", shell_complete=folders)
 @PREPROCESS_OPTIONS
 @CLUSTER_OPTIONS
+@PRINT_OPTIONS
 def preprocess(source: str, target: str, **options: Any) -> None:
     """Normalise by plate, transform and select features, as people do before a correction."""
     steps = steps_of(options)

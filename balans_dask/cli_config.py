@@ -17,6 +17,8 @@ from balans_dask.errors import InvalidInputError
 __all__ = ["CONFIG_OPTION", "PRINT_OPTIONS", "ConfigurableCommand", "resolved"]
 
 PRINTS = "balans_dask.print_config"
+NEVER = {"config", "print_config"}
+"""Options of which a file says nothing."""
 
 
 def _read(context: click.Context, option: click.Parameter, path: str | None) -> None:
@@ -84,7 +86,9 @@ def _optional(param: click.Parameter) -> click.Parameter:
 
 
 def _configurable(params: Iterable[click.Parameter]) -> list[click.Option]:
-    return [param for param in params if isinstance(param, click.Option) and param.expose_value]
+    return [
+        param for param in params if isinstance(param, click.Option) and param.name not in NEVER
+    ]
 
 
 def _key(option: click.Option) -> str:

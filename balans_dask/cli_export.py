@@ -2,6 +2,7 @@
 
 import click
 
+from balans_dask.cli_completion import folders
 from balans_dask.exporting import export_store
 from balans_dask.terminal import printable
 
@@ -9,8 +10,8 @@ __all__ = ["export"]
 
 
 @click.command()
-@click.argument("source")
-@click.argument("target")
+@click.argument("source", shell_complete=folders)
+@click.argument("target", shell_complete=folders)
 @click.option(
     "--matrix",
     default="X",

@@ -149,3 +149,14 @@ def test_other_commands_take_a_file_too(tmp_path, store, config):
     assert "600 rows x 6 features" in streams("check", store, "--config", path)[0]
     table = streams("sweep", store, "--config", path)[0]
     assert "balans correct" in table
+
+
+@pytest.mark.parametrize("command", ["correct", "preprocess"])
+def test_a_file_may_name_a_preset_which_its_other_lines_and_flags_override(command, config):
+    path = config('preset = "jump"\n[correct]\nbatch-key = "Well"\n')
+    asked = run(command, "--config", path, "--print-config")
+    flags = ["--batch-key", "Well"] if command == "correct" else []
+    assert asked == run(command, "--preset", "jump", *flags, "--print-config")
+    key = "batch-key" if command == "correct" else "by"
+    expected = ["Well"] if command == "correct" else ["Metadata_Plate"]
+    assert tomllib.loads(asked)[key] == expected
