@@ -57,7 +57,10 @@ class ConfigurableCommand(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the parameters."""
         params = super().get_params(ctx)
-        return [_optional(param) for param in params] if ctx.meta.get(PRINTS) else params
+        if not ctx.meta.get(PRINTS):
+            return params
+        # The others stay what they are: click processes them in the order of the command line.
+        return [_optional(param) if param.required else param for param in params]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, or print its options."""
