@@ -157,6 +157,11 @@ def test_a_folder_of_the_users_is_never_replaced(tmp_path, store):
     with pytest.raises(InvalidInputError, match="same place"):
         export_store(store, f"{store}/out.parquet")
     assert files(tmp_path / "out") == {"thesis.txt": b"mine"}
+    export_store(store, str(tmp_path / "plates"), by=["Metadata_Plate"])
+    (tmp_path / "plates/thesis.txt").write_text("mine")
+    with pytest.raises(StoreExistsError, match="is not replaced"):
+        export_store(store, str(tmp_path / "plates"), by=["Metadata_Plate"], overwrite=True)
+    assert (tmp_path / "plates/thesis.txt").read_text() == "mine"
 
 
 def test_labels_with_slashes_and_dots_make_plain_names_of_files(tmp_path):

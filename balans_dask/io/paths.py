@@ -27,9 +27,14 @@ def is_store(path: str) -> bool:
 
 
 def is_export(path: str) -> bool:
-    """Tell whether a folder holds tables that this package has exported."""
-    record = read_json(Path(path, MANIFEST))
-    return record is not None and record.get("written_by") == WRITTEN_BY
+    """Tell whether a folder holds tables that this package has exported, and nothing else."""
+    folder = Path(path)
+    record = read_json(folder / MANIFEST)
+    if record is None or record.get("written_by") != WRITTEN_BY:
+        return False
+    ours = {MANIFEST, *(file["path"] for file in record["files"])}
+    found = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    return found <= ours
 
 
 def require_exists(path: str) -> None:
