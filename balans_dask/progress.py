@@ -215,7 +215,7 @@ def _facts(event: Event) -> str:
         facts.append(f"{event.n_idle} idle")
     if event.n_total is not None:
         facts.append(f"{event.n_done:,} of {event.n_total:,} partitions")
-    if event.n_bytes is not None:
+    if event.n_bytes:
         facts.append(format_bytes(event.n_bytes))
     if event.seconds_left:
         facts.append(f"{_duration(event.seconds_left)} left")
