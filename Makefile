@@ -6,8 +6,9 @@ STAMP := $(VENV)/.installed
 EVALUATE := $(VENV)/.evaluate
 BROWSER := $(VENV)/.browser
 PACKAGE := build/package
+SCANPY := $(VENV)/.scanpy
 
-.PHONY: demo test test-package test-evaluate test-browser test-long fuzz soak lint clean
+.PHONY: demo test test-package test-evaluate test-scanpy test-browser test-long fuzz soak lint clean
 
 demo: $(STAMP)
 	$(BIN)/balans demo
@@ -33,6 +34,10 @@ test-package: $(STAMP)
 # Scores against scib-metrics and copairs, which bring jax (half a gigabyte) and compile for a minute.
 test-evaluate: $(EVALUATE)
 	$(BIN)/pytest tests/evaluate
+
+# The tutorial flow of scanpy, and AnnData objects that xarray reads lazily.
+test-scanpy: $(SCANPY)
+	$(BIN)/pytest tests/test_scanpy.py tests/test_pp.py
 
 # A report in headless Chromium, which must be there (BALANS_CHROMIUM, or on the PATH), and one of Dask's.
 test-browser: $(BROWSER)
@@ -65,6 +70,10 @@ $(STAMP): pyproject.toml constraints.txt
 $(EVALUATE): $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[evaluate]"
 	touch $(EVALUATE)
+
+$(SCANPY): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt scanpy igraph leidenalg xarray
+	touch $(SCANPY)
 
 $(BROWSER): $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright --editable ".[dashboard]"

@@ -4,9 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from balans_dask import pp
     from balans_dask.estimator import Balans, correct_batches
 
-__all__ = ["Balans", "__version__", "correct_batches"]
+__all__ = ["Balans", "__version__", "correct_batches", "pp"]
 
 __version__ = "0.1.0"
 
@@ -15,6 +16,8 @@ _PLACES = {"Balans": "balans_dask.estimator", "correct_batches": "balans_dask.es
 
 def __getattr__(name: str) -> Any:
     """Import the estimator when it is asked for; workers and commands start without it."""
+    if name == "pp":
+        return import_module("balans_dask.pp")
     if name in _PLACES:
         return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

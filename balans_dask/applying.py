@@ -12,7 +12,7 @@ from balans_dask.passes.rows import Pieces
 from balans_dask.prepared import Prepared
 from balans_dask.tiling import Partition
 
-__all__ = ["Learned", "correct"]
+__all__ = ["Learned", "MovedRows", "correct"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,27 @@ class Learned:
     pieces: list[Pieces]
     correction: list[Any]
     targets: list[Future]
+
+
+@dataclass(frozen=True)
+class MovedRows:
+    """Rows as a pass has left them: numpy arrays, or Dask arrays that are not computed yet.
+
+    Attributes
+    ----------
+    features : array of shape (n_rows, n_features)
+    embedding : array of shape (n_rows, n_columns), or None
+        The second matrix, if there is one and it was wanted.
+    covered : array of shape (n_rows,), bool
+        Rows that some landmark covers.
+    displacement : array of shape (n_rows,), float32
+        How far each row moved in the matrix in which distances were taken.
+    """
+
+    features: Any
+    embedding: Any
+    covered: Any
+    displacement: Any
 
 
 def correct(

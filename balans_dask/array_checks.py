@@ -11,21 +11,22 @@ from scipy.sparse import issparse
 
 from balans_dask.errors import InvalidInputError, WrongTypeError
 from balans_dask.inputs import require_sizes
+from balans_dask.io.h5_matrix import H5Matrix
 
 __all__ = ["is_lazy", "matrix_of"]
 
 
 def is_lazy(X: Any) -> bool:
     """Tell whether an array is read when it is needed."""
-    return isinstance(X, da.Array | zarr.Array)
+    return isinstance(X, da.Array | zarr.Array | H5Matrix)
 
 
 def matrix_of(X: Any, *, least_rows: int = 2) -> Any:
-    """Return the profiles as a numpy array, or as the Dask or Zarr array that they are.
+    """Return the profiles as a numpy array, or as the Dask, Zarr or HDF5 array that they are.
 
     Parameters
     ----------
-    X : array-like, dask.array.Array or zarr.Array
+    X : array-like, dask.array.Array, zarr.Array or H5Matrix
     least_rows : int
         A fit needs two; a fitted model corrects a single row.
 

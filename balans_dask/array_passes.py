@@ -1,13 +1,13 @@
 """Fits and transforms of arrays: every pass takes the rows that the one before has put out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.anchors import GIVEN_ROWS
-from balans_dask.applying import Learned
+from balans_dask.applying import Learned, MovedRows
 from balans_dask.arrays import source_of
 from balans_dask.examine import Examined
 from balans_dask.fitting import fit, fit_preprocessor, learn
@@ -20,14 +20,38 @@ from balans_dask.passes.coverage import coverage_of_rows
 from balans_dask.passes.covered import covered_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.prepared import Prepared, prepare
-from balans_dask.provenance import model_record, run_identity
+from balans_dask.provenance import model_record, sampling_record
 from balans_dask.stage import OnStage
 from balans_dask.transforming import adapt, warn_of_uncovered
 
-__all__ = ["Collect", "fit_arrays", "transform_arrays"]
+__all__ = ["Collect", "FittedArrays", "fit_arrays", "transform_arrays"]
 
-Collect = Callable[[Engine, Prepared, Learned], tuple[Any, NDArray[np.bool_] | None]]
-"""Makes an array of corrected rows, in memory or lazy, and tells which are covered if it knows."""
+Collect = Callable[[Engine, Prepared, Learned], MovedRows]
+"""Makes arrays of corrected rows, in memory or lazy."""
+
+
+@dataclass
+class FittedArrays:
+    """What a fit of arrays has found.
+
+    Attributes
+    ----------
+    model : Model
+    coverage : ndarray of shape (n_rows,), float64
+        By the landmarks of the last pass.
+    rows : MovedRows or None
+        As the last pass has left them, if they were wanted.
+    covered : list of array of shape (n_rows,), bool
+        By pass, the last one only if its rows were wanted.
+    facts : list of dict
+        What a record says of every pass, by ``sampling_record``.
+    """
+
+    model: Model = field(init=False)
+    coverage: NDArray[np.float64] = field(init=False)
+    rows: MovedRows | None = field(init=False)
+    covered: list[Any] = field(init=False)
+    facts: list[dict[str, Any]] = field(default_factory=list)
 
 
 def fit_arrays(
@@ -38,8 +62,9 @@ def fit_arrays(
     examined: Examined,
     collect: Collect,
     wanted: bool,
+    identity: Mapping[str, Any],
     on_stage: OnStage = lambda stage: None,
-) -> tuple[Model, NDArray[np.float64], Any]:
+) -> FittedArrays:
     """Fit all passes.
 
     Parameters
@@ -52,37 +77,31 @@ def fit_arrays(
     collect : callable
     wanted : bool
         The rows of the last pass are wanted too.
+    identity : mapping
+        By ``run_identity``.
     on_stage : callable
         Told what the run is doing.
-
-    Returns
-    -------
-    model : Model
-    coverage : ndarray of shape (n_rows,), float64
-        By the landmarks of the last pass.
-    rows : array or None
-        As ``collect`` makes it.
     """
     frozen: list[FrozenPass] = []
-    coverage: list[NDArray[np.float64]] = []
+    found = FittedArrays()
 
     def learner(prepared: Prepared) -> Learned:
         fitted = fit(engine, prepared, on_stage)
         learned = learn(engine, fitted, on_stage)
         frozen.append(freeze(engine, fitted, learned))
         if prepared.number + 1 == parameters.n_passes:
-            coverage.append(coverage_of_rows(engine, fitted.sampled.coverage))
+            found.coverage = coverage_of_rows(engine, fitted.sampled.coverage)
+        found.facts.append(sampling_record(fitted.sampled, inputs.labels, projection))
         return learned
 
     projection = fit_preprocessor(engine, inputs, parameters, plan, examined, on_stage)
     constant = examined.features.constant
-    rows = _over_passes(
+    found.rows, found.covered = _over_passes(
         engine, inputs, parameters, plan, projection, constant, learner, collect, wanted
     )
-    identity = run_identity(inputs, parameters, examined, (), None, GIVEN_ROWS)
     record = model_record(identity)
-    model = model_of(inputs, parameters, projection, constant, frozen, record)
-    return model, coverage[0], rows
+    found.model = model_of(inputs, parameters, projection, constant, frozen, record)
+    return found
 
 
 def transform_arrays(
@@ -105,16 +124,17 @@ def transform_arrays(
     def learner(prepared: Prepared) -> Learned:
         return adapt(engine, prepared, next(passes), len(model.batches))
 
-    def noting(engine: Engine, prepared: Prepared, learned: Learned) -> tuple[Any, None]:
-        rows, found = collect(engine, prepared, learned)
-        if found is None:
+    def noting(engine: Engine, prepared: Prepared, learned: Learned) -> MovedRows:
+        rows = collect(engine, prepared, learned)
+        found = rows.covered
+        if not isinstance(found, np.ndarray):
             found = covered_rows(
                 engine, prepared.scores, learned.table, learned.pieces, learned.correction
             )
         np.logical_and(covered, found, out=covered)
-        return rows, None
+        return rows
 
-    rows = _over_passes(
+    rows, _ = _over_passes(
         engine,
         inputs,
         model.parameters,
@@ -126,7 +146,8 @@ def transform_arrays(
         True,
     )
     warn_of_uncovered(int(np.count_nonzero(~covered)), inputs.n_rows, model.risk)
-    return rows
+    assert rows is not None  # they were wanted
+    return rows.features
 
 
 def _over_passes(
@@ -139,9 +160,10 @@ def _over_passes(
     learner: Callable[[Prepared], Learned],
     collect: Collect,
     wanted: bool,
-) -> Any:
-    """Run all passes; the rows of the last one only if they are wanted."""
-    rows, moved = None, inputs
+) -> tuple[MovedRows | None, list[Any]]:
+    """Run all passes; the rows of the last one, if they are wanted, and which passes cover."""
+    rows: MovedRows | None = None
+    moved, covered = inputs, []
     for number in range(parameters.n_passes):
         prepared = prepare(
             engine, moved, parameters, plan, projection, constant, number, origin=inputs
@@ -150,8 +172,15 @@ def _over_passes(
         rows = None
         is_last = number + 1 == parameters.n_passes
         if wanted or not is_last:
-            rows, _ = collect(engine, prepared, learned)
-        if not is_last:
-            moved = inputs.moved(source_of(engine, rows)[0])
+            rows = collect(engine, prepared, learned)
+            covered.append(rows.covered)
+        if rows is not None and not is_last:
+            moved = _moved(engine, inputs, rows)
         engine.release()
-    return rows
+    return rows, covered
+
+
+def _moved(engine: Engine, inputs: Inputs, rows: MovedRows) -> Inputs:
+    features = source_of(engine, rows.features)[0]
+    beside = inputs.embedding is not None
+    return inputs.moved(features, source_of(engine, rows.embedding)[0] if beside else None)

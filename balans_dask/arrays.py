@@ -7,15 +7,15 @@ import dask.array as da
 import numpy as np
 import pandas as pd
 import zarr
-from numpy.typing import NDArray
 
-from balans_dask.applying import Learned, correct
+from balans_dask.applying import Learned, MovedRows, correct
 from balans_dask.array_checks import matrix_of
+from balans_dask.io.h5_matrix import H5Matrix
 from balans_dask.io.matrices import checked_array
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.profiles import output_dtype
 from balans_dask.passes.sources import HeldArray, LazyRows, RowSource, StoredRows
-from balans_dask.prepared import Prepared
+from balans_dask.prepared import Prepared, second_matrix
 from balans_dask.stage import CORRECTING, OnStage, Stage
 
 __all__ = ["gathered_rows", "numbered_names", "source_of"]
@@ -30,6 +30,8 @@ def source_of(engine: Engine, X: Any) -> tuple[RowSource, list[str]]:
         return LazyRows(X), names
     if isinstance(X, zarr.Array):
         return StoredRows(checked_array(X)), names
+    if isinstance(X, H5Matrix):
+        return StoredRows(X), names
     return StoredRows(HeldArray(X) if engine.workers().embedded else X), names
 
 
@@ -42,19 +44,28 @@ def gathered_rows(
     engine: Engine,
     prepared: Prepared,
     learned: Learned,
+    with_scores: bool = False,
     on_stage: OnStage = lambda stage: None,
-) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """Collect corrected rows, a few partitions at a time.
+) -> MovedRows:
+    """Collect corrected rows as numpy arrays, a few partitions at a time.
 
-    Returns
-    -------
-    corrected : ndarray of shape (n_rows, n_features)
-    covered : ndarray of shape (n_rows,), bool
-        Rows that some landmark covers.
+    Parameters
+    ----------
+    engine : Engine
+    prepared : Prepared
+    learned : Learned
+    with_scores : bool
+        Collect corrected principal components too. An embedding beside the features always is.
+    on_stage : callable
+        Told how many partitions are there.
     """
-    source = prepared.inputs.features
+    source, second = prepared.inputs.features, second_matrix(prepared)
     corrected = np.empty(source.shape, dtype=output_dtype(source.dtype))
+    embedding = None
+    if second is not None and (with_scores or prepared.inputs.embedding is not None):
+        embedding = np.empty((source.shape[0], second[0]), dtype=second[1])
     covered = np.empty(source.shape[0], dtype=bool)
+    displacement = np.empty(source.shape[0], dtype=np.float32)
     parts = prepared.scores.partitions
     at_once = 2 * prepared.plan.workers.n_threads
     stage = Stage(CORRECTING, number=prepared.number, n_total=len(parts))
@@ -63,7 +74,10 @@ def gathered_rows(
         some = parts[first : first + at_once]
         corrected_rows = engine.take(correct(engine, prepared, learned, None, some))
         for part, rows in zip(some, corrected_rows, strict=True):
-            corrected[part.start : part.stop] = rows.features
-            covered[part.start : part.stop] = rows.covered
+            place = slice(part.start, part.stop)
+            corrected[place], covered[place] = rows.features, rows.covered
+            displacement[place] = rows.displacement
+            if embedding is not None:
+                embedding[place] = rows.embedding
         on_stage(replace(stage, n_done=first + len(some)))
-    return corrected, covered
+    return MovedRows(corrected, embedding, covered, displacement)

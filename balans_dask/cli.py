@@ -17,6 +17,7 @@ from balans_dask.cli_config import CONFIG_OPTION, PRINT_OPTIONS, ConfigurableCom
 from balans_dask.cli_exit import EXIT_INPUT, EXIT_OTHER, explained
 from balans_dask.cli_export import export
 from balans_dask.cli_grid import GRID_OPTIONS, SWEEP_OUTPUTS, grid_of, require_outputs
+from balans_dask.cli_into import INTO_OPTIONS, added_to, output_of
 from balans_dask.cli_options import (
     BATCH_OPTIONS,
     CLUSTER_OPTIONS,
@@ -126,9 +127,10 @@ def check(source: str, **options: Any) -> None:
 
 @cli.command(cls=ConfigurableCommand)
 @click.argument("source", shell_complete=folders)
-@click.argument("target", shell_complete=folders)
+@click.argument("target", required=False, shell_complete=folders)
 @BATCH_OPTIONS
 @FIT_OPTIONS
+@INTO_OPTIONS
 @PRINT_OPTIONS
 @click.option("--model", help="Save the frozen model here too, for plates to come.")
 @CLUSTER_OPTIONS
@@ -143,7 +145,9 @@ def check(source: str, **options: Any) -> None:
 )
 def correct(
     source: str,
-    target: str,
+    target: str | None,
+    into: bool,
+    layer: bool,
     model: str | None,
     overwrite: bool,
     resume: bool,
@@ -153,9 +157,11 @@ def correct(
     verbose: bool,
     **options: Any,
 ) -> None:
-    """Correct a store into a new one."""
+    """Correct a store into a new one, or add the results to it."""
     require_report(performance_report, overwrite)
-    asked = _run(source, options)
+    target = output_of(source, target, into, layer)
+    asked = _run(source, options, writes=not into)
+    asked = added_to(asked, layer) if into else asked
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     with stoppable(), _engine(options) as (engine, limit_bytes):
         workers = engine.workers(limit_bytes)
@@ -347,7 +353,7 @@ def _events(target: str, progress: Progress) -> Iterator[OnStage]:
         events.finish()
 
 
-def _run(source: str, options: dict[str, Any]) -> StoreRun:
+def _run(source: str, options: dict[str, Any], writes: bool = True) -> StoreRun:
     """Check everything that can be checked before there is a cluster."""
     given = {name: options[name] for name in Parameters.__dataclass_fields__ if name in options}
     given["n_components"] = given["n_components"] or None
@@ -361,6 +367,7 @@ def _run(source: str, options: dict[str, Any]) -> StoreRun:
         options["basis"],
         options["anchor"],
         batch_order=options["batch_order"],
+        writes=writes,
     )
 
 

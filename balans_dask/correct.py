@@ -6,6 +6,7 @@ from balans_dask.errors import InvalidInputError
 from balans_dask.examine import examine, examine_values
 from balans_dask.fit_writer import FitWriter
 from balans_dask.frozen import Model, require_features
+from balans_dask.io.graft import GraftFolder
 from balans_dask.io.model_store import model_fingerprint
 from balans_dask.io.run_folder import RunFolder, check_output
 from balans_dask.memory import MemoryPlan
@@ -33,7 +34,7 @@ def correct_store(
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     model: str | None = None,
 ) -> dict[str, Any]:
-    """Fit a store and correct it into a new one.
+    """Fit a store and correct it into a new one, or add the results to it.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ def correct_store(
     run : StoreRun
     plan : MemoryPlan
     target : str
-        Path of the new store.
+        Path of the new store, or of the store itself where ``run.into`` says so.
     overwrite : bool
         Replace a store that is there, once the new one is complete, and drop an unfinished run.
     resume : bool
@@ -74,7 +75,8 @@ def correct_store(
         )
     inputs = (run.store.path,)
     # The model lies in none of these; the second one moves as a whole when it is complete.
-    taken = (*inputs, target, str(RunFolder(target).path))
+    folder = GraftFolder(target, run.elements) if run.into else RunFolder(target)
+    taken = (*inputs, target, str(folder.path))
     own = False
 
     def write(opened: OpenedRun) -> dict[str, Any]:
@@ -88,7 +90,7 @@ def correct_store(
     engine.task_bytes = plan.task_bytes
     with single_threaded_blas():
         if not resume:
-            check_output(target, overwrite, inputs)
+            folder.check(overwrite, inputs)
             if model is not None:
                 check_output(model, overwrite, taken)
         with following(engine, on_stage, _examining(plan), ("moments",)):
@@ -98,7 +100,7 @@ def correct_store(
             # A run killed between its model and its store finds the model that it has saved.
             own = resume and model_fingerprint(model) == fingerprint(identity)
             check_output(model, overwrite or own, taken)
-        opened = OpenedRun(target, identity, inputs, overwrite, resume, run.inputs.n_rows)
+        opened = OpenedRun(folder, identity, inputs, overwrite, resume, run.inputs.n_rows)
         return opened.finish(write, model)
 
 
@@ -151,12 +153,13 @@ def transform_store(
 
     engine.task_bytes = plan.task_bytes
     with single_threaded_blas():
+        folder = RunFolder(target)
         if not resume:
-            check_output(target, overwrite, inputs)
+            folder.check(overwrite, inputs)
         with following(engine, on_stage, _examining(plan), ("moments",)):
             examined = examine_values(engine, run.inputs, plan.tiling)
         identity = run.identity(examined) | {"model": model.record["fingerprint"]}
-        opened = OpenedRun(target, identity, inputs, overwrite, resume, run.inputs.n_rows)
+        opened = OpenedRun(folder, identity, inputs, overwrite, resume, run.inputs.n_rows)
         return opened.finish(write)
 
 

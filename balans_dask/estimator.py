@@ -5,26 +5,25 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from balans_dask.anchors import require_anchors
 from balans_dask.array_checks import matrix_of
-from balans_dask.array_passes import fit_arrays, transform_arrays
+from balans_dask.array_passes import transform_arrays
 from balans_dask.arrays import numbered_names
 from balans_dask.errors import InvalidInputError
 from balans_dask.estimator_arrays import NO_BATCH, collector_of, current_engine, inputs_of
 from balans_dask.estimator_contract import LazyOutputMixin, check_features
-from balans_dask.examine import examine, examine_values
+from balans_dask.estimator_fit import fit_inputs, parameters_of
+from balans_dask.examine import examine_values
 from balans_dask.frozen import Model
 from balans_dask.inputs import plan_run
 from balans_dask.kernels.elbow import BINS_PER_UNIT
 from balans_dask.models import load_model, save_model
-from balans_dask.parameters import Parameters
 from balans_dask.passes.blas import single_threaded_blas
 from balans_dask.passes.engine import Engine
 from balans_dask.progress import reported
-from balans_dask.stage import EXAMINING, OnStage, Stage, following
+from balans_dask.stage import OnStage
 from balans_dask.transforming import known_to
 
 __all__ = ["Balans", "correct_batches"]
@@ -327,31 +326,15 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         on_stage: OnStage,
         wanted: bool,
     ) -> Any:
-        parameters = self._parameters()
+        parameters = parameters_of(self.get_params(deep=False))
         matrix_of(X)
         check_features(self, X, fitting=True)
         inputs = inputs_of(engine, X, batch, anchor)
-        if inputs.reference is not None:
-            require_anchors(inputs.reference, inputs.labels, parameters)
-        with single_threaded_blas():
-            plan = plan_run(inputs, parameters, engine.workers(), freezes=True)
-            stage = Stage(EXAMINING, n_total=plan.tiling.n_partitions)
-            with following(engine, on_stage, stage, ("moments",)):
-                examined = examine(engine, inputs, parameters, plan.tiling)
-            collect = collector_of(X, on_stage)
-            model, self.coverage_, rows = fit_arrays(
-                engine, inputs, parameters, plan, examined, collect, wanted, on_stage
-            )
-        self._take(model)
-        return rows
-
-    def _parameters(self) -> Parameters:
-        given = self.get_params(deep=False)
-        state = given.pop("random_state")
-        del given["verbose"]
-        seed = state if _is_integer(state) else _drawn_seed(state)
-        plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in given.items()}
-        return Parameters(**plain, seed=int(seed))
+        collect = collector_of(X, on_stage)
+        found, _ = fit_inputs(engine, inputs, parameters, collect, wanted, on_stage=on_stage)
+        self.coverage_ = found.coverage
+        self._take(found.model)
+        return None if found.rows is None else found.rows.features
 
     def _take(self, model: Model) -> None:
         last = model.passes[-1]
@@ -390,15 +373,3 @@ def correct_batches(X: Any, batch: Any, *, anchor: Any = None, **params: Any) ->
     corrected : ndarray or dask.array.Array of shape (n_samples, n_features)
     """
     return Balans(**params).fit_transform(X, batch=batch, anchor=anchor)
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _drawn_seed(state: Any) -> int:
-    if not (state is None or isinstance(state, np.random.RandomState)):
-        raise InvalidInputError(
-            f"random_state must be a whole number, a RandomState or None, got {state!r}"
-        )
-    return int(check_random_state(state).randint(2**31))

@@ -4,19 +4,21 @@ from typing import Any
 
 import dask
 import dask.array as da
+import numpy as np
 
-from balans_dask.applying import Learned
-from balans_dask.passes.corrected import correct_one
+from balans_dask.applying import Learned, MovedRows
+from balans_dask.passes.corrected import CorrectedRows, correct_one
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.profiles import SCORES, output_dtype
+from balans_dask.passes.profiles import Profiles, output_dtype
 from balans_dask.passes.scores import Labels
-from balans_dask.prepared import Prepared
+from balans_dask.prepared import Prepared, second_matrix
+from balans_dask.tiling import Partition
 
 __all__ = ["lazy_rows"]
 
 
-def lazy_rows(engine: Engine, prepared: Prepared, learned: Learned) -> tuple[da.Array, None]:
-    """Return the corrected features without computing them.
+def lazy_rows(engine: Engine, prepared: Prepared, learned: Learned) -> MovedRows:
+    """Return the corrected rows without computing them: Dask arrays, chunked by partitions.
 
     The graph holds the landmarks and their sums, not futures, so it computes on any scheduler and
     outlives the client of the fit, unless the source was persisted there. Affinities of a partition
@@ -27,59 +29,69 @@ def lazy_rows(engine: Engine, prepared: Prepared, learned: Learned) -> tuple[da.
     engine : Engine
     prepared : Prepared
     learned : Learned
-
-    Returns
-    -------
-    corrected : dask.array.Array of shape (n_rows, n_features)
-        Chunked by partitions.
-    covered : None
-        Not known before the rows are computed.
     """
-    source, scores, origin = prepared.inputs.features, prepared.scores, prepared.origin
-    name, *parts = learned.correction
-    table, *arrays = engine.gather([learned.table, *(f for part in parts for f in part)])
+    source, scores = prepared.inputs.features, prepared.scores
+    operator, *futures = learned.correction
+    table, *arrays = engine.gather([learned.table, *(f for some in futures for f in some)])
     each = iter(arrays)
-    correction = [name, *([next(each) for _ in part] for part in parts)]
+    correction = [operator, *([next(each) for _ in some] for some in futures)]
     shared = dask.delayed((table, correction, prepared.profiles.constant, scores.projection))
-    dtype = output_dtype(source.dtype)
-    blocks = []
-    for part in scores.partitions:
-        corrected = dask.delayed(_corrected, pure=False)(
-            source.rows(part.start, part.stop),
+    lazy_parts = [
+        dask.delayed(_corrected, pure=False)(
+            _matrices(prepared.profiles, part),
             part.start,
             scores.labels_of(part),
             shared,
             prepared.parameters.uncovered == "keep",
             prepared.strength,
-            None if origin is None else origin.features.rows(part.start, part.stop),
+            None if prepared.origin is None else _matrices(prepared.origin, part),
         )
-        shape = (part.n_rows, source.shape[1])
-        blocks.append(da.from_delayed(corrected, shape=shape, dtype=dtype))
-    return da.concatenate(blocks, axis=0), None
+        for part in scores.partitions
+    ]
+
+    def joined(name: str, dtype: np.dtype[Any], *width: int) -> da.Array:
+        blocks = [
+            da.from_delayed(getattr(rows, name), shape=(part.n_rows, *width), dtype=dtype)
+            for part, rows in zip(scores.partitions, lazy_parts, strict=True)
+        ]
+        return da.concatenate(blocks, axis=0)
+
+    second = second_matrix(prepared)
+    return MovedRows(
+        joined("features", output_dtype(source.dtype), source.shape[1]),
+        None if second is None else joined("embedding", second[1], second[0]),
+        joined("covered", np.dtype(bool)),
+        joined("displacement", np.dtype(np.float32)),
+    )
+
+
+def _matrices(profiles: Profiles, part: Partition) -> list[Any]:
+    return list(profiles.arguments(part.start, part.stop))
 
 
 def _corrected(
-    rows: Any,
+    both: Any,
     start: int,
     labels: Labels,
     shared: Any,
     keep_uncovered: bool,
     strength: float,
     origin: Any,
-) -> Any:
+) -> CorrectedRows:
     table, correction, constant, projection = shared
-    second = SCORES if projection.weights is not None else None
-    rows_of_chunk = correct_one(
-        [rows, start, labels, projection],
-        [rows, second],
+    features, second = both
+    scored = features if second is None or isinstance(second, str) else second
+    rows = correct_one(
+        [scored, start, labels, projection],
+        both,
         [None] * len(table),
         table,
         correction,
         constant,
         keep_uncovered,
         strength,
-        [] if origin is None else [origin, second, projection],
+        [] if origin is None else [*origin, projection],
         None,
     )
-    assert rows_of_chunk is not None  # without a sink, the rows come back
-    return rows_of_chunk.features
+    assert rows is not None  # without a sink, the rows come back
+    return rows

@@ -10,7 +10,7 @@ from balans_dask.io.checkpoint import read_state
 from balans_dask.io.model_store import model_fingerprint
 from balans_dask.io.pass_folder import PassFolder
 from balans_dask.io.paths import is_store
-from balans_dask.io.run_folder import RunFolder, check_output
+from balans_dask.io.run_folder import RunFolder
 from balans_dask.io.store import open_store
 from balans_dask.provenance import correction_record, differences, fingerprint
 from balans_dask.state import is_sound
@@ -23,8 +23,8 @@ class OpenedRun:
 
     Parameters
     ----------
-    target : str
-        Path of the output.
+    folder : RunFolder
+        Where the output grows.
     identity : mapping
         Everything that decides it.
     inputs : tuple of str
@@ -36,17 +36,17 @@ class OpenedRun:
 
     def __init__(
         self,
-        target: str,
+        folder: RunFolder,
         identity: Mapping[str, Any],
         inputs: tuple[str, ...],
         overwrite: bool,
         resume: bool,
         n_rows: int,
     ) -> None:
-        self.folder = RunFolder(target)
+        self.folder = folder
         self.identity = identity
         self.replace = overwrite
-        self._target = target
+        self._target = folder.given
         self._inputs = inputs
         self._resume = resume
         self._continues = False
@@ -79,7 +79,7 @@ class OpenedRun:
                 self.folder.discard_remains()
                 self._require_model(model)
                 return record
-            check_output(self._target, self.replace, self._inputs)
+            self.folder.check(self.replace, self._inputs)
             self._begin()
             return write(self)
 

@@ -56,6 +56,8 @@ class PassWriter:
     projection : Projection
     run : str
         Fingerprint of the run.
+    features_key : str or None
+        Place of the features in the store; ``None`` to leave them out.
     """
 
     def __init__(
@@ -66,12 +68,13 @@ class PassWriter:
         embedding_key: str | None,
         projection: Projection,
         run: str,
+        features_key: str | None = "X",
     ) -> None:
         self._engine = engine
         self._folder = folder
         self._inputs = inputs
         self.root = self._opened_root()
-        self._sink = self._opened_sink(embedding_key, projection, run)
+        self._sink = self._opened_sink(features_key, embedding_key, projection, run)
         folder.units.mkdir(exist_ok=True)
 
     def missing(self, tiling: Tiling) -> list[Partition]:
@@ -164,12 +167,18 @@ class PassWriter:
         return create_root(str(store))
 
     def _opened_sink(
-        self, embedding_key: str | None, projection: Projection, run: str
+        self,
+        features_key: str | None,
+        embedding_key: str | None,
+        projection: Projection,
+        run: str,
     ) -> StoreSink:
         inputs = self._inputs
         layout = row_layout(inputs.n_rows, widest_row(inputs.features, inputs.embedding))
         dtype = output_dtype(inputs.features.dtype)
-        features = self._matrix("X", inputs.features.shape, dtype, layout)
+        features = None
+        if features_key is not None:
+            features = self._matrix(features_key, inputs.features.shape, dtype, layout)
         embedding = None
         if embedding_key is not None:
             source = inputs.embedding

@@ -1,6 +1,7 @@
 """Data made ready for one pass of a correction: scores to measure in, profiles to move."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +11,10 @@ from balans_dask.kernels.projection import Projection
 from balans_dask.memory import MemoryPlan
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.profiles import Profiles
+from balans_dask.passes.profiles import Profiles, output_dtype
 from balans_dask.passes.scores import Scores
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["Prepared", "prepare", "second_matrix"]
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,16 @@ def prepare(
         before = _profiles(origin, projection, constant)
     profiles = _profiles(inputs, projection, constant)
     return Prepared(inputs, parameters, plan, scores, profiles, number, before)
+
+
+def second_matrix(prepared: Prepared) -> tuple[int, np.dtype[Any]] | None:
+    """Columns and type of what is corrected beside the features; ``None`` if nothing is."""
+    embedding = prepared.profiles.embedding
+    if embedding is not None:
+        return embedding.shape[1], output_dtype(embedding.dtype)
+    if prepared.profiles.embed_scores:
+        return prepared.scores.projection.n_components, np.dtype(np.float32)
+    return None
 
 
 def _profiles(inputs: Inputs, projection: Projection, constant: NDArray[np.bool_]) -> Profiles:

@@ -112,7 +112,7 @@ def record_of(
     identity: Mapping[str, Any],
     n_uncovered: int,
     passes: Sequence[Mapping[str, Any]],
-    source: str,
+    source: str | None,
 ) -> dict[str, Any]:
     """Return what a store says about its correction.
 
@@ -131,8 +131,8 @@ def record_of(
         Rows that no landmark covers, in some pass.
     passes : sequence of mapping
         By ``sampling_record``, or of the model; the last one speaks for the run.
-    source : str
-        Path of the input, from the folder that holds the output.
+    source : str or None
+        Path of the input, from the folder that holds the output; ``None`` if it has none.
     """
     labels = inputs.labels
     given = {k: v for k, v in parameters.as_dict().items() if v is not None}
@@ -141,8 +141,8 @@ def record_of(
         for key in ("batch_key", "batch_order", "basis", "anchor")
         if key in identity
     }
-    record = {
-        "input": source,
+    record: dict[str, Any] = {} if source is None else {"input": source}
+    record |= {
         "parameters": given | chosen,
         "configuration": _configuration(parameters, identity),
         "versions": package_versions(),

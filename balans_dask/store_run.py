@@ -1,6 +1,6 @@
 """A correction asked of a store, checked before any profile is read."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from balans_dask.batches import BatchLabels, batch_labels
 from balans_dask.errors import first_names, warn_of_input
 from balans_dask.examine import Examined
 from balans_dask.inputs import Inputs, require_sizes
+from balans_dask.io.graft import ELEMENTS
 from balans_dask.io.layout import row_layout
 from balans_dask.io.matrices import checked_array
 from balans_dask.io.store import ProfileStore
@@ -23,6 +24,7 @@ from balans_dask.tiling import TILE_ROWS
 
 __all__ = [
     "ADDED_COLUMNS",
+    "OURS",
     "SCORES_KEY",
     "StoreRun",
     "earlier_steps",
@@ -32,6 +34,8 @@ __all__ = [
 ]
 
 SCORES_KEY = "X_pca_balans"
+OURS = "balans"
+"""Name of the record in ``uns``, and of a layer of corrected features."""
 ADDED_COLUMNS = ("balans_covered", "balans_is_landmark", "balans_displacement")
 EARLIER_STEPS = ("uns/balans_convert", "uns/balans_preprocess")
 """Records of what made the profiles of a store, which every store made from it keeps."""
@@ -53,6 +57,10 @@ class StoreRun:
     parameters : Parameters
     order : tuple of BatchLabels
         Batches of every key, where the keys take turns; none where they are joint.
+    into : bool
+        The results are added to the store itself.
+    layer : bool
+        The corrected features are, too.
     """
 
     store: ProfileStore
@@ -62,6 +70,8 @@ class StoreRun:
     inputs: Inputs
     parameters: Parameters
     order: tuple[BatchLabels, ...] = ()
+    into: bool = False
+    layer: bool = False
 
     @property
     def embedding_key(self) -> str | None:
@@ -76,12 +86,46 @@ class StoreRun:
             return self.inputs.labels
         return self.order[number * len(self.order) // self.parameters.n_passes]
 
+    @property
+    def features_key(self) -> str | None:
+        """Place of the corrected features in the output; ``None`` if they are not written."""
+        if not self.into:
+            return "X"
+        if self.embedding_key is None:
+            return "obsm/X_balans"
+        return f"layers/{OURS}" if self.layer else None
+
+    @property
+    def elements(self) -> list[str]:
+        """What is added to a store: columns, matrices, and the record as the last."""
+        embedding = [] if self.embedding_key is None else [f"obsm/{self.embedding_key}"]
+        features = [] if self.features_key is None else [self.features_key]
+        return [*(f"obs/{name}" for name in ADDED_COLUMNS), *embedding, *features, f"uns/{OURS}"]
+
     def identity(self, examined: Examined) -> dict[str, Any]:
         """Everything that decides the output."""
         identity = run_identity(
             self.inputs, self.parameters, examined, self.batch_keys, self.basis, self.anchor
         )
-        return identity | ({"batch_order": True} if self.order else {})
+        order = {"batch_order": True} if self.order else {}
+        return identity | order | ({"into": self.elements} if self.into else {})
+
+    def annotations(self, columns: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+        """Everything in the output but matrices.
+
+        Parameters
+        ----------
+        columns : mapping of str to ndarray
+            What ``obs`` gains.
+        record : mapping
+            What the output says about its correction.
+        """
+        obs = self.store.obs
+        if self.into:
+            record = {**record, ELEMENTS: self.elements}
+            return {"obs": obs[[]].assign(**columns), f"uns/{OURS}": record}
+        made = {"obs": obs.assign(**columns), "var": self.store.var, f"uns/{OURS}": dict(record)}
+        return earlier_steps(self.store) | made
 
 
 def store_run(

@@ -23,7 +23,7 @@ from balans_dask.passes.engine import Engine
 from balans_dask.prepared import Prepared, prepare
 from balans_dask.provenance import fingerprint, record_of
 from balans_dask.stage import FINISHING, OnStage, Stage
-from balans_dask.store_run import ADDED_COLUMNS, StoreRun, earlier_steps
+from balans_dask.store_run import ADDED_COLUMNS, StoreRun
 
 __all__ = ["CHECKPOINT_SECONDS", "StoreWriter", "WriteOptions"]
 
@@ -95,10 +95,12 @@ class StoreWriter(ABC):
                 self._run.embedding_key if is_last or self._run.basis else None,
                 self._projection,
                 fingerprint({**self._identity, "pass": number}),
+                self._run.features_key if is_last else "X",
             )
             facts.append(self._one_pass(number, folder, moved, writer))
             all_written.append(writer.written())
-            moved = writer.moved(self._inputs)
+            if not is_last:
+                moved = writer.moved(self._inputs)
             self._engine.release()
         return self._finish(writer.root, all_written, facts)
 
@@ -144,9 +146,8 @@ class StoreWriter(ABC):
             path_from(str(self._folder.target), self._run.store.path),
         )
         added = (covered, self._is_landmark, written[-1].displacement)
-        obs = self._run.store.obs.assign(**dict(zip(ADDED_COLUMNS, added, strict=True)))
-        made = {"obs": obs, "var": self._run.store.var, "uns/balans": record}
-        write_annotations(root, earlier_steps(self._run.store) | made)
+        columns = dict(zip(ADDED_COLUMNS, added, strict=True))
+        write_annotations(root, self._run.annotations(columns, record))
         store = self._folder.last.store
         zarr.consolidate_metadata(str(store))
         _sync(store, {file for unit in written[-1].units for file in unit.paths()})

@@ -5,18 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zarr
 
 from balans_dask.errors import InvalidInputError, warn_of_input
 from balans_dask.evaluate.cautions import RAW
 from balans_dask.evaluate.raw_scores import RawScores, default_scores, recorded_scores
+from balans_dask.io.graft import ELEMENTS
 from balans_dask.io.paths import is_store, path_beside
 from balans_dask.io.store import ProfileStore, open_store
 from balans_dask.kernels.projection import Projection
 from balans_dask.provenance import correction_record
 from balans_dask.store_run import SCORES_KEY
 
-__all__ = ["EvaluatedStore", "open_stores"]
+__all__ = ["EvaluatedStore", "corrected_scores", "open_stores"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def open_stores(
         if record is not None:
             before = _before(store, record, given) if raw or given is not None else None
             projection = Projection.from_arrays(record["preprocessor"])
-            found.append(EvaluatedStore(name, store, _scores(store, record), projection, before))
+            scores = corrected_scores(store, record)
+            found.append(EvaluatedStore(name, store, scores, projection, before))
     if given is not None:
         first = found[0].before if found else None
         first = default_scores(given, batch_keys) if first is None else first
@@ -108,9 +111,18 @@ def _require_same_rows(first: ProfileStore, other: ProfileStore) -> None:
         )
 
 
-def _scores(store: ProfileStore, record: Mapping[str, Any]) -> zarr.Array:
-    """Find the corrected scores: of the basis, of the components, or X itself."""
-    for key in (f"{record['parameters']['basis']}_balans", SCORES_KEY):
+def corrected_scores(store: ProfileStore, record: Mapping[str, Any]) -> zarr.Array:
+    """Find the corrected scores: of the basis, of the components, or X itself.
+
+    Parameters
+    ----------
+    store : ProfileStore
+        Of a correction.
+    record : mapping
+        By ``correction_record``.
+    """
+    added = [str(name).removeprefix("obsm/") for name in np.atleast_1d(record.get(ELEMENTS, []))]
+    for key in (*added, f"{record['parameters']['basis']}_balans", SCORES_KEY):
         if key in store.embeddings:
             return store.embedding(key)
     return store.features
@@ -128,6 +140,8 @@ def _before(
 
 def _input_of(store: ProfileStore, record: Mapping[str, Any]) -> ProfileStore | None:
     remedy = "give the input as the first store to compare with raw scores"
+    if "input" not in record and ELEMENTS in record:
+        return store
     if "input" not in record:
         warn_of_input(f"{store.path} does not say where its input is: {remedy}")
         return None

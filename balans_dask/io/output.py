@@ -79,15 +79,15 @@ class StoreSink:
 
     Attributes
     ----------
-    features : zarr.Array
-    embedding : zarr.Array or None
+    features, embedding : zarr.Array or None
+        ``None`` where a matrix is not wanted.
     store, units : Path
         The store that holds them, and the manifest.
     run : str
         Fingerprint of the run.
     """
 
-    features: zarr.Array
+    features: zarr.Array | None
     embedding: zarr.Array | None
     store: Path
     units: Path
@@ -96,7 +96,7 @@ class StoreSink:
     @property
     def arrays(self) -> list[zarr.Array]:
         """Both matrices, or the one that there is."""
-        return [self.features] if self.embedding is None else [self.features, self.embedding]
+        return [array for array in (self.features, self.embedding) if array is not None]
 
     def write(
         self,
@@ -114,7 +114,7 @@ class StoreSink:
             If the rows are not whole shards.
         """
         stop = start + len(features)
-        files = self._write(self.features, start, features)
+        files = [] if self.features is None else self._write(self.features, start, features)
         if self.embedding is not None and embedding is not None:
             files += self._write(self.embedding, start, embedding)
         record_unit(self.units, self.run, start, stop, files, displacement, covered)

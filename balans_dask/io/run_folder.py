@@ -86,6 +86,7 @@ class RunFolder:
     """
 
     def __init__(self, target: str) -> None:
+        self.given = target
         self.target = Path(target).resolve()
         self.path = self.target.with_name(self.target.name + SUFFIX)
         self.last = PassFolder(self.path)
@@ -112,6 +113,18 @@ class RunFolder:
     def replaces(self) -> bool:
         """Whether the unfinished run was asked to replace what is in its place."""
         return bool((self.record() or {}).get("overwrite"))
+
+    def check(self, replace: bool, inputs: tuple[str, ...] = ()) -> None:
+        """Refuse the place of the output, as ``check_output`` does.
+
+        Parameters
+        ----------
+        replace : bool
+            Replace a store that is in the place.
+        inputs : tuple of str
+            Paths that must not be touched.
+        """
+        check_output(self.given, replace, inputs)
 
     def record(self) -> dict[str, Any] | None:
         """Read what the run is; ``None`` if it never came so far, or the record is damaged."""

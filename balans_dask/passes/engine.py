@@ -211,6 +211,24 @@ class Engine:
         futures: list[Future] = self._client.compute(tasks, priority=priority)
         return futures
 
+    def compute(self, values: Sequence[Any]) -> list[Any]:
+        """Bring the values of Dask arrays to the driver; values of any other kind stay as they are.
+
+        Parts that several arrays have in common are computed once.
+
+        Raises
+        ------
+        RunError
+            As ``gather`` does.
+        """
+        lazy = [value for value in values if dask.is_dask_collection(value)]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
+            futures: list[Future] = self._client.compute(lazy)
+        self._futures.update(futures)
+        computed = iter(self.take(futures))
+        return [next(computed) if dask.is_dask_collection(value) else value for value in values]
+
     def wait(self, futures: Sequence[Future]) -> None:
         """Wait until results are there, on the workers.
 

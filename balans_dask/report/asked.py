@@ -12,6 +12,7 @@ from balans_dask.anchors import GIVEN_ROWS, anchors_by_query
 from balans_dask.batches import BatchLabels, batch_labels, label_name
 from balans_dask.errors import BalansError, InvalidInputError
 from balans_dask.evaluate.controls import controls_by_query
+from balans_dask.io.graft import ELEMENTS
 from balans_dask.io.paths import path_beside
 from balans_dask.io.store import ProfileStore, open_store
 from balans_dask.provenance import correction_record
@@ -156,6 +157,8 @@ def _usual_control(obs: pd.DataFrame, record: Mapping[str, Any]) -> str | None:
 
 def _source(path: str, record: Mapping[str, Any], n_rows: int) -> tuple[ProfileStore | None, str]:
     """Open the input of the run, or say why not."""
+    if "input" not in record and ELEMENTS in record:
+        return open_store(path), ""
     if "input" not in record:
         return None, "the store does not say where its input is"
     try:

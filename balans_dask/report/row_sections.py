@@ -6,6 +6,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from balans_dask.evaluate.stores import corrected_scores
+from balans_dask.io.graft import ELEMENTS
 from balans_dask.report.asked import LABEL_COLUMNS, Factor, Reported
 from balans_dask.report.contingency import (
     CELLS,
@@ -25,6 +27,7 @@ from balans_dask.report.planes import (
     umap_plane,
 )
 from balans_dask.report.run_figures import displacement_figure
+from balans_dask.store_run import OURS
 
 __all__ = ["confounding", "confounding_section", "displacement_section", "map_section"]
 
@@ -160,7 +163,8 @@ def map_section(asked: Reported) -> Section:
     pictures: list[Picture] = []
     planes = []
     for when, matrix in _matrices(asked, basis):
-        points, components = principal_plane(read_rows(matrix, rows), standardise)
+        scaled = standardise and not matrix.path.startswith("obsm/")
+        points, components = principal_plane(read_rows(matrix, rows), scaled)
         planes.append(("PC", when, rows, points))
         if has_umap() and len(rows) > 15:
             some = components[:UMAP_ROWS]
@@ -186,7 +190,12 @@ def _matrices(asked: Reported, basis: str) -> Iterator[tuple[str, zarr.Array]]:
         source = asked.source
         yield "before", source.features if basis == "X" else source.embedding(basis)
     store = asked.store
-    yield "after", store.features if basis == "X" else store.embedding(f"{basis}_balans")
+    if f"layers/{OURS}" in np.atleast_1d(asked.record.get(ELEMENTS, [])) and basis == "X":
+        yield "after", store.root[f"layers/{OURS}"]
+    elif basis != "X" or ELEMENTS in asked.record:
+        yield "after", corrected_scores(store, asked.record)
+    else:
+        yield "after", store.features
 
 
 def _groupings(asked: Reported) -> Iterator[tuple[str, Factor]]:

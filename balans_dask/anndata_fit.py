@@ -1,0 +1,208 @@
+"""A correction of an AnnData object: checked, then fitted; the object itself stays as it is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+from numpy.typing import NDArray
+
+from balans_dask.anchors import GIVEN_ROWS
+from balans_dask.anndata_parts import anchors_of, basis_of, features_of, labels_of, row_source
+from balans_dask.array_checks import is_lazy
+from balans_dask.array_passes import Collect, FittedArrays
+from balans_dask.arrays import gathered_rows
+from balans_dask.batches import BatchLabels
+from balans_dask.errors import InvalidInputError
+from balans_dask.estimator import Balans
+from balans_dask.estimator_fit import fit_inputs, parameters_of
+from balans_dask.inputs import Inputs
+from balans_dask.lazy import lazy_rows
+from balans_dask.parameters import Parameters
+from balans_dask.passes.engine import Engine
+from balans_dask.provenance import record_of
+from balans_dask.stage import OnStage
+
+__all__ = ["Integrated", "Integration", "integrate", "integration"]
+
+
+@dataclass(frozen=True)
+class Integration:
+    """A correction asked of an AnnData object.
+
+    Attributes
+    ----------
+    features : array of shape (n_rows, n_features)
+        What is corrected: numpy, or lazy.
+    embedding : array of shape (n_rows, n_columns), or None
+        Where distances are taken, if not in the features or their principal components.
+    feature_names : list of str
+    labels : BatchLabels
+    reference : ndarray of shape (n_rows,), bool, or None
+        Anchor rows.
+    parameters : Parameters
+    keys : tuple of str
+        Columns of ``obs`` with the batch.
+    basis : str or None
+        Matrix of ``obsm`` in which distances are taken.
+    anchor : str
+        Query that names the anchors.
+    """
+
+    features: Any
+    embedding: Any
+    feature_names: list[str]
+    labels: BatchLabels
+    reference: NDArray[np.bool_] | None
+    parameters: Parameters
+    keys: tuple[str, ...]
+    basis: str | None
+    anchor: str
+
+    @property
+    def scored(self) -> Any:
+        """What the scores are made from."""
+        return self.features if self.embedding is None else self.embedding
+
+    @property
+    def lazy(self) -> bool:
+        """Whether corrected rows are computed when they are asked for."""
+        return is_lazy(self.features) or is_lazy(self.scored)
+
+
+@dataclass(frozen=True)
+class Integrated:
+    """What a correction adds to an AnnData object.
+
+    Attributes
+    ----------
+    scores : array of shape (n_rows, n_columns)
+        Lazy if the matrix is in which distances are taken.
+    features : array of shape (n_rows, n_features)
+        Lazy if what is corrected is.
+    columns : tuple of ndarray of shape (n_rows,)
+        Covered rows, landmarks and displacements.
+    record : dict
+        By ``record_of``.
+    """
+
+    scores: Any
+    features: Any
+    columns: tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float32]]
+    record: dict[str, Any]
+
+
+def integration(
+    adata: AnnData,
+    key: str | Sequence[str],
+    basis: str | None,
+    correct_features: bool,
+    anchor: Any,
+    params: Mapping[str, Any],
+) -> Integration:
+    """Check what is asked, as ``balans_integrate`` takes it; reads no profile of a lazy object.
+
+    Raises
+    ------
+    InvalidInputError
+        If a column, label, matrix or parameter cannot be used.
+    """
+    keys = (key,) if isinstance(key, str) else tuple(dict.fromkeys(key))
+    parameters = _parameters(basis, params)
+    labels = labels_of(adata, keys)
+    embedding = None if basis is None else basis_of(adata, basis)
+    whole = correct_features or basis is None
+    features: Any = features_of(adata) if whole else embedding
+    names = adata.var_names if whole else [f"{basis} column {i}" for i in range(features.shape[1])]
+    return Integration(
+        features=features,
+        embedding=embedding if whole else None,
+        feature_names=[str(name) for name in names],
+        labels=labels,
+        reference=anchors_of(adata, anchor),
+        parameters=parameters,
+        keys=keys,
+        basis=basis,
+        anchor=anchor if isinstance(anchor, str) else GIVEN_ROWS,
+    )
+
+
+def integrate(
+    engine: Engine, asked: Integration, on_stage: OnStage = lambda stage: None
+) -> Integrated:
+    """Fit, and correct as far as results are to be in memory.
+
+    Parameters
+    ----------
+    engine : Engine
+    asked : Integration
+    on_stage : callable
+        Told what the run is doing.
+    """
+    collect: Collect = lazy_rows
+    if not asked.lazy:
+        collect = partial(gathered_rows, with_scores=True, on_stage=on_stage)
+    inputs = Inputs(
+        features=row_source(engine, asked.features, asked.lazy),
+        labels=asked.labels,
+        feature_names=asked.feature_names,
+        embedding=None
+        if asked.embedding is None
+        else row_source(engine, asked.embedding, asked.lazy),
+        in_memory=not asked.lazy,
+        reference=asked.reference,
+    )
+    found, identity = fit_inputs(
+        engine,
+        inputs,
+        asked.parameters,
+        collect,
+        True,
+        asked.keys,
+        asked.basis,
+        asked.anchor,
+        on_stage,
+    )
+    scores, features, covered, displacement = _computed(engine, asked, found)
+    n_uncovered = int(np.count_nonzero(~covered))
+    model = found.model
+    record = record_of(
+        inputs,
+        asked.parameters,
+        model.projection,
+        model.constant,
+        identity,
+        n_uncovered,
+        found.facts,
+        None,
+    )
+    is_landmark = np.zeros(inputs.n_rows, dtype=bool)
+    for facts in found.facts:
+        is_landmark[facts["sampled_rows"]] = True
+    return Integrated(scores, features, (covered, is_landmark, displacement), record)
+
+
+def _computed(engine: Engine, asked: Integration, found: FittedArrays) -> tuple[Any, ...]:
+    """Compute what describes the rows, and scores that stand beside a lazy matrix only."""
+    rows = found.rows
+    assert rows is not None  # they were wanted
+    scores = rows.features if rows.embedding is None else rows.embedding
+    if is_lazy(asked.scored):
+        displacement, *covered = engine.compute([rows.displacement, *found.covered])
+    else:
+        scores, displacement, *covered = engine.compute([scores, rows.displacement, *found.covered])
+    return scores, rows.features, np.logical_and.reduce(covered), displacement
+
+
+def _parameters(basis: str | None, params: Mapping[str, Any]) -> Parameters:
+    given = dict(params)
+    if basis is not None:
+        if given.pop("n_components", None) is not None:
+            raise InvalidInputError(
+                f"n_components means nothing to the basis {basis!r}, all columns of which are "
+                "taken: leave it out, or give basis=None for principal components of X"
+            )
+        given["n_components"] = None
+    return parameters_of(Balans(**given).get_params(deep=False))

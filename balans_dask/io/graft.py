@@ -1,0 +1,198 @@
+"""Elements that grow beside a store and are moved into it, which else stays as it is.
+
+Everything is on disk before the first rename, and a journal says what is to be moved: a run that is
+killed meanwhile is finished by the next one. A reader sees a sound store at any moment. Where the
+metadata of the store are consolidated, which anndata does, they list all new elements from one
+rename on. Elsewhere every element appears by its own, the record of the correction last.
+"""
+
+import shutil
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import zarr
+from anndata.io import read_elem
+
+from balans_dask.errors import InvalidInputError, StoreExistsError, first_names
+from balans_dask.io.checkpoint import read_json, sync_folder, write_json
+from balans_dask.io.listing import COLUMNS, consolidated, relisted, within
+from balans_dask.io.paths import is_store
+from balans_dask.io.run_folder import RunFolder
+
+__all__ = ["ELEMENTS", "GraftFolder"]
+
+ELEMENTS = "elements"
+"""Entry of a record that names what a correction has added to a store."""
+RECORD = "uns/balans"
+GROUPS = ("obs", "obsm", "layers", "uns")
+DOCUMENT = "zarr.json"
+
+
+class GraftFolder(RunFolder):
+    """The folder in which elements grow that a store is to gain.
+
+    Parameters
+    ----------
+    target : str
+        Path of the store.
+    elements : sequence of str
+        What it gains, such as ``obsm/X_pca_balans``; members of a group stand together, and the
+        record is the last.
+    """
+
+    def __init__(self, target: str, elements: Sequence[str]) -> None:
+        super().__init__(target)
+        self._elements = tuple(elements)
+        # It goes when the store under construction does.
+        self._journal = self.last.store / "journal.json"
+
+    def check(self, replace: bool, inputs: tuple[str, ...] = ()) -> None:
+        """Refuse a store that cannot gain the elements.
+
+        Raises
+        ------
+        InvalidInputError
+            If it is not Zarr v3.
+        StoreExistsError
+            If it holds elements of these names that are not ours, or may not be replaced.
+        """
+        if self._journal.exists():
+            # Elements that a killed run has moved in part: whoever holds the folder finishes that.
+            return
+        root = read_json(self.target / DOCUMENT)
+        if root is None:
+            raise InvalidInputError(
+                f"{self.given} is not Zarr v3, to which results could be added: correct it into a "
+                "new store, or write it again with anndata.settings.zarr_write_format = 3"
+            )
+        owned = self._owned()
+        strange = [name for name in self._elements if name not in owned and self._is_there(name)]
+        if strange:
+            raise StoreExistsError(
+                f"{self.given} holds {len(strange)} elements that --into would write and has not "
+                f"written ({first_names(strange)}): rename or remove them"
+            )
+        if owned and not replace:
+            raise StoreExistsError(
+                f"{self.given} holds {len(owned)} elements of an earlier correction "
+                f"({first_names(owned)}): add --overwrite to replace them"
+            )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder as ever, and finish what a killed run had begun to move."""
+        with super().held():
+            if self._journal.exists():
+                self._move_in()
+                self.clear()
+            yield
+
+    def publish(self, replace: bool) -> None:
+        """Move the finished elements into the store and remove the folder.
+
+        Elements of an earlier correction leave the listings before they leave their place, for a
+        moment in which the store is as it was before any correction.
+
+        Raises
+        ------
+        StoreExistsError
+            If something has appeared in their place that may not be replaced; nothing is lost.
+        """
+        for torn in self.last.store.rglob("*.partial"):
+            torn.unlink()
+        self.check(replace)
+        write_json(self._journal, {"gone": list(self._owned()), "came": list(self._elements)})
+        self._move_in()
+        self.discard()
+
+    def discard_remains(self) -> None:
+        """Remove what a run killed just after it had published left behind."""
+        shutil.rmtree(self.last.store, ignore_errors=True)
+        super().discard_remains()
+
+    def _move_in(self) -> None:
+        """Do what the journal says and is not done yet."""
+        journal = read_json(self._journal) or {}
+        gone, came = journal.get("gone", []), journal.get("came", [])
+        if gone:
+            for group in ("", *GROUPS):
+                self._list(group, gone, [])
+            for name in gone:
+                if name not in came or (self.last.store / name).exists():
+                    self._take_out(name)
+        for group, names in groupby(came, lambda name: str(PurePosixPath(name).parent)):
+            moved = list(names)
+            self._take_in(group, moved)
+            self._list(group, [], moved)
+        self._list("", [], came)
+        if self.events.exists():
+            self._publish_events()
+        sync_folder(self.target.parent)
+        self._journal.unlink()
+
+    def _take_out(self, name: str) -> None:
+        if (self.target / name).exists():
+            aside = self.last.store / "replaced" / name
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            (self.target / name).rename(aside)
+
+    def _take_in(self, group: str, names: Sequence[str]) -> None:
+        grown = self.last.store
+        folder = self.target / group
+        if not (folder / DOCUMENT).exists():
+            folder.mkdir(exist_ok=True)
+            self._replace(folder / DOCUMENT, read_json(grown / group / DOCUMENT) or {})
+        for name in names:
+            if (grown / name).exists():
+                (grown / name).rename(self.target / name)
+        sync_folder(folder)
+
+    def _list(self, group: str, gone: Collection[str], came: Collection[str]) -> None:
+        """Say in a group's metadata what it holds now, by one rename."""
+        path = self.target / group / DOCUMENT
+        before = read_json(path)
+        if before is None:
+            return
+        grown = consolidated(read_json(self.last.store / DOCUMENT) or {})
+        groups = {str(PurePosixPath(name).parent) for name in came}
+        members = {p: grown[p] for p in grown if p in groups or within(p, came)}
+        after = relisted(before, group, gone, came, members)
+        if after != before:
+            self._replace(path, after)
+
+    def _replace(self, path: Path, document: dict[str, Any]) -> None:
+        """Write beside the store first: programs that list it would wonder about a stray file."""
+        grown = self.last.store / "listing.json"
+        write_json(grown, document)
+        grown.replace(path)
+        sync_folder(path.parent)
+
+    def _is_there(self, name: str) -> bool:
+        if (self.target / name).exists():
+            return True
+        root = read_json(self.target / DOCUMENT) or {}
+        table = read_json(self.target / "obs" / DOCUMENT) or {}
+        columns = [f"obs/{column}" for column in table.get("attributes", {}).get(COLUMNS, [])]
+        return name in columns or name in consolidated(root)
+
+    def _owned(self) -> tuple[str, ...]:
+        """Elements that an earlier correction says it has added."""
+        record = self.target / RECORD
+        if not is_store(str(record)):
+            return ()
+        try:
+            found = read_elem(zarr.open_group(str(record), mode="r"))[ELEMENTS]
+        except Exception:  # noqa: BLE001  (anndata wraps whatever a torn element raises)
+            return ()
+        named = [str(name) for name in np.atleast_1d(found)]
+        return tuple(name for name in named if _is_element(name) and (self.target / name).exists())
+
+
+def _is_element(name: str) -> bool:
+    """Tell whether a name is that of a member of a group that a correction writes to."""
+    group, _, member = name.partition("/")
+    return group in GROUPS and member not in {"", ".", "..", DOCUMENT} and "/" not in member

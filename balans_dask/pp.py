@@ -1,0 +1,110 @@
+"""Correction of AnnData objects, called as scanpy's preprocessing functions are."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from anndata import AnnData
+
+from balans_dask.anndata_fit import integrate, integration
+from balans_dask.estimator_arrays import current_engine
+from balans_dask.io.graft import ELEMENTS
+from balans_dask.progress import reported
+from balans_dask.store_run import ADDED_COLUMNS, OURS, SCORES_KEY
+
+__all__ = ["balans_integrate"]
+
+
+def balans_integrate(
+    adata: AnnData,
+    key: str | Sequence[str],
+    *,
+    basis: str | None = "X_pca",
+    adjusted_basis: str | None = None,
+    correct_features: bool = False,
+    anchor: Any = None,
+    **params: Any,
+) -> None:
+    """Align batches of an AnnData object; run it between ``sc.pp.pca`` and ``sc.pp.neighbors``.
+
+    Work runs on the current ``distributed.Client``, which stays open, if there is one, else on
+    threads of this process.
+
+    Parameters
+    ----------
+    adata : AnnData
+        In memory, backed (``read_h5ad(backed=...)``) or lazy (``experimental.read_lazy``).
+    key : str or sequence of str
+        Column of ``obs`` with the batch; several make joint batches.
+    basis : str or None, default="X_pca"
+        Matrix of ``obsm`` in which distances are taken, and which is corrected. ``None`` takes the
+        principal components of the standardised ``X``, made here (``n_components``).
+    adjusted_basis : str or None, default=None
+        Matrix of ``obsm`` for the corrected scores; ``None`` for ``f"{basis}_balans"``.
+    correct_features : bool, default=False
+        Correct ``X`` too, with the same weights, into ``layers["balans"]``.
+    anchor : str, array-like of shape (n_obs,) of bool, or None, default=None
+        Query on ``obs``, or mask, of the rows from which displacements are estimated, such as
+        controls; only for ``operator="displace"``.
+    **params
+        Of ``Balans``, such as ``n_neighbors``, ``operator``, ``n_passes``, ``random_state``,
+        ``verbose``.
+
+    Returns
+    -------
+    None
+        These parts of ``adata`` are set, and replaced where they are there:
+
+        ``obsm[adjusted_basis]`` : array of shape (n_obs, n_columns)
+            Corrected scores; a Dask array that is not computed yet if the basis is one.
+        ``layers["balans"]`` : array of shape (n_obs, n_vars)
+            Only with ``correct_features``; a Dask array if ``X`` is lazy or backed.
+        ``obs["balans_covered"]`` : bool
+            Rows that some landmark covers.
+        ``obs["balans_is_landmark"]`` : bool
+        ``obs["balans_displacement"]`` : float32
+            How far the row moved in the basis.
+        ``uns["balans"]`` : dict
+            Parameters, versions, stop reason, coverage curve, as corrected stores hold them.
+
+    Raises
+    ------
+    InvalidInputError
+        If a column, a label or the basis is missing, or values or parameters cannot be used;
+        ``adata`` is then as it was.
+
+    See Also
+    --------
+    balans_dask.Balans : The estimator, which can correct plates to come.
+
+    Notes
+    -----
+    Cost: that of ``Balans``, O(n m p) time for m landmarks and p columns of the basis. Of a lazy or
+    backed object only columns of ``obs`` come into memory; they take one more pass over the rows,
+    and each chunk of a lazy result computes its affinities when it is asked for.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> import numpy as np
+    >>> import balans_dask
+    >>> rng = np.random.default_rng(0)
+    >>> adata = anndata.AnnData(rng.normal(size=(60, 4)))
+    >>> adata.obs["plate"] = np.repeat(["p1", "p2"], 30)
+    >>> adata.obsm["X_pca"] = adata.X[:, :3]
+    >>> balans_dask.pp.balans_integrate(adata, "plate")
+    >>> adata.obsm["X_pca_balans"].shape
+    (60, 3)
+    """
+    asked = integration(adata, key, basis, correct_features, anchor, params)
+    place = adjusted_basis or (SCORES_KEY if basis is None else f"{basis}_balans")
+    with current_engine() as engine, reported(params.get("verbose", False)) as on_stage:
+        done = integrate(engine, asked, on_stage)
+    adata.obsm[place] = done.scores
+    elements = [f"obsm/{place}", f"uns/{OURS}"]
+    for name, values in zip(ADDED_COLUMNS, done.columns, strict=True):
+        adata.obs[name] = values
+        elements.append(f"obs/{name}")
+    if correct_features:
+        adata.layers[OURS] = done.features
+        elements.append(f"layers/{OURS}")
+    adata.uns[OURS] = done.record | {ELEMENTS: elements}
