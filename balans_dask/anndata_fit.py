@@ -152,6 +152,7 @@ def integrate(
         if asked.embedding is None
         else row_source(engine, asked.embedding, asked.lazy),
         in_memory=not asked.lazy,
+        table_bytes=_scores_bytes(asked),
         reference=asked.reference,
     )
     found, identity = fit_inputs(
@@ -194,6 +195,15 @@ def _computed(engine: Engine, asked: Integration, found: FittedArrays) -> tuple[
     else:
         scores, displacement, *covered = engine.compute([scores, rows.displacement, *found.covered])
     return scores, rows.features, np.logical_and.reduce(covered), displacement
+
+
+def _scores_bytes(asked: Integration) -> int:
+    """Corrected principal components, which the driver holds beside what is corrected."""
+    n_rows, n_features = asked.features.shape
+    n_components = asked.parameters.n_components
+    if asked.lazy or n_components is None:
+        return 0
+    return 4 * int(n_rows) * min(n_components, int(n_features))
 
 
 def _parameters(basis: str | None, params: Mapping[str, Any]) -> Parameters:

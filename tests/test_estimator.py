@@ -1,6 +1,8 @@
 """The estimator: what goes in, what comes out, and what it says."""
 
 import inspect
+import os
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import dask
@@ -48,6 +50,44 @@ def test_zarr_and_dask_in_dask_out_and_nothing_is_computed_before_it_is_asked_fo
         found = Balans().fit_transform(given, batch=SCREEN.batch)
         assert isinstance(found, da.Array)
         assert found.compute().tobytes() == expected.tobytes()
+
+
+def profiles_of_workers(process):
+    """A Dask array of two batches that refuses to be computed in one process."""
+    rng = np.random.default_rng(0)
+    offsets = rng.normal(size=(2, 400))
+
+    def block(block_info=None):
+        assert os.getpid() != process, "computed on the client"
+        (start, stop), _ = block_info[None]["array-location"]
+        noise = np.random.default_rng(start).normal(size=(stop - start, 400))
+        return (noise + offsets[start // 2048 % 2]).astype(np.float32)
+
+    return da.map_blocks(block, chunks=((2048,) * 16, 400), dtype=np.float32, meta=np.empty((0, 0)))
+
+
+@pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
+def test_of_a_dask_array_only_figures_reach_the_client(processes):
+    """52 MB of profiles, of which the client holds a small part at any moment."""
+    lazy = profiles_of_workers(os.getpid())
+    batch = np.arange(len(lazy)) // 2048 % 2
+    with processes.as_current():
+        tracemalloc.start()
+        try:
+            model = Balans(n_components=20, max_rows=64, max_scale_ratio=None)
+            corrected = model.fit_transform(lazy, batch=batch)
+            later = model.transform(lazy, batch=batch)
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert isinstance(corrected, da.Array)
+        assert isinstance(later, da.Array)
+        assert peak_bytes < lazy.nbytes / 2
+        shift = [
+            abs(z[batch == 1].mean(0) - z[batch == 0].mean(0)).mean() for z in (lazy, corrected)
+        ]
+        before, after = processes.compute(shift, sync=True)
+    assert after < 0.7 * before
 
 
 def test_a_dataframe_gives_its_names():

@@ -15,6 +15,7 @@ from commands import run, streams
 from screens import gaussian_screen
 from stores import files, write_anndata
 
+from balans_dask import pp
 from balans_dask.io.graft import GraftFolder
 
 SCREEN = gaussian_screen(5_000, n_features=6)
@@ -208,6 +209,30 @@ def test_results_of_ours_are_replaced_with_overwrite_only_and_as_a_whole(store):
     assert not found.layers
     assert list(found.obs.columns) == ["p", "label", *COLUMNS]
     assert not store.with_name("a.zarr.partial").exists()
+
+
+def test_results_of_an_integrated_object_are_ours(store):
+    adata = anndata.read_zarr(store)
+    pp.balans_integrate(adata, "p", adjusted_basis="X_mine")
+    integrated = store.with_name("b.zarr")
+    with anndata.settings.override(zarr_write_format=3):
+        adata.write_zarr(integrated)
+    err = run("correct", integrated, "--into", *OPTIONS, code=2)
+    assert "holds 5 elements of an earlier correction" in err
+    run("correct", integrated, "--into", *OPTIONS, "--overwrite")
+    assert sorted(anndata.read_zarr(integrated).obsm) == ["X_pca", "X_pca_balans", "X_umap"]
+
+
+def test_a_record_that_claims_what_is_not_ours_is_not_believed(store):
+    adata = anndata.read_zarr(store)
+    claims = ["X", "../a.zarr/X", "obsm/../X", "obs", "obs/_index/c", "..", "uns/balans"]
+    adata.uns["balans"] = {"elements": claims}
+    with anndata.settings.override(zarr_write_format=3):
+        adata.write_zarr(store.with_name("b.zarr"))
+    before = files(store.with_name("b.zarr"))
+    run("correct", store.with_name("b.zarr"), "--into", *OPTIONS, "--overwrite")
+    rest = {name: held for name, held in before.items() if not name.startswith("uns/balans")}
+    assert_old_elements_are_untouched(store.with_name("b.zarr"), rest)
 
 
 def test_elements_of_other_people_are_never_replaced(store):

@@ -11,6 +11,7 @@ from commands import run
 from screens import gaussian_screen
 from stores import write_anndata
 
+from balans_dask import pp
 from balans_dask.errors import InputWarning, InvalidInputError
 from balans_dask.evaluate.embeddings import read_embeddings
 from balans_dask.evaluate.stores import open_stores
@@ -64,6 +65,25 @@ def test_raw_scores_of_new_plates_are_by_the_preprocessor_of_the_model(folder, t
     run("transform", model, new, tmp_path / "out.zarr", *KEY[:2], "--quiet")
     raw, corrected = embeddings(tmp_path, "out.zarr", rows=np.arange(300))
     np.testing.assert_allclose(corrected.scores, raw.scores, atol=1e-4)
+
+
+def test_a_store_with_added_scores_is_its_own_input(folder, tmp_path):
+    store = shutil.copytree(folder / "in.zarr", tmp_path / "a.zarr")
+    run("correct", store, "--into", *COMMON)
+    raw, corrected = embeddings(tmp_path, "a.zarr")
+    raw_of_new, corrected_of_new = embeddings(folder, "smooth.zarr")
+    np.testing.assert_array_equal(raw.scores, raw_of_new.scores)
+    np.testing.assert_array_equal(corrected.scores, corrected_of_new.scores)
+
+
+def test_an_object_that_was_integrated_is_its_own_input(folder, tmp_path):
+    adata = anndata.read_zarr(folder / "in.zarr")
+    pp.balans_integrate(adata, "plate", basis="X_cnn", adjusted_basis="X_moved", strength=0)
+    with anndata.settings.override(zarr_write_format=3):
+        adata.write_zarr(tmp_path / "a.zarr")
+    raw, corrected = embeddings(tmp_path, "a.zarr")
+    np.testing.assert_allclose(corrected.scores, raw.scores, atol=1e-5)
+    assert corrected.before is raw.scores
 
 
 def test_corrected_scores_are_those_of_the_chosen_rows(folder):

@@ -120,6 +120,26 @@ def test_without_its_input_a_report_says_so_and_shows_what_is_left(tmp_path):
     assert any("after, by batch" in image["alt"] for image in page.images)
 
 
+@pytest.mark.parametrize("layer", [[], ["--layer"]])
+def test_a_store_with_added_scores_shows_them_beside_what_they_were(tmp_path, layer):
+    corrected(tmp_path)
+    store = tmp_path / "in.zarr"
+    streams("correct", store, "--into", *layer, "--batch-key", "Metadata_Plate")
+    added, new = report(store), report(tmp_path / "out.zarr")
+    assert "There are no maps" not in added.words
+    pictures = [
+        {image["alt"]: picture(image) for image in page.images if "map of" in image["alt"].lower()}
+        for page in (added, new)
+    ]
+    assert pictures[0].keys() == pictures[1].keys()
+    after = [alt for alt in pictures[0] if "after, by batch" in alt]
+    before = [alt for alt in pictures[0] if "before, by batch" in alt]
+    assert all(pictures[0][alt] == pictures[1][alt] for alt in before)
+    # Of features, if they are there, as those of a new store are; else of the scores.
+    assert all((pictures[0][alt] == pictures[1][alt]) == bool(layer) for alt in after)
+    assert all(pictures[0][a] != pictures[0][b] for a, b in zip(after, before, strict=True))
+
+
 def test_a_store_corrected_by_a_model_has_a_report(tmp_path):
     corrected(tmp_path, "--model", tmp_path / "M.zarr")
     new = tmp_path / "new.zarr"
