@@ -211,7 +211,9 @@ def _facts(event: Event) -> str:
     facts = []
     if event.n_sampled is not None and event.n_covered is not None and event.n_rows:
         facts.append(f"{event.n_sampled:,} drawn")
-        facts.append(f"{event.n_covered / event.n_rows:.2%} of rows covered")
+        # Rounded down: all rows are covered where it says so, and not before.
+        share = 10_000 * event.n_covered // event.n_rows / 100
+        facts.append(f"{share:.2f}% of rows covered")
         facts.append(f"{event.n_idle} idle")
     if event.n_total is not None:
         facts.append(f"{event.n_done:,} of {event.n_total:,} partitions")

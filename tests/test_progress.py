@@ -85,6 +85,12 @@ def test_the_log_of_half_an_hour_has_a_line_for_every_stage_and_every_half_minut
     assert lines[-1] == (" 0:29:30  writing: 1,170 of 1,200 partitions, 2.29 GiB, 0:00:30 left")
 
 
+def test_only_all_rows_are_all_of_them():
+    [event] = heard(Stage(SAMPLING, Round(1, 64, 10**6 - 1, 10**6, Tally())))
+    assert "99.99% of rows covered" in lines_of([event])[0]
+    assert "100.00% of rows covered" in lines_of([replace(event, n_covered=10**6)])[0]
+
+
 def test_nothing_is_said_while_the_input_may_yet_be_refused():
     [event] = heard(Stage("examining the input", n_total=9))
     assert lines_of([event, at(event, 3.0, n_done=4)]) == []
