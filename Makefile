@@ -7,8 +7,9 @@ EVALUATE := $(VENV)/.evaluate
 BROWSER := $(VENV)/.browser
 PACKAGE := build/package
 SCANPY := $(VENV)/.scanpy
+CLOUD := $(VENV)/.cloud
 
-.PHONY: demo test test-package test-evaluate test-scanpy test-browser test-long fuzz soak lint clean
+.PHONY: demo test test-package test-evaluate test-scanpy test-browser test-cloud test-long fuzz soak lint clean
 
 demo: $(STAMP)
 	$(BIN)/balans demo
@@ -44,6 +45,10 @@ test-browser: $(BROWSER)
 	$(BIN)/pytest -m browser tests/report
 	$(BIN)/pytest tests/test_performance_report.py
 
+# Runs on a bucket of a real S3 server process, with kills and a server that refuses requests.
+test-cloud: $(CLOUD)
+	$(BIN)/pytest tests/buckets
+
 # Dying workers, a short soak, and the whole matrix of workers, chunks and kills.
 test-long: $(STAMP)
 	$(BIN)/pytest -m long --timeout 1800
@@ -78,6 +83,10 @@ $(SCANPY): $(STAMP)
 $(BROWSER): $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright --editable ".[dashboard]"
 	touch $(BROWSER)
+
+$(CLOUD): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cloud]" --group cloud-test
+	touch $(CLOUD)
 
 clean:
 	rm -rf $(VENV) demo build

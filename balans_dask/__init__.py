@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from balans_dask import pp
     from balans_dask.estimator import Balans, correct_batches
+    from balans_dask.io.storage_options import storage_options
 
-__all__ = ["Balans", "__version__", "correct_batches", "pp"]
+__all__ = ["Balans", "__version__", "correct_batches", "pp", "storage_options"]
 
 __version__ = "0.1.0"
 
-_PLACES = {"Balans": "balans_dask.estimator", "correct_batches": "balans_dask.estimator"}
+_PLACES = {
+    "Balans": "balans_dask.estimator",
+    "correct_batches": "balans_dask.estimator",
+    "storage_options": "balans_dask.io.storage_options",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -31,6 +31,7 @@ from balans_dask.cli_options import (
     not_nan,
 )
 from balans_dask.cli_preprocess import PREPROCESS_OPTIONS, run_preprocess, steps_of
+from balans_dask.cli_storage import STORAGE_OPTIONS
 from balans_dask.cluster import memory_bytes, open_client, silence_dask
 from balans_dask.correct import correct_store, transform_store
 from balans_dask.errors import InputWarning, Interrupted, first_names
@@ -82,6 +83,7 @@ cli.add_command(completion)
 @click.argument("target", shell_complete=folders)
 @COLUMN_OPTIONS
 @click.option("--overwrite", is_flag=True, help="Replace a store at TARGET.")
+@STORAGE_OPTIONS
 def convert(source: str, target: str, pattern: str | None, overwrite: bool, **options: Any) -> None:
     """Turn a table of profiles into a store.
 
@@ -114,6 +116,7 @@ def convert(source: str, target: str, pattern: str | None, overwrite: bool, **op
 @FIT_OPTIONS
 @CONFIG_OPTION
 @CLUSTER_OPTIONS
+@STORAGE_OPTIONS
 def check(source: str, **options: Any) -> None:
     """Validate a store and print the plan of a run; corrects nothing."""
     asked = _run(source, options)
@@ -134,6 +137,7 @@ def check(source: str, **options: Any) -> None:
 @PRINT_OPTIONS
 @click.option("--model", help="Save the frozen model here too, for plates to come.")
 @CLUSTER_OPTIONS
+@STORAGE_OPTIONS
 @WRITE_OPTIONS
 @click.option(
     "--checkpoint-seconds",
@@ -189,6 +193,7 @@ def correct(
 @PRINT_OPTIONS
 @click.option("--anchor", help="Query for the anchors of new batches; default: that of the fit.")
 @CLUSTER_OPTIONS
+@STORAGE_OPTIONS
 @WRITE_OPTIONS
 def transform(
     model: str,
@@ -236,6 +241,7 @@ def transform(
 
 @cli.command()
 @click.argument("source", shell_complete=folders)
+@STORAGE_OPTIONS
 def inspect(source: str) -> None:
     """Say what a store or a model holds, and how it was made."""
     if is_model(source):
@@ -253,6 +259,7 @@ def inspect(source: str) -> None:
 @BATCH_OPTIONS
 @CONFIG_OPTION
 @EVALUATE_OPTIONS
+@STORAGE_OPTIONS
 def evaluate(
     stores: tuple[str, ...], json: str | None, csv: str | None, overwrite: bool, **options: Any
 ) -> None:
@@ -268,6 +275,7 @@ def evaluate(
 @cli.command()
 @click.argument("store", shell_complete=folders)
 @REPORT_OPTIONS
+@STORAGE_OPTIONS
 def report(store: str, html: str, **options: Any) -> None:
     """Show what a correction did: one HTML file with all figures, for any browser."""
     from balans_dask.cli_report import run_report  # noqa: PLC0415  (an optional extra)
@@ -283,6 +291,7 @@ def report(store: str, html: str, **options: Any) -> None:
 @CONFIG_OPTION
 @GRID_OPTIONS
 @CLUSTER_OPTIONS
+@STORAGE_OPTIONS
 @SWEEP_OUTPUTS
 def sweep(
     source: str,
@@ -337,6 +346,7 @@ cli.add_command(export)
 @PREPROCESS_OPTIONS
 @CLUSTER_OPTIONS
 @PRINT_OPTIONS
+@STORAGE_OPTIONS
 def preprocess(source: str, target: str, **options: Any) -> None:
     """Normalise by plate, transform and select features, as people do before a correction."""
     steps = steps_of(options)

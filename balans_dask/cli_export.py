@@ -3,6 +3,7 @@
 import click
 
 from balans_dask.cli_completion import folders
+from balans_dask.cli_storage import STORAGE_OPTIONS
 from balans_dask.exporting import export_store
 from balans_dask.terminal import printable
 
@@ -25,6 +26,7 @@ __all__ = ["export"]
     help="A file for every label of this column; given again, folders by the first.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an earlier export at TARGET.")
+@STORAGE_OPTIONS
 def export(source: str, target: str, matrix: str, by: tuple[str, ...], overwrite: bool) -> None:
     """Write a store as parquet: Metadata_* columns, then features by name.
 

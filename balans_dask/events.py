@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
+from balans_dask.io.files import network_errors
+from balans_dask.io.line_log import LineLog
 from balans_dask.io.run_folder import RunFolder
 from balans_dask.stage import EXAMINING, Stage
 
@@ -150,6 +151,7 @@ class EventLog:
 
     def __init__(self, target: str, configuration: Mapping[str, Any] | None = None) -> None:
         self._folder = RunFolder(target)
+        self._lines = LineLog()
         self._waiting: list[str] = []
         self._begun = False
         self._first = {} if configuration is None else {"configuration": dict(configuration)}
@@ -158,25 +160,23 @@ class EventLog:
         """Take the next event of a run."""
         fields = asdict(event)
         fields["pass"] = fields.pop("number") + 1
-        self._waiting.append(json.dumps(fields | self._first) + "\n")
+        self._waiting.append(json.dumps(fields | self._first))
         self._first = {}
         if event.stage == EXAMINING or (event.done and not self._begun):
             return
         self._begun = True
-        _append(self._folder.published_events if event.done else self._folder.events, self._waiting)
+        place = self._folder.published_events if event.done else self._folder.events
+        begins = event.n_sampled is None and not event.n_done
+        # A run does not end because its times cannot be noted.
+        with suppress(*network_errors()):
+            self._lines.add(place, self._waiting, at_once=event.done or begins)
         self._waiting = []
-
-
-def _append(path: Path, lines: list[str]) -> None:
-    # A run does not end because its times cannot be noted.
-    with suppress(OSError), path.open("a") as file:
-        file.writelines(lines)
 
 
 def read_events(output: str) -> list[dict[str, Any]]:
     """Read the events of an output; none if the file is missing, without lines that are torn."""
     events = []
-    with suppress(OSError):
+    with suppress(*network_errors()):
         for line in RunFolder(output).published_events.read_text(errors="replace").splitlines():
             with suppress(ValueError):
                 event = json.loads(line)

@@ -8,6 +8,7 @@ from balans_dask.errors import InvalidInputError, StoreExistsError
 from balans_dask.io.checkpoint import sync_folder, write_json
 from balans_dask.io.export import export_tables, manifest_of, tables_of
 from balans_dask.io.paths import MANIFEST, path_from, require_free_file
+from balans_dask.io.places import is_url, place_of, resolved
 from balans_dask.io.run_folder import RunFolder, check_output, require_apart
 from balans_dask.io.store import open_store
 from balans_dask.provenance import correction_record, package_versions
@@ -53,6 +54,10 @@ def export_store(
     Cost: every chunk is read once if the rows of a file lie together in the store; memory as
     ``io.export.export_tables`` says.
     """
+    if is_url(target):
+        raise InvalidInputError(
+            f"{target} is a URL, and tables are written to this machine: name a path, and copy them"
+        )
     one_file = target.lower().endswith(".parquet")
     if one_file and by:
         raise InvalidInputError(
@@ -65,7 +70,7 @@ def export_store(
     else:
         check_output(target, overwrite, (path,))
     store = open_store(path)
-    own = Path(target).name if one_file else f"{Path(path).resolve().stem}.parquet"
+    own = Path(target).name if one_file else f"{resolved(place_of(path)).stem}.parquet"
     tables = tables_of(store, by, own)
     record = correction_record(store)
     folder = RunFolder(target)

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from balans_dask.applying import Learned, correct
 from balans_dask.errors import RunError
 from balans_dask.inputs import Inputs
+from balans_dask.io.files import make_folder, many, remove_file
 from balans_dask.io.layout import create_matrix, create_root, row_layout
 from balans_dask.io.output import StoreSink
 from balans_dask.io.pass_folder import PassFolder
+from balans_dask.io.places import is_remote, zarr_place
 from balans_dask.io.units import Unit, recorded_units, unit_files
 from balans_dask.kernels.projection import Projection
 from balans_dask.passes.engine import Engine, task
@@ -75,7 +77,7 @@ class PassWriter:
         self._inputs = inputs
         self.root = self._opened_root()
         self._sink = self._opened_sink(features_key, embedding_key, projection, run)
-        folder.units.mkdir(exist_ok=True)
+        make_folder(folder.units)
 
     def missing(self, tiling: Tiling) -> list[Partition]:
         """Find the partitions that no earlier attempt has finished; unsound records go."""
@@ -112,9 +114,12 @@ class PassWriter:
         units = self._finished_units(n_rows)
         displacement = np.empty(n_rows, dtype=np.float32)
         covered = np.empty(n_rows, dtype=bool)
-        for unit in units:
+
+        def read(unit: Unit) -> None:
             rows = slice(unit.start, unit.stop)
             displacement[rows], covered[rows] = unit.facts()
+
+        many(read, units)
         return WrittenRows(displacement, covered, units)
 
     def moved(self, inputs: Inputs) -> Inputs:
@@ -130,7 +135,7 @@ class PassWriter:
             if unit.run == sink.run and unit.vouches_for(needed):
                 units.append(unit)
             else:
-                unit.path.unlink()
+                remove_file(unit.path)
         return units
 
     def _sound_units(self) -> list[Unit]:
@@ -138,14 +143,14 @@ class PassWriter:
         holds = self._engine.take(self._engine.map("verify", _holds, units))
         for unit, sound in zip(units, holds, strict=True):
             if not sound:
-                unit.path.unlink()
+                remove_file(unit.path)
         return [unit for unit, sound in zip(units, holds, strict=True) if sound]
 
     def _finished_units(self, n_rows: int) -> list[Unit]:
         """All units, when they cover every row and their files are there."""
         units = self._units()
         whole = [Partition(0, 0, n_rows)]
-        n_lost = sum(not unit.is_there() for unit in units)
+        n_lost = many(Unit.is_there, units).count(False)
         if n_lost or _unfinished(whole, units):
             raise RunError(
                 f"{n_lost} of {len(units)} written parts of {self._folder.store} have changed or "
@@ -157,14 +162,17 @@ class PassWriter:
         """Open the store of an earlier attempt, or make one."""
         store = self._folder.store
         try:
-            root = zarr.open_group(store, mode="r+", use_consolidated=False)
+            root = zarr.open_group(zarr_place(store), mode="r+", use_consolidated=False)
             names = [name for name, _ in root.groups()]
             if root.attrs.get("encoding-type") == "anndata" and "varp" in names:
                 return root
-        except (OSError, ValueError, KeyError):
+        except (FileNotFoundError, ValueError, KeyError):
             pass
+        except OSError:
+            if is_remote(store):  # a network that fails says nothing about the store
+                raise
         self._folder.clear_store()
-        return create_root(str(store))
+        return create_root(store)
 
     def _opened_sink(
         self,
@@ -192,7 +200,7 @@ class PassWriter:
         self, name: str, shape: tuple[int, int], dtype: np.dtype[Any], layout: tuple[int, int]
     ) -> zarr.Array:
         """Create a matrix whose shards an earlier attempt may have left: they stay."""
-        (self._folder.store / name / "zarr.json").unlink(missing_ok=True)
+        remove_file(self._folder.store / name / "zarr.json")
         return create_matrix(self.root, name, shape, dtype, layout)
 
 

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from balans_dask.inputs import Inputs
 from balans_dask.io.checkpoint import sync_file
+from balans_dask.io.files import make_folder
 from balans_dask.io.layout import write_annotations
 from balans_dask.io.pass_folder import PassFolder
 from balans_dask.io.paths import path_from
+from balans_dask.io.places import is_remote, zarr_place
 from balans_dask.io.run_folder import RunFolder
 from balans_dask.kernels.projection import Projection
 from balans_dask.memory import MemoryPlan
@@ -85,7 +87,7 @@ class StoreWriter(ABC):
         n_passes = self._run.parameters.n_passes
         moved, all_written, facts = self._inputs, [], []
         for number, folder in enumerate(self._folder.passes(n_passes)):
-            folder.path.mkdir(exist_ok=True)
+            make_folder(folder.path)
             self._begin(number, folder)
             is_last = number + 1 == n_passes
             writer = PassWriter(
@@ -149,7 +151,7 @@ class StoreWriter(ABC):
         columns = dict(zip(ADDED_COLUMNS, added, strict=True))
         write_annotations(root, self._run.annotations(columns, record))
         store = self._folder.last.store
-        zarr.consolidate_metadata(str(store))
+        zarr.consolidate_metadata(zarr_place(store))
         _sync(store, {file for unit in written[-1].units for file in unit.paths()})
         self._after_writing(covered)
         self._folder.publish(self._options.replace)
@@ -158,6 +160,8 @@ class StoreWriter(ABC):
 
 def _sync(store: Path, recorded: set[Path]) -> None:
     """Wait until all files are on disk; tasks have waited for those that they recorded."""
+    if is_remote(store):
+        return  # every put has waited
     for file in store.rglob("*"):
         if file.is_file() and file not in recorded:
             sync_file(file)

@@ -77,6 +77,7 @@ FLOORS = {
         "cli_preprocess",
         "cli_preset",
         "cli_report",
+        "cli_storage",
         "__main__",
     ],
 }

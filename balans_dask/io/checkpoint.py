@@ -1,5 +1,9 @@
-"""The state of a run on disk: arrays and JSON, replaced as a whole and never half-written."""
+"""The state of a run on disk: arrays and JSON, replaced as a whole and never half-written.
 
+In a bucket that is what every put does.
+"""
+
+import io
 import json
 import os
 import zlib
@@ -11,6 +15,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
+
+from balans_dask.io.files import open_file, put
+from balans_dask.io.places import is_remote
 
 __all__ = [
     "WRITTEN_BY",
@@ -28,14 +35,22 @@ WRITTEN_BY = "balans_dask"
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Replace a JSON file in one step."""
-    _replace(path, json.dumps(record, indent=1, sort_keys=True).encode())
+    content = json.dumps(record, indent=1, sort_keys=True).encode()
+    if is_remote(path):
+        put(path, content)
+    else:
+        _replace(path, content)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """Read a JSON file; ``None`` if it is missing or torn."""
     try:
         record = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
+        return None
+    except OSError:
+        if is_remote(path):  # a network that fails says nothing about the file
+            raise
         return None
     return record if isinstance(record, dict) else None
 
@@ -45,6 +60,11 @@ def write_state(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
     The format is numpy's ``.npz``: a zip with a checksum for every array, and no pickle.
     """
+    if is_remote(path):
+        content = io.BytesIO()
+        np.savez(content, allow_pickle=False, **arrays)
+        put(path, content.getvalue())
+        return
     temporary = _beside(path)
     with temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
@@ -55,7 +75,7 @@ def write_state(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 def read_state(path: Path) -> dict[str, NDArray[Any]] | None:
     """Read named arrays; ``None`` if the file is missing or torn."""
     try:
-        with np.load(path, allow_pickle=False) as state:
+        with open_file(path) as file, np.load(file, allow_pickle=False) as state:
             return {name: state[name] for name in state.files}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, RuntimeError, zlib.error):
         # Damage can make a zip look encrypted or compressed by another method.
@@ -63,7 +83,9 @@ def read_state(path: Path) -> dict[str, NDArray[Any]] | None:
 
 
 def sync_file(path: Path) -> None:
-    """Wait until a file is on disk."""
+    """Wait until a file is on disk; a put has waited for its object."""
+    if is_remote(path):
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

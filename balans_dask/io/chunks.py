@@ -11,22 +11,24 @@ import zarr
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
+from balans_dask.io.files import are_files
+from balans_dask.io.places import is_remote, place_of
 
-__all__ = ["has_every_chunk", "require_every_chunk", "require_rows", "require_uncut"]
+__all__ = ["folder_of", "has_every_chunk", "require_every_chunk", "require_rows", "require_uncut"]
 
 
-def has_every_chunk(array: zarr.Array, path: str) -> bool:
+def has_every_chunk(array: zarr.Array, path: str | Path) -> bool:
     """Tell whether all chunks of an array of a store are on disk."""
     return bool(_stored(array, path).all())
 
 
-def require_every_chunk(array: zarr.Array, path: str) -> None:
+def require_every_chunk(array: zarr.Array, path: str | Path) -> None:
     """Refuse an array of which stored chunks are missing.
 
     Parameters
     ----------
     array : zarr.Array
-    path : str
+    path : str or Path
         Of the store.
 
     Raises
@@ -37,7 +39,7 @@ def require_every_chunk(array: zarr.Array, path: str) -> None:
     _refuse_missing(array, path, int((~stored).sum()), stored.size)
 
 
-def require_rows(matrix: zarr.Array, path: str) -> None:
+def require_rows(matrix: zarr.Array, path: str | Path) -> None:
     """Refuse a matrix of which some rows lack chunks that other rows have.
 
     Columns of which no chunk is stored are features that hold the fill value in every row; they
@@ -46,7 +48,7 @@ def require_rows(matrix: zarr.Array, path: str) -> None:
     Parameters
     ----------
     matrix : zarr.Array
-    path : str
+    path : str or Path
         Of the store.
 
     Raises
@@ -57,7 +59,7 @@ def require_rows(matrix: zarr.Array, path: str) -> None:
     _refuse_missing(matrix, path, int((~stored & stored.any(axis=0)).sum()), stored.size)
 
 
-def require_uncut(array: zarr.Array, path: str) -> None:
+def require_uncut(array: zarr.Array, path: str | Path) -> None:
     """Refuse an array of which stored chunks are cut off and would still be decoded.
 
     Blosc reads on beyond the end of a buffer; other codecs notice it.
@@ -65,7 +67,7 @@ def require_uncut(array: zarr.Array, path: str) -> None:
     Parameters
     ----------
     array : zarr.Array
-    path : str
+    path : str or Path
         Of the store.
 
     Raises
@@ -73,6 +75,8 @@ def require_uncut(array: zarr.Array, path: str) -> None:
     InvalidInputError
     """
     codecs = array.compressors
+    if is_remote(place_of(path)):
+        return  # an object is whole or not there
     if array.shards or not codecs or "blosc" not in type(codecs[-1]).__name__.lower():
         return
     n_cut = sum(file.is_file() and _is_cut_off(file) for file in _files(array, path))
@@ -80,7 +84,7 @@ def require_uncut(array: zarr.Array, path: str) -> None:
         raise InvalidInputError(f"{path} has {n_cut} chunks of {array.path} cut off: restore them")
 
 
-def _refuse_missing(array: zarr.Array, path: str, n_missing: int, n_stored: int) -> None:
+def _refuse_missing(array: zarr.Array, path: str | Path, n_missing: int, n_stored: int) -> None:
     if n_missing:
         raise InvalidInputError(
             f"{path} lacks {n_missing} of {n_stored} stored chunks of {array.path}, which would "
@@ -95,15 +99,25 @@ def _grid(array: zarr.Array) -> tuple[int, ...]:
     return tuple(-(-length // size) for length, size in zip(array.shape, cut, strict=True))
 
 
-def _files(array: zarr.Array, path: str) -> list[Path]:
-    """Return the files of all stored chunks, in the order of the grid."""
-    folder = Path(path, array.path)
-    places = np.ndindex(*_grid(array))
-    return [folder / array.metadata.encode_chunk_key(place) for place in places]
+def folder_of(array: zarr.Array, path: str | Path) -> Path:
+    """Return the folder of an array of a store."""
+    store = place_of(path)
+    return store / array.path if array.path else store
 
 
-def _stored(array: zarr.Array, path: str) -> NDArray[np.bool_]:
-    stored = [file.is_file() for file in _files(array, path)]
+def _names(array: zarr.Array) -> list[str]:
+    """Return the names of all stored chunks, in the order of the grid."""
+    return [array.metadata.encode_chunk_key(place) for place in np.ndindex(*_grid(array))]
+
+
+def _files(array: zarr.Array, path: str | Path) -> list[Path]:
+    """Return the files of all stored chunks."""
+    folder = folder_of(array, path)
+    return [folder / name for name in _names(array)]
+
+
+def _stored(array: zarr.Array, path: str | Path) -> NDArray[np.bool_]:
+    stored = are_files(folder_of(array, path), _names(array))
     return np.array(stored, dtype=np.bool_).reshape(_grid(array))
 
 

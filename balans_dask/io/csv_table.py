@@ -2,8 +2,10 @@
 
 import csv
 import gzip
+import io
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, TextIO
 
 import pandas as pd
 
@@ -15,6 +17,8 @@ from balans_dask.io.columns import (
     require_features,
     require_unique,
 )
+from balans_dask.io.files import open_file, table_source
+from balans_dask.io.places import place_of
 from balans_dask.io.slabs import SLAB_ROWS, RowStream, Slab, float32, readable
 
 __all__ = ["open_csv"]
@@ -69,8 +73,7 @@ def _header(path: str) -> tuple[list[str], list[str]]:
     Given the header alone, pandas would take the first cells of longer rows as an index. What a
     delimiter at the end of the header names is no column either.
     """
-    opened: Any = gzip.open if path.lower().endswith(".gz") else open
-    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+    with _text(path) as file:
         rows = (row for row in csv.reader(file) if row)
         header, row = next(rows), next(rows, [])
     width = max(len(header), len(row))
@@ -78,6 +81,14 @@ def _header(path: str) -> tuple[list[str], list[str]]:
         header.pop()
     surplus = [f"beyond the header {place}" for place in range(len(header), width)]
     return named(header), surplus
+
+
+@contextmanager
+def _text(path: str) -> Iterator[TextIO]:
+    with open_file(place_of(path)) as content:
+        plain = gzip.GzipFile(fileobj=content) if path.lower().endswith(".gz") else content
+        with io.TextIOWrapper(plain, encoding="utf-8-sig", newline="") as text:
+            yield text
 
 
 def _options(numbers: list[str], annotations: list[str]) -> dict[str, Any]:
@@ -91,7 +102,7 @@ def _options(numbers: list[str], annotations: list[str]) -> dict[str, Any]:
 def _read(path: str, names: list[str], options: dict[str, Any], **rows: int) -> Any:
     read: Any = pd.read_csv
     return read(
-        path,
+        table_source(path),
         header=0,
         names=names,
         index_col=False,

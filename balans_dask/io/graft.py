@@ -21,6 +21,7 @@ from balans_dask.errors import InvalidInputError, StoreExistsError, first_names
 from balans_dask.io.checkpoint import read_json, sync_folder, write_json
 from balans_dask.io.listing import COLUMNS, consolidated, relisted, within
 from balans_dask.io.paths import is_store
+from balans_dask.io.places import is_remote
 from balans_dask.io.run_folder import RunFolder
 
 __all__ = ["ELEMENTS", "GraftFolder"]
@@ -42,10 +43,20 @@ class GraftFolder(RunFolder):
     elements : sequence of str
         What it gains, such as ``obsm/X_pca_balans``; members of a group stand together, and the
         record is the last.
+
+    Raises
+    ------
+    InvalidInputError
+        If the store is in a bucket.
     """
 
     def __init__(self, target: str, elements: Sequence[str]) -> None:
         super().__init__(target)
+        if is_remote(self.target):
+            raise InvalidInputError(
+                f"{target} is in a bucket, where nothing is moved by a rename: leave out --into, and "
+                "correct it into a new store"
+            )
         self._elements = tuple(elements)
         # It goes when the store under construction does.
         self._journal = self.last.store / "journal.json"

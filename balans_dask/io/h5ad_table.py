@@ -11,6 +11,7 @@ from anndata.io import read_elem, sparse_dataset
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.annotations import storable
 from balans_dask.io.columns import require_features
+from balans_dask.io.files import table_source
 from balans_dask.io.slabs import SLAB_ROWS, RowStream, Slab, float32, readable
 
 __all__ = ["open_h5ad"]
@@ -25,7 +26,7 @@ def open_h5ad(path: str) -> RowStream:
         If the file cannot be read, holds no features, or X as anything but dense or csr.
     """
     with readable(path, "h5ad"):
-        file = h5py.File(path, "r")
+        file = h5py.File(table_source(path), "r")
         obs, var = _frame(path, file, "obs"), _frame(path, file, "var")
         matrix = file["X"]
         if isinstance(matrix, h5py.Group):

@@ -1,6 +1,8 @@
 """AnnData on Zarr v3, as this package writes it: encodings, chunks, shards and codec."""
 
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,8 @@ import zarr
 from anndata.io import write_elem
 from zarr.codecs import BloscCodec
 
+from balans_dask.io.group_put import put_group
+from balans_dask.io.places import is_remote, place_of, place_of_zarr, zarr_place
 from balans_dask.tiling import TILE_ROWS, largest_power_of_two
 
 __all__ = ["create_columns", "create_matrix", "create_root", "row_layout", "write_annotations"]
@@ -43,13 +47,21 @@ def row_layout(n_rows: int | None, row_bytes: int) -> tuple[int, int]:
     return chunk_rows, shard_rows
 
 
-def create_root(path: str) -> zarr.Group:
+def create_root(path: str | Path) -> zarr.Group:
     """Create an empty AnnData store at a path where nothing is."""
-    root = zarr.create_group(path, zarr_format=3)
+    place = place_of(path)
+    if is_remote(place):
+        put_group(place, _fill_root)
+        return zarr.open_group(zarr_place(place), mode="r+", use_consolidated=False)
+    root = zarr.create_group(str(place), zarr_format=3)
+    _fill_root(root)
+    return root
+
+
+def _fill_root(root: zarr.Group) -> None:
     root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
     for name in ("layers", "obsm", "obsp", "uns", "varm", "varp"):
         write_elem(root, name, {})
-    return root
 
 
 def create_matrix(
@@ -120,5 +132,9 @@ def write_annotations(root: zarr.Group, elements: Mapping[str, Any]) -> None:
     elements : mapping of str to object
         By key, such as ``obs`` or ``uns/balans``.
     """
+    place = place_of_zarr(root.store)
     for key, element in elements.items():
-        write_elem(root, key, element)
+        if place is not None and is_remote(place):
+            put_group(place, partial(write_elem, k=key, elem=element), key)
+        else:
+            write_elem(root, key, element)

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import zarr
-from zarr.storage import LocalStore
 
 from balans_dask.errors import InvalidInputError, RunError
-from balans_dask.io.chunks import require_rows, require_uncut
+from balans_dask.io.chunks import folder_of, require_rows, require_uncut
+from balans_dask.io.files import network_errors
 from balans_dask.io.paths import is_store
+from balans_dask.io.places import is_remote, place_of_zarr, resolved
 
 __all__ = ["VisibleArray", "checked_array"]
 
@@ -25,12 +26,12 @@ class VisibleArray:
     Attributes
     ----------
     array : zarr.Array
-    path : str
-        Absolute path of the store.
+    path : str or Path
+        Of the store, absolute; the place of a bucket takes along how it is reached.
     """
 
     array: zarr.Array
-    path: str
+    path: str | Path
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -48,18 +49,18 @@ class VisibleArray:
         return tuple(self.array.chunks)
 
     def __getitem__(self, rows: slice) -> Any:
-        if not is_store(str(Path(self.path, self.array.path))):
+        if not is_store(folder_of(self.array, self.path)):
             raise InvalidInputError(
-                f"the worker on {platform.node()} does not see {self.path}: put the store on a "
-                "file system that all workers share"
+                f"the worker on {platform.node()} does not see {self.path}: put the store "
+                "where all workers see it"
             )
         place = f"{self.array.path} of {self.path} in rows {rows.start} to {rows.stop}"
         try:
             return self.array[rows]
-        except OSError as error:
+        except network_errors() as error:
             raise RunError(
-                f"cannot read {place} ({error}): look at the file system, and continue with "
-                "--resume"
+                f"cannot read {place} ({error}): look at the file system or network, and continue "
+                "with --resume"
             ) from error
         except (RuntimeError, ValueError, TypeError, KeyError) as error:
             # What a codec raises on bytes that are not its own has no common base.
@@ -71,7 +72,7 @@ class VisibleArray:
 def checked_array(array: zarr.Array) -> zarr.Array | VisibleArray:
     """Wrap an array for reading on workers, after looking for lost and torn chunks.
 
-    An array that is not in files of this machine is left as it is.
+    An array that is in neither files nor a bucket is left as it is.
 
     Parameters
     ----------
@@ -82,10 +83,12 @@ def checked_array(array: zarr.Array) -> zarr.Array | VisibleArray:
     InvalidInputError
         If stored chunks are missing or cut off.
     """
-    if not isinstance(array.store, LocalStore):
+    found = place_of_zarr(array.store)
+    if found is None:
         return array
-    path = str(Path(array.store.root).resolve())
-    if not Path(array.store.root).is_absolute():
+    place = resolved(found)
+    path = place if is_remote(place) else str(place)
+    if not is_remote(found) and not found.is_absolute():
         # Workers may have another working directory.
         array = zarr.open_array(path, path=array.path, mode="r")
     require_rows(array, path)

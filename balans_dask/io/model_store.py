@@ -11,8 +11,10 @@ import zarr
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
+from balans_dask.io.files import files_below
 from balans_dask.io.output import OutputStore
 from balans_dask.io.paths import is_store, require_exists
+from balans_dask.io.places import place_of, reaching, zarr_place
 
 __all__ = ["is_model", "model_fingerprint", "read_model", "stored_bytes", "write_model"]
 
@@ -47,10 +49,11 @@ def write_model(
 
 def is_model(path: str) -> bool:
     """Tell whether a model of any version is at a path."""
-    if not is_store(path):
-        return False
+    with reaching(path):
+        if not is_store(path):
+            return False
     try:
-        return bool(zarr.open_group(path, mode="r").attrs.get("kind") == KIND)
+        return bool(zarr.open_group(zarr_place(path), mode="r").attrs.get("kind") == KIND)
     except UNREADABLE:
         return False
 
@@ -66,7 +69,7 @@ def read_model(path: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     require_exists(path)
     if not is_model(path):
         raise InvalidInputError(f"{path} is not a model: make one with `balans correct --model`")
-    root = zarr.open_group(path, mode="r")
+    root = zarr.open_group(zarr_place(path), mode="r")
     version = root.attrs.get("format_version")
     if version != FORMAT_VERSION:
         raise InvalidInputError(
@@ -91,14 +94,14 @@ def model_fingerprint(path: str) -> str | None:
     """Fingerprint of the run that fitted a model; ``None`` if no model is there."""
     if not is_model(path):
         return None
-    model: Any = zarr.open_group(path, mode="r").attrs.get("model", {})
+    model: Any = zarr.open_group(zarr_place(path), mode="r").attrs.get("model", {})
     found = model.get("record", {}).get("fingerprint")
     return None if found is None else str(found)
 
 
 def stored_bytes(path: str) -> int:
     """Size of a store on disk."""
-    return sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
+    return sum(files_below(place_of(path)).values())
 
 
 def _checksum(attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -118,7 +121,7 @@ def _whole(array: zarr.Array) -> NDArray[Any]:
     return np.asarray(array[...])
 
 
-def _create(path: str) -> zarr.Group:
-    root = zarr.create_group(path, zarr_format=3)
+def _create(path: Path) -> zarr.Group:
+    root = zarr.create_group(zarr_place(path), zarr_format=3)
     root.attrs.update({"kind": KIND, "format_version": FORMAT_VERSION})
     return root

@@ -12,7 +12,9 @@ import zarr
 from numpy.typing import NDArray
 
 from balans_dask.errors import StoreExistsError
+from balans_dask.io.files import remove_file
 from balans_dask.io.layout import create_root
+from balans_dask.io.places import zarr_place
 from balans_dask.io.run_folder import RunFolder, check_output
 from balans_dask.io.units import record_unit, shard_files
 
@@ -38,7 +40,7 @@ class OutputStore:
         path: str,
         overwrite: bool,
         inputs: tuple[str, ...] = (),
-        create: Callable[[str], zarr.Group] = create_root,
+        create: Callable[[Path], zarr.Group] = create_root,
     ) -> None:
         check_output(path, overwrite, inputs)
         self._folder = RunFolder(path)
@@ -56,7 +58,7 @@ class OutputStore:
                 "`balans correct --resume`, or add --overwrite to drop it"
             )
         self._folder.clear()
-        self.root = self._create(str(self._folder.last.store))
+        self.root = self._create(self._folder.last.store)
         return self
 
     def __exit__(
@@ -67,7 +69,7 @@ class OutputStore:
     ) -> None:
         with self._held:
             if kind is None:
-                zarr.consolidate_metadata(str(self._folder.last.store))
+                zarr.consolidate_metadata(zarr_place(self._folder.last.store))
                 self._folder.publish(self._overwrite)
             else:
                 self._folder.discard()
@@ -127,7 +129,7 @@ class StoreSink:
             # Zarr reads a shard before it writes it, and a torn one cannot be read. A sound one
             # stays until it is replaced: another attempt of this task may just have recorded it.
             for file in files:
-                file.unlink(missing_ok=True)
+                remove_file(file)
             write_shards(array, start, rows)
         return files
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from balans_dask.io.columns import ColumnRule, require_features
+from balans_dask.io.files import table_source
 from balans_dask.io.slabs import SLAB_ROWS, RowStream, Slab, float32, readable
 
 __all__ = ["open_parquet"]
@@ -37,7 +38,7 @@ def open_parquet(path: str, rule: ColumnRule) -> RowStream:
         If the file cannot be read, or holds no features.
     """
     with readable(path, "parquet"):
-        schema = pq.read_schema(path)
+        schema = pq.read_schema(table_source(path))
     features = _features(schema, rule)
     require_features(path, features, schema.names, rule)
     annotations, left_out = rule.others(schema.names, features)
@@ -52,7 +53,7 @@ def _slabs(
 ) -> Iterator[Slab]:
     with readable(path, "parquet"):
         # Buffered in small pieces: by default the whole file is fetched ahead.
-        table = pq.ParquetFile(path, pre_buffer=False, buffer_size=65_536)
+        table = pq.ParquetFile(table_source(path), pre_buffer=False, buffer_size=65_536)
         for batch in table.iter_batches(batch_size=SLAB_ROWS, columns=wanted):
             obs = batch.select(annotations).to_pandas(
                 ignore_metadata=True, types_mapper=_NULLABLE.get

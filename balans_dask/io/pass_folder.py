@@ -1,7 +1,8 @@
 """What one pass of a run leaves in the run's folder."""
 
-import shutil
 from pathlib import Path
+
+from balans_dask.io.files import remove_file, remove_tree
 
 __all__ = ["PassFolder"]
 
@@ -28,9 +29,9 @@ class PassFolder:
     def clear(self) -> None:
         """Forget what was done."""
         self.clear_store()
-        self.checkpoint.unlink(missing_ok=True)
+        remove_file(self.checkpoint)
 
     def clear_store(self) -> None:
         """Forget what was written; the checkpoint stays."""
         for path in (self.units, self.store):
-            shutil.rmtree(path, ignore_errors=True)
+            remove_tree(path)

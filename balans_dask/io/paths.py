@@ -1,13 +1,17 @@
-"""What is at a path, and how one store names another."""
+"""What is at a path or URL, and how one store names another."""
 
 import os
+import posixpath
 from pathlib import Path
 
 from balans_dask.errors import InvalidInputError, StoreExistsError
 from balans_dask.io.checkpoint import WRITTEN_BY, read_json
+from balans_dask.io.files import files_below, is_file
+from balans_dask.io.places import is_remote, is_url, place_of, reaching
 
 __all__ = [
     "MANIFEST",
+    "STORE_NAMES",
     "is_export",
     "is_store",
     "path_beside",
@@ -18,23 +22,23 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 """What is beside exported tables."""
+STORE_NAMES = ("zarr.json", ".zgroup", ".zarray")
+"""Files with which a Zarr group or array begins."""
 
 
-def is_store(path: str) -> bool:
+def is_store(path: str | Path) -> bool:
     """Tell whether a Zarr group or array begins at a path."""
-    folder = Path(path)
-    return any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
+    folder = place_of(path)
+    return any(is_file(folder / name) for name in STORE_NAMES)
 
 
-def is_export(path: str) -> bool:
+def is_export(path: str | Path) -> bool:
     """Tell whether a folder holds tables that this package has exported, and nothing else."""
-    folder = Path(path)
+    folder = place_of(path)
     record = read_json(folder / MANIFEST)
     if record is None or record.get("written_by") != WRITTEN_BY:
         return False
-    ours = {MANIFEST, *(file["path"] for file in record["files"])}
-    found = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
-    return found <= ours
+    return set(files_below(folder)) <= {MANIFEST, *(file["path"] for file in record["files"])}
 
 
 def require_exists(path: str) -> None:
@@ -44,10 +48,24 @@ def require_exists(path: str) -> None:
     ------
     InvalidInputError
     """
+    place = place_of(path)
     try:
-        Path(path).stat()
+        if is_remote(place):
+            _require_remote(path, place)
+        else:
+            place.stat()
+    except InvalidInputError:
+        raise
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"{path} does not exist: check the path of the input") from error
+
+
+def _require_remote(path: str, place: Path) -> None:
+    with reaching(path):
+        # A web server need not show the folder of a store.
+        there = is_store(place) or place.exists()
+    if not there:
+        raise FileNotFoundError(path)
 
 
 def require_free_file(path: str, overwrite: bool) -> None:
@@ -72,11 +90,31 @@ def require_free_file(path: str, overwrite: bool) -> None:
 def path_from(store: str, other: str) -> str:
     """Return the path of another store as seen from the folder that holds a store.
 
-    Both may then move together, or be seen by another machine, and still find each other.
+    Both may then move together, or be seen by another machine, and still find each other. What is
+    in another bucket, or not in the same kind of place, keeps its whole name.
     """
-    return os.path.relpath(Path(other).resolve(), Path(store).resolve().parent)
+    if not is_url(store) and not is_url(other):
+        return os.path.relpath(Path(other).resolve(), Path(store).resolve().parent)
+    if is_url(store) and is_url(other):
+        here, there = _parted(store), _parted(other)
+        if here[:2] == there[:2]:
+            return posixpath.relpath(f"/{there[2]}", posixpath.dirname(f"/{here[2]}"))
+    return other if is_url(other) else str(Path(other).resolve())
 
 
 def path_beside(store: str, relative: str) -> str:
     """Return the path that ``path_from`` made relative."""
+    if is_url(relative) or (is_url(store) and os.path.isabs(relative)):
+        return relative
+    if is_url(store):
+        protocol, bucket, key = _parted(store)
+        found = posixpath.normpath(posixpath.join(posixpath.dirname(f"/{key}"), relative))
+        return f"{protocol}://{bucket}{found}"
     return os.path.normpath(Path(store).resolve().parent / relative)
+
+
+def _parted(url: str) -> tuple[str, str, str]:
+    """Protocol, bucket or host, and the rest of a URL."""
+    protocol, _, rest = url.rstrip("/").partition("://")
+    bucket, _, key = rest.partition("/")
+    return protocol, bucket, key

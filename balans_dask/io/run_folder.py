@@ -11,30 +11,38 @@
         pass_0/ ...      checkpoint, units and store of the passes before the last one
         events.jsonl     what the run did when; moves to OUT.zarr.events.jsonl with the output
         replaced/        for a moment, the store that was in its place
+
+In a bucket, ``OUT.zarr.partial/`` is a prefix, ``lock`` holds leases (``io.lease``), and the store
+is copied to its place (``io.bucket_run``).
 """
 
 import fcntl
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from balans_dask.errors import InvalidInputError, StoreExistsError, warn_of_input
+from balans_dask.io.bucket_run import MARK as PUBLISHING
+from balans_dask.io.bucket_run import is_half_published, publish_by_copy
 from balans_dask.io.checkpoint import WRITTEN_BY, read_json, sync_folder, write_json
+from balans_dask.io.files import files_in, make_folder, move_file, remove_file, remove_tree
+from balans_dask.io.lease import Lease, leased
 from balans_dask.io.pass_folder import PassFolder
 from balans_dask.io.paths import is_export, is_store
+from balans_dask.io.places import is_remote, place_of, reaching, require_writable, resolved
 
 __all__ = ["RunFolder", "check_output", "require_apart"]
 
 SUFFIX = ".partial"
 EARLIER = "pass_"
 EVENTS = "events.jsonl"
-OUR_NAMES = {"run.json", "lock", "checkpoint.npz", "units", "store", "replaced", EVENTS}
+OUR_NAMES = {
+    *("run.json", "lock", "checkpoint.npz", "units", "store", "replaced", EVENTS, PUBLISHING),
+}
 
 
-def check_output(path: str, overwrite: bool, inputs: tuple[str, ...] = ()) -> None:
+def check_output(path: str | Path, overwrite: bool, inputs: tuple[str, ...] = ()) -> None:
     """Refuse an output path before any work is done.
 
     Raises
@@ -47,11 +55,13 @@ def check_output(path: str, overwrite: bool, inputs: tuple[str, ...] = ()) -> No
     if not path:
         raise InvalidInputError("the path of the output is empty: name a folder to write")
     require_apart(path, inputs)
-    target = Path(path).resolve()
-    if not target.parent.is_dir():
-        raise InvalidInputError(f"the folder of {path} does not exist: create it first")
-    if not target.exists():
-        return
+    target = resolved(place_of(path))
+    with reaching(path):
+        require_writable(target)
+        if not is_remote(target) and not target.parent.is_dir():
+            raise InvalidInputError(f"the folder of {path} does not exist: create it first")
+        if not target.exists() or _is_half(target):
+            return
     if not overwrite:
         raise StoreExistsError(f"{path} exists: choose another output, or add --overwrite")
     if not (is_store(path) or is_export(path)):
@@ -60,16 +70,16 @@ def check_output(path: str, overwrite: bool, inputs: tuple[str, ...] = ()) -> No
         )
 
 
-def require_apart(path: str, inputs: tuple[str, ...]) -> None:
+def require_apart(path: str | Path, inputs: tuple[str, ...]) -> None:
     """Refuse an output that is, holds or lies within an input.
 
     Raises
     ------
     InvalidInputError
     """
-    target = Path(path).resolve()
+    target = resolved(place_of(path))
     for name in inputs:
-        source = Path(name).resolve()
+        source = resolved(place_of(name))
         if target == source or target in source.parents or source in target.parents:
             raise InvalidInputError(
                 f"output {path} and input {name} are the same place: choose another output"
@@ -87,11 +97,12 @@ class RunFolder:
 
     def __init__(self, target: str) -> None:
         self.given = target
-        self.target = Path(target).resolve()
-        self.path = self.target.with_name(self.target.name + SUFFIX)
+        self.target = resolved(place_of(target))
+        self.path = _partial(self.target)
         self.last = PassFolder(self.path)
         self._record = self.path / "run.json"
         self.events = self.path / EVENTS
+        self._lease: Lease | None = None
         self.published_events = self.target.with_name(f"{self.target.name}.{EVENTS}")
 
     def passes(self, n_passes: int) -> list[PassFolder]:
@@ -150,9 +161,8 @@ class RunFolder:
         """
         if self.exists and not self._is_ours():
             raise StoreExistsError(f"{self.path} is in the way and is not ours: move it")
-        self.path.mkdir(exist_ok=True)
-        with (self.path / "lock").open("w") as lock:
-            self._lock(lock)
+        make_folder(self.path)
+        with self._locked():
             if self._replaced.exists() and not self.target.exists():
                 self._replaced.rename(self.target)
             if read_json(self._record) is None:
@@ -162,6 +172,17 @@ class RunFolder:
             finally:
                 if self.exists and not self.begun and not self.last.store.exists():
                     self.discard()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock = self.path / "lock"
+        if is_remote(lock):
+            with leased(lock, self.target.name) as self._lease:
+                yield
+            return
+        with lock.open("w") as file:
+            self._lock(file)
+            yield
 
     def _lock(self, lock: Any) -> None:
         try:
@@ -179,21 +200,21 @@ class RunFolder:
     def clear(self) -> None:
         """Forget what was done; the folder stays, and stays held."""
         self.last.clear()
-        self.events.unlink(missing_ok=True)
+        remove_file(self.events)
         for path in self._earlier():
-            shutil.rmtree(path, ignore_errors=True)
+            remove_tree(path)
         write_json(self._record, {"written_by": WRITTEN_BY})
 
     def discard(self) -> None:
         """Remove the folder; what marks it as ours goes last."""
         for path in (*self._earlier(), self.last.units, self.last.store, self._replaced):
-            shutil.rmtree(path, ignore_errors=True)
-        self.last.checkpoint.unlink(missing_ok=True)
-        shutil.rmtree(self.path, ignore_errors=True)
+            remove_tree(path)
+        remove_file(self.last.checkpoint)
+        remove_tree(self.path)
 
     def discard_remains(self) -> None:
         """Remove what a run killed just after it had published left behind."""
-        if self.exists and not self.last.store.exists():
+        if self.exists and (is_half_published(self.path) or not self.last.store.exists()):
             if self.events.exists():
                 self._publish_events()
             self.discard()
@@ -214,25 +235,33 @@ class RunFolder:
         StoreExistsError
             If something has appeared in the place that may not be replaced; nothing is lost.
         """
-        for torn in self.last.store.rglob("*.partial"):
-            torn.unlink()
-        check_output(str(self.target), replace)
-        if self.target.exists():
-            self.target.rename(self._replaced)
-        self.last.store.rename(self.target)
+        check_output(self.target, replace)
+        if is_remote(self.target):
+            if self._lease is not None:
+                self._lease.require()
+            publish_by_copy(self.last.store, self.target)
+        else:
+            self._publish_by_rename()
         self._publish_events()
         sync_folder(self.target.parent)
         self.discard()
 
+    def _publish_by_rename(self) -> None:
+        for torn in self.last.store.rglob("*.partial"):
+            torn.unlink()
+        if self.target.exists():
+            self.target.rename(self._replaced)
+        self.last.store.rename(self.target)
+
     def _publish_events(self) -> None:
         """Put the events beside the output; those of a store that it replaces go."""
         if self.events.exists():
-            self.events.replace(self.published_events)
+            move_file(self.events, self.published_events)
         else:
-            self.published_events.unlink(missing_ok=True)
+            remove_file(self.published_events)
 
     def _earlier(self) -> list[Path]:
-        return list(self.path.glob(f"{EARLIER}*"))
+        return [self.path / name for name in files_in(self.path) if name.startswith(EARLIER)]
 
     @property
     def _replaced(self) -> Path:
@@ -243,7 +272,16 @@ class RunFolder:
         record = read_json(self._record)
         if record is not None:
             return record.get("written_by") == WRITTEN_BY
-        return self.path.is_dir() and all(
+        return (is_remote(self.path) or self.path.is_dir()) and all(
             name in OUR_NAMES or name.startswith(EARLIER) or name.endswith(".writing")
-            for name in os.listdir(self.path)
+            for name in files_in(self.path)
         )
+
+
+def _is_half(target: Path) -> bool:
+    """Tell whether only a run of ours that was killed while it published has been at a target."""
+    return is_remote(target) and not is_store(target) and is_half_published(_partial(target))
+
+
+def _partial(target: Path) -> Path:
+    return target.with_name(target.name + SUFFIX)

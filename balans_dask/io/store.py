@@ -1,7 +1,6 @@
 """Opening a store of profiles, read-only."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,6 +10,7 @@ from anndata.io import read_elem
 from balans_dask.errors import InvalidInputError, first_names, warn_of_input
 from balans_dask.io.chunks import has_every_chunk, require_every_chunk, require_uncut
 from balans_dask.io.paths import is_store, require_exists
+from balans_dask.io.places import place_of, resolved, zarr_place
 
 __all__ = ["ProfileStore", "open_store"]
 
@@ -110,7 +110,7 @@ def open_store(path: str) -> ProfileStore:
         raise InvalidInputError(f"{path} is not a Zarr store: make one with `balans convert`")
     try:
         # Absolute, because workers may have another working directory.
-        root = zarr.open_group(str(Path(path).resolve()), mode="r")
+        root = zarr.open_group(zarr_place(resolved(place_of(path))), mode="r")
         missing = [name for name in ("X", "obs", "var") if name not in root]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _unreadable(path, error) from error

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.io.columns import ColumnRule
 from balans_dask.io.csv_table import open_csv
+from balans_dask.io.files import files_below
 from balans_dask.io.h5ad_table import open_h5ad
 from balans_dask.io.parquet_table import open_parquet
 from balans_dask.io.paths import require_exists
+from balans_dask.io.places import place_of, resolved
 from balans_dask.io.plate_files import TABLE_SUFFIXES, PlateFile, chosen_files
 from balans_dask.io.slabs import RowStream, Slab
 
@@ -37,7 +39,7 @@ def open_table(path: str, rule: ColumnRule | None = None, pattern: str | None = 
     InvalidInputError
         If the format is none of these, or the table holds no features.
     """
-    source = Path(path)
+    source = place_of(path)
     require_exists(path)
     if source.is_dir():
         return _joined(chosen_files(path, _tables_in(source), pattern), rule or ColumnRule())
@@ -62,15 +64,13 @@ def _open_file(path: str, rule: ColumnRule) -> RowStream:
 
 
 def _tables_in(folder: Path) -> list[PlateFile]:
-    # Editors and file systems keep copies in hidden places, and some writers name the folder of a
-    # table like a file.
-    root = folder.resolve()
+    root = resolved(folder)
     return [
-        PlateFile(str(file), file.relative_to(root).as_posix())
-        for file in root.rglob("*")
-        if file.name.lower().endswith(TABLE_SUFFIXES)
-        and not any(part.startswith(".") for part in file.relative_to(root).parts)
-        and file.is_file()
+        PlateFile(str(root / name), name)
+        for name in files_below(root)
+        # Editors and file systems keep copies in hidden places.
+        if name.lower().endswith(TABLE_SUFFIXES)
+        and not any(part.startswith(".") for part in name.split("/"))
     ]
 
 

@@ -1,8 +1,9 @@
 """The manifest of a run: which rows of the output are finished, and the hash of their files.
 
-A *unit* is what one task wrote. Its record appears after its data, by one rename, so a record
-vouches for its files; files without a record may be torn and are deleted before they are written
-again. A record that no longer matches its files vouches for nothing.
+A *unit* is what one task wrote. Its record appears after its data, by one rename (in a bucket, by
+one put, of what was read back), so a record vouches for its files; files without a record may be
+torn and are deleted before they are written again. A record that no longer matches its files
+vouches for nothing.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import zarr
 from numpy.typing import NDArray
 
 from balans_dask.io.checkpoint import read_json, read_state, sync_file, write_json, write_state
+from balans_dask.io.files import file_size, files_in, many, open_file, relative_name
 
 __all__ = ["Unit", "record_unit", "recorded_units", "shard_files", "unit_files"]
 
@@ -64,10 +66,7 @@ class Unit:
 
     def is_there(self) -> bool:
         """Tell whether all files have their recorded sizes."""
-        return all(
-            (self.folder / name).is_file() and (self.folder / name).stat().st_size == size
-            for name, (size, _) in self.files.items()
-        )
+        return all(file_size(self.folder / name) == size for name, (size, _) in self.files.items())
 
     def holds(self) -> bool:
         """Tell whether all files are the ones that were recorded."""
@@ -110,7 +109,7 @@ def record_unit(
     for file in shards:
         sync_file(file)
     files = {
-        str(file.relative_to(folder.parent)): [file.stat().st_size, _hash(file)]
+        relative_name(file, folder.parent): [file_size(file), _hash(file)]
         for file in [*shards, moved]
     }
     write_json(path, {"start": start, "stop": stop, "run": run, "files": files})
@@ -118,7 +117,8 @@ def record_unit(
 
 def recorded_units(folder: Path) -> list[Unit]:
     """All readable records in row order, not checked against their files."""
-    units = [_read(path) for path in sorted(folder.glob("*.json"))]
+    names = sorted(name for name in files_in(folder) if name.endswith(".json"))
+    units = many(lambda name: _read(folder / name), names)
     return [unit for unit in units if unit is not None]
 
 
@@ -139,7 +139,7 @@ def _read(path: Path) -> Unit | None:
 
 
 def _hash(file: Path) -> str:
-    with file.open("rb") as content:
+    with open_file(file) as content:
         digest = blake2b(digest_size=16)
         while block := content.read(2**20):
             digest.update(block)

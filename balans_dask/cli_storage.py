@@ -1,0 +1,57 @@
+"""Options of every command that takes a store: how buckets are reached."""
+
+import json
+from typing import Any
+
+import click
+
+from balans_dask.cli_options import option_group
+from balans_dask.io.storage_options import storage_options
+
+__all__ = ["STORAGE_OPTIONS"]
+
+
+def _take(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> None:
+    """Reach buckets so while the command runs."""
+    context.with_resource(storage_options(**dict(map(_parted, given))))
+
+
+def _anonymously(context: click.Context, option: click.Parameter, given: bool) -> None:
+    if given:
+        context.with_resource(storage_options(anon=True))
+
+
+def _parted(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    if not name.isidentifier() or not value:
+        raise click.BadParameter(f"{text!r} is not KEY=VALUE, as in endpoint_url=http://host:9000")
+    return name, _value(value)
+
+
+def _value(text: str) -> Any:
+    """Read a switch or a nested option; all else is text, such as a key of digits."""
+    if text in ("true", "false") or text.startswith("{"):
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise click.BadParameter(f"{text!r} begins like JSON and is none") from None
+    return text
+
+
+STORAGE_OPTIONS = option_group(
+    click.option(
+        "--storage-option",
+        multiple=True,
+        metavar="KEY=VALUE",
+        expose_value=False,
+        callback=_take,
+        help="How s3:// and gs:// are reached, such as endpoint_url=http://host:9000; repeat it.",
+    ),
+    click.option(
+        "--anonymous",
+        is_flag=True,
+        expose_value=False,
+        callback=_anonymously,
+        help="Reach buckets without keys: public ones.",
+    ),
+)

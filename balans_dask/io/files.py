@@ -1,0 +1,177 @@
+"""What is done with files where a bucket is another kind of thing than a file system."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from balans_dask.io.places import is_remote, place_of
+
+__all__ = [
+    "are_files",
+    "file_size",
+    "files_below",
+    "files_in",
+    "is_file",
+    "make_folder",
+    "many",
+    "move_file",
+    "network_errors",
+    "open_file",
+    "put",
+    "relative_name",
+    "remove_file",
+    "remove_tree",
+    "table_source",
+]
+
+REQUESTS = 32
+"""Requests under way at a time; each of them mostly waits for the network."""
+BLOCK_BYTES = 4 * 2**20
+"""What is read ahead in an object, so that no large one is held whole."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def network_errors() -> tuple[type[Exception], ...]:
+    """Return what reading and writing raise when a disk or a network fails."""
+    kinds = (("botocore.exceptions", "BotoCoreError"), ("aiohttp", "ClientError"))
+    return OSError, *(getattr(sys.modules[m], name) for m, name in kinds if m in sys.modules)
+
+
+def many(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Call a function that waits for a disk or a network on many items."""
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        return list(pool.map(function, items))
+
+
+def file_size(place: Path) -> int | None:
+    """Bytes of a file; ``None`` if there is none."""
+    if not is_remote(place):
+        return place.stat().st_size if place.is_file() else None
+    where: Any = place
+    try:
+        found = where.fs.info(where.path)
+    except FileNotFoundError:
+        return None
+    # A web server need not know how long its answer will be.
+    return None if found["type"] == "directory" else int(found["size"] or 0)
+
+
+def is_file(place: Path) -> bool:
+    """Tell whether a file is there."""
+    # fsspec's own answer is no where the network fails.
+    return file_size(place) is not None if is_remote(place) else place.is_file()
+
+
+def are_files(folder: Path, names: Sequence[str]) -> list[bool]:
+    """Tell which of some files of a folder are there; of a bucket, by one listing."""
+    where: Any = folder
+    if not is_remote(folder):
+        return [(folder / name).is_file() for name in names]
+    if where.protocol.startswith("http"):
+        # Web servers need not list.
+        return many(lambda name: is_file(folder / name), names)
+    found = files_below(folder)
+    return [name in found for name in names]
+
+
+def files_below(folder: Path) -> dict[str, int]:
+    """Names of all files below a folder, and their sizes; none if there is no folder."""
+    if not is_remote(folder):
+        files = [file for file in folder.rglob("*") if file.is_file()]
+        return {relative_name(file, folder): file.stat().st_size for file in files}
+    place: Any = folder
+    inside = f"{place.path}/"
+    found = {
+        name.removeprefix(inside): fact["size"]
+        for name, fact in place.fs.find(place.path, detail=True).items()
+        # Some programs make an object of a folder's name.
+        if name.startswith(inside) and not name.endswith("/")
+    }
+    unknown = [name for name, size in found.items() if size is None]
+    sizes = many(lambda name: file_size(folder / name), unknown)
+    return found | {name: size or 0 for name, size in zip(unknown, sizes, strict=True)}
+
+
+def files_in(folder: Path) -> list[str]:
+    """Names of what is directly in a folder; none if there is no folder."""
+    try:
+        if not is_remote(folder):
+            return os.listdir(folder)
+        place: Any = folder
+        found = place.fs.ls(place.path, detail=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [name.rstrip("/").rpartition("/")[2] for name in found]
+
+
+def relative_name(file: Path, folder: Path) -> str:
+    """Name of a file as seen from a folder that holds it."""
+    if not is_remote(file):
+        return str(file.relative_to(folder))
+    places: Any = (file, folder)
+    return str(places[0].path).removeprefix(f"{places[1].path}/")
+
+
+def open_file(place: Path) -> Any:
+    """Open a file to read it from its beginning."""
+    if not is_remote(place):
+        return place.open("rb")
+    where: Any = place
+    return where.open("rb", block_size=BLOCK_BYTES, cache_type="readahead")
+
+
+def table_source(path: str | Path) -> Any:
+    """Return what a reader of tables takes: a path, or an open object that is read in pieces."""
+    place: Any = place_of(path)
+    if not is_remote(place):
+        return path
+    return place.open("rb", block_size=BLOCK_BYTES, cache_type="blockcache")
+
+
+def make_folder(place: Path) -> None:
+    """Make a folder unless it is there; in a bucket, folders come with what is in them."""
+    if not is_remote(place):
+        place.mkdir(exist_ok=True)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all that is in it, if it is there."""
+    if not is_remote(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    place: Any = folder
+    with suppress(FileNotFoundError):
+        place.fs.rm(place.path, recursive=True)
+
+
+def put(place: Path, content: bytes) -> None:
+    """Write an object; whoever reads it finds the old one or the new one."""
+    where: Any = place
+    where.fs.pipe_file(where.path, content)
+
+
+def remove_file(place: Path) -> None:
+    """Remove a file, if it is there."""
+    if not is_remote(place):
+        place.unlink(missing_ok=True)
+        return
+    where: Any = place
+    with suppress(FileNotFoundError):
+        where.fs.rm_file(where.path)
+
+
+def move_file(place: Path, target: Path) -> None:
+    """Move a file, replacing what is in its new place."""
+    if not is_remote(place):
+        place.replace(target)
+        return
+    where: Any = (place, target)
+    where[0].fs.cp_file(where[0].path, where[1].path)
+    remove_file(place)

@@ -1,0 +1,196 @@
+"""Who writes to a folder of a bucket: the holder of the newest lease, for as long as it renews it.
+
+A bucket has no locks, but can create an object on the condition that it is not there. Leases are
+numbered objects; whoever creates the next number holds the folder, so that of two who find a dead
+lease only one succeeds. A lease is dead when its process is (where that can be seen from here), or
+when nobody has renewed it for a minute.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psutil
+
+from balans_dask.errors import RunError, StoreExistsError, warn_of_input
+from balans_dask.io.files import files_in, network_errors, put, remove_file
+from balans_dask.io.places import reaching
+
+__all__ = ["Lease", "leased"]
+
+RENEWED_EVERY = 10.0
+DEAD_AFTER = 60.0
+"""Seconds; a driver whose machine sleeps for longer must not publish, and asks before it does."""
+
+
+class Lease:
+    """The right to write to a folder, as long as nobody has taken it over.
+
+    Parameters
+    ----------
+    folder : Path
+        Where leases are.
+    number : int
+    """
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self._folder = folder
+        self._place = folder / f"{number:06d}"
+        self._owner = _owner()
+        self._renewals = 0
+        self._over = threading.Event()
+        self._renewer = threading.Thread(target=self._renew, name="balans-lease", daemon=True)
+
+    def create(self) -> bool:
+        """Take this number, unless someone has it already.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be written to, or does not know conditions.
+        """
+        where: Any = self._place
+        try:
+            where.fs.pipe_file(where.path, self._content(), mode="create")
+        except OSError:
+            found = _read(self._place)
+            # A put whose answer was lost is sent again, and finds itself.
+            if found is None:
+                raise
+            if found.get("owner") != self._owner:
+                return False
+        self._renewer.start()
+        return True
+
+    def require(self) -> None:
+        """Refuse to go on if another process has taken over.
+
+        Raises
+        ------
+        RunError
+        """
+        if max(_numbers(self._folder), default=None) != int(self._place.name):
+            raise RunError(
+                f"another process has taken over {self._folder.parent}, because this one could "
+                "not renew its lease: let that one finish"
+            )
+
+    def release(self) -> None:
+        """Let others write."""
+        self._over.set()
+        if self._renewer.is_alive():
+            self._renewer.join()
+        with suppress(*network_errors()):
+            remove_file(self._place)
+
+    def _renew(self) -> None:
+        while not self._over.wait(RENEWED_EVERY):
+            self._renewals += 1
+            with suppress(*network_errors()):
+                put(self._place, self._content())
+
+    def _content(self) -> bytes:
+        return json.dumps({"owner": self._owner, "renewals": self._renewals}).encode()
+
+
+@contextmanager
+def leased(folder: Path, name: str) -> Iterator[Lease | None]:
+    """Hold a folder of a bucket; ``None`` where the bucket knows no conditions.
+
+    Parameters
+    ----------
+    folder : Path
+        Of leases, in the folder that is held.
+    name : str
+        What is written, for an error.
+
+    Raises
+    ------
+    StoreExistsError
+        If another process holds it.
+    """
+    with reaching(folder.parent):
+        lease = _acquired(folder, name)
+    try:
+        yield lease
+    finally:
+        if lease is not None:
+            lease.release()
+
+
+def _acquired(folder: Path, name: str) -> Lease | None:
+    held = StoreExistsError(f"another process is writing {name}: wait, or choose another output")
+    numbers = _numbers(folder)
+    if numbers and _is_alive(folder / f"{max(numbers):06d}"):
+        raise held
+    lease = Lease(folder, max(numbers, default=0) + 1)
+    try:
+        if not lease.create():
+            raise held
+    except (StoreExistsError, FileNotFoundError, PermissionError):
+        raise
+    except OSError as error:
+        warn_of_input(
+            f"the bucket of {folder} has no conditional writes ({error}): make sure that no other "
+            "run writes this output"
+        )
+        return None
+    for number in numbers:
+        remove_file(folder / f"{number:06d}")
+    return lease
+
+
+def _numbers(folder: Path) -> list[int]:
+    return [int(name) for name in files_in(folder) if name.isdigit()]
+
+
+def _is_alive(place: Path) -> bool:
+    """Ask for the process if it is one of this machine, else see whether it renews its lease."""
+    found = _read(place)
+    if found is None:
+        return False
+    owner = found.get("owner", {})
+    if owner.get("machine") == _machine():
+        return _runs(owner.get("pid"), owner.get("began"))
+    end = time.monotonic() + DEAD_AFTER
+    while time.monotonic() < end:
+        time.sleep(1.0)
+        if _read(place) != found:
+            return True
+    return False
+
+
+def _read(place: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(place.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _owner() -> dict[str, Any]:
+    began = psutil.Process().create_time()
+    return {"machine": _machine(), "pid": os.getpid(), "began": began, "token": uuid4().hex}
+
+
+def _machine() -> str:
+    """Name where process numbers mean the same; containers of one host have their own."""
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    return socket.gethostname()
+
+
+def _runs(pid: Any, began: Any) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return bool(process.create_time() == began and process.status() != psutil.STATUS_ZOMBIE)
+    except (psutil.Error, TypeError, ValueError):
+        return False

@@ -1,0 +1,142 @@
+"""Places of stores and files: paths of this machine, or what a URL names in a bucket.
+
+``place_of`` makes a ``pathlib.Path`` of a path and a ``UPath`` of a URL, which answers to the same
+names, so that a run, its checkpoint and its manifest are written by the same code to both. Where a
+bucket is another kind of thing (it has no rename, no folders, no fsync), ``io.files`` and
+``io.bucket_run`` say what is done instead. Zarr reaches buckets through fsspec as well: one
+mechanism, one set of options. obstore reads faster, but has other names for every option and would
+be a second way beside each of these; conditional puts, which locks need, fsspec has too.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from zarr.storage import FsspecStore, LocalStore
+
+from balans_dask.errors import BalansError, InvalidInputError
+from balans_dask.io.storage_options import options_for
+
+__all__ = [
+    "is_remote",
+    "is_url",
+    "place_of",
+    "place_of_zarr",
+    "reaching",
+    "require_writable",
+    "resolved",
+    "zarr_place",
+]
+
+LIBRARIES = {"s3": "s3fs", "gs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
+"""What reaches each kind of URL."""
+
+
+def is_url(path: str) -> bool:
+    """Tell whether a text names something outside the file systems of this machine."""
+    return "://" in path
+
+
+def is_remote(place: Path) -> bool:
+    """Tell whether a place is that of a URL."""
+    return not isinstance(place, Path)
+
+
+def place_of(path: str | Path) -> Path:
+    """Return the place that a text names; a place stays what it is.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is a URL of unknown kind, or the libraries for it are not installed.
+    """
+    if not isinstance(path, str):
+        return path
+    if not is_url(path):
+        return Path(path)
+    protocol = path.partition("://")[0].lower()
+    if protocol not in LIBRARIES:
+        raise InvalidInputError(
+            f"{path} is of unknown kind: give a path, or a URL of s3://, gs:// or https://"
+        )
+    extra = "gcs" if protocol == "gs" else "cloud"
+    missing = [name for name in ("upath", LIBRARIES[protocol]) if find_spec(name) is None]
+    if missing:
+        raise InvalidInputError(
+            f"{path} needs {' and '.join(missing)}: pip install 'balans-dask[{extra}]'"
+        )
+    place = _upath(path, options_for(protocol))
+    if not place.name:
+        raise InvalidInputError(f"{path} names no folder in a bucket: add its name")
+    return place
+
+
+def resolved(place: Path) -> Path:
+    """Return an absolute place without symbolic links; a URL is one already."""
+    return place if is_remote(place) else place.resolve()
+
+
+def require_writable(place: Path) -> None:
+    """Refuse to write to a place that can only be read, or whose bucket is not there.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    if not is_remote(place):
+        return
+    where: Any = place
+    if where.protocol.startswith("http"):
+        raise InvalidInputError(f"{place} can only be read: write to a path, s3:// or gs://")
+    if not where.fs.exists(where.path.partition("/")[0]):
+        raise InvalidInputError(
+            f"the bucket of {place} is not there, or not for these keys: create it first, or check "
+            "the keys and the endpoint"
+        )
+
+
+def zarr_place(path: str | Path) -> Any:
+    """Return what Zarr opens: a path as text, or a store that reaches a bucket."""
+    place: Any = place_of(path)
+    if not is_remote(place):
+        return str(place)
+    return FsspecStore.from_url(str(place), storage_options=dict(place.storage_options))
+
+
+def place_of_zarr(store: Any) -> Path | None:
+    """Return where a Zarr store is; ``None`` if not in a file system or bucket that we know."""
+    if isinstance(store, LocalStore):
+        return Path(store.root)
+    if not isinstance(store, FsspecStore) or find_spec("upath") is None:
+        return None
+    url = store.fs.unstrip_protocol(store.path)
+    if url.partition("://")[0] not in LIBRARIES:
+        return None
+    options = store.fs.storage_options
+    return _upath(url, {name: options[name] for name in options if name != "asynchronous"})
+
+
+@contextmanager
+def reaching(path: str | Path) -> Iterator[None]:
+    """Turn whatever a network or a bucket answers to a first request into a refusal."""
+    try:
+        yield
+    except BalansError:
+        raise
+    except Exception as error:  # every library has errors of its own
+        if not is_url(str(path)):
+            raise
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InvalidInputError(
+            f"{path} cannot be reached ({reason}): check the address, the endpoint "
+            "(--storage-option endpoint_url=URL) and the keys (or --anonymous)"
+        ) from error
+
+
+def _upath(url: str, options: dict[str, Any]) -> Path:
+    from upath import UPath  # noqa: PLC0415  (the cloud extra)
+
+    place: Any = UPath(url.rstrip("/"), **options)
+    return place  # type: ignore[no-any-return]

@@ -1,0 +1,147 @@
+"""A run on a bucket that is killed at any moment, or meets a bad server, makes the same bytes."""
+
+import json
+
+import pytest
+import zarr
+from commands import Command, run
+from stores import INPUT, files_but_input
+
+from balans_dask.errors import InvalidInputError
+from balans_dask.events import read_events
+from balans_dask.io.places import zarr_place
+from balans_dask.io.store import open_store
+from balans_dask.mixture import Mixture, write_mixture
+
+BATCH = ("--batch-key", "Metadata_batch")
+MANY_ROUNDS = (
+    *(*BATCH, "--n-components", 0, "--checkpoint-seconds", 0, "--block-rows", 16),
+    *("--patience", 15),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("mixture")
+    mixture = Mixture(n_rows=70_000, n_features=10, n_clusters=30)
+    write_mixture(mixture, str(place / "in.zarr"))
+    run("correct", place / "in.zarr", place / "out.zarr", *MANY_ROUNDS)
+    return place
+
+
+@pytest.fixture
+def source(folder, bucket):
+    return bucket.upload(folder / "in.zarr", "in.zarr")
+
+
+@pytest.fixture
+def steady(server):
+    """The server, which behaves again when the test is over."""
+    yield server
+    server.behave()
+
+
+def partial(bucket):
+    return bucket.names("out.zarr.partial")
+
+
+def sampling(bucket):
+    return lambda: "checkpoint.npz" in partial(bucket)
+
+
+def writing(bucket):
+    return lambda: any(name.startswith("units/") and ".json" in name for name in partial(bucket))
+
+
+def publishing(bucket):
+    return lambda: "X/zarr.json" in bucket.names("out.zarr")
+
+
+def killed(source, bucket, moment, *options):
+    command = Command("correct", source, bucket.url("out.zarr"), *MANY_ROUNDS, *options)
+    assert command.wait_for(moment(bucket))
+    command.kill_all()
+
+
+def assert_same_as_undisturbed(bucket, folder):
+    found = bucket.files("out.zarr")
+    assert {name: found[name] for name in found if name not in INPUT} == files_but_input(
+        folder / "out.zarr"
+    )
+    assert partial(bucket) == []
+
+
+@pytest.mark.parametrize("moment", [sampling, writing])
+@pytest.mark.parametrize("cluster", [(), ("--cluster", "local", "--workers", 1)])
+def test_a_killed_run_goes_on_where_it_was(folder, source, bucket, moment, cluster):
+    killed(source, bucket, moment, *cluster)
+    assert bucket.names("out.zarr") == []
+    run("correct", source, bucket.url("out.zarr"), *MANY_ROUNDS, "--resume")
+    assert_same_as_undisturbed(bucket, folder)
+    events = read_events(bucket.url("out.zarr"))
+    assert len({event["attempt"] for event in events}) == 2
+    assert events[-1]["done"]
+
+
+def test_what_is_written_stays_unless_it_has_changed(folder, source, bucket):
+    killed(source, bucket, writing, "--cluster", "local", "--workers", 1)
+    unit = min(name for name in partial(bucket) if name.startswith("units/") and ".json" in name)
+    record = json.loads(bucket.read(f"out.zarr.partial/{unit}"))
+    shard = f"out.zarr.partial/{min(record['files'])}"
+    content = bucket.read(shard)
+    bucket.write(shard, content[:99] + bytes([content[99] ^ 1]) + content[100:])
+    run("correct", source, bucket.url("out.zarr"), *MANY_ROUNDS, "--resume")
+    assert_same_as_undisturbed(bucket, folder)
+
+
+def test_half_a_published_store_does_not_open_and_is_published_again(
+    folder, source, bucket, steady
+):
+    steady.behave(slow="/out.zarr/zarr.json")
+    killed(source, bucket, publishing)
+    assert "zarr.json" not in bucket.names("out.zarr")
+    with pytest.raises(InvalidInputError, match="not a Zarr store"):
+        open_store(bucket.url("out.zarr"))
+    with pytest.raises(FileNotFoundError):
+        zarr.open_group(zarr_place(bucket.url("out.zarr")), mode="r")
+    refused = run("correct", source, bucket.url("out.zarr"), *MANY_ROUNDS, code=2)
+    assert "--resume" in refused
+    steady.behave()
+    run("correct", source, bucket.url("out.zarr"), *MANY_ROUNDS, "--resume")
+    assert_same_as_undisturbed(bucket, folder)
+
+
+def test_a_store_that_is_replaced_is_whole_or_gone(folder, source, bucket, steady):
+    old = (*BATCH, "--n-components", 0, "--max-rows", 10)
+    run("correct", source, bucket.url("out.zarr"), *old)
+    before = bucket.files("out.zarr")
+    assert "exists" in run("correct", source, bucket.url("out.zarr"), *MANY_ROUNDS, code=2)
+    killed(source, bucket, sampling, "--overwrite")
+    assert bucket.files("out.zarr") == before
+    steady.behave(slow="/out.zarr/zarr.json")
+    command = Command("correct", source, bucket.url("out.zarr"), *MANY_ROUNDS, "--resume")
+    assert command.wait_for(lambda: "zarr.json" not in bucket.names("out.zarr"))
+    command.kill_all()
+    steady.behave()
+    run("correct", source, bucket.url("out.zarr"), *MANY_ROUNDS, "--resume")
+    assert_same_as_undisturbed(bucket, folder)
+    run("correct", source, bucket.url("out.zarr"), *MANY_ROUNDS, "--resume")
+    assert_same_as_undisturbed(bucket, folder)
+
+
+def test_two_runs_do_not_write_one_output(source, bucket):
+    first = Command("correct", source, bucket.url("out.zarr"), *MANY_ROUNDS)
+    assert first.wait_for(sampling(bucket))
+    for option in ("--resume", "--overwrite"):
+        refused = run("correct", source, bucket.url("out.zarr"), *MANY_ROUNDS, option, code=2)
+        assert "another process is writing out.zarr" in refused
+    first.kill_all()
+
+
+@pytest.mark.timeout(600)
+def test_a_server_that_asks_to_slow_down_is_asked_again(plates, bucket, steady):
+    source = bucket.upload(plates / "in.zarr", "in.zarr")
+    before = steady.behave(every=3)
+    run("correct", source, bucket.url("out.zarr"), "--batch-key", "Metadata_Plate")
+    assert steady.behave() > before + 50
+    assert_same_as_undisturbed(bucket, plates)

@@ -1,0 +1,68 @@
+"""One process at a time writes to a folder of a bucket."""
+
+import json
+import threading
+
+import pytest
+
+from balans_dask.errors import RunError, StoreExistsError
+from balans_dask.io import lease as leases
+from balans_dask.io.lease import leased
+from balans_dask.io.places import place_of
+
+
+@pytest.fixture
+def folder(bucket, monkeypatch):
+    monkeypatch.setattr(leases, "DEAD_AFTER", 2.5)
+    monkeypatch.setattr(leases, "RENEWED_EVERY", 0.2)
+    return place_of(bucket.url("run/lock"))
+
+
+def elsewhere(renewals):
+    owner = {"machine": "another", "pid": 1, "began": 0.0, "token": "t"}
+    return json.dumps({"owner": owner, "renewals": renewals}).encode()
+
+
+def test_a_lease_is_gone_when_it_is_released(bucket, folder):
+    with leased(folder, "run"):
+        assert bucket.names("run/lock") == ["000001"]
+        with (
+            pytest.raises(StoreExistsError, match="another process is writing run"),
+            leased(folder, "run"),
+        ):
+            pass
+    assert bucket.names("run/lock") == []
+
+
+def test_a_lease_that_another_machine_renews_is_respected(bucket, folder):
+    over = threading.Event()
+
+    def renew():
+        renewals = 0
+        while not over.wait(0.1):
+            renewals += 1
+            bucket.write("run/lock/000004", elsewhere(renewals))
+
+    bucket.write("run/lock/000004", elsewhere(0))
+    thread = threading.Thread(target=renew)
+    thread.start()
+    try:
+        with pytest.raises(StoreExistsError, match="another process"), leased(folder, "run"):
+            pass
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_lease_that_nobody_renews_is_taken_over(bucket, folder):
+    bucket.write("run/lock/000004", elsewhere(0))
+    with leased(folder, "run"):
+        assert bucket.names("run/lock") == ["000005"]
+
+
+def test_who_was_taken_over_finds_out_before_publishing(bucket, folder):
+    with leased(folder, "run") as lease:
+        lease.require()
+        bucket.write("run/lock/000002", elsewhere(0))
+        with pytest.raises(RunError, match="taken over"):
+            lease.require()
