@@ -153,6 +153,7 @@ class EventLog:
         self._folder = RunFolder(target)
         self._lines = LineLog()
         self._waiting: list[str] = []
+        self._stage = ("", 0)
         self._begun = False
         self._first = {} if configuration is None else {"configuration": dict(configuration)}
 
@@ -165,12 +166,12 @@ class EventLog:
         if event.stage == EXAMINING or (event.done and not self._begun):
             return
         self._begun = True
+        stage = (event.stage, event.number)
         place = self._folder.published_events if event.done else self._folder.events
-        begins = event.n_sampled is None and not event.n_done
         # A run does not end because its times cannot be noted.
         with suppress(*network_errors()):
-            self._lines.add(place, self._waiting, at_once=event.done or begins)
-        self._waiting = []
+            self._lines.add(place, self._waiting, at_once=stage != self._stage)
+        self._stage, self._waiting = stage, []
 
 
 def read_events(output: str) -> list[dict[str, Any]]:

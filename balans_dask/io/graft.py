@@ -54,8 +54,8 @@ class GraftFolder(RunFolder):
         super().__init__(target)
         if is_remote(self.target):
             raise InvalidInputError(
-                f"{target} is in a bucket, where nothing is moved by a rename: leave out --into, and "
-                "correct it into a new store"
+                f"{target} is in a bucket, which cannot rename: correct into a new store, without "
+                "--into"
             )
         self._elements = tuple(elements)
         # It goes when the store under construction does.

@@ -28,7 +28,7 @@ def test_a_folder_of_plates_is_converted_checked_and_corrected_on_its_bucket(pla
     assert bucket.files("model.zarr") == files(plates / "model.zarr")
     assert bucket.names("out.zarr.partial") == bucket.names("model.zarr.partial") == []
     events = read_events(corrected)
-    assert events[0]["stage"] == "preparing scores"
+    assert {"preparing scores", "sampling rows", "writing"} <= {each["stage"] for each in events}
     assert [event["done"] for event in events] == [False] * (len(events) - 1) + [True]
 
 
@@ -91,6 +91,15 @@ def test_a_correction_on_a_bucket_is_evaluated_beside_its_input(plates, bucket):
     assert "raw" in shown
 
 
+def test_a_store_of_a_bucket_is_reported_with_its_input(plates, bucket, tmp_path):
+    pytest.importorskip("matplotlib")
+    bucket.upload(plates / "in.zarr", "in.zarr")
+    page = tmp_path / "report.html"
+    options = ("--html", page, "--label-key", "Metadata_label", "--no-evaluate")
+    run("report", bucket.upload(plates / "out.zarr", "out.zarr"), *options)
+    assert "no longer where it was" not in page.read_text()
+
+
 def test_input_and_output_may_be_in_different_places(plates, bucket, tmp_path):
     run("correct", plates / "in.zarr", bucket.url("out.zarr"), *BATCH)
     assert but_input(bucket.files("out.zarr")) == files_but_input(plates / "out.zarr")
@@ -148,3 +157,34 @@ def test_the_estimator_saves_its_model_to_a_bucket_and_loads_it(bucket, server, 
         pytest.raises(InvalidInputError, match="missing"),
     ):
         Balans.load(bucket.url("model.zarr"))
+
+
+def preprocessed(found):
+    """Everything but where the input is."""
+    return {name: found[name] for name in found if not name.startswith("uns/balans_preprocess/in")}
+
+
+def test_a_store_in_a_bucket_is_preprocessed_there_and_exported_from_it(plates, bucket, tmp_path):
+    source = bucket.upload(plates / "in.zarr", "in.zarr")
+    steps = ("--normalize", "mad", "--by", "Metadata_Plate", "--select", "variance")
+    run("preprocess", plates / "in.zarr", tmp_path / "pre.zarr", *steps)
+    run("preprocess", source, bucket.url("pre.zarr"), *steps)
+    assert preprocessed(bucket.files("pre.zarr")) == preprocessed(files(tmp_path / "pre.zarr"))
+    streams("export", tmp_path / "pre.zarr", tmp_path / "here.parquet")
+    streams("export", bucket.url("pre.zarr"), tmp_path / "there.parquet")
+    assert (tmp_path / "there.parquet").read_bytes() == (tmp_path / "here.parquet").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        (("export", "SOURCE", "s3://bucket/out.parquet"), "is a URL, and tables are written to"),
+        (("correct", "SOURCE", "--into", *BATCH), "is in a bucket, which cannot rename"),
+    ],
+)
+def test_what_only_a_file_system_can_do_is_refused(plates, bucket, command, line):
+    source = bucket.upload(plates / "in.zarr", "in.zarr")
+    before = bucket.files("in.zarr")
+    said = run(*(source if word == "SOURCE" else word for word in command), code=2)
+    assert line in said
+    assert bucket.files("in.zarr") == before
