@@ -6,7 +6,8 @@ from typing import Any
 
 from balans_dask.errors import InvalidInputError, StoreExistsError
 from balans_dask.io.checkpoint import sync_folder, write_json
-from balans_dask.io.export import export_tables, manifest_of, tables_of
+from balans_dask.io.export import export_tables, manifest_of
+from balans_dask.io.export_files import tables_of
 from balans_dask.io.paths import MANIFEST, path_from, require_free_file
 from balans_dask.io.places import is_url, place_of, resolved
 from balans_dask.io.run_folder import RunFolder, check_output, require_apart

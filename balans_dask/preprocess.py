@@ -8,9 +8,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from balans_dask.anchors import anchors_by_query
-from balans_dask.batches import BatchLabels, batch_labels
-from balans_dask.errors import InsufficientMemoryError, InvalidInputError, first_names
+from balans_dask.errors import InsufficientMemoryError
 from balans_dask.inputs import require_sizes
 from balans_dask.io.layout import create_columns, create_matrix, row_layout, write_annotations
 from balans_dask.io.matrices import checked_array
@@ -18,7 +16,7 @@ from balans_dask.io.output import OutputStore, ShardSink
 from balans_dask.io.paths import path_from
 from balans_dask.io.store import ProfileStore, open_store
 from balans_dask.kept_features import KeptFeatures
-from balans_dask.kernels.normalization import BLOM, RowGroups
+from balans_dask.kernels.normalization import BLOM
 from balans_dask.kernels.selection import correlated
 from balans_dask.memory import PARTITION_BYTES, PROCESS_BYTES, Workers, format_bytes
 from balans_dask.passes.by_column import (
@@ -32,6 +30,7 @@ from balans_dask.passes.engine import Engine
 from balans_dask.passes.pca import compute_moments, compute_scatter
 from balans_dask.passes.profiles import output_dtype
 from balans_dask.passes.sources import RowSource, StoredRows
+from balans_dask.plates import Plates, plates_of
 from balans_dask.preprocessing import RANK_INT_BY_PLATE, Preprocessing
 from balans_dask.provenance import package_versions, texts
 from balans_dask.store_run import earlier_steps, warn_of_what_stays_behind
@@ -66,25 +65,6 @@ class Preprocessed:
     n_features: int
     n_plates: int
     dropped: dict[str, list[str]]
-
-
-@dataclass(frozen=True)
-class _Plates:
-    """Rows that are looked at together, and what tells them apart."""
-
-    labels: BatchLabels | None
-    is_control: NDArray[np.bool_] | None
-    n_rows: int
-
-    @property
-    def n_plates(self) -> int:
-        return 0 if self.labels is None else self.labels.n_batches
-
-    def groups(self) -> RowGroups:
-        """Plates, or all rows as one."""
-        if self.labels is None:
-            return RowGroups.of(np.zeros(self.n_rows, dtype=np.intp), 1, None)
-        return RowGroups.of(self.labels.codes, self.n_plates, self.is_control)
 
 
 def preprocess_store(
@@ -135,7 +115,7 @@ def preprocess_store(
     """
     store = open_store(path)
     require_sizes(path, store.features.shape, 1)
-    plates = _plates(store, steps)
+    plates = plates_of(store, steps)
     kept = KeptFeatures([str(name) for name in store.var.index], steps)
     with OutputStore(target, overwrite, (path,)) as output:
         at_once = _columns_at_once(store.n_rows, engine.workers(limit_bytes))
@@ -158,39 +138,11 @@ def preprocess_store(
     return Preprocessed(store.n_rows, len(kept.places), plates.n_plates, kept.dropped)
 
 
-def _plates(store: ProfileStore, steps: Preprocessing) -> _Plates:
-    """Find plates and controls.
-
-    Raises
-    ------
-    InvalidInputError
-        If a plate has no control.
-    """
-    if not steps.needs_plates:
-        return _Plates(None, None, store.n_rows)
-    labels = batch_labels(
-        [store.column(key) for key in steps.plate_keys],
-        [f"obs column {key!r}" for key in steps.plate_keys],
-        store.n_rows,
-    )
-    if steps.normalize is None or steps.controls is None:
-        return _Plates(labels, None, store.n_rows)
-    is_control = anchors_by_query(store.obs, steps.controls)
-    n_controls = np.bincount(labels.codes[is_control], minlength=labels.n_batches)
-    without = [labels.names[code] for code in np.flatnonzero(n_controls == 0).tolist()]
-    if without:
-        raise InvalidInputError(
-            f"{len(without)} of {labels.n_batches} plates of {store.path} have no control by "
-            f"{steps.controls!r} ({first_names(without)}): drop them, or give other --controls"
-        )
-    return _Plates(labels, is_control, store.n_rows)
-
-
 def _changed(
     engine: Engine,
     source: RowSource,
     kept: KeptFeatures,
-    plates: _Plates,
+    plates: Plates,
     steps: Preprocessing,
     root: zarr.Group,
     at_once: int,
@@ -207,7 +159,7 @@ def _changed(
     )
     split_rows(engine, tiling, source, kept.places, before)
     on_stage("changing columns")
-    plate_groups, all_rows = plates.groups(), _Plates(None, None, shape[0]).groups()
+    plate_groups, all_rows = plates.groups(), Plates(None, None, shape[0]).groups()
     ranked = plate_groups if steps.transform == RANK_INT_BY_PLATE else all_rows
     of_columns = ColumnSteps(steps.normalize, steps.epsilon, steps.transform is not None)
     facts = change_columns(engine, before, after, of_columns, plate_groups, ranked, at_once)
@@ -268,7 +220,7 @@ def _columns_at_once(n_rows: int, workers: Workers) -> int:
 
 
 def _record(
-    store: ProfileStore, steps: Preprocessing, plates: _Plates, kept: KeptFeatures
+    store: ProfileStore, steps: Preprocessing, plates: Plates, kept: KeptFeatures
 ) -> dict[str, Any]:
     """Return what the new store says about its making."""
     given = {name: value for name, value in asdict(steps).items() if value not in (None, ())}

@@ -39,6 +39,7 @@ FLOORS = {
         "transform_writer",
         "exporting",
         "preprocessing",
+        "plates",
         "kept_features",
         "preprocess",
         "opened_run",

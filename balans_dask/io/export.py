@@ -1,77 +1,28 @@
 """Writing a store as parquet tables, a row group at a time, complete or not there."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from balans_dask.batches import batch_labels
 from balans_dask.io.checkpoint import WRITTEN_BY, sync_file
+from balans_dask.io.export_files import TableFile
 from balans_dask.io.jump_columns import JumpColumns
 from balans_dask.io.matrices import checked_array
 from balans_dask.io.slabs import float32
 from balans_dask.io.store import ProfileStore
 
-__all__ = ["TableFile", "export_tables", "manifest_of", "tables_of"]
+__all__ = ["export_tables", "manifest_of"]
 
 GROUP_BYTES = 64 * 2**20
 """Values of a row group, unless a single chunk of rows has more."""
 READ_BYTES = 256 * 2**20
 """Values of the row groups that are gathered in one pass over the chunks which hold them."""
-
-
-@dataclass(frozen=True)
-class TableFile:
-    """A file to write.
-
-    Attributes
-    ----------
-    name : str
-        Path within the folder, with / between its parts.
-    rows : ndarray of shape (n_rows,), intp
-        In the order of the store.
-    """
-
-    name: str
-    rows: NDArray[np.intp]
-
-
-def tables_of(store: ProfileStore, by: Sequence[str], name: str) -> list[TableFile]:
-    """Divide the rows of a store into files.
-
-    Parameters
-    ----------
-    store : ProfileStore
-    by : sequence of str
-        Columns of ``obs``: a file for every combination of labels, folders for all but the last.
-    name : str
-        Of the only file, where there is no column.
-
-    Raises
-    ------
-    InvalidInputError
-        If a column is missing, or a label of it.
-    """
-    if not by:
-        return [TableFile(name, np.arange(store.n_rows))]
-    keys = [batch_labels([store.column(key)], [f"obs column {key!r}"], store.n_rows) for key in by]
-    codes = np.column_stack([key.codes for key in keys])
-    groups, of_row = np.unique(codes, axis=0, return_inverse=True)
-    order = np.argsort(of_row.ravel(), kind="stable")
-    ends = np.cumsum(np.bincount(of_row.ravel(), minlength=len(groups)))
-    tables = [
-        TableFile(_file_name([key.names[i] for key, i in zip(keys, group, strict=True)]), rows)
-        for group, rows in zip(groups, np.split(order, ends[:-1]), strict=True)
-    ]
-    # Files whose rows lie together in the store are written one after the other.
-    return sorted(tables, key=lambda table: int(table.rows[0]))
 
 
 def export_tables(
@@ -163,15 +114,6 @@ def manifest_of(
         "files": list(files),
         "versions": {**versions, "pyarrow": pa.__version__},
     }
-
-
-def _file_name(labels: Sequence[str]) -> str:
-    """Name the file of some labels, in which only plain characters stay as they are."""
-    plain = [quote(label, safe=" +=,()") for label in labels]
-    # A name that begins with a dot is hidden, or is another folder.
-    return "/".join(part.replace(".", "%2E", 1) if part[:1] == "." else part for part in plain) + (
-        ".parquet"
-    )
 
 
 def _gathered(
