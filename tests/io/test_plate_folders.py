@@ -125,3 +125,29 @@ def test_a_pattern_is_an_option_and_has_no_meaning_for_one_file(tmp_path, capsys
     one = str(tmp_path / "plates/a/P1.parquet")
     assert run(["convert", one, str(tmp_path / "p.zarr"), "--pattern", "*"]) == 2
     assert "is one file" in capsys.readouterr().err
+
+
+def test_real_plates_from_the_gallery_to_corrected_tables_by_plate(real_data, tmp_path, gallery):
+    wells = pd.read_parquet(real_data / "cpjump1_compound_csn.parquet")
+    for name, rows in wells.groupby("Metadata_Plate", observed=True):
+        write(rows.drop(columns="Metadata_Plate"), gallery / f"2020_11_04/{name}/{name}.parquet")
+    stores = [str(tmp_path / f"{name}.zarr") for name in "APB"]
+    plate_key = ["--by", "Metadata_Plate"]
+    turns = ["--batch-order", "--batch-key", "Metadata_half", "--batch-key", "Metadata_Plate"]
+    assert run(["convert", str(tmp_path / "cpg"), stores[0], "--preset", "jump"]) == 0
+    steps = ["--normalize", "standardize", *plate_key, "--select", "flat,correlation"]
+    assert run(["preprocess", *stores[:2], *steps]) == 0
+    data = anndata.read_zarr(stores[1])
+    assert set(data.obs["Metadata_Batch"]) == {"2020_11_04"}
+    for _, rows in data.obs.groupby("Metadata_Plate", observed=True):
+        np.testing.assert_allclose(data[rows.index].X.mean(axis=0), 0, atol=1e-4)
+    data.obs["Metadata_half"] = data.obs["Metadata_Plate"].astype(str) > "BR00117011"
+    data.write_zarr(tmp_path / "H.zarr")
+    assert run(["correct", str(tmp_path / "H.zarr"), stores[2], *turns, "--quiet"]) == 0
+    assert run(["export", stores[2], str(tmp_path / "out"), *plate_key]) == 0
+    tables = sorted((tmp_path / "out").glob("*.parquet"))
+    assert [table.stem for table in tables] == sorted(wells["Metadata_Plate"].unique())
+    first = pd.read_parquet(tables[0])
+    assert list(first.columns[:4]) == ["Metadata_Source", "Metadata_Batch", "Metadata_Plate",
+                                       "Metadata_Well"]  # fmt: skip
+    assert len(first) == 320
