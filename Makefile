@@ -8,17 +8,19 @@ BROWSER := $(VENV)/.browser
 PACKAGE := build/package
 SCANPY := $(VENV)/.scanpy
 CLOUD := $(VENV)/.cloud
+DOCS := $(VENV)/.docs
 
-.PHONY: demo test test-package test-evaluate test-scanpy test-browser test-cloud test-long fuzz soak lint clean
+.PHONY: demo test docs test-package test-evaluate test-scanpy test-browser test-cloud test-long fuzz soak lint clean
 
 demo: $(STAMP)
 	$(BIN)/balans demo
 
-test: $(STAMP)
-	$(BIN)/ruff check balans_dask tests benchmarks
-	$(BIN)/ruff format --check balans_dask tests benchmarks
+test: $(STAMP) $(DOCS)
+	$(BIN)/ruff check balans_dask benchmarks docs tests
+	$(BIN)/ruff format --check balans_dask benchmarks docs tests
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist worksteal
+	$(MAKE) --no-print-directory docs
 
 # Builds sdist and wheel, and tries each in an empty environment; pip settings such as PIP_FIND_LINKS hold.
 test-package: $(STAMP)
@@ -32,9 +34,15 @@ test-package: $(STAMP)
 	$(PACKAGE)/venv/bin/python -m pip install --quiet --no-deps $(PACKAGE)/dist/*.tar.gz
 	cd $(PACKAGE) && venv/bin/python -W ignore $(CURDIR)/tests/package_smoke.py
 
-# Scores against scib-metrics and copairs, which bring jax (half a gigabyte) and compile for a minute.
+# The site, in docs/_build/html; a warning is an error. What did not change is not built again.
+docs: $(DOCS)
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
+
+# Scores against scib-metrics and copairs, which bring jax (half a gigabyte) and compile for a minute,
+# and the page of the documentation that shows them.
 test-evaluate: $(EVALUATE)
 	$(BIN)/pytest tests/evaluate
+	$(BIN)/pytest tests/test_docs.py -k evaluating --timeout 900
 
 # The tutorial flow of scanpy, and AnnData objects that xarray reads lazily.
 test-scanpy: $(SCANPY)
@@ -62,8 +70,8 @@ soak: $(STAMP)
 	$(BIN)/python -W ignore tests/soak.py
 
 lint: $(STAMP)
-	$(BIN)/ruff check --fix balans_dask tests benchmarks
-	$(BIN)/ruff format balans_dask tests benchmarks
+	$(BIN)/ruff check --fix balans_dask benchmarks docs tests
+	$(BIN)/ruff format balans_dask benchmarks docs tests
 	$(BIN)/mypy
 
 $(STAMP): pyproject.toml constraints.txt
@@ -88,5 +96,9 @@ $(CLOUD): $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cloud]" --group cloud-test
 	touch $(CLOUD)
 
+$(DOCS): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
+	touch $(DOCS)
+
 clean:
-	rm -rf $(VENV) demo build
+	rm -rf $(VENV) demo build docs/_build docs/benchmarks

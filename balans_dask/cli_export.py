@@ -28,7 +28,7 @@ __all__ = ["export"]
 @click.option("--overwrite", is_flag=True, help="Replace an earlier export at TARGET.")
 @STORAGE_OPTIONS
 def export(source: str, target: str, matrix: str, by: tuple[str, ...], overwrite: bool) -> None:
-    """Write a store as parquet: Metadata_* columns, then features by name.
+    """Write a store as parquet: columns of metadata first, then features by name.
 
     TARGET is a file that ends in .parquet, or a folder. A manifest says what each file holds.
     """

@@ -96,7 +96,9 @@ COLUMN_OPTIONS = option_group(
         help="Leave out columns that begin so, if they are neither; may be given again.",
     ),
     click.option(
-        "--pattern", metavar="GLOB", help="Which files of a folder: '*_augmented.csv.gz'."
+        "--pattern",
+        metavar="GLOB",
+        help="Which files of a folder, such as all that end in _augmented.csv.gz.",
     ),
 )
 BATCH_OPTIONS = option_group(

@@ -99,7 +99,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
     batches_ : ndarray of shape (n_batches,), object
         Labels in the order of the columns of ``scales_``.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,), object
+    feature_names_in_ : ndarray of shape (`n_features_in_`,), object
         Only if ``X`` is a DataFrame, whose columns must then have text names.
 
     See Also

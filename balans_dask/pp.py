@@ -54,17 +54,15 @@ def balans_integrate(
     None
         These parts of ``adata`` are set, and replaced where they are there:
 
-        ``obsm[adjusted_basis]`` : array of shape (n_obs, n_columns)
-            Corrected scores; a Dask array that is not computed yet if the basis is one.
-        ``layers["balans"]`` : array of shape (n_obs, n_vars)
-            Only with ``correct_features``; a Dask array if ``X`` is lazy or backed.
-        ``obs["balans_covered"]`` : bool
-            Rows that some landmark covers.
-        ``obs["balans_is_landmark"]`` : bool
-        ``obs["balans_displacement"]`` : float32
-            How far the row moved in the basis.
-        ``uns["balans"]`` : dict
-            Parameters, versions, stop reason, coverage curve, as corrected stores hold them.
+        - ``obsm[adjusted_basis]``, array of shape (n_obs, n_columns): corrected scores; a Dask
+          array that is not computed yet if the basis is one;
+        - ``layers["balans"]``, array of shape (n_obs, n_vars), with ``correct_features`` only: a
+          Dask array if ``X`` is lazy or backed;
+        - ``obs["balans_covered"]``, bool: rows that some landmark covers;
+        - ``obs["balans_is_landmark"]``, bool;
+        - ``obs["balans_displacement"]``, float32: how far the row moved in the basis;
+        - ``uns["balans"]``, dict: parameters, versions, stop reason, coverage curve, as corrected
+          stores hold them.
 
     Raises
     ------
