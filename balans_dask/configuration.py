@@ -17,6 +17,7 @@ def as_config(
     batch_keys: Sequence[str],
     basis: str | None = None,
     anchor: str | None = None,
+    batch_order: bool = False,
 ) -> str:
     """Return the options of a run as TOML; nothing of where it ran, which changes no output.
 
@@ -26,8 +27,13 @@ def as_config(
         ``None`` where they are those of a model.
     batch_keys : sequence of str
     basis, anchor : str or None
+    batch_order : bool
+        The keys took turns, and the passes are those of all keys together.
     """
     given = {} if parameters is None else parameters.as_dict()
+    if batch_order:
+        # The command line counts the passes of one key.
+        given |= {"batch_order": True, "n_passes": given["n_passes"] // len(batch_keys)}
     given = {
         name: WRITTEN_NONE.get(name) if value is None else value for name, value in given.items()
     }

@@ -170,7 +170,7 @@ def _configuration(parameters: Parameters, identity: Mapping[str, Any]) -> str:
     if "model" in identity:
         return as_config(None, keys, anchor=anchor)
     basis = None if identity["basis"] == "X" else identity["basis"]
-    return as_config(parameters, keys, basis, anchor)
+    return as_config(parameters, keys, basis, anchor, "batch_order" in identity)
 
 
 def sampling_record(

@@ -73,6 +73,14 @@ def test_passes_are_those_of_every_key(store, tmp_path):
     assert [*n_batches, len(record["batches"])] == [2, 2, 6, 6]
 
 
+def test_the_configuration_in_the_store_makes_it_again(store, tmp_path):
+    options = [*KEYS, "--batch-order", "--n-passes", 2]
+    record = corrected(store, tmp_path, "o.zarr", *options)
+    (tmp_path / "run.toml").write_text(record["configuration"])
+    run("correct", store, tmp_path / "again.zarr", "--config", tmp_path / "run.toml")
+    assert files_but_input(tmp_path / "again.zarr") == files_but_input(tmp_path / "o.zarr")
+
+
 def test_the_plan_says_whose_turn_it_is(store):
     said = streams("check", store, *KEYS, "--batch-order")[0]
     words = " ".join(said.replace("│", " ").split())
