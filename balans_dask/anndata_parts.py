@@ -20,7 +20,33 @@ from balans_dask.io.h5_matrix import H5Matrix
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.sources import RowSource, StoredRows
 
-__all__ = ["anchors_of", "basis_of", "features_of", "labels_of", "row_source"]
+__all__ = [
+    "anchors_of",
+    "basis_of",
+    "features_of",
+    "labels_of",
+    "require_room",
+    "row_source",
+]
+
+
+def require_room(adata: AnnData, basis: str | None, adjusted_basis: str) -> None:
+    """Refuse an object to which results cannot be added.
+
+    Raises
+    ------
+    InvalidInputError
+        If the basis would be lost, or the object is a view of a backed one.
+    """
+    if adjusted_basis == basis:
+        raise InvalidInputError(
+            f"adjusted_basis is the basis {basis!r} itself, which stays as it is: give another name"
+        )
+    if adata.isbacked and adata.is_view:
+        raise InvalidInputError(
+            f"adata is a view of {adata.n_obs} rows of a backed object, to which nothing can be "
+            "added: take adata.to_memory(), or adata.copy(filename)"
+        )
 
 
 def labels_of(adata: AnnData, keys: Sequence[str]) -> BatchLabels:

@@ -75,7 +75,7 @@ def correct_store(
         )
     inputs = (run.store.path,)
     # The model lies in none of these; the second one moves as a whole when it is complete.
-    folder = GraftFolder(target, run.elements) if run.into else RunFolder(target)
+    folder = GraftFolder(target, run.elements, run.read) if run.into else RunFolder(target)
     taken = (*inputs, target, str(folder.path))
     own = False
 

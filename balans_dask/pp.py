@@ -6,6 +6,7 @@ from typing import Any
 from anndata import AnnData
 
 from balans_dask.anndata_fit import integrate, integration
+from balans_dask.anndata_parts import require_room
 from balans_dask.estimator_arrays import current_engine
 from balans_dask.io.graft import ELEMENTS
 from balans_dask.progress import reported
@@ -39,7 +40,8 @@ def balans_integrate(
         Matrix of ``obsm`` in which distances are taken, and which is corrected. ``None`` takes the
         principal components of the standardised ``X``, made here (``n_components``).
     adjusted_basis : str or None, default=None
-        Matrix of ``obsm`` for the corrected scores; ``None`` for ``f"{basis}_balans"``.
+        Matrix of ``obsm`` for the corrected scores, other than the basis; ``None`` for
+        ``f"{basis}_balans"``.
     correct_features : bool, default=False
         Correct ``X`` too, with the same weights, into ``layers["balans"]``.
     anchor : str, array-like of shape (n_obs,) of bool, or None, default=None
@@ -93,8 +95,9 @@ def balans_integrate(
     >>> adata.obsm["X_pca_balans"].shape
     (60, 3)
     """
-    asked = integration(adata, key, basis, correct_features, anchor, params)
     place = adjusted_basis or (SCORES_KEY if basis is None else f"{basis}_balans")
+    require_room(adata, basis, place)
+    asked = integration(adata, key, basis, correct_features, anchor, params)
     with current_engine() as engine, reported(params.get("verbose", False)) as on_stage:
         done = integrate(engine, asked, on_stage)
     adata.obsm[place] = done.scores

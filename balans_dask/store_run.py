@@ -102,6 +102,12 @@ class StoreRun:
         features = [] if self.features_key is None else [self.features_key]
         return [*(f"obs/{name}" for name in ADDED_COLUMNS), *embedding, *features, f"uns/{OURS}"]
 
+    @property
+    def read(self) -> list[str]:
+        """What of the store decides the result, beside ``X``."""
+        basis = [] if self.basis is None else [f"obsm/{self.basis}"]
+        return [*(f"obs/{key}" for key in self.batch_keys), *basis]
+
     def identity(self, examined: Examined) -> dict[str, Any]:
         """Everything that decides the output."""
         identity = run_identity(

@@ -257,6 +257,17 @@ def test_the_output_of_a_correction_is_not_corrected_into(folder, tmp_path):
     assert files(store) == before
 
 
+@pytest.mark.parametrize(
+    "what", [["--basis", "X_pca_balans"], ["--batch-key", "balans_is_landmark"]]
+)
+def test_results_that_a_correction_reads_are_not_replaced_by_it(store, what):
+    run("correct", store, "--into", *OPTIONS)
+    before = files(store)
+    err = run("correct", store, "--into", *OPTIONS, *what, "--overwrite", code=2)
+    assert "holds 1 elements of an earlier correction that this one reads" in err
+    assert files(store) == before
+
+
 def test_zarr_v2_is_refused(tmp_path):
     store = write_anndata(tmp_path / "a.zarr", SCREEN.profiles, zarr_format=2, p=SCREEN.batch)
     before = files(tmp_path)

@@ -286,6 +286,7 @@ BAD = [
     ),
     (lambda: with_obs(MISSING), "plate", {}, r"obs column 'plate' is missing in \d+ of 800 rows"),
     (screen, "plate", {"n_components": 3}, "n_components means nothing to the basis 'X_pca'"),
+    (screen, "plate", {"adjusted_basis": "X_pca"}, "adjusted_basis is the basis 'X_pca' itself"),
     (screen, "plate", {"n_neighbors": 0}, "n_neighbors must be"),
     (screen, "plate", {"random_state": "x"}, "random_state must be"),
     (screen, "plate", {"anchor": "row == '1'"}, "anchors mean nothing to operator 'smooth'"),
@@ -311,6 +312,13 @@ def test_what_cannot_be_corrected_is_refused_in_one_line_and_changes_nothing(
         pp.balans_integrate(adata, key, **given)
     assert len(str(refusal.value).splitlines()) == 1
     assert (list(adata.obs), list(adata.obsm), list(adata.uns), list(adata.layers)) == before
+
+
+def test_a_view_of_a_backed_object_is_refused_before_the_work(tmp_path):
+    screen().write_h5ad(tmp_path / "a.h5ad")
+    view = anndata.read_h5ad(tmp_path / "a.h5ad", backed="r")[::2]
+    with pytest.raises(InvalidInputError, match=r"view of 400 rows of a backed object"):
+        pp.balans_integrate(view, "plate")
 
 
 def test_an_unknown_parameter_is_named():

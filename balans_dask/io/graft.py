@@ -43,6 +43,8 @@ class GraftFolder(RunFolder):
     elements : sequence of str
         What it gains, such as ``obsm/X_pca_balans``; members of a group stand together, and the
         record is the last.
+    read : collection of str
+        What the correction reads, and may not replace.
 
     Raises
     ------
@@ -50,7 +52,7 @@ class GraftFolder(RunFolder):
         If the store is in a bucket.
     """
 
-    def __init__(self, target: str, elements: Sequence[str]) -> None:
+    def __init__(self, target: str, elements: Sequence[str], read: Collection[str] = ()) -> None:
         super().__init__(target)
         if is_remote(self.target):
             raise InvalidInputError(
@@ -58,6 +60,7 @@ class GraftFolder(RunFolder):
                 "--into"
             )
         self._elements = tuple(elements)
+        self._read = frozenset(read)
         # It goes when the store under construction does.
         self._journal = self.last.store / "journal.json"
 
@@ -67,7 +70,7 @@ class GraftFolder(RunFolder):
         Raises
         ------
         InvalidInputError
-            If it is not Zarr v3.
+            If it is not Zarr v3, or what is read would be replaced.
         StoreExistsError
             If it holds elements of these names that are not ours, or may not be replaced.
         """
@@ -86,6 +89,12 @@ class GraftFolder(RunFolder):
             raise StoreExistsError(
                 f"{self.given} holds {len(strange)} elements that --into would write and has not "
                 f"written ({first_names(strange)}): rename or remove them"
+            )
+        read = [name for name in owned if name in self._read]
+        if read:
+            raise InvalidInputError(
+                f"{self.given} holds {len(read)} elements of an earlier correction that this one "
+                f"reads and would replace ({first_names(read)}): correct into a new store"
             )
         if owned and not replace:
             raise StoreExistsError(
