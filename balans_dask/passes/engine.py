@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 WATCH_SECONDS = 2.0
 """How often to look whether there are workers while waiting for results."""
 WORKER_TIMEOUT_SECONDS = 300.0
+COPY_SECONDS = 60.0
+"""How long a shared value may take to reach all workers before tasks are submitted anyway."""
 QUIET_DASHBOARD = "127.0.0.1:0"
 """Dask always opens a page: on loopback, and on a port that no other run can hold."""
 
@@ -306,9 +308,10 @@ class Engine:
         """
         [shared] = self.map(name, _same, [value])
         self.wait([shared])
-        # Dask gives up when workers come or go meanwhile: tasks then fetch the value themselves.
-        with scheduler_errors(), suppress(AssertionError, ValueError):
-            self._client.replicate([shared])
+        # Dask gives up when workers come or go meanwhile, and never does while its memory manager
+        # drops copies as fast as they come: tasks then fetch the value themselves.
+        with scheduler_errors(), suppress(AssertionError, ValueError, TimeoutError):
+            self._client.replicate([shared], callback_timeout=COPY_SECONDS)
         return shared
 
     def reduce(

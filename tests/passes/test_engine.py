@@ -9,6 +9,7 @@ from distributed import Client, LocalCluster, Scheduler, SpecCluster, Worker
 from screens import gaussian_screen
 
 from balans_dask import Balans
+from balans_dask.passes import engine as engines
 from balans_dask.passes.engine import QUIET_DASHBOARD, Engine
 
 GB = 10**9
@@ -58,6 +59,15 @@ def test_few_tasks_with_a_shared_value_are_spread_over_the_workers(processes):
     workers = [processes.who_has(futures)[future.key] for future in futures]
     assert len(processes.who_has([shared])[shared.key]) == 2
     assert workers[0] != workers[1]
+    engine.release()
+
+
+def test_a_value_that_cannot_be_copied_in_time_is_fetched_by_the_tasks(processes, monkeypatch):
+    monkeypatch.setattr(engines, "COPY_SECONDS", 1e-6)
+    engine = Engine(processes)
+    shared = engine.share("test-shared", np.arange(3))
+    found = engine.take(engine.map("test-with", added, [1, 2], [shared] * 2))
+    np.testing.assert_array_equal(found, [[1, 2, 3], [2, 3, 4]])
     engine.release()
 
 
