@@ -2,7 +2,7 @@
 
 ``python s3_server.py`` prints its port. ``GET /-/behave?every=3`` makes it answer every third
 request with 503 SlowDown; ``slow=zarr.json`` makes it take a second for every copy to a name that
-ends like that.
+ends like that; ``refuse=lock/`` makes it answer so whatever is put to a name that holds that.
 """
 
 import subprocess
@@ -82,16 +82,19 @@ class Misbehaving:
     def __init__(self, inner) -> None:
         self.inner = inner
         self.n_requests = self.n_refused = 0
-        self.every, self.slow = 0, None
+        self.every, self.slow, self.refuse = 0, None, None
 
     def __call__(self, environ, start):
         if environ["PATH_INFO"] == "/-/behave":
             how = dict(parse_qsl(environ["QUERY_STRING"]))
             self.every, self.slow = int(how.get("every", 0)), how.get("slow")
+            self.refuse = how.get("refuse")
             start("200 OK", [])
             return [str(self.n_refused).encode()]
         self.n_requests += 1
-        if self.every and self.n_requests % self.every == 0:
+        puts = environ["REQUEST_METHOD"] == "PUT" and self.refuse
+        unwelcome = puts and self.refuse in environ["PATH_INFO"]
+        if unwelcome or (self.every and self.n_requests % self.every == 0):
             self.n_refused += 1
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             start("503 Slow Down", [("Content-Type", "application/xml")])

@@ -6,6 +6,7 @@ lease only one succeeds. A lease is dead when its process is (where that can be 
 when nobody has renewed it for a minute.
 """
 
+import errno
 import json
 import os
 import socket
@@ -28,6 +29,8 @@ __all__ = ["Lease", "leased"]
 RENEWED_EVERY = 10.0
 DEAD_AFTER = 60.0
 """Seconds; a driver whose machine sleeps for longer must not publish, and asks before it does."""
+BUSY = (errno.EBUSY, errno.ETIMEDOUT)
+"""What an overloaded bucket answers, which says nothing about conditions."""
 
 
 class Lease:
@@ -76,7 +79,7 @@ class Lease:
         ------
         RunError
         """
-        if max(_numbers(self._folder), default=None) != int(self._place.name):
+        if not self._is_held():
             raise RunError(
                 f"another process has taken over {self._folder.parent}, because this one could "
                 "not renew its lease: let that one finish"
@@ -88,13 +91,22 @@ class Lease:
         if self._renewer.is_alive():
             self._renewer.join()
         with suppress(*network_errors()):
-            remove_file(self._place)
+            if self._is_held():
+                remove_file(self._place)
 
     def _renew(self) -> None:
         while not self._over.wait(RENEWED_EVERY):
-            self._renewals += 1
             with suppress(*network_errors()):
+                if not self._is_held():
+                    # Who has taken over may be done: put again, this lease would be the newest.
+                    return
+                self._renewals += 1
                 put(self._place, self._content())
+
+    def _is_held(self) -> bool:
+        """Tell whether this is the newest lease; others begin at 1 again when there is none."""
+        newest = max(_numbers(self._folder), default=None) == int(self._place.name)
+        return newest and (_read(self._place) or {}).get("owner") == self._owner
 
     def _content(self) -> bytes:
         return json.dumps({"owner": self._owner, "renewals": self._renewals}).encode()
@@ -137,6 +149,8 @@ def _acquired(folder: Path, name: str) -> Lease | None:
     except (StoreExistsError, FileNotFoundError, PermissionError):
         raise
     except OSError as error:
+        if isinstance(error, ConnectionError | TimeoutError) or error.errno in BUSY:
+            raise
         warn_of_input(
             f"the bucket of {folder} has no conditional writes ({error}): make sure that no other "
             "run writes this output"

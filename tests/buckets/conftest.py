@@ -34,6 +34,13 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
+def steady(server) -> Iterator[Server]:
+    """The server, which behaves again when the test is over."""
+    yield server
+    server.behave()
+
+
+@pytest.fixture
 def bucket(server) -> Bucket:
     """A new bucket."""
     import boto3

@@ -34,13 +34,6 @@ def source(folder, bucket):
     return bucket.upload(folder / "in.zarr", "in.zarr")
 
 
-@pytest.fixture
-def steady(server):
-    """The server, which behaves again when the test is over."""
-    yield server
-    server.behave()
-
-
 def partial(bucket):
     return bucket.names("out.zarr.partial")
 

@@ -2,10 +2,12 @@
 
 import json
 import threading
+import time
 
 import pytest
 
-from balans_dask.errors import RunError, StoreExistsError
+from balans_dask import storage_options
+from balans_dask.errors import InvalidInputError, RunError, StoreExistsError
 from balans_dask.io import lease as leases
 from balans_dask.io.lease import leased
 from balans_dask.io.places import place_of
@@ -66,3 +68,26 @@ def test_who_was_taken_over_finds_out_before_publishing(bucket, folder):
         bucket.write("run/lock/000002", elsewhere(0))
         with pytest.raises(RunError, match="taken over"):
             lease.require()
+
+
+def test_a_lease_that_was_taken_over_never_comes_back(bucket, folder):
+    with leased(folder, "run") as lease:
+        # Another process has taken over, is done, and a third one has begun.
+        bucket.client.delete_object(Bucket=bucket.name, Key="run/lock/000001")
+        time.sleep(5 * leases.RENEWED_EVERY)
+        assert bucket.names("run/lock") == []
+        with pytest.raises(RunError, match="taken over"):
+            lease.require()
+        bucket.write("run/lock/000001", elsewhere(0))
+        with pytest.raises(RunError, match="taken over"):
+            lease.require()
+    assert bucket.read("run/lock/000001") == elsewhere(0)
+
+
+def test_a_bucket_that_is_busy_is_not_one_without_conditions(bucket, steady):
+    with storage_options(config_kwargs={"retries": {"max_attempts": 0}}):
+        folder = place_of(bucket.url("run/lock"))
+    steady.behave(refuse="run/lock/")
+    with pytest.raises(InvalidInputError, match=r"reached \(\[Errno 16\]"), leased(folder, "run"):
+        pass
+    assert bucket.names("run/lock") == []
