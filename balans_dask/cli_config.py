@@ -157,7 +157,9 @@ def _checked(path: str, name: str, option: click.Option, value: Any, context: cl
     else:
         fits = isinstance(value, str)
     if not fits:
-        raise InvalidInputError(f"{path}: {name} must be {kind}, got {value!r}")
+        # What a command keeps to itself, how buckets are reached, may be a secret.
+        got = f", got {value!r}" if option.expose_value else ""
+        raise InvalidInputError(f"{path}: {name} must be {kind}{got}")
     try:
         option.type_cast_value(context, value)
     except click.BadParameter as error:

@@ -24,17 +24,18 @@ def _anonymously(context: click.Context, option: click.Parameter, given: bool) -
 def _parted(text: str) -> tuple[str, Any]:
     name, _, value = text.partition("=")
     if not name.isidentifier() or not value:
-        raise click.BadParameter(f"{text!r} is not KEY=VALUE, as in endpoint_url=http://host:9000")
-    return name, _value(value)
+        # Not repeated, as it may be a secret.
+        raise click.BadParameter("give KEY=VALUE, as in endpoint_url=http://host:9000")
+    return name, _value(name, value)
 
 
-def _value(text: str) -> Any:
+def _value(name: str, text: str) -> Any:
     """Read a switch or a nested option; all else is text, such as a key of digits."""
     if text in ("true", "false") or text.startswith("{"):
         try:
             return json.loads(text)
         except ValueError:
-            raise click.BadParameter(f"{text!r} begins like JSON and is none") from None
+            raise click.BadParameter(f"the value of {name} begins like JSON and is none") from None
     return text
 
 

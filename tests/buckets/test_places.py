@@ -119,10 +119,21 @@ def test_without_its_libraries_a_url_is_refused_by_the_name_of_the_extra(
     assert f"pip install 'balans-dask[{extra}]'" in refused
 
 
-@pytest.mark.parametrize("option", ["endpoint_url", "=x", "client_kwargs={"])
-def test_an_option_that_is_none_is_refused(option):
+@pytest.mark.parametrize("option", ["endpoint_url", "=hush", "aws-key=hush", "secret={hush"])
+def test_an_option_that_is_none_is_refused_and_not_repeated(option):
     refused = run("check", "s3://bucket/in.zarr", *BATCH, "--storage-option", option, code=2)
     assert "--storage-option" in one_line(refused)
+    assert "hush" not in refused
+
+
+@pytest.mark.parametrize("value", ["{secret = 'hush'}", "['=hush']", "12321"])
+def test_an_option_of_a_file_that_is_none_is_refused_and_not_repeated(tmp_path, value):
+    (tmp_path / "run.toml").write_text(f"[check]\nstorage-option = {value}")
+    given = ("--config", tmp_path / "run.toml")
+    refused = one_line(run("check", "s3://bucket/in.zarr", *BATCH, *given, code=2))
+    assert "storage-option" in refused
+    assert "hush" not in refused
+    assert "12321" not in refused
 
 
 def test_a_path_is_a_path_of_this_machine():
