@@ -91,7 +91,8 @@ def path_from(store: str, other: str) -> str:
     """Return the path of another store as seen from the folder that holds a store.
 
     Both may then move together, or be seen by another machine, and still find each other. What is
-    in another bucket, or not in the same kind of place, keeps its whole name.
+    in another bucket, or not in the same kind of place, keeps its whole name, but for the login
+    and the query of a URL, which may be secrets.
     """
     if not is_url(store) and not is_url(other):
         return os.path.relpath(Path(other).resolve(), Path(store).resolve().parent)
@@ -99,7 +100,7 @@ def path_from(store: str, other: str) -> str:
         here, there = _parted(store), _parted(other)
         if here[:2] == there[:2]:
             return posixpath.relpath(f"/{there[2]}", posixpath.dirname(f"/{here[2]}"))
-    return other if is_url(other) else str(Path(other).resolve())
+    return _public(other) if is_url(other) else str(Path(other).resolve())
 
 
 def path_beside(store: str, relative: str) -> str:
@@ -111,6 +112,11 @@ def path_beside(store: str, relative: str) -> str:
         found = posixpath.normpath(posixpath.join(posixpath.dirname(f"/{key}"), relative))
         return f"{protocol}://{bucket}{found}"
     return os.path.normpath(Path(store).resolve().parent / relative)
+
+
+def _public(url: str) -> str:
+    protocol, place, key = _parted(url.partition("?")[0])
+    return f"{protocol}://{place.rpartition('@')[2]}/{key}"
 
 
 def _parted(url: str) -> tuple[str, str, str]:

@@ -140,6 +140,11 @@ def test_a_path_is_a_path_of_this_machine():
     assert not is_remote(place_of("some/folder"))
 
 
+def test_no_store_holds_the_login_of_another():
+    given = "https://me:hush@host:81/runs/in.zarr?token=hush"
+    assert path_from("/data/out.zarr", given) == "https://host:81/runs/in.zarr"
+
+
 @pytest.mark.parametrize(
     ("store", "other", "relative"),
     [
