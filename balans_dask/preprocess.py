@@ -43,6 +43,9 @@ SCRATCH = "scratch"
 COLUMNS_AT_ONCE = 64
 VALUE_BYTES = 32
 """Of a value in a task: as it is read, in float64 before and after, and as it is written."""
+ROW_COPIES = 4
+"""Of the rows in a task: the chunks that hold them, all columns, those that are used, and what is
+compressed."""
 ROW_BYTES = 64
 """Of a row in a task: its place, its rank, and copies of one column."""
 
@@ -118,15 +121,18 @@ def preprocess_store(
     plates = plates_of(store, steps)
     kept = KeptFeatures([str(name) for name in store.var.index], steps)
     with OutputStore(target, overwrite, (path,)) as output:
-        at_once = _columns_at_once(store.n_rows, engine.workers(limit_bytes))
+        workers = engine.workers(limit_bytes)
+        at_once, row_bytes = _columns_at_once(store.n_rows, workers), _rows_at_once(workers)
         warn_of_what_stays_behind(store, None)
         source = StoredRows(checked_array(store.features))
         on_stage("reading values")
-        moments = compute_moments(engine, _tiling(source), source)
+        moments = compute_moments(engine, _tiling(source, row_bytes), source)
         kept.drop_missing(moments.n_bad, moments.n_bad_rows, moments.n_rows)
-        changed = _changed(engine, source, kept, plates, steps, output.root, at_once, on_stage)
+        changed = _changed(
+            engine, source, kept, plates, steps, output.root, at_once, row_bytes, on_stage
+        )
         on_stage("writing")
-        _write(engine, changed, output.root)
+        _write(engine, changed, output.root, row_bytes)
         del output.root[SCRATCH]
         record = _record(store, steps, plates, kept) | {
             "input": path_from(target, path),
@@ -146,11 +152,12 @@ def _changed(
     steps: Preprocessing,
     root: zarr.Group,
     at_once: int,
+    row_bytes: int,
     on_stage: Callable[[str], None],
 ) -> StoredRows:
     """Change all columns, and return those that the selection keeps."""
     on_stage("cutting rows into columns")
-    tiling = _tiling(source)
+    tiling = _tiling(source, row_bytes)
     shape = (source.shape[0], len(kept.places))
     chunks = (min(tiling.rows_per_partition, shape[0]), min(at_once, shape[1]))
     before, after = (
@@ -167,13 +174,15 @@ def _changed(
     if "correlation" in steps.select:
         on_stage("correlating features")
         rows = StoredRows(ChosenColumns(after, columns))
-        columns = columns[kept.drop("correlation", _correlated(engine, rows, steps))]
+        columns = columns[kept.drop("correlation", _correlated(engine, rows, steps, row_bytes))]
     return StoredRows(ChosenColumns(after, columns))
 
 
-def _correlated(engine: Engine, rows: StoredRows, steps: Preprocessing) -> NDArray[np.bool_]:
+def _correlated(
+    engine: Engine, rows: StoredRows, steps: Preprocessing, row_bytes: int
+) -> NDArray[np.bool_]:
     """Find the columns that correlate too much with another; constant ones do not."""
-    tiling = _tiling(rows)
+    tiling = _tiling(rows, row_bytes)
     moments = compute_moments(engine, tiling, rows)
     unwanted = np.zeros(rows.shape[1], dtype=bool)
     if not moments.constant.all():
@@ -182,19 +191,30 @@ def _correlated(engine: Engine, rows: StoredRows, steps: Preprocessing) -> NDArr
     return unwanted
 
 
-def _write(engine: Engine, rows: StoredRows, root: zarr.Group) -> None:
+def _write(engine: Engine, rows: StoredRows, root: zarr.Group, row_bytes: int) -> None:
     layout = row_layout(rows.shape[0], rows.shape[1] * rows.dtype.itemsize)
     matrix = create_matrix(root, "X", rows.shape, rows.dtype, layout)
-    write_rows(engine, _tiling(rows), rows, ShardSink(matrix))
+    write_rows(engine, _tiling(rows, row_bytes), rows, ShardSink(matrix))
 
 
-def _tiling(rows: RowSource) -> Tiling:
+def _tiling(rows: RowSource, n_bytes: int) -> Tiling:
     """Cut rows into partitions of whole shards, as large as a task may hold."""
-    row_bytes = rows.shape[1] * output_dtype(rows.dtype).itemsize
-    shard_tiles = max(1, row_layout(None, row_bytes)[1] // TILE_ROWS)
-    tiles = largest_power_of_two(max(1, PARTITION_BYTES // (TILE_ROWS * row_bytes)))
+    width = rows.shape[1] * output_dtype(rows.dtype).itemsize
+    shard_tiles = max(1, row_layout(None, width)[1] // TILE_ROWS)
+    tiles = largest_power_of_two(max(1, n_bytes // (TILE_ROWS * width)))
     n_tiles = Tiling(rows.shape[0], 1).n_tiles
     return Tiling(rows.shape[0], max(shard_tiles, min(tiles, largest_power_of_two(n_tiles))))
+
+
+def _task_bytes(workers: Workers) -> int:
+    """Memory that each of the tasks of a worker may take."""
+    usable = int(workers.usable_share * workers.limit_bytes) - PROCESS_BYTES
+    return usable // workers.threads_per_worker
+
+
+def _rows_at_once(workers: Workers) -> int:
+    """Bytes of the rows of a task."""
+    return min(PARTITION_BYTES, _task_bytes(workers) // ROW_COPIES)
 
 
 def _columns_at_once(n_rows: int, workers: Workers) -> int:
@@ -205,9 +225,7 @@ def _columns_at_once(n_rows: int, workers: Workers) -> int:
     InsufficientMemoryError
         If that is not enough for one.
     """
-    usable = int(workers.usable_share * workers.limit_bytes) - PROCESS_BYTES
-    of_task = usable // workers.threads_per_worker
-    n_columns = (of_task - ROW_BYTES * n_rows) // (VALUE_BYTES * n_rows)
+    n_columns = (_task_bytes(workers) - ROW_BYTES * n_rows) // (VALUE_BYTES * n_rows)
     if n_columns < 1:
         needed = workers.threads_per_worker * (ROW_BYTES + VALUE_BYTES) * n_rows + PROCESS_BYTES
         raise InsufficientMemoryError(

@@ -17,6 +17,7 @@ from balans_dask.cli import run
 from balans_dask.errors import InsufficientMemoryError, InvalidInputError, StoreExistsError
 from balans_dask.memory import Workers
 from balans_dask.passes.engine import Engine
+from balans_dask.passes.sources import StoredRows
 from balans_dask.preprocess import preprocess_store
 from balans_dask.preprocessing import Preprocessing
 from balans_dask.tiling import TILE_ROWS
@@ -280,6 +281,16 @@ def test_columns_of_a_task_fit_its_memory_or_are_refused(monkeypatch):
     assert 1 <= preprocess._columns_at_once(1_000_000, worker) < 64
     with pytest.raises(InsufficientMemoryError, match="a column of 100000000 rows"):
         preprocess._columns_at_once(100_000_000, worker)
+
+
+@pytest.mark.parametrize(("n_threads", "n_partitions"), [(1, 2), (4, 8), (16, 32)])
+def test_rows_of_a_task_are_fewer_where_more_tasks_share_the_memory(n_threads, n_partitions):
+    worker = Workers(1, n_threads, limit_bytes=2**31, embedded=False)
+    rows = StoredRows(np.broadcast_to(np.float32(0), (2**18, 256)))
+    tiling = preprocess._tiling(rows, preprocess._rows_at_once(worker))
+    assert tiling.n_partitions == n_partitions
+    held = n_threads * preprocess.ROW_COPIES * tiling.rows_per_partition * 256 * 4
+    assert held <= worker.usable_share * worker.limit_bytes
 
 
 def test_real_wells_are_normalised_and_selected_as_by_pycytominer(real_data, tmp_path):
