@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 WATCH_SECONDS = 2.0
 """How often to look whether there are workers while waiting for results."""
 WORKER_TIMEOUT_SECONDS = 300.0
-COPY_SECONDS = 60.0
+COPY_SECONDS = 10.0
 """How long a shared value may take to reach all workers before tasks are submitted anyway."""
 QUIET_DASHBOARD = "127.0.0.1:0"
 """Dask always opens a page: on loopback, and on a port that no other run can hold."""
