@@ -97,8 +97,10 @@ class Misbehaving:
         if unwelcome or (self.every and self.n_requests % self.every == 0):
             self.n_refused += 1
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            start("503 Slow Down", [("Content-Type", "application/xml")])
-            return [SLOW_DOWN]
+            length = ("Content-Length", str(len(SLOW_DOWN)))
+            start("503 Slow Down", [("Content-Type", "application/xml"), length])
+            # A body after an answer to HEAD is one of the next answer to the client.
+            return [] if environ["REQUEST_METHOD"] == "HEAD" else [SLOW_DOWN]
         copies = "HTTP_X_AMZ_COPY_SOURCE" in environ
         if self.slow and copies and environ["PATH_INFO"].endswith(self.slow):
             time.sleep(1)
