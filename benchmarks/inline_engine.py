@@ -1,7 +1,8 @@
 """An engine without Dask: every task at once, in this thread, and the time that tasks take."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from balans_dask.passes.engine import Engine
@@ -51,6 +52,11 @@ class InlineEngine(Engine):
     def share(self, name: str, value: Any) -> Any:
         """Return the value: there is one worker."""
         return value
+
+    @contextmanager
+    def following(self, names: Collection[str], tell: Callable[[int, int], None]) -> Iterator[None]:
+        """Say nothing: nobody waits."""
+        yield
 
     def release(self, futures: Iterable[Any] | None = None) -> None:
         """Let Python collect what nobody holds."""
