@@ -92,7 +92,8 @@ def convert(source: str, target: str, pattern: str | None, overwrite: bool, **op
     column is a feature.
     """
     rule = column_rule(options)
-    found = convert_table(source, target, overwrite, rule, pattern)
+    with stoppable():
+        found = convert_table(source, target, overwrite, rule, pattern)
     facts = {
         "rows": f"{found.n_rows:,}",
         "features": f"{found.n_features:,}",
@@ -350,7 +351,7 @@ cli.add_command(export)
 def preprocess(source: str, target: str, **options: Any) -> None:
     """Normalise by plate, transform and select features, as people do before a correction."""
     steps = steps_of(options)
-    with _engine(options) as (engine, limit_bytes):
+    with stoppable(), _engine(options) as (engine, limit_bytes):
         run_preprocess(engine, source, target, steps, limit_bytes, options)
 
 

@@ -13,6 +13,8 @@ __all__ = ["EXIT_INPUT", "EXIT_OTHER", "EXIT_RESUMABLE", "explained"]
 EXIT_INPUT = 2
 EXIT_OTHER = 1
 EXIT_RESUMABLE = 75
+RESUMABLE = {"correct", "transform"}
+"""Commands that go on where they were; others leave nothing until they are complete."""
 FULL = {errno.ENOSPC, errno.EDQUOT}
 REFUSED_PATHS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG}
 """What a file system says of a path that the user may not use."""
@@ -25,8 +27,10 @@ def explained(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]
             return str(error), EXIT_OTHER
         case BalansError():
             return str(error), EXIT_INPUT
-        case Interrupted():
+        case Interrupted() if arguments[0] in RESUMABLE:
             return f"stopped by {error}; continue with: {_resuming(arguments)}", EXIT_RESUMABLE
+        case Interrupted():
+            return f"stopped by {error}; nothing of it is left: run it again", EXIT_OTHER
         case click.ClickException():
             return error.format_message(), EXIT_INPUT
         case click.Abort() | KeyboardInterrupt():

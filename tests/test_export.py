@@ -172,7 +172,8 @@ def test_labels_with_slashes_and_dots_make_plain_names_of_files(tmp_path):
     assert names == ["%2E..parquet", "BR 1.parquet", "a%2Fb.parquet", "manifest.json"]
 
 
-def test_an_export_killed_half_way_leaves_nothing_in_its_place(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_an_export_killed_half_way_leaves_nothing_in_its_place(tmp_path, number):
     profiles = np.repeat(SCREEN.profiles, 400, axis=0)
     plates = [f"p{i // 100}" for i in range(len(profiles))]
     store = write_anndata(tmp_path / "in.zarr", profiles, chunks=(500, 5), Metadata_Plate=plates)
@@ -180,9 +181,13 @@ def test_an_export_killed_half_way_leaves_nothing_in_its_place(tmp_path):
     command = Command("export", store, out, "--by", "Metadata_Plate")
     growing = tmp_path / "out.partial/store"
     assert command.wait_for(lambda: growing.is_dir() and len(list(growing.iterdir())) > 20)
-    command.send(signal.SIGKILL)
-    command.finish()
+    command.send(number)
+    code, _, said = command.finish()
     assert not out.exists()
+    if number == signal.SIGTERM:
+        assert code == 1
+        assert "stopped by SIGTERM; nothing of it is left: run it again" in said
+        assert not (tmp_path / "out.partial").exists()
     export_store(store, str(out), by=["Metadata_Plate"])
     assert len(list(out.glob("*.parquet"))) == 2000
     assert not (tmp_path / "out.partial").exists()

@@ -1,6 +1,8 @@
 """What people do just before a correction, out of core, as pycytominer does it in memory."""
 
 import re
+import signal
+from pathlib import Path
 
 import anndata
 import numpy as np
@@ -321,3 +323,21 @@ def test_real_wells_are_normalised_and_selected_as_by_pycytominer(real_data, tmp
     assert len(ours) == found.n_vars
     assert {tuple(row) for row in ours.to_numpy()} == {tuple(row) for row in theirs.to_numpy()}
     assert 50 < found.n_vars < len(features) < 459
+
+
+@pytest.mark.parametrize("name", ["convert", "preprocess"])
+def test_a_signal_ends_what_cannot_be_continued_and_leaves_nothing(tmp_path, name):
+    rows = np.tile(PROFILES, (12, 1))
+    plates = np.arange(len(rows)) % 3
+    store = Path(write_anndata(tmp_path / "in.zarr", rows, Metadata_Plate=plates))
+    steps = ["--normalize", "standardize", "--by", "Metadata_Plate"]
+    if name == "convert":
+        store, steps = tmp_path / "in.h5ad", []
+        anndata.AnnData(rows).write_h5ad(store)
+    command = Command(name, store, tmp_path / "out.zarr", *steps)
+    assert command.wait_for((tmp_path / "out.zarr.partial/store/X").exists)
+    command.send(signal.SIGTERM)
+    code, _, said = command.finish()
+    assert code == 1
+    assert "stopped by SIGTERM; nothing of it is left: run it again" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == [store.name]
