@@ -14,7 +14,7 @@ EXIT_INPUT = 2
 EXIT_OTHER = 1
 EXIT_RESUMABLE = 75
 RESUMABLE = {"correct", "transform"}
-"""Commands that go on where they were; others leave nothing until they are complete."""
+"""Commands that go on where they were; others put nothing out until they are complete."""
 FULL = {errno.ENOSPC, errno.EDQUOT}
 REFUSED_PATHS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG}
 """What a file system says of a path that the user may not use."""
@@ -30,7 +30,7 @@ def explained(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]
         case Interrupted() if arguments[0] in RESUMABLE:
             return f"stopped by {error}; continue with: {_resuming(arguments)}", EXIT_RESUMABLE
         case Interrupted():
-            return f"stopped by {error}; nothing of it is left: run it again", EXIT_OTHER
+            return f"stopped by {error}; nothing was put out: run it again", EXIT_OTHER
         case click.ClickException():
             return error.format_message(), EXIT_INPUT
         case click.Abort() | KeyboardInterrupt():

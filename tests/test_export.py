@@ -186,7 +186,7 @@ def test_an_export_killed_half_way_leaves_nothing_in_its_place(tmp_path, number)
     assert not out.exists()
     if number == signal.SIGTERM:
         assert code == 1
-        assert "stopped by SIGTERM; nothing of it is left: run it again" in said
+        assert "stopped by SIGTERM; nothing was put out: run it again" in said
         assert not (tmp_path / "out.partial").exists()
     export_store(store, str(out), by=["Metadata_Plate"])
     assert len(list(out.glob("*.parquet"))) == 2000

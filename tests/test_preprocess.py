@@ -2,7 +2,6 @@
 
 import re
 import signal
-from pathlib import Path
 
 import anndata
 import numpy as np
@@ -326,18 +325,24 @@ def test_real_wells_are_normalised_and_selected_as_by_pycytominer(real_data, tmp
 
 
 @pytest.mark.parametrize("name", ["convert", "preprocess"])
-def test_a_signal_ends_what_cannot_be_continued_and_leaves_nothing(tmp_path, name):
+def test_a_signal_ends_what_cannot_be_continued_and_it_can_be_run_again(tmp_path, name):
     rows = np.tile(PROFILES, (12, 1))
-    plates = np.arange(len(rows)) % 3
-    store = Path(write_anndata(tmp_path / "in.zarr", rows, Metadata_Plate=plates))
-    steps = ["--normalize", "standardize", "--by", "Metadata_Plate"]
+    steps = []
     if name == "convert":
-        store, steps = tmp_path / "in.h5ad", []
+        store = tmp_path / "in.h5ad"
         anndata.AnnData(rows).write_h5ad(store)
-    command = Command(name, store, tmp_path / "out.zarr", *steps)
+    else:
+        plates = np.arange(len(rows)) % 3
+        store = write_anndata(tmp_path / "in.zarr", rows, Metadata_Plate=plates)
+        steps = ["--normalize", "standardize", "--by", "Metadata_Plate", "--quiet"]
+    out = tmp_path / "out.zarr"
+    command = Command(name, store, out, *steps)
     assert command.wait_for((tmp_path / "out.zarr.partial/store/X").exists)
     command.send(signal.SIGTERM)
     code, _, said = command.finish()
     assert code == 1
-    assert "stopped by SIGTERM; nothing of it is left: run it again" in said
-    assert sorted(path.name for path in tmp_path.iterdir()) == [store.name]
+    assert "stopped by SIGTERM; nothing was put out: run it again" in said
+    assert not out.exists()
+    assert run([name, str(store), str(out), *steps]) == 0
+    assert anndata.read_zarr(out).shape == rows.shape
+    assert not (tmp_path / "out.zarr.partial").exists()
