@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from balans_dask.errors import InvalidInputError, StoreExistsError
+from balans_dask.errors import InvalidInputError
 from balans_dask.io.checkpoint import sync_folder, write_json
 from balans_dask.io.export import export_tables, manifest_of
 from balans_dask.io.export_files import tables_of
@@ -75,13 +75,7 @@ def export_store(
     tables = tables_of(store, by, own)
     record = correction_record(store)
     folder = RunFolder(target)
-    with folder.held():
-        if folder.record() is not None and not overwrite:
-            raise StoreExistsError(
-                f"{folder.path} holds an unfinished correction: finish it, or add --overwrite to "
-                "drop it"
-            )
-        folder.clear()
+    with folder.held_afresh(overwrite):
         try:
             files = export_tables(store, matrix, tables, folder.last.store)
             manifest = manifest_of(

@@ -11,7 +11,6 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from balans_dask.errors import StoreExistsError
 from balans_dask.io.files import remove_file
 from balans_dask.io.layout import create_root
 from balans_dask.io.places import zarr_place
@@ -50,14 +49,7 @@ class OutputStore:
         self.root: zarr.Group
 
     def __enter__(self) -> "OutputStore":
-        self._held.enter_context(self._folder.held())
-        if self._folder.record() is not None and not self._overwrite:
-            self._held.close()
-            raise StoreExistsError(
-                f"{self._folder.path} holds an unfinished correction: finish it with "
-                "`balans correct --resume`, or add --overwrite to drop it"
-            )
-        self._folder.clear()
+        self._held.enter_context(self._folder.held_afresh(self._overwrite))
         self.root = self._create(self._folder.last.store)
         return self
 

@@ -197,6 +197,29 @@ class RunFolder:
                 "no other run writes this output"
             )
 
+    @contextmanager
+    def held_afresh(self, drop: bool) -> Iterator[None]:
+        """Hold the folder for an output that is made in one go, and forget what was begun in it.
+
+        Parameters
+        ----------
+        drop : bool
+            Forget an unfinished correction, too.
+
+        Raises
+        ------
+        StoreExistsError
+            As ``held`` does, and if there is one that may not be dropped.
+        """
+        with self.held():
+            if self.record() is not None and not drop:
+                raise StoreExistsError(
+                    f"{self.path} holds an unfinished correction: finish it with "
+                    "`balans correct --resume`, or add --overwrite to drop it"
+                )
+            self.clear()
+            yield
+
     def clear(self) -> None:
         """Forget what was done; the folder stays, and stays held."""
         self.last.clear()
