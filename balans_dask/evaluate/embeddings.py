@@ -38,11 +38,6 @@ class Embedding:
     scores: NDArray[np.float64]
     before: NDArray[np.float64] | None
 
-    @property
-    def is_raw(self) -> bool:
-        """Whether nothing was corrected."""
-        return self.scores is self.before
-
 
 def read_embeddings(stores: Sequence[EvaluatedStore], rows: NDArray[np.int64]) -> list[Embedding]:
     """Read the scores of the chosen rows, raw ones first.
