@@ -4,7 +4,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import click
@@ -12,6 +12,7 @@ from rich.console import Console
 
 import balans_dask
 from balans_dask.anchors import GIVEN_ROWS
+from balans_dask.cli_cluster import CLUSTER_OPTIONS, open_engine
 from balans_dask.cli_completion import completion, folders
 from balans_dask.cli_config import CONFIG_OPTION, PRINT_OPTIONS, ConfigurableCommand, resolved
 from balans_dask.cli_exit import EXIT_INPUT, EXIT_OTHER, explained
@@ -20,7 +21,6 @@ from balans_dask.cli_grid import GRID_OPTIONS, SWEEP_OUTPUTS, grid_of, require_o
 from balans_dask.cli_into import INTO_OPTIONS, added_to, output_of
 from balans_dask.cli_options import (
     BATCH_OPTIONS,
-    CLUSTER_OPTIONS,
     COLUMN_OPTIONS,
     EVALUATE_OPTIONS,
     FIT_OPTIONS,
@@ -32,7 +32,7 @@ from balans_dask.cli_options import (
 )
 from balans_dask.cli_preprocess import PREPROCESS_OPTIONS, run_preprocess, steps_of
 from balans_dask.cli_storage import STORAGE_OPTIONS
-from balans_dask.cluster import memory_bytes, open_client, silence_dask
+from balans_dask.cluster.silence import silence_dask
 from balans_dask.correct import correct_store, transform_store
 from balans_dask.errors import InputWarning, Interrupted, first_names
 from balans_dask.events import EventLog, Events
@@ -121,7 +121,7 @@ def convert(source: str, target: str, pattern: str | None, overwrite: bool, **op
 def check(source: str, **options: Any) -> None:
     """Validate a store and print the plan of a run; corrects nothing."""
     asked = _run(source, options)
-    with _engine(options) as (engine, limit_bytes), single_threaded_blas():
+    with stoppable(), _engine(options) as (engine, limit_bytes), single_threaded_blas():
         plan = plan_run(asked.inputs, asked.parameters, engine.workers(limit_bytes))
         examined = examine(engine, asked.inputs, asked.parameters, plan.tiling)
     facts = _keys(asked) | input_facts(asked.inputs, asked.parameters, examined)
@@ -319,7 +319,8 @@ def sweep(
     keys, basis, anchor = options["batch_keys"], options["basis"], options["anchor"]
     asked = sweep_run(source, keys, label_key, grid, base, basis, anchor, eval_rows, scores)
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
-    with _engine(options) as (engine, limit_bytes), Progress(console, verbose) as progress:
+    watched = Progress(console, verbose)
+    with stoppable(), _engine(options) as (engine, limit_bytes), watched as progress:
         result = run_sweep(engine, asked, limit_bytes, scratch, Events(progress))
     for line in sweep_lines(result):
         _out.print(line, soft_wrap=isinstance(line, str), markup=False, highlight=False)
@@ -397,11 +398,8 @@ def _query_of(model: Model) -> str | None:
     return None if anchor == GIVEN_ROWS else anchor
 
 
-@contextmanager
-def _engine(options: dict[str, Any]) -> Iterator[tuple[Engine, int | None]]:
-    limit_bytes = memory_bytes(options["memory_limit"])
-    with open_client(options["cluster"], options["workers"], limit_bytes) as client:
-        yield Engine(client, options["worker_timeout"], _say_warning), limit_bytes
+def _engine(options: dict[str, Any]) -> AbstractContextManager[tuple[Engine, int | None]]:
+    return open_engine(options["cluster"], _say_warning)
 
 
 def _say_warning(message: Any, *args: Any, **kwargs: Any) -> None:

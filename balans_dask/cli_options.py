@@ -10,11 +10,9 @@ from balans_dask.cli_completion import columns
 from balans_dask.cli_preset import PRESET_OPTION
 from balans_dask.io.columns import METADATA_PREFIX, ColumnRule
 from balans_dask.parameters import AUTO, OPERATORS, STOPPING, UNCOVERED, Parameters
-from balans_dask.passes.engine import WORKER_TIMEOUT_SECONDS
 
 __all__ = [
     "BATCH_OPTIONS",
-    "CLUSTER_OPTIONS",
     "COLUMN_OPTIONS",
     "EVALUATE_OPTIONS",
     "FIT_OPTIONS",
@@ -41,9 +39,9 @@ def option_group(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
-def not_nan(context: click.Context, option: click.Parameter, value: float) -> float:
+def not_nan(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
     """Refuse the one float that every range lets through."""
-    if math.isnan(value):
+    if value is not None and math.isnan(value):
         raise click.BadParameter("nan is no number of seconds")
     return value
 
@@ -168,24 +166,6 @@ FIT_OPTIONS = option_group(
     ),
     click.option("--max-neighbors", type=int, help="Cap the entries of a row of A."),
     click.option("--uncovered", type=click.Choice(UNCOVERED), default=_DEFAULTS.uncovered),
-)
-CLUSTER_OPTIONS = option_group(
-    click.option(
-        "--cluster",
-        default="threads",
-        show_default=True,
-        help="threads, local (processes), or the address of a scheduler.",
-    ),
-    click.option("--workers", type=click.IntRange(1), help="Threads or processes."),
-    click.option("--memory-limit", help="Memory of a worker, such as 2GB."),
-    click.option(
-        "--worker-timeout",
-        type=click.FloatRange(1),
-        callback=not_nan,
-        default=WORKER_TIMEOUT_SECONDS,
-        show_default=True,
-        help="Seconds without any worker after which to give up.",
-    ),
 )
 WRITE_OPTIONS = option_group(
     click.option(

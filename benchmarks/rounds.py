@@ -26,7 +26,8 @@ from mixtures import BATCH, SPREADS, mixture_store, working_folder
 from rounds_tables import INLINE, picture, table
 
 from balans_dask.batches import BatchLabels
-from balans_dask.cluster import open_client
+from balans_dask.cluster.opening import open_client
+from balans_dask.cluster.request import ClusterRequest
 from balans_dask.errors import InputWarning
 from balans_dask.examine import examine
 from balans_dask.fitting import Stage, fit, fit_preprocessor
@@ -108,7 +109,7 @@ def with_dask(
     cluster: str, n_workers: int, inputs: Inputs, parameters: Parameters, planned: Planned
 ) -> dict[str, Any]:
     """Seconds of every round but the first."""
-    with open_client(CLUSTERS[cluster], n_workers) as client:
+    with open_client(ClusterRequest(CLUSTERS[cluster], n_workers)) as client:
         engine = Engine(client)
         plan = planned(engine.workers())
         ends = readings(engine, inputs, parameters, plan, time.perf_counter)

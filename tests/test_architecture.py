@@ -67,6 +67,7 @@ FLOORS = {
         "performance",
         "signals",
         "cli",
+        "cli_cluster",
         "cli_evaluate",
         "cli_completion",
         "cli_config",

@@ -7,8 +7,10 @@ from commands import dask_cluster
 from screens import gaussian_screen
 from stores import files, write_anndata
 
-from balans_dask import cluster
 from balans_dask.cli import run
+from balans_dask.cluster import scheduler
+from balans_dask.cluster.opening import open_client
+from balans_dask.cluster.request import ClusterRequest
 
 SCREEN = gaussian_screen(600, n_features=6)
 
@@ -35,7 +37,7 @@ def test_a_scheduler_in_processes_of_its_own_gives_the_bytes_of_threads(capsys, 
 
 def test_worker_processes_keep_freed_memory_unless_the_user_says_otherwise(monkeypatch):
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
-    with cluster.open_client("local", 1, 10**9) as client:
+    with open_client(ClusterRequest("local", 1, "1GB")) as client:
         (found,) = client.run(lambda: dict(os.environ)).values()
     assert found["MALLOC_MMAP_THRESHOLD_"] == str(32 * 2**20)
     assert found["MALLOC_TRIM_THRESHOLD_"] == "65536"
@@ -53,7 +55,7 @@ def refusal(capsys, store, target, *options):
 def test_workers_that_do_not_come_are_counted_in_one_line(
     capsys, monkeypatch, processes, store, tmp_path
 ):
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 2)
+    monkeypatch.setattr(scheduler, "CONNECT_SECONDS", 2)
     address = processes.scheduler.address
     said = refusal(capsys, store, tmp_path / "o.zarr", "--cluster", address, "--workers", 3)
     assert said == (f"the scheduler at {address} has 2 of 3 workers after 2 s: start workers")
@@ -62,7 +64,7 @@ def test_workers_that_do_not_come_are_counted_in_one_line(
 def test_an_address_without_a_scheduler_is_refused_in_one_line(
     capsys, monkeypatch, store, tmp_path
 ):
-    monkeypatch.setattr(cluster, "SCHEDULER_SECONDS", 1)
+    monkeypatch.setattr(scheduler, "SCHEDULER_SECONDS", 1)
     nowhere = "tcp://127.0.0.1:9"
     said = refusal(capsys, store, tmp_path / "o.zarr", "--cluster", nowhere)
     assert said == f"no scheduler answers at {nowhere}: start one, or check the address"

@@ -17,7 +17,8 @@ from screens import gaussian_screen
 
 from balans_dask.applying import correct
 from balans_dask.batches import batch_labels
-from balans_dask.cluster import open_client
+from balans_dask.cluster.opening import open_client
+from balans_dask.cluster.request import ClusterRequest
 from balans_dask.errors import RunError
 from balans_dask.fitting import learn
 from balans_dask.inputs import Inputs, plan_run
@@ -39,7 +40,7 @@ OTHER_STAGES = [
 
 @pytest.fixture
 def client():
-    with open_client("local", 2, 2 * 10**9) as client:
+    with open_client(ClusterRequest("local", 2, "2GB")) as client:
         yield client
 
 

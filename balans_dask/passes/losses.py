@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import isfinite
 
 from distributed import CancelledError, Client, KilledWorker, Scheduler
 from distributed.comm import CommClosedError
@@ -104,7 +105,8 @@ class WorkerWatch:
         if self._client.nthreads():
             self.back()
         elif self._alone_since is None:
-            self._say(f"no workers are left: waiting up to {self._timeout_seconds:g} s for some")
+            limit = f"up to {self._timeout_seconds:g} s " * isfinite(self._timeout_seconds)
+            self._say(f"no workers are left: waiting {limit}for some")
             self._alone_since = time.monotonic()
         elif time.monotonic() - self._alone_since > self._timeout_seconds:
             raise RunError(

@@ -1,0 +1,1 @@
+"""Where the work runs: this process, processes, a scheduler, jobs of a batch system, one srun."""

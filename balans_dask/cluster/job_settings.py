@@ -1,0 +1,109 @@
+"""What a job is started with: flags, over the user's jobqueue.yaml, over what a run needs."""
+
+from typing import Any
+
+from balans_dask.cluster.encryption import encryption
+from balans_dask.cluster.jobqueue import setting
+from balans_dask.cluster.request import ClusterRequest
+from balans_dask.cluster.resilience import BLAS_THREADS, REUSED_MEMORY
+from balans_dask.cluster.walltime import lifetime_arguments, walltime_for, walltime_seconds
+from balans_dask.errors import InvalidInputError
+from balans_dask.passes.engine import QUIET_DASHBOARD
+
+__all__ = ["LOG_FOLDER", "job_settings", "processes_of"]
+
+LOG_FOLDER = "balans-jobs"
+"""Where jobs log, in the working directory, unless the user's jobqueue.yaml names a folder."""
+BILLED_TO = {"slurm": "account", "pbs": "account", "lsf": "project", "sge": "project"}
+ENVIRONMENT = [f"export {name}={value}" for name, value in (BLAS_THREADS | REUSED_MEMORY).items()]
+NODE_SCRATCH = '[ -d "${TMPDIR:-}" ] && [ -w "${TMPDIR:-}" ] || export TMPDIR=/tmp'
+"""The driver's TMPDIR comes along with its environment, and need not be on this node."""
+
+
+def processes_of(system: str) -> int:
+    """Return the worker processes of a job: one, whose threads share its memory."""
+    return int(setting(system, "processes") or 1)
+
+
+def job_settings(request: ClusterRequest) -> dict[str, Any]:
+    """Return the arguments of dask-jobqueue's job; what is left out comes from jobqueue.yaml.
+
+    Parameters
+    ----------
+    request : ClusterRequest
+        Of a batch system.
+
+    Raises
+    ------
+    InvalidInputError
+        If neither flags nor jobqueue.yaml say how large a job is.
+    """
+    system = request.kind
+    _require_size(request)
+    given = {
+        "cores": request.cores,
+        "memory": request.memory,
+        "queue": request.queue,
+        "interface": request.interface,
+        BILLED_TO[system]: request.account,
+        # Without it, dask-jobqueue chooses a number of its own.
+        "processes": processes_of(system),
+        "job_script_prologue": _prologue(request),
+        "worker_extra_args": _worker_arguments(request),
+        "security": encryption(),
+    }
+    if encryption() is not None:
+        given["protocol"] = "tls://"
+    if request.walltime is not None:
+        given["walltime"] = walltime_for(system, request.walltime)
+    given["local_directory"] = _scratch(request)
+    directives = list(setting(system, "job-extra-directives") or [])
+    if system == "sge" and not any("-S" in str(each).split() for each in directives):
+        # SGE reads no shebang, and its own shell is often csh.
+        given["job_extra_directives"] = [*directives, "-S /bin/bash"]
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _require_size(request: ClusterRequest) -> None:
+    system = request.kind
+    for key in ("cores", "memory"):
+        if getattr(request, key) is None and setting(system, key) is None:
+            raise InvalidInputError(
+                f"--cluster {system} does not know the {key} of a job: give --{key}, or set "
+                f"jobqueue.{system}.{key} in jobqueue.yaml"
+            )
+
+
+def _prologue(request: ClusterRequest) -> list[str]:
+    """Return what the script runs before the worker; the user's lines may undo ours."""
+    system = request.kind
+    own = setting(system, "job-script-prologue") or setting(system, "env-extra") or []
+    return [*ENVIRONMENT, *own, *([] if _has_scratch(request) else [NODE_SCRATCH])]
+
+
+def _has_scratch(request: ClusterRequest) -> bool:
+    named = setting(request.kind, "local-directory")
+    return request.local_directory is not None or named is not None
+
+
+def _scratch(request: ClusterRequest) -> str | None:
+    """Return the folder of a worker, which the shell of the node reads."""
+    if request.local_directory is not None:
+        return f'"{request.local_directory}"'
+    return None if _has_scratch(request) else '"$TMPDIR"'
+
+
+def _worker_arguments(request: ClusterRequest) -> list[str]:
+    """Return the worker's arguments: the user's, and those that say nothing of what these do."""
+    system = request.kind
+    own = [str(each) for each in setting(system, "worker-extra-args") or []]
+    flags = {word.split("=")[0] for each in own for word in each.split()}
+    added = []
+    if "--lifetime" not in flags:
+        walltime = request.walltime or setting(system, "walltime")
+        in_words = walltime_for(system, walltime) if request.walltime else str(walltime)
+        seconds = walltime_seconds(system, in_words)
+        added += [] if not seconds else lifetime_arguments(seconds)
+    if not flags & {"--dashboard", "--no-dashboard", "--dashboard-address"}:
+        added += ["--no-dashboard", "--dashboard-address", QUIET_DASHBOARD]
+    return [*own, *added]

@@ -1,0 +1,168 @@
+"""Jobs that end before their worker comes: replaced a few times, never for ever.
+
+Dask replaces a worker that was there and is gone. Of a job that ended before, it never hears, and
+would wait for it for ever.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from distributed.core import Status
+
+from balans_dask.cluster.queue_listing import queued_jobs
+from balans_dask.errors import RunError
+
+__all__ = ["JobWatch"]
+
+FAILED_JOBS = 5
+"""Jobs in a row that may fail."""
+LOOK_SECONDS = 1.0
+LONGEST_ASK_SECONDS = 30.0
+"""How seldom a batch system is asked about jobs that only wait."""
+SETTLED_SECONDS = 5.0
+"""A worker that is gone sooner after it came counts as one that did not come."""
+
+
+class JobWatch:
+    """Looks after the jobs of a cluster, on its event loop.
+
+    Parameters
+    ----------
+    cluster : dask_jobqueue.JobQueueCluster
+        With jobs made by ``reporting``.
+    adaptive : distributed.deploy.Adaptive
+        What replaces its workers.
+    system, logs : str
+        Batch system, and where its jobs log, for messages.
+    say : callable
+        Told once, in a line, that jobs are not replaced any more.
+    """
+
+    def __init__(
+        self, cluster: Any, adaptive: Any, system: str, logs: str, say: Callable[[str], None]
+    ) -> None:
+        self._cluster = cluster
+        self._adaptive = adaptive
+        self._system = system
+        self._logs = logs
+        self._say = say
+        self._came: dict[str, float] = {}
+        self._settled: set[str] = set()
+        self._queued: dict[str, bool] = {}
+        self._asked: set[str] = set()
+        self._next_ask = 0.0
+        self._pause = LOOK_SECONDS
+        self._n_failed = 0
+        self._refusal: str | None = None
+        self._stopped = False
+        self._failure: str | None = None
+        self._future = asyncio.run_coroutine_threadsafe(self._run(), cluster.loop.asyncio_loop)
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._future.cancel()
+
+    def check(self) -> None:
+        """Raise if the jobs were given up.
+
+        Raises
+        ------
+        RunError
+            If too many in a row ended before their worker came.
+        """
+        if self._failure is not None:
+            raise RunError(self._failure)
+        if self._future.done():
+            self._future.result()
+
+    def line(self) -> str:
+        """Say how many jobs there are, and how many of them run."""
+        n_jobs, n_running = len(self._cluster.worker_spec), sum(self._queued.values())
+        return f"waiting for {n_jobs} jobs of {self._system}: {n_running} running"
+
+    async def _run(self) -> None:
+        while self._cluster.status is Status.running and self._failure is None:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self._look()
+        if self._failure is not None:
+            # Whoever waits for results hears that nobody will bring them.
+            await self._cluster.scheduler.close()
+
+    async def _look(self) -> None:
+        jobs = dict(self._cluster.workers)
+        present = {name for name in jobs if self._is_there(name)}
+        self._note_arrivals({jobs[name].job_id for name in present if jobs[name].job_id})
+        missing = {name: job for name, job in jobs.items() if name not in present}
+        failed = [name for name, job in missing.items() if job.job_id is None and job.refusal]
+        for name in failed:
+            self._refusal = missing[name].refusal
+        unheard = {
+            name: job.job_id
+            for name, job in missing.items()
+            if job.job_id is not None and job.job_id not in self._came
+        }
+        if unheard and await self._ask(set(unheard.values())):
+            gone = [name for name, number in unheard.items() if number not in self._queued]
+            # One of them may have come while the batch system was asked.
+            failed += [name for name in gone if not self._is_there(name)]
+        self._n_failed += len(failed)
+        waits = len(unheard) > len([name for name in failed if name in unheard])
+        self._decide(failed, bool(present) or waits)
+
+    def _is_there(self, name: str) -> bool:
+        suffixes = self._cluster.worker_spec.get(name, {}).get("group", [""])
+        names = {str(worker.name) for worker in self._cluster.scheduler.workers.values()}
+        return any(f"{name}{suffix}" in names for suffix in suffixes)
+
+    def _note_arrivals(self, numbers: set[str]) -> None:
+        """Count those that went as soon as they came; one that stays ends the row of failures."""
+        now = time.monotonic()
+        for number in set(self._came) - numbers - self._settled:
+            if number not in {job.job_id for job in self._cluster.workers.values()}:
+                del self._came[number]
+                self._n_failed += 1
+        for number in numbers:
+            if now - self._came.setdefault(number, now) > SETTLED_SECONDS:
+                if number not in self._settled:
+                    self._n_failed = 0
+                self._settled.add(number)
+
+    async def _ask(self, numbers: set[str]) -> bool:
+        """Ask the batch system about jobs: the more seldom, the longer nothing changes."""
+        if numbers != self._asked:
+            self._asked, self._pause, self._next_ask = numbers, LOOK_SECONDS, 0.0
+        now = time.monotonic()
+        if now < self._next_ask:
+            return False
+        answer = await queued_jobs(self._system, numbers)
+        self._pause = min(2 * self._pause, LONGEST_ASK_SECONDS)
+        self._next_ask = now + self._pause
+        if answer is not None:
+            self._queued = answer
+        return answer is not None
+
+    def _decide(self, failed: list[str], hopeful: bool) -> None:
+        """Have failed jobs replaced, or stop doing so, or give the run up."""
+        refused_all = bool(failed) and self._refusal is not None and not hopeful
+        if self._n_failed < FAILED_JOBS and not refused_all and not self._stopped:
+            for name in failed:
+                # Dask submits again what it was asked for and does not have.
+                self._cluster.workers.pop(name, None)
+        elif hopeful:
+            if not self._stopped:
+                self._say(f"{self._reason()}; the run goes on without more jobs")
+                self._adaptive.stop()
+            self._stopped = True
+        else:
+            self._failure = f"{self._reason()}, and continue with --resume"
+
+    def _reason(self) -> str:
+        if self._refusal is not None:
+            command = self._cluster.job_cls.submit_command
+            return f"{command} refused a job, {self._refusal!r}: see its script by --dry-run"
+        return (
+            f"{self._n_failed} jobs of {self._system} in a row ended before their worker came: "
+            f"see their logs in {self._logs}"
+        )

@@ -1,0 +1,55 @@
+"""dask-jobqueue, imported where jobs are asked for: it brings its own settings and habits."""
+
+import signal
+import threading
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+import dask
+
+from balans_dask.errors import InvalidInputError
+
+__all__ = ["job_class", "jobqueue", "setting"]
+
+JOB_CLASSES = {"slurm": "SLURMJob", "pbs": "PBSJob", "lsf": "LSFJob", "sge": "SGEJob"}
+
+
+def jobqueue(asked: str, module: str = "core") -> ModuleType:
+    """Import a module of dask-jobqueue, which puts its defaults below the user's jobqueue.yaml.
+
+    Parameters
+    ----------
+    asked : str
+        ``--cluster``, for the message.
+    module : str
+
+    Raises
+    ------
+    InvalidInputError
+        If it is not installed.
+    """
+    if find_spec("dask_jobqueue") is None:
+        raise InvalidInputError(
+            f'--cluster {asked} needs dask-jobqueue: pip install "balans-dask[jobqueue]"'
+        )
+    in_main = threading.current_thread() is threading.main_thread()
+    # It takes over Ctrl-C while it is imported, and ours saves the run.
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        return import_module(f"dask_jobqueue.{module}")
+    finally:
+        if in_main:
+            signal.signal(signal.SIGINT, before)
+
+
+def job_class(system: str) -> Any:
+    """Return the class of a job of a batch system."""
+    return getattr(jobqueue(system, system), JOB_CLASSES[system])
+
+
+def setting(system: str, key: str) -> Any:
+    """Return what the user's jobqueue.yaml, or else dask-jobqueue, says of a key."""
+    jobqueue(system)
+    return dask.config.get(f"jobqueue.{system}.{key}", None)

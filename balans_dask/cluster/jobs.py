@@ -1,0 +1,89 @@
+"""Worker jobs of a batch system, submitted and looked after by this process."""
+
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from distributed import Client
+
+from balans_dask.cluster.arrivals import await_arrivals
+from balans_dask.cluster.binding import scheduler_options
+from balans_dask.cluster.job_script import log_folder
+from balans_dask.cluster.job_settings import job_settings, processes_of
+from balans_dask.cluster.job_watch import JobWatch
+from balans_dask.cluster.jobqueue import job_class, jobqueue
+from balans_dask.cluster.reporting_job import reporting
+from balans_dask.cluster.request import ClusterRequest
+from balans_dask.cluster.resilience import replacing_workers
+from balans_dask.errors import InvalidInputError, RunError
+
+__all__ = ["jobs_client"]
+
+
+@contextmanager
+def jobs_client(request: ClusterRequest, say: Callable[[str], None]) -> Iterator[Client]:
+    """Submit jobs and wait until their workers come; cancel them when the run is over.
+
+    Jobs that are lost are replaced. A queue may take hours: there is no limit of time.
+
+    Parameters
+    ----------
+    request : ClusterRequest
+        Of a batch system.
+    say : callable
+        Told now and then, in a line, what is waited for.
+
+    Raises
+    ------
+    InvalidInputError
+        If jobs cannot be submitted from here, or are not fully described.
+    RunError
+        If too many jobs in a row end before their worker comes.
+    """
+    system, logs = request.kind, log_folder(request.kind)
+    # One job of one process is a run, too.
+    processes = processes_of(system)
+    n_jobs = math.ceil((request.workers or processes) / processes)
+    with replacing_workers():
+        cluster = _cluster(request, logs)
+        watch = None
+        try:
+            adaptive = cluster.adapt(minimum_jobs=n_jobs, maximum_jobs=n_jobs, interval="1s")
+            watch = JobWatch(cluster, adaptive, system, logs, say)
+            say(f"{n_jobs} jobs of {system}, which log in {logs}")
+            with Client(cluster, set_as_default=False) as client, _explained(watch):
+                await_arrivals(client, n_jobs * processes, watch.check, lambda: say(watch.line()))
+                yield client
+        finally:
+            if watch is not None:
+                watch.stop()
+            cluster.close()
+
+
+def _cluster(request: ClusterRequest, logs: str) -> Any:
+    """Start the scheduler of jobs, in this process."""
+    jobs = job_class(request.kind)
+    if shutil.which(jobs.submit_command) is None:
+        raise InvalidInputError(
+            f"--cluster {request.kind} needs {jobs.submit_command}, which is not on this machine: "
+            "run where jobs are submitted, or choose another --cluster"
+        )
+    return jobqueue(request.kind).JobQueueCluster(
+        job_cls=reporting(jobs),
+        name="balans",
+        scheduler_options=scheduler_options(request),
+        log_directory=logs,
+        **job_settings(request),
+    )
+
+
+@contextmanager
+def _explained(watch: JobWatch) -> Iterator[None]:
+    """Say why there is no scheduler any more, if it was closed because jobs were given up."""
+    try:
+        yield
+    except RunError:
+        watch.check()
+        raise

@@ -1,0 +1,51 @@
+"""One way to the workers of a run, whatever was asked."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from distributed import Client
+
+from balans_dask.cluster.jobs import jobs_client
+from balans_dask.cluster.processes import processes_client
+from balans_dask.cluster.request import JOB_SYSTEMS, RUNNER, ClusterRequest
+from balans_dask.cluster.runner import runner_client
+from balans_dask.cluster.scheduler import scheduler_client
+from balans_dask.passes.engine import embedded_client
+
+__all__ = ["open_client"]
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def open_client(
+    request: ClusterRequest, say: Callable[[str], None] = logger.info
+) -> Iterator[Client]:
+    """Connect to the workers of a run, and leave when it is over.
+
+    Parameters
+    ----------
+    request : ClusterRequest
+    say : callable
+        Told now and then, in a line, what is waited for.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no such cluster, or its workers do not come.
+    RunError
+        If its processes or jobs end again and again before there is a worker.
+    """
+    if request.kind == "threads":
+        opened = embedded_client(request.workers)
+    elif request.kind == "local":
+        opened = processes_client(request)
+    elif request.kind in JOB_SYSTEMS:
+        opened = jobs_client(request, say)
+    elif request.kind == RUNNER:
+        opened = runner_client(say)
+    else:
+        opened = scheduler_client(request)
+    with opened as client:
+        yield client

@@ -1,0 +1,149 @@
+"""All of a run in the tasks of one srun: a scheduler, the run itself, and workers."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from distributed import Client
+
+from balans_dask.cluster.arrivals import await_arrivals
+from balans_dask.cluster.binding import host_address, interface_address
+from balans_dask.cluster.encryption import encryption, protocol
+from balans_dask.cluster.jobqueue import jobqueue
+from balans_dask.cluster.request import RUNNER, ClusterRequest
+from balans_dask.cluster.resilience import replacing_workers
+from balans_dask.cluster.scheduler import address_in, connected
+from balans_dask.errors import InvalidInputError, RunError
+from balans_dask.passes.engine import QUIET_DASHBOARD
+
+__all__ = ["closing_tasks", "drives", "require_tasks", "runner_client", "serve"]
+
+DRIVER = 1
+"""The task that does the run; dask-jobqueue's own order."""
+FEWEST_TASKS = 3
+SCHEDULER_SECONDS = 120
+"""How long tasks look for the scheduler: Python starts slowly on a busy file system."""
+
+
+def require_tasks() -> None:
+    """Refuse to be anything but a task of an srun of three.
+
+    Raises
+    ------
+    InvalidInputError
+        If this process is none.
+    """
+    how = "start it as srun --ntasks 4 balans ..., for a scheduler, the run and two workers"
+    if "SLURM_STEP_NUM_TASKS" not in os.environ:
+        raise InvalidInputError(f"--cluster {RUNNER} runs as the tasks of one srun: {how}")
+    if _n_tasks() < FEWEST_TASKS:
+        raise InvalidInputError(
+            f"--cluster {RUNNER} needs {FEWEST_TASKS} tasks and has {_n_tasks()}: {how}"
+        )
+
+
+def drives() -> bool:
+    """Whether this task does the run, and so reads, writes and speaks."""
+    return int(os.environ.get("SLURM_PROCID", 0)) == min(DRIVER, _n_tasks() - 1)
+
+
+def serve(request: ClusterRequest) -> None:
+    """Be the scheduler or a worker, until the run is over.
+
+    Signals are for the task that does the run: it needs the others until its state is saved.
+
+    Parameters
+    ----------
+    request : ClusterRequest
+    """
+    slurm = jobqueue(RUNNER, "slurm")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    path = _scheduler_file()
+    if int(os.environ["SLURM_PROCID"]) > DRIVER:
+        _await_file(path)
+    host = host_address() if request.interface is None else interface_address(request.interface)
+    shared: dict[str, Any] = {"host": host, "protocol": protocol(), "security": encryption()}
+    quiet = {"dashboard": False, "dashboard_address": QUIET_DASHBOARD}
+    with replacing_workers():
+        slurm.SLURMRunner(
+            # The runner fills in a number of its own.
+            scheduler_file=path.replace("{", "{{").replace("}", "}}"),
+            scheduler_options={**shared, **quiet},
+            worker_class="distributed.Nanny",
+            worker_options={
+                **shared,
+                **quiet,
+                "nthreads": int(os.environ.get("SLURM_CPUS_PER_TASK", 1)),
+                "memory_limit": request.limit_bytes or _task_memory() or "auto",
+                "local_directory": request.local_directory or os.environ.get("TMPDIR", "/tmp"),
+                "death_timeout": SCHEDULER_SECONDS,
+            },
+        )
+
+
+@contextmanager
+def runner_client(say: Callable[[str], None]) -> Iterator[Client]:
+    """Connect the task that does the run to the others.
+
+    Parameters
+    ----------
+    say : callable
+        Told now and then that workers are missing.
+    """
+    n_workers = _n_tasks() - 2
+
+    def missing() -> None:
+        say(f"waiting for {n_workers} workers of this srun")
+
+    with connected(address_in(_await_file(_scheduler_file()))) as client:
+        await_arrivals(client, n_workers, lambda: None, missing)
+        yield client
+
+
+@contextmanager
+def closing_tasks() -> Iterator[None]:
+    """End the scheduler and the workers when the run is over, however it ends."""
+    try:
+        yield
+    finally:
+        with connected(address_in(_await_file(_scheduler_file()))) as client:
+            client.shutdown()
+
+
+def _n_tasks() -> int:
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
+
+
+def _scheduler_file() -> str:
+    """Return a path that all tasks share, and no other srun nor a requeued job ever has."""
+    names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
+    numbers = "-".join(os.environ.get(name, "0") for name in names)
+    return os.path.abspath(f".balans-scheduler-{numbers}.json")
+
+
+def _await_file(path: str) -> str:
+    end = time.monotonic() + SCHEDULER_SECONDS
+    while not os.path.exists(path) or not os.path.getsize(path):
+        if time.monotonic() > end:
+            raise RunError(
+                f"task 0 did not write {path} in {SCHEDULER_SECONDS} s: run in a folder that all "
+                "nodes share"
+            )
+        time.sleep(0.2)
+    return path
+
+
+def _task_memory() -> int | None:
+    """Return the bytes that SLURM gives a task, if it says so."""
+    cores = int(os.environ.get("SLURM_CPUS_PER_TASK", 1))
+    if "SLURM_MEM_PER_CPU" in os.environ:
+        return int(os.environ["SLURM_MEM_PER_CPU"]) * cores * 2**20
+    if "SLURM_MEM_PER_NODE" not in os.environ:
+        return None
+    tasks = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "1").split(",")
+    most = max(int(each.split("(")[0]) for each in tasks)
+    return int(os.environ["SLURM_MEM_PER_NODE"]) * 2**20 // most
