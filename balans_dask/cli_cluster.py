@@ -93,7 +93,6 @@ def open_engine(
     request: ClusterRequest, warn: Callable[[str], None]
 ) -> Iterator[tuple[Engine, int | None]]:
     """Connect to the workers of a run; yields an engine and the memory limit of a worker."""
-
     quiet = click.get_current_context().params.get("quiet")
 
     def say(line: str) -> None:
