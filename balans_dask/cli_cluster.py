@@ -81,9 +81,9 @@ def _print_script(request: ClusterRequest) -> None:
 
 def _in_task(command: Callable[[], Any], request: ClusterRequest) -> Any:
     """Be what this task of an srun is to be."""
-    require_tasks()
     if not drives():
         return serve(request)
+    require_tasks()
     with closing_tasks():
         return command()
 

@@ -4,10 +4,11 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from distributed import Client
+from distributed.system import MEMORY_LIMIT
 
 from balans_dask.cluster.arrivals import await_arrivals
 from balans_dask.cluster.binding import host_address, interface_address
@@ -26,6 +27,8 @@ DRIVER = 1
 FEWEST_TASKS = 3
 SCHEDULER_SECONDS = 120
 """How long tasks look for the scheduler: Python starts slowly on a busy file system."""
+STARTING_SECONDS = 10
+"""How long a run that ends early waits for workers that only start."""
 
 
 def require_tasks() -> None:
@@ -51,7 +54,7 @@ def drives() -> bool:
 
 
 def serve(request: ClusterRequest) -> None:
-    """Be the scheduler or a worker, until the run is over.
+    """Be the scheduler or a worker, until the run is over; nothing where there is none.
 
     Signals are for the task that does the run: it needs the others until its state is saved.
 
@@ -59,6 +62,8 @@ def serve(request: ClusterRequest) -> None:
     ----------
     request : ClusterRequest
     """
+    if _n_tasks() < FEWEST_TASKS:
+        return
     slurm = jobqueue(RUNNER, "slurm")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -68,6 +73,8 @@ def serve(request: ClusterRequest) -> None:
     host = host_address() if request.interface is None else interface_address(request.interface)
     shared: dict[str, Any] = {"host": host, "protocol": protocol(), "security": encryption()}
     quiet = {"dashboard": False, "dashboard_address": QUIET_DASHBOARD}
+    # All tasks write to one log, in which the run says what matters; workers inherit it.
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
     with replacing_workers():
         slurm.SLURMRunner(
             # The runner fills in a number of its own.
@@ -78,7 +85,7 @@ def serve(request: ClusterRequest) -> None:
                 **shared,
                 **quiet,
                 "nthreads": int(os.environ.get("SLURM_CPUS_PER_TASK", 1)),
-                "memory_limit": request.limit_bytes or _task_memory() or "auto",
+                "memory_limit": request.limit_bytes or _task_memory(),
                 "local_directory": request.local_directory or os.environ.get("TMPDIR", "/tmp"),
                 "death_timeout": SCHEDULER_SECONDS,
             },
@@ -111,6 +118,9 @@ def closing_tasks() -> Iterator[None]:
         yield
     finally:
         with connected(address_in(_await_file(_scheduler_file()))) as client:
+            # One that finds no scheduler any more would look for it.
+            with suppress(TimeoutError):
+                client.wait_for_workers(_n_tasks() - 2, timeout=STARTING_SECONDS)
             client.shutdown()
 
 
@@ -137,13 +147,13 @@ def _await_file(path: str) -> str:
     return path
 
 
-def _task_memory() -> int | None:
-    """Return the bytes that SLURM gives a task, if it says so."""
+def _task_memory() -> int:
+    """Return the bytes that a task may use: what SLURM says, or its share of the node."""
     cores = int(os.environ.get("SLURM_CPUS_PER_TASK", 1))
     if "SLURM_MEM_PER_CPU" in os.environ:
         return int(os.environ["SLURM_MEM_PER_CPU"]) * cores * 2**20
-    if "SLURM_MEM_PER_NODE" not in os.environ:
-        return None
     tasks = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "1").split(",")
     most = max(int(each.split("(")[0]) for each in tasks)
-    return int(os.environ["SLURM_MEM_PER_NODE"]) * 2**20 // most
+    if "SLURM_MEM_PER_NODE" in os.environ:
+        return int(os.environ["SLURM_MEM_PER_NODE"]) * 2**20 // most
+    return int(MEMORY_LIMIT) // most
