@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from balans_dask.cli_options import not_nan, option_group
+from balans_dask.cluster.alarm import Alarm
 from balans_dask.cluster.job_script import job_script
 from balans_dask.cluster.opening import open_client
 from balans_dask.cluster.request import JOB_SYSTEMS, RUNNER, ClusterRequest
@@ -99,5 +100,6 @@ def open_engine(
         if not quiet:
             click.echo(line, err=True)
 
-    with open_client(request, say) as client:
-        yield Engine(client, request.worker_timeout_seconds, warn), request.limit_bytes
+    alarm, timeout = Alarm(), request.worker_timeout_seconds
+    with open_client(request, say, alarm) as client:
+        yield Engine(client, timeout, warn, alarm.check), request.limit_bytes

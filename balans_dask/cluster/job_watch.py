@@ -11,8 +11,8 @@ from typing import Any
 
 from distributed.core import Status
 
+from balans_dask.cluster.alarm import Alarm
 from balans_dask.cluster.queue_listing import queued_jobs
-from balans_dask.errors import RunError
 
 __all__ = ["JobWatch"]
 
@@ -38,16 +38,25 @@ class JobWatch:
         Batch system, and where its jobs log, for messages.
     say : callable
         Told once, in a line, that jobs are not replaced any more.
+    alarm : Alarm
+        Rung when there is no hope for workers.
     """
 
     def __init__(
-        self, cluster: Any, adaptive: Any, system: str, logs: str, say: Callable[[str], None]
+        self,
+        cluster: Any,
+        adaptive: Any,
+        system: str,
+        logs: str,
+        say: Callable[[str], None],
+        alarm: Alarm,
     ) -> None:
         self._cluster = cluster
         self._adaptive = adaptive
         self._system = system
         self._logs = logs
         self._say = say
+        self._alarm = alarm
         self._came: dict[str, float] = {}
         self._settled: set[str] = set()
         self._queued: dict[str, bool] = {}
@@ -57,25 +66,11 @@ class JobWatch:
         self._n_failed = 0
         self._refusal: str | None = None
         self._stopped = False
-        self._failure: str | None = None
         self._future = asyncio.run_coroutine_threadsafe(self._run(), cluster.loop.asyncio_loop)
 
     def stop(self) -> None:
         """Look no more."""
         self._future.cancel()
-
-    def check(self) -> None:
-        """Raise if the jobs were given up.
-
-        Raises
-        ------
-        RunError
-            If too many in a row ended before their worker came.
-        """
-        if self._failure is not None:
-            raise RunError(self._failure)
-        if self._future.done():
-            self._future.result()
 
     def line(self) -> str:
         """Say how many jobs there are, and how many of them run."""
@@ -83,12 +78,14 @@ class JobWatch:
         return f"waiting for {n_jobs} jobs of {self._system}: {n_running} running"
 
     async def _run(self) -> None:
-        while self._cluster.status is Status.running and self._failure is None:
-            await asyncio.sleep(LOOK_SECONDS)
-            await self._look()
-        if self._failure is not None:
-            # Whoever waits for results hears that nobody will bring them.
-            await self._cluster.scheduler.close()
+        try:
+            while self._cluster.status is Status.running:
+                await asyncio.sleep(LOOK_SECONDS)
+                await self._look()
+        except Exception as error:
+            # Else a run would wait for jobs that nobody looks after.
+            self._alarm.ring(f"jobs are not looked after any more: {error!r}")
+            raise
 
     async def _look(self) -> None:
         jobs = dict(self._cluster.workers)
@@ -156,7 +153,7 @@ class JobWatch:
                 self._adaptive.stop()
             self._stopped = True
         else:
-            self._failure = f"{self._reason()}, and continue with --resume"
+            self._alarm.ring(f"{self._reason()}, and continue with --resume")
 
     def _reason(self) -> str:
         if self._refusal is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from distributed import Client
 
+from balans_dask.cluster.alarm import Alarm
 from balans_dask.cluster.arrivals import await_arrivals
 from balans_dask.cluster.binding import scheduler_options
 from balans_dask.cluster.job_script import log_folder
@@ -17,13 +18,15 @@ from balans_dask.cluster.jobqueue import job_class, jobqueue
 from balans_dask.cluster.reporting_job import reporting
 from balans_dask.cluster.request import ClusterRequest
 from balans_dask.cluster.resilience import replacing_workers
-from balans_dask.errors import InvalidInputError, RunError
+from balans_dask.errors import InvalidInputError
 
 __all__ = ["jobs_client"]
 
 
 @contextmanager
-def jobs_client(request: ClusterRequest, say: Callable[[str], None]) -> Iterator[Client]:
+def jobs_client(
+    request: ClusterRequest, say: Callable[[str], None], alarm: Alarm
+) -> Iterator[Client]:
     """Submit jobs and wait until their workers come; cancel them when the run is over.
 
     Jobs that are lost are replaced. A queue may take hours: there is no limit of time.
@@ -34,6 +37,8 @@ def jobs_client(request: ClusterRequest, say: Callable[[str], None]) -> Iterator
         Of a batch system.
     say : callable
         Told now and then, in a line, what is waited for.
+    alarm : Alarm
+        Rung when there is no hope for workers.
 
     Raises
     ------
@@ -51,10 +56,10 @@ def jobs_client(request: ClusterRequest, say: Callable[[str], None]) -> Iterator
         watch = None
         try:
             adaptive = cluster.adapt(minimum_jobs=n_jobs, maximum_jobs=n_jobs, interval="1s")
-            watch = JobWatch(cluster, adaptive, system, logs, say)
+            watch = JobWatch(cluster, adaptive, system, logs, say, alarm)
             say(f"{n_jobs} jobs of {system}, which log in {logs}")
-            with Client(cluster, set_as_default=False) as client, _explained(watch):
-                await_arrivals(client, n_jobs * processes, watch.check, lambda: say(watch.line()))
+            with Client(cluster, set_as_default=False) as client:
+                await_arrivals(client, n_jobs * processes, alarm.check, lambda: say(watch.line()))
                 yield client
         finally:
             if watch is not None:
@@ -77,13 +82,3 @@ def _cluster(request: ClusterRequest, logs: str) -> Any:
         log_directory=logs,
         **job_settings(request),
     )
-
-
-@contextmanager
-def _explained(watch: JobWatch) -> Iterator[None]:
-    """Say why there is no scheduler any more, if it was closed because jobs were given up."""
-    try:
-        yield
-    except RunError:
-        watch.check()
-        raise

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from distributed import Client
 
+from balans_dask.cluster.alarm import Alarm
 from balans_dask.cluster.jobs import jobs_client
 from balans_dask.cluster.processes import processes_client
 from balans_dask.cluster.request import JOB_SYSTEMS, RUNNER, ClusterRequest
@@ -20,7 +21,9 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def open_client(
-    request: ClusterRequest, say: Callable[[str], None] = logger.info
+    request: ClusterRequest,
+    say: Callable[[str], None] = logger.info,
+    alarm: Alarm | None = None,
 ) -> Iterator[Client]:
     """Connect to the workers of a run, and leave when it is over.
 
@@ -29,6 +32,8 @@ def open_client(
     request : ClusterRequest
     say : callable
         Told now and then, in a line, what is waited for.
+    alarm : Alarm or None
+        To hear, while results are waited for, that workers were given up.
 
     Raises
     ------
@@ -42,7 +47,7 @@ def open_client(
     elif request.kind == "local":
         opened = processes_client(request)
     elif request.kind in JOB_SYSTEMS:
-        opened = jobs_client(request, say)
+        opened = jobs_client(request, say, alarm or Alarm())
     elif request.kind == RUNNER:
         opened = runner_client(say)
     else:

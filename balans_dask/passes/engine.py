@@ -108,6 +108,8 @@ class Engine:
         Give up when there has been no worker for so long.
     on_wait : callable
         Told in a line when all workers are gone, and when there are some again.
+    check : callable
+        Called now and then while results are waited for; raises if nobody will bring them.
 
     Attributes
     ----------
@@ -120,8 +122,10 @@ class Engine:
         client: Client,
         worker_timeout_seconds: float = WORKER_TIMEOUT_SECONDS,
         on_wait: Callable[[str], None] = logger.warning,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
+        self._check = check
         self._worker_timeout_seconds = worker_timeout_seconds
         self._on_wait = on_wait
         self.task_bytes: dict[str, int] = {}
@@ -237,7 +241,7 @@ class Engine:
         Raises
         ------
         RunError
-            If there are no workers for too long, or the scheduler is gone.
+            If there are no workers for too long, they are given up, or the scheduler is gone.
         """
         watch = WorkerWatch(self._client, self._worker_timeout_seconds, self._on_wait)
         with scheduler_errors():
@@ -246,6 +250,7 @@ class Engine:
                     # The public wait takes the current client, which is a setting of all threads.
                     self._client.sync(_wait, list(futures), timeout=WATCH_SECONDS)
                 except TimeoutError:
+                    self._check()
                     watch.look()
                     if self._followed is not None:
                         self._followed.look()
