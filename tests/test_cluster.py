@@ -61,6 +61,24 @@ def test_workers_that_do_not_come_are_counted_in_one_line(
     assert said == (f"the scheduler at {address} has 2 of 3 workers after 2 s: start workers")
 
 
+def test_a_scheduler_file_is_taken_like_the_address_in_it(processes, store, tmp_path):
+    path = tmp_path / "scheduler.json"
+    processes.write_scheduler_file(path)
+    assert correct(store, tmp_path / "file.zarr", "--cluster", path, "--workers", 2) == 0
+    assert correct(store, tmp_path / "threads.zarr") == 0
+    assert files(tmp_path / "file.zarr") == files(tmp_path / "threads.zarr")
+
+
+def test_a_file_without_an_address_is_refused_in_one_line(capsys, store, tmp_path):
+    path = tmp_path / "scheduler.json"
+    path.write_text('{"id": 3}')
+    said = refusal(capsys, store, tmp_path / "o.zarr", "--cluster", path)
+    assert said == (
+        f"--cluster {path} is no scheduler file: give the one of dask scheduler --scheduler-file, "
+        "or an address"
+    )
+
+
 def test_an_address_without_a_scheduler_is_refused_in_one_line(
     capsys, monkeypatch, store, tmp_path
 ):
