@@ -1,6 +1,7 @@
 """Jobs of batch systems as text: what is asked for, what the user's own settings say, refusals."""
 
 import re
+import subprocess
 import sys
 import time
 
@@ -92,6 +93,14 @@ def test_the_users_own_settings_hold_where_no_flag_says_otherwise(settings):
     assert re.findall(r"--lifetime\S* \S+", worker) == ["--lifetime 1h"]
     assert "--local-directory /scratch" in worker
     assert not [line for line in lines if "TMPDIR" in line]
+
+
+def test_a_worker_listens_at_the_address_that_reaches_the_scheduler_without_an_interface():
+    lines = script("slurm", *SIZE)
+    [found] = [line for line in lines if line.startswith("export BALANS_HOST=")]
+    loopback = found.replace("SCHEDULER", "127.0.0.1") + '; echo "$BALANS_HOST"'
+    assert subprocess.check_output(["bash", "-c", loopback], text=True) == "127.0.0.1\n"
+    assert '--host "$BALANS_HOST"' in lines[-1]
 
 
 def test_a_flag_for_scratch_is_read_by_the_shell_of_the_node():
@@ -209,7 +218,7 @@ def test_a_run_that_waits_for_results_hears_that_its_workers_were_given_up(engin
     alarm = Alarm()
     waiting = Engine(engine.client, check=alarm.check)
     futures = waiting.map("slow", slow, [3])
-    alarm.ring("5 jobs ended")
-    alarm.ring("the scheduler is closed")
+    alarm.ring(RunError("5 jobs ended"))
+    alarm.ring(RunError("the scheduler is closed"))
     with pytest.raises(RunError, match=r"^5 jobs ended$"):
         waiting.gather(futures)

@@ -1,6 +1,6 @@
 """How those who look after workers end a run that waits for them, in another thread."""
 
-from balans_dask.errors import RunError
+from balans_dask.errors import BalansError
 
 __all__ = ["Alarm"]
 
@@ -9,9 +9,9 @@ class Alarm:
     """Rung where workers are given up, heard where results are waited for."""
 
     def __init__(self) -> None:
-        self._reason: str | None = None
+        self._reason: BalansError | None = None
 
-    def ring(self, reason: str) -> None:
+    def ring(self, reason: BalansError) -> None:
         """End the run: the first reason counts."""
         self._reason = self._reason or reason
 
@@ -20,8 +20,8 @@ class Alarm:
 
         Raises
         ------
-        RunError
+        BalansError
             If the workers were given up.
         """
         if self._reason is not None:
-            raise RunError(self._reason)
+            raise self._reason

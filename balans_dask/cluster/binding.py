@@ -14,7 +14,7 @@ __all__ = ["host_address", "interface_address", "scheduler_options"]
 
 
 def scheduler_options(request: ClusterRequest) -> dict[str, Any]:
-    """Return the options of a scheduler in this process: one address, and no dashboard.
+    """Return the options of a scheduler in this process: one address, ``host``, and no dashboard.
 
     Those of the user's jobqueue.yaml win.
 
@@ -28,11 +28,16 @@ def scheduler_options(request: ClusterRequest) -> dict[str, Any]:
     InvalidInputError
         If this host has no such interface, or no single address that others reach.
     """
-    own = dict(setting(request.kind, "scheduler-options") or {})
-    options = {"dashboard": "dashboard_address" in own, "dashboard_address": QUIET_DASHBOARD} | own
-    if "host" in own or "interface" in own:
+    own: dict[str, Any] = dict(setting(request.kind, "scheduler-options") or {})
+    quiet: dict[str, Any] = {
+        "dashboard": "dashboard_address" in own,
+        "dashboard_address": QUIET_DASHBOARD,
+    }
+    options = quiet | own
+    if "host" in own:
         return options
-    interface = request.interface or setting(request.kind, "interface")
+    named = options.pop("interface", None)
+    interface = named or request.interface or setting(request.kind, "interface")
     host = host_address() if interface is None else interface_address(interface)
     return options | {"host": host}
 

@@ -36,7 +36,7 @@ def job_script(request: ClusterRequest) -> str:
         f"{protocol()}SCHEDULER:PORT",
         name="balans-0",
         log_directory=str(folder),
-        **job_settings(request),
+        **job_settings(request, "SCHEDULER"),
     )
     # dask-jobqueue makes the folder of logs even of a job that is only looked at.
     for each in missing:

@@ -1,5 +1,6 @@
 """What a job is started with: flags, over the user's jobqueue.yaml, over what a run needs."""
 
+import sys
 from typing import Any
 
 from balans_dask.cluster.encryption import encryption
@@ -18,6 +19,11 @@ BILLED_TO = {"slurm": "account", "pbs": "account", "lsf": "project", "sge": "pro
 ENVIRONMENT = [f"export {name}={value}" for name, value in (BLAS_THREADS | REUSED_MEMORY).items()]
 NODE_SCRATCH = '[ -d "${TMPDIR:-}" ] && [ -w "${TMPDIR:-}" ] || export TMPDIR=/tmp'
 """The driver's TMPDIR comes along with its environment, and need not be on this node."""
+NODE_ADDRESS = (
+    "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
+    's.connect(("{host}", 9)); print(s.getsockname()[0])'
+)
+"""The address from which a node reaches the scheduler; workers would listen at all that it has."""
 
 
 def processes_of(system: str) -> int:
@@ -25,13 +31,15 @@ def processes_of(system: str) -> int:
     return int(setting(system, "processes") or 1)
 
 
-def job_settings(request: ClusterRequest) -> dict[str, Any]:
+def job_settings(request: ClusterRequest, host: str) -> dict[str, Any]:
     """Return the arguments of dask-jobqueue's job; what is left out comes from jobqueue.yaml.
 
     Parameters
     ----------
     request : ClusterRequest
         Of a batch system.
+    host : str
+        Where the scheduler listens.
 
     Raises
     ------
@@ -48,7 +56,7 @@ def job_settings(request: ClusterRequest) -> dict[str, Any]:
         BILLED_TO[system]: request.account,
         # Without it, dask-jobqueue chooses a number of its own.
         "processes": processes_of(system),
-        "job_script_prologue": _prologue(request),
+        "job_script_prologue": _prologue(request, host),
         "worker_extra_args": _worker_arguments(request),
         "security": encryption(),
     }
@@ -74,11 +82,28 @@ def _require_size(request: ClusterRequest) -> None:
             )
 
 
-def _prologue(request: ClusterRequest) -> list[str]:
+def _prologue(request: ClusterRequest, host: str) -> list[str]:
     """Return what the script runs before the worker; the user's lines may undo ours."""
     system = request.kind
     own = setting(system, "job-script-prologue") or setting(system, "env-extra") or []
-    return [*ENVIRONMENT, *own, *([] if _has_scratch(request) else [NODE_SCRATCH])]
+    lines = [*ENVIRONMENT, *own]
+    if not _has_scratch(request):
+        lines.append(NODE_SCRATCH)
+    if not _is_bound(request):
+        python = setting(system, "python") or sys.executable
+        lines.append(f"export BALANS_HOST=$({python} -c '{NODE_ADDRESS.format(host=host)}')")
+    return lines
+
+
+def _is_bound(request: ClusterRequest) -> bool:
+    """Whether the user says where workers listen."""
+    interface = request.interface or setting(request.kind, "interface")
+    return bool(interface) or bool(_own_flags(request.kind) & {"--host", "--interface"})
+
+
+def _own_flags(system: str) -> set[str]:
+    own = setting(system, "worker-extra-args") or []
+    return {word.split("=")[0] for each in own for word in str(each).split()}
 
 
 def _has_scratch(request: ClusterRequest) -> bool:
@@ -97,8 +122,8 @@ def _worker_arguments(request: ClusterRequest) -> list[str]:
     """Return the worker's arguments: the user's, and those that say nothing of what these do."""
     system = request.kind
     own = [str(each) for each in setting(system, "worker-extra-args") or []]
-    flags = {word.split("=")[0] for each in own for word in each.split()}
-    added = []
+    flags = _own_flags(system)
+    added = [] if _is_bound(request) else ["--host", '"$BALANS_HOST"']
     if "--lifetime" not in flags:
         walltime = request.walltime or setting(system, "walltime")
         in_words = walltime_for(system, walltime) if request.walltime else str(walltime)

@@ -6,13 +6,14 @@ would wait for it for ever.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from distributed.core import Status
 
 from balans_dask.cluster.alarm import Alarm
 from balans_dask.cluster.queue_listing import queued_jobs
+from balans_dask.errors import InvalidInputError, RunError
 
 __all__ = ["JobWatch"]
 
@@ -84,12 +85,12 @@ class JobWatch:
                 await self._look()
         except Exception as error:
             # Else a run would wait for jobs that nobody looks after.
-            self._alarm.ring(f"jobs are not looked after any more: {error!r}")
+            self._alarm.ring(RunError(f"jobs are not looked after any more: {error!r}"))
             raise
 
     async def _look(self) -> None:
         jobs = dict(self._cluster.workers)
-        present = {name for name in jobs if self._is_there(name)}
+        present = self._there(jobs)
         self._note_arrivals({jobs[name].job_id for name in present if jobs[name].job_id})
         missing = {name: job for name, job in jobs.items() if name not in present}
         failed = [name for name, job in missing.items() if job.job_id is None and job.refusal]
@@ -103,15 +104,17 @@ class JobWatch:
         if unheard and await self._ask(set(unheard.values())):
             gone = [name for name, number in unheard.items() if number not in self._queued]
             # One of them may have come while the batch system was asked.
-            failed += [name for name in gone if not self._is_there(name)]
+            failed += set(gone) - self._there(gone)
         self._n_failed += len(failed)
         waits = len(unheard) > len([name for name in failed if name in unheard])
         self._decide(failed, bool(present) or waits)
 
-    def _is_there(self, name: str) -> bool:
-        suffixes = self._cluster.worker_spec.get(name, {}).get("group", [""])
+    def _there(self, jobs: Iterable[str]) -> set[str]:
+        """Return those of some jobs that have a worker."""
         names = {str(worker.name) for worker in self._cluster.scheduler.workers.values()}
-        return any(f"{name}{suffix}" in names for suffix in suffixes)
+        spec = self._cluster.worker_spec
+        suffixes = {name: spec.get(name, {}).get("group", [""]) for name in jobs}
+        return {name for name in suffixes if any(f"{name}{s}" in names for s in suffixes[name])}
 
     def _note_arrivals(self, numbers: set[str]) -> None:
         """Count those that went as soon as they came; one that stays ends the row of failures."""
@@ -153,7 +156,10 @@ class JobWatch:
                 self._adaptive.stop()
             self._stopped = True
         else:
-            self._alarm.ring(f"{self._reason()}, and continue with --resume")
+            begun = bool(self._came)
+            again = ", and continue with --resume" * begun
+            kind = RunError if begun or self._refusal is None else InvalidInputError
+            self._alarm.ring(kind(self._reason() + again))
 
     def _reason(self) -> str:
         if self._refusal is not None:

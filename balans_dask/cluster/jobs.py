@@ -75,10 +75,11 @@ def _cluster(request: ClusterRequest, logs: str) -> Any:
             f"--cluster {request.kind} needs {jobs.submit_command}, which is not on this machine: "
             "run where jobs are submitted, or choose another --cluster"
         )
+    options = scheduler_options(request)
     return jobqueue(request.kind).JobQueueCluster(
         job_cls=reporting(jobs),
         name="balans",
-        scheduler_options=scheduler_options(request),
+        scheduler_options=options,
         log_directory=logs,
-        **job_settings(request),
+        **job_settings(request, str(options["host"])),
     )

@@ -8,7 +8,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from distributed import Client
+from distributed.comm import get_address_host
 from distributed.system import MEMORY_LIMIT
+from distributed.utils import get_ip
 
 from balans_dask.cluster.arrivals import await_arrivals
 from balans_dask.cluster.binding import host_address, interface_address
@@ -68,10 +70,11 @@ def serve(request: ClusterRequest) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     path = _scheduler_file()
-    if int(os.environ["SLURM_PROCID"]) > DRIVER:
-        _await_file(path)
-    host = host_address() if request.interface is None else interface_address(request.interface)
-    shared: dict[str, Any] = {"host": host, "protocol": protocol(), "security": encryption()}
+    shared: dict[str, Any] = {
+        "host": _own_address(request, path),
+        "protocol": protocol(),
+        "security": encryption(),
+    }
     quiet = {"dashboard": False, "dashboard_address": QUIET_DASHBOARD}
     # All tasks write to one log, in which the run says what matters; workers inherit it.
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "critical")
@@ -133,6 +136,15 @@ def _scheduler_file() -> str:
     names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
     numbers = "-".join(os.environ.get(name, "0") for name in names)
     return os.path.abspath(f".balans-scheduler-{numbers}.json")
+
+
+def _own_address(request: ClusterRequest, path: str) -> str:
+    """Return where this task listens: a worker, at the address that reaches the scheduler."""
+    is_worker = int(os.environ["SLURM_PROCID"]) > DRIVER
+    scheduler = address_in(_await_file(path)) if is_worker else ""
+    if request.interface is not None:
+        return interface_address(request.interface)
+    return str(get_ip(get_address_host(scheduler))) if is_worker else host_address()
 
 
 def _await_file(path: str) -> str:
