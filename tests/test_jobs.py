@@ -103,6 +103,12 @@ def test_a_worker_listens_at_the_address_that_reaches_the_scheduler_without_an_i
     assert '--host "$BALANS_HOST"' in lines[-1]
 
 
+def test_a_job_needs_a_thread_for_each_of_its_processes(settings):
+    with settings(processes=4):
+        _, err = streams(*RUN, "--dry-run", "--cluster", "slurm", *SIZE, "--cores", 2, code=2)
+    assert "a job of 2 cores has no thread for each of its 4 processes: give --cores 4" in err
+
+
 def test_a_flag_for_scratch_is_read_by_the_shell_of_the_node():
     lines = script("slurm", *SIZE, "--local-directory", "$SCRATCH/my run")
     assert '--local-directory "$SCRATCH/my run"' in lines[-1]

@@ -80,6 +80,12 @@ def _require_size(request: ClusterRequest) -> None:
                 f"--cluster {system} does not know the {key} of a job: give --{key}, or set "
                 f"jobqueue.{system}.{key} in jobqueue.yaml"
             )
+    cores, processes = int(request.cores or setting(system, "cores")), processes_of(system)
+    if cores < processes:
+        raise InvalidInputError(
+            f"a job of {cores} cores has no thread for each of its {processes} processes: give "
+            f"--cores {processes} or more, or set jobqueue.{system}.processes lower"
+        )
 
 
 def _prologue(request: ClusterRequest, host: str) -> list[str]:

@@ -15,7 +15,7 @@ from balans_dask.cluster.alarm import Alarm
 from balans_dask.cluster.queue_listing import queued_jobs
 from balans_dask.errors import InvalidInputError, RunError
 
-__all__ = ["JobWatch"]
+__all__ = ["JobWatch", "jobs_of"]
 
 FAILED_JOBS = 5
 """Jobs in a row that may fail."""
@@ -24,6 +24,11 @@ LONGEST_ASK_SECONDS = 30.0
 """How seldom a batch system is asked about jobs that only wait."""
 SETTLED_SECONDS = 5.0
 """A worker that is gone sooner after it came counts as one that did not come."""
+
+
+def jobs_of(system: str, n_jobs: int) -> str:
+    """Count jobs in words."""
+    return f"{n_jobs} job{'s' * (n_jobs != 1)} of {system}"
 
 
 class JobWatch:
@@ -76,7 +81,7 @@ class JobWatch:
     def line(self) -> str:
         """Say how many jobs there are, and how many of them run."""
         n_jobs, n_running = len(self._cluster.worker_spec), sum(self._queued.values())
-        return f"waiting for {n_jobs} jobs of {self._system}: {n_running} running"
+        return f"waiting for {jobs_of(self._system, n_jobs)}: {n_running} running"
 
     async def _run(self) -> None:
         try:
@@ -166,6 +171,6 @@ class JobWatch:
             command = self._cluster.job_cls.submit_command
             return f"{command} refused a job, {self._refusal!r}: see its script by --dry-run"
         return (
-            f"{self._n_failed} jobs of {self._system} in a row ended before their worker came: "
+            f"{jobs_of(self._system, self._n_failed)} in a row ended before their worker came: "
             f"see their logs in {self._logs}"
         )

@@ -13,7 +13,7 @@ from balans_dask.cluster.arrivals import await_arrivals
 from balans_dask.cluster.binding import scheduler_options
 from balans_dask.cluster.job_script import log_folder
 from balans_dask.cluster.job_settings import job_settings, processes_of
-from balans_dask.cluster.job_watch import JobWatch
+from balans_dask.cluster.job_watch import JobWatch, jobs_of
 from balans_dask.cluster.jobqueue import job_class, jobqueue
 from balans_dask.cluster.reporting_job import reporting
 from balans_dask.cluster.request import ClusterRequest
@@ -57,7 +57,7 @@ def jobs_client(
         try:
             adaptive = cluster.adapt(minimum_jobs=n_jobs, maximum_jobs=n_jobs, interval="1s")
             watch = JobWatch(cluster, adaptive, system, logs, say, alarm)
-            say(f"{n_jobs} jobs of {system}, which log in {logs}")
+            say(f"{jobs_of(system, n_jobs)}, logging in {logs}")
             with Client(cluster, set_as_default=False) as client:
                 await_arrivals(client, n_jobs * processes, alarm.check, lambda: say(watch.line()))
                 yield client
