@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from balans_dask.inputs import Inputs
 from balans_dask.io.checkpoint import sync_file
 from balans_dask.io.files import make_folder
-from balans_dask.io.layout import write_annotations
+from balans_dask.io.layout import consolidate, write_annotations
 from balans_dask.io.pass_folder import PassFolder
 from balans_dask.io.paths import path_from
-from balans_dask.io.places import is_remote, zarr_place
+from balans_dask.io.places import is_remote
 from balans_dask.io.run_folder import RunFolder
 from balans_dask.kernels.projection import Projection
 from balans_dask.memory import MemoryPlan
@@ -151,7 +151,7 @@ class StoreWriter(ABC):
         columns = dict(zip(ADDED_COLUMNS, added, strict=True))
         write_annotations(root, self._run.annotations(columns, record))
         store = self._folder.last.store
-        zarr.consolidate_metadata(zarr_place(store))
+        consolidate(store)
         _sync(store, {file for unit in written[-1].units for file in unit.paths()})
         self._after_writing(covered)
         self._folder.publish(self._options.replace)

@@ -1,5 +1,6 @@
 """AnnData on Zarr v3, as this package writes it: encodings, chunks, shards and codec."""
 
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,14 @@ from balans_dask.io.group_put import put_group
 from balans_dask.io.places import is_remote, place_of, place_of_zarr, zarr_place
 from balans_dask.tiling import TILE_ROWS, largest_power_of_two
 
-__all__ = ["create_columns", "create_matrix", "create_root", "row_layout", "write_annotations"]
+__all__ = [
+    "consolidate",
+    "create_columns",
+    "create_matrix",
+    "create_root",
+    "row_layout",
+    "write_annotations",
+]
 
 CHUNK_BYTES = 2 * 2**20
 SHARD_BYTES = 8 * 2**20
@@ -138,3 +146,16 @@ def write_annotations(root: zarr.Group, elements: Mapping[str, Any]) -> None:
             put_group(place, partial(write_elem, k=key, elem=element), key)
         else:
             write_elem(root, key, element)
+
+
+def consolidate(store: Path) -> None:
+    """List all members of a store in one place, so that opening it reads one file.
+
+    Parameters
+    ----------
+    store : Path
+    """
+    with warnings.catch_warnings():
+        # That other programs may not read the list is no concern of who saves a model.
+        warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
+        zarr.consolidate_metadata(zarr_place(store))

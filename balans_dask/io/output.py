@@ -12,8 +12,7 @@ import zarr
 from numpy.typing import NDArray
 
 from balans_dask.io.files import remove_file
-from balans_dask.io.layout import create_root
-from balans_dask.io.places import zarr_place
+from balans_dask.io.layout import consolidate, create_root
 from balans_dask.io.run_folder import RunFolder, check_output
 from balans_dask.io.units import record_unit, shard_files
 
@@ -61,7 +60,7 @@ class OutputStore:
     ) -> None:
         with self._held:
             if kind is None:
-                zarr.consolidate_metadata(zarr_place(self._folder.last.store))
+                consolidate(self._folder.last.store)
                 self._folder.publish(self._overwrite)
             else:
                 self._folder.discard()
