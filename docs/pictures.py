@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from balans_dask import Balans
+from balans_dask.plot import coverage_figure
 from balans_dask.report.plain import BLUE, GREEN, GREY, ORANGE, RED
-from balans_dask.report.run_figures import coverage_figure
 
 PLATES = (BLUE, ORANGE, GREEN)
 LANDMARK = 3
@@ -95,9 +95,7 @@ def coverage() -> Figure:
     population = rng.integers(12, size=6000)
     profiles = 3 * rng.normal(size=(12, 8))[population] + rng.normal(size=(6000, 8))
     model = fitted(block_rows=16).fit(profiles, batch=rng.integers(3, size=6000))
-    drawn, covered = model.coverage_curve_.T
-    curve = {"n_sampled": drawn, "n_covered": covered}
-    return coverage_figure({"coverage_curve": curve, "stop_reason": model.stop_reason_}, 6000)
+    return coverage_figure(model, 6000)
 
 
 def panels(corrections: dict[str, NDArray[np.float64]], plate: NDArray[np.int64]) -> Figure:

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 import balans_dask
+from balans_dask import plot
 from balans_dask.cli import cli
 
 DOCS = REPOSITORY / "docs"
@@ -142,12 +142,11 @@ def test_the_options_of_the_sweep_are_there():
     assert set(OPTION.findall(PAGES["sweep"])) <= OPTIONS["sweep"] | {"--anchor"}
 
 
-def test_the_figures_of_the_report_are_there():
-    named = re.findall(r"^\| `(balans_dask\.report\S+)` ", PAGES["report"], flags=re.MULTILINE)
-    assert len(named) == 9
-    for name in named:
-        module, _, function = name.rpartition(".")
-        assert hasattr(import_module(module), function)
+def test_the_figures_for_notebooks_are_there():
+    named = set(re.findall(r"^\| `(\w+_figure)` ", PAGES["report"], flags=re.MULTILINE))
+    assert named == set(plot.__all__)
+    assert all(callable(getattr(plot, name)) for name in named)
+    assert all(f":: balans_dask.plot.{name}\n" in PAGES["api"] for name in named)
 
 
 def test_the_reference_has_every_public_name():

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
@@ -23,17 +22,16 @@ OTHERS = "#cccccc"
 FAR = 0.01
 """Share of rows at each end of an axis that may lie far away."""
 LISTED = len(COLOURS)
-"""Groups with a legend of their own; more are drawn from a continuous palette."""
+"""Groups with a colour and a place in the legend; the rows of further ones are grey."""
 
 
-def before_after_figure(
-    profiles: Sequence[NDArray[np.floating]], batch: Any, labels: Any, seed: int = 0
-) -> Figure:
+@styled
+def before_after_figure(profiles: Sequence[Any], batch: Any, labels: Any, seed: int = 0) -> Figure:
     """Draw profiles before and after, coloured by batch (above) and by label (below).
 
     Parameters
     ----------
-    profiles : sequence of 2 ndarrays of shape (n_rows, n_features)
+    profiles : sequence of 2 array-likes of shape (n_rows, n_features)
     batch, labels : array-like of shape (n_rows,)
     seed : int
         Of the choice of rows, if there are more than are drawn.
@@ -41,18 +39,21 @@ def before_after_figure(
     Returns
     -------
     figure : matplotlib.figure.Figure
+        Each column on its own first two principal components. The most frequent groups have a
+        colour and are named; the others are grey.
     """
-    figure = Figure(figsize=(10, 8.6), layout="constrained")
+    figure = Figure(figsize=(8, 6.4), layout="constrained")
     axes = figure.subplots(2, 2)
-    chosen = np.random.default_rng(seed).permutation(len(profiles[0]))[:MAX_ROWS]
+    n_rows = len(profiles[0])
+    chosen = np.random.default_rng(seed).permutation(n_rows)[:MAX_ROWS]
     for column, (title, values) in enumerate(zip(("before", "after"), profiles, strict=True)):
-        points = PCA(n_components=2, random_state=0).fit_transform(values)[chosen]
+        points = PCA(n_components=2, random_state=0).fit_transform(np.asarray(values))[chosen]
         for row, (name, groups) in enumerate((("batch", batch), ("label", labels))):
-            _scatter(axes[row, column], points, np.asarray(groups)[chosen])
+            names, handles = _scatter(axes[row, column], points, np.asarray(groups)[chosen], "PC")
             axes[row, column].set_title(f"{title}, by {name}")
-    for axis in axes[:, 1]:
-        if axis.get_legend_handles_labels()[1]:
-            axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+            if column == 1:
+                place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+                axes[row, column].legend(handles, names, frameon=False, **place)
     return figure
 
 
@@ -77,14 +78,32 @@ def map_figure(points: NDArray[np.floating], groups: Any, axis_name: str) -> Fig
     low, high = np.quantile(points, [FAR, 1 - FAR], axis=0)
     margin = 0.15 * (high - low)
     points = np.clip(points, low - margin, high + margin)
+    figure = Figure(layout="constrained")
+    names, handles = _scatter(figure.subplots(), points, groups, axis_name)
+    figure.set_size_inches(4.2, 4.2 + 0.1 * len(names))
+    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def save_before_after(
+    path: str, profiles: Sequence[NDArray[np.floating]], batch: Any, labels: Any
+) -> None:
+    """Write the picture of ``before_after_figure`` as a PNG."""
+    figure = before_after_figure(profiles, batch, labels)
+    FigureCanvasAgg(figure)
+    figure.savefig(path, dpi=120)
+
+
+def _scatter(
+    axes: Axes, points: NDArray[np.floating], groups: Any, axis_name: str
+) -> tuple[list[str], list[Line2D]]:
+    """Draw points in the colours of the most frequent groups; return what a legend takes."""
     names, codes, counts = np.unique(
         np.asarray(groups, dtype=str), return_inverse=True, return_counts=True
     )
     colours = np.full(len(names), OTHERS, dtype=object)
     coloured = shown(counts, LISTED)
     colours[coloured] = COLOURS[: len(coloured)]
-    figure = Figure(figsize=(4.2, 4.2 + 0.1 * len(coloured)), layout="constrained")
-    axes = figure.subplots()
     # Rows come in random order, so no group is drawn over the others; but grey ones lie below.
     is_coloured = np.isin(codes, coloured)
     # Few coloured rows among many grey ones are found only if they are larger.
@@ -99,28 +118,4 @@ def map_figure(points: NDArray[np.floating], groups: Any, axis_name: str) -> Fig
         listed.append((OTHERS, f"{len(names) - len(coloured):,} others"))
     handles = [Line2D([], [], color=colour, marker="o", linestyle="") for colour, _ in listed]
     # matplotlib hides labels that begin with an underscore.
-    texts = [f" {name}" for _, name in listed]
-    figure.legend(handles, texts, loc="outside lower center", ncols=2, frameon=False)
-    return figure
-
-
-def save_before_after(
-    path: str, profiles: Sequence[NDArray[np.floating]], batch: Any, labels: Any
-) -> None:
-    """Write the picture of ``before_after_figure`` as a PNG."""
-    figure = before_after_figure(profiles, batch, labels)
-    FigureCanvasAgg(figure)
-    figure.savefig(path, dpi=120)
-
-
-def _scatter(axes: Axes, points: NDArray[np.floating], groups: NDArray[Any]) -> None:
-    names, codes = np.unique(groups, return_inverse=True)
-    # All groups in one call and in random order: none is drawn over the others.
-    few = len(names) <= LISTED
-    colours = ListedColormap(COLOURS[: len(names)]) if few else "turbo"
-    axes.scatter(points[:, 0], points[:, 1], s=5, c=codes, cmap=colours, linewidths=0, alpha=0.7)
-    if few:
-        for code, name in enumerate(names):
-            axes.scatter([], [], s=25, c=COLOURS[code], label=str(name))
-    axes.set(xticks=[], yticks=[], xlabel="PC 1", ylabel="PC 2")
-    axes.set_aspect("equal", adjustable="datalim")
+    return [f" {name}" for _, name in listed], handles

@@ -1,7 +1,7 @@
 """Figures of a run: coverage, landmarks and their scales, displacements."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,16 +24,33 @@ WIDTH = 4.2
 """Inches: legible without zooming on a window of 360 pixels."""
 
 
+class Sampled(Protocol):
+    """What has drawn landmarks: a fitted ``Balans`` is one."""
+
+    @property
+    def coverage_curve_(self) -> NDArray[np.integer]:
+        """Rows sampled and rows covered after every round."""
+
+    @property
+    def stop_reason_(self) -> str:
+        """Why it stopped."""
+
+
 @styled
-def coverage_figure(record: Mapping[str, Any], n_rows: int) -> Figure:
+def coverage_figure(record: Mapping[str, Any] | Sampled, n_rows: int) -> Figure:
     """Draw the share of covered rows against the landmarks drawn, and where the run stopped.
 
     Parameters
     ----------
-    record : mapping
-        What a corrected store says about its correction, ``uns["balans"]``.
+    record : mapping or Balans
+        What a corrected store says about its correction, ``uns["balans"]``, or a fitted estimator.
     n_rows : int
+        Of the fit.
     """
+    if not isinstance(record, Mapping):
+        drawn, covered = record.coverage_curve_.T
+        curve = {"n_sampled": drawn, "n_covered": covered}
+        record = {"coverage_curve": curve, "stop_reason": record.stop_reason_}
     figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
     axes = figure.subplots()
     earlier = record.get("earlier_passes", {})
@@ -43,7 +60,8 @@ def coverage_figure(record: Mapping[str, Any], n_rows: int) -> Figure:
         axes.plot(curve["n_sampled"], curve["n_covered"] / n_rows, ":", color=GREY, label=label)
     curve = record["coverage_curve"]
     drawn, covered = curve["n_sampled"], curve["n_covered"] / n_rows
-    axes.plot(drawn, covered, color=BLUE, marker=".", markersize=3, label="last pass")
+    label = "last pass" if earlier else None
+    axes.plot(drawn, covered, color=BLUE, marker=".", markersize=3, label=label)
     stop = f"stop: {record['stop_reason']}, {int(drawn[-1]):,} landmarks"
     axes.plot(drawn[-1:], covered[-1:], "D", color=RED, markersize=6, label=stop)
     axes.set(xlabel="landmarks drawn", ylabel="share of rows covered", ylim=(0, 1.03))
