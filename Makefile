@@ -10,14 +10,14 @@ SCANPY := $(VENV)/.scanpy
 CLOUD := $(VENV)/.cloud
 DOCS := $(VENV)/.docs
 
-.PHONY: demo test docs test-package test-evaluate test-scanpy test-browser test-cloud test-long fuzz soak lint clean
+.PHONY: demo test docs notebooks test-package test-evaluate test-scanpy test-browser test-cloud test-long fuzz soak lint clean
 
 demo: $(STAMP)
 	$(BIN)/balans demo
 
 test: $(STAMP) $(DOCS)
-	$(BIN)/ruff check balans_dask benchmarks docs tests
-	$(BIN)/ruff format --check balans_dask benchmarks docs tests
+	$(BIN)/ruff check balans_dask benchmarks docs notebooks tests
+	$(BIN)/ruff format --check balans_dask benchmarks docs notebooks tests
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist worksteal
 	$(MAKE) --no-print-directory docs
@@ -37,6 +37,11 @@ test-package: $(STAMP)
 # The site, in docs/_build/html; a warning is an error. What did not change is not built again.
 docs: $(DOCS)
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
+
+# Runs every notebook; build/notebooks has the executed copies and the stores that they wrote.
+notebooks: $(STAMP)
+	rm -rf build/notebooks
+	$(BIN)/python tests/notebook_runs.py
 
 # Scores against scib-metrics and copairs, which bring jax (half a gigabyte) and compile for a minute,
 # and the page of the documentation that shows them.
@@ -70,8 +75,9 @@ soak: $(STAMP)
 	$(BIN)/python -W ignore tests/soak.py
 
 lint: $(STAMP)
-	$(BIN)/ruff check --fix balans_dask benchmarks docs tests
-	$(BIN)/ruff format balans_dask benchmarks docs tests
+	$(BIN)/python tests/notebook_runs.py --strip
+	$(BIN)/ruff check --fix balans_dask benchmarks docs notebooks tests
+	$(BIN)/ruff format balans_dask benchmarks docs notebooks tests
 	$(BIN)/mypy
 
 $(STAMP): pyproject.toml constraints.txt
@@ -101,4 +107,4 @@ $(DOCS): $(STAMP)
 	touch $(DOCS)
 
 clean:
-	rm -rf $(VENV) demo build docs/_build docs/benchmarks
+	rm -rf $(VENV) demo build docs/_build docs/benchmarks docs/notebooks

@@ -29,22 +29,25 @@ autodoc_typehints = "none"
 numpydoc_show_class_members = False
 
 HERE = Path(__file__).parent
-BENCHMARKS = HERE.parent / "benchmarks"
-COPIED = ("README.md", "results/*")
+COPIED = {"benchmarks": ("README.md", "results/*"), "notebooks": ("README.md", "*.ipynb")}
+"""Folders of the repository that have pages, or what pages link to."""
 
 
-def copy_measurements(app: Sphinx, config: Config) -> None:
-    """Put the measurements where Sphinx finds pages; it knows none outside this folder."""
-    shutil.rmtree(HERE / "benchmarks", ignore_errors=True)
-    (HERE / "benchmarks" / "results").mkdir(parents=True)
-    for pattern in COPIED:
-        for path in BENCHMARKS.glob(pattern):
-            shutil.copy2(path, HERE / "benchmarks" / path.relative_to(BENCHMARKS))
+def copy_pages(app: Sphinx, config: Config) -> None:
+    """Put pages where Sphinx finds them; it knows none outside this folder."""
+    for folder, patterns in COPIED.items():
+        source, copy = HERE.parent / folder, HERE / folder
+        shutil.rmtree(copy, ignore_errors=True)
+        for path in (path for pattern in patterns for path in source.glob(pattern)):
+            place = copy / path.relative_to(source)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, place)
 
 
 def link_copies(app: Sphinx, page: str, source: list[str]) -> None:
-    """Lead links to the measurements, which are right in the repository, to their copies."""
-    source[0] = source[0].replace("](../benchmarks/", "](benchmarks/")
+    """Lead links to the pages, which are right in the repository, to their copies."""
+    for folder in COPIED:
+        source[0] = source[0].replace(f"](../{folder}/", f"]({folder}/")
 
 
 def escape(app: Sphinx, context: object, lines: list[str]) -> None:
@@ -54,6 +57,6 @@ def escape(app: Sphinx, context: object, lines: list[str]) -> None:
 
 def setup(app: Sphinx) -> None:
     """Register what this file adds to Sphinx."""
-    app.connect("config-inited", copy_measurements)
+    app.connect("config-inited", copy_pages)
     app.connect("source-read", link_copies)
     app.connect("sphinx-click-process-description", escape)
