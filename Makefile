@@ -10,7 +10,8 @@ SCANPY := $(VENV)/.scanpy
 CLOUD := $(VENV)/.cloud
 DOCS := $(VENV)/.docs
 
-.PHONY: demo test docs notebooks test-package test-evaluate test-scanpy test-browser test-cloud test-long fuzz soak lint clean
+.PHONY: demo test docs notebooks test-package test-evaluate test-scanpy test-browser test-cloud test-hosts \
+        test-long fuzz soak lint clean
 
 demo: $(STAMP)
 	$(BIN)/balans demo
@@ -61,6 +62,11 @@ test-browser: $(BROWSER)
 # Runs on a bucket of a real S3 server process, with kills and a server that refuses requests.
 test-cloud: $(CLOUD)
 	$(BIN)/pytest tests/buckets
+
+# Scheduler, workers and driver on hosts of their own (network namespaces), whose cables are slow or cut:
+# as root on Linux. Five minutes, most of it waiting.
+test-hosts: $(STAMP)
+	$(BIN)/pytest -m hosts tests/hosts
 
 # Dying workers, a short soak, and the whole matrix of workers, chunks and kills.
 test-long: $(STAMP)

@@ -19,9 +19,9 @@ from balans_dask import cli
 class Command:
     """A running ``balans``, in a session of its own."""
 
-    def __init__(self, *arguments: object) -> None:
+    def __init__(self, *arguments: object, start=psutil.Popen) -> None:
         argv = [sys.executable, "-m", "balans_dask", *map(str, arguments)]
-        self.process = psutil.Popen(
+        self.process = start(
             argv,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -94,16 +94,19 @@ def writing(target: Path, n_units: int):
 
 
 @contextmanager
-def dask_cluster() -> Iterator[tuple[str, list[psutil.Process]]]:
+def dask_cluster(
+    protocol: str = "tcp", **environment: str
+) -> Iterator[tuple[str, list[psutil.Process]]]:
     """A scheduler and two workers, each a process as on a real cluster."""
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch) / "scheduler.json"
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        quiet["env"] = os.environ | environment
         dask = [sys.executable, "-m", "dask"]
         here = ["--host", "127.0.0.1"]
         processes = [
             psutil.Popen(
-                [*dask, "scheduler", *here, "--port", "0", "--no-dashboard",
+                [*dask, "scheduler", *here, "--port", "0", "--no-dashboard", "--protocol", protocol,
                  "--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(place)],
                 **quiet,
             )
@@ -113,7 +116,8 @@ def dask_cluster() -> Iterator[tuple[str, list[psutil.Process]]]:
                 assert processes[0].poll() is None
                 time.sleep(0.05)
             worker = [*dask, "worker", "--scheduler-file", str(place), *here, "--nthreads", "1",
-                      "--no-nanny", "--no-dashboard", "--local-directory", scratch]  # fmt: skip
+                      "--no-nanny", "--no-dashboard", "--dashboard-address", "127.0.0.1:0",
+                      "--local-directory", scratch]  # fmt: skip
             processes += [psutil.Popen(worker, **quiet) for _ in range(2)]
             address = place.read_text().split('"address": "')[1].split('"')[0]
             yield address, processes

@@ -80,7 +80,7 @@ def test_the_users_own_settings_hold_where_no_flag_says_otherwise(settings):
     own = settings(
         cores=8, memory="40GB", processes=2, walltime="2-00:00:00", queue="short",
         interface="eth1", job_script_prologue=["module load python", "export OMP_NUM_THREADS=2"],
-        worker_extra_args=["--lifetime", "1h"], local_directory="/scratch",
+        worker_extra_args=["--lifetime", "1h", "--no-dashboard"], local_directory="/scratch",
         job_extra_directives=["--qos=low"],
     )  # fmt: skip
     with own:
@@ -92,6 +92,7 @@ def test_the_users_own_settings_hold_where_no_flag_says_otherwise(settings):
     assert "--nthreads 4 --memory-limit 18.63GiB --nworkers 2" in worker
     assert re.findall(r"--lifetime\S* \S+", worker) == ["--lifetime 1h"]
     assert "--local-directory /scratch" in worker
+    assert "--dashboard-address 127.0.0.1:0" in worker
     assert not [line for line in lines if "TMPDIR" in line]
 
 

@@ -135,6 +135,7 @@ def _worker_arguments(request: ClusterRequest) -> list[str]:
         in_words = walltime_for(system, walltime) if request.walltime else str(walltime)
         seconds = walltime_seconds(system, in_words)
         added += [] if not seconds else lifetime_arguments(seconds)
-    if not flags & {"--dashboard", "--no-dashboard", "--dashboard-address"}:
+    # Without a dashboard, Dask still opens a page with figures, to every host.
+    if not flags & {"--dashboard", "--dashboard-address"}:
         added += ["--no-dashboard", "--dashboard-address", QUIET_DASHBOARD]
     return [*own, *added]

@@ -1,14 +1,12 @@
 """A scheduler that is there: by its address, or by the file that it wrote."""
 
 import json
-import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from distributed import Client
-from distributed.comm import get_address_host_port
 
+from balans_dask.cluster.door import knock
 from balans_dask.cluster.request import ClusterRequest
 from balans_dask.errors import InvalidInputError
 
@@ -54,26 +52,14 @@ def address_in(path: str) -> str:
 
 
 def connected(address: str) -> Client:
-    """Connect to a scheduler, looking first whether there is one.
-
-    A client that never finds its scheduler leaves threads and a traceback behind.
+    """Connect to a scheduler, looking first whether it lets this process in.
 
     Raises
     ------
     InvalidInputError
-        If none answers.
+        If none answers, or certificates do not fit.
     """
-    end = time.monotonic() + SCHEDULER_SECONDS
-    while True:
-        try:
-            with socket.create_connection(get_address_host_port(address), SCHEDULER_SECONDS):
-                break
-        except (OSError, ValueError, NotImplementedError) as error:
-            if not isinstance(error, OSError) or time.monotonic() > end:
-                raise InvalidInputError(
-                    f"no scheduler answers at {address}: start one, or check the address"
-                ) from error
-            time.sleep(0.5)
+    knock(address, SCHEDULER_SECONDS)
     return Client(address, set_as_default=False, timeout=SCHEDULER_SECONDS)
 
 

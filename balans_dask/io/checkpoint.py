@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from zipfile import BadZipFile
 
@@ -31,6 +32,9 @@ __all__ = [
 
 WRITTEN_BY = "balans_dask"
 """Mark of files and folders that are ours to replace."""
+
+_PARSING = Lock()
+"""numpy reads headers with `ast`, which fails now and then in two threads at once (Python 3.11)."""
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
@@ -75,7 +79,9 @@ def write_state(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 def read_state(path: Path) -> dict[str, NDArray[Any]] | None:
     """Read named arrays; ``None`` if the file is missing or torn."""
     try:
-        with open_file(path) as file, np.load(file, allow_pickle=False) as state:
+        with open_file(path) as file:
+            content = io.BytesIO(file.read())
+        with _PARSING, np.load(content, allow_pickle=False) as state:
             return {name: state[name] for name in state.files}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, RuntimeError, zlib.error):
         # Damage can make a zip look encrypted or compressed by another method.

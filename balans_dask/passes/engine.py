@@ -88,7 +88,11 @@ def embedded_client(n_threads: int | None = None) -> Iterator[Client]:
             n_workers=1,
             threads_per_worker=n_threads,
             memory_limit=0,
+            # Also where the user's configuration asks for encryption: nothing leaves the process.
+            protocol="inproc://",
             dashboard_address=QUIET_DASHBOARD,
+            # Dask would open the page of the worker to every host.
+            worker_dashboard_address=QUIET_DASHBOARD,
             set_as_default=False,
             # Closing interrupts a heartbeat now and then, which Dask reports as an error.
             silence_logs=logging.CRITICAL,

@@ -1,0 +1,30 @@
+"""The state of a run on disk."""
+
+import ast
+import time
+
+import numpy as np
+
+from balans_dask.io.checkpoint import read_state, write_state
+from balans_dask.io.files import many
+
+
+def test_no_two_threads_parse_a_header_at_once(monkeypatch, tmp_path):
+    """Python 3.11 now and then ends one of them with a SystemError."""
+    path = tmp_path / "state.npz"
+    write_state(path, {"covered": np.ones(3, dtype=bool), "displacement": np.zeros(3)})
+    inside, most = [], []
+    parse = ast.literal_eval
+
+    def watched(text):
+        inside.append(text)
+        time.sleep(0.001)
+        most.append(len(inside))
+        inside.pop()
+        return parse(text)
+
+    monkeypatch.setattr(ast, "literal_eval", watched)
+    for state in many(read_state, [path] * 32):
+        np.testing.assert_array_equal(state["covered"], np.ones(3, dtype=bool))
+    assert len(most) == 64
+    assert max(most) == 1
