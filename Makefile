@@ -8,10 +8,11 @@ BROWSER := $(VENV)/.browser
 PACKAGE := build/package
 SCANPY := $(VENV)/.scanpy
 CLOUD := $(VENV)/.cloud
+DEPLOY := build/deploy
 DOCS := $(VENV)/.docs
 
-.PHONY: demo test docs notebooks test-package test-evaluate test-scanpy test-browser test-cloud test-hosts \
-        test-long fuzz soak lint clean
+.PHONY: demo test docs notebooks test-package test-evaluate test-scanpy test-browser test-cloud \
+        test-hosts test-slurm test-deploy test-long fuzz soak lint clean
 
 demo: $(STAMP)
 	$(BIN)/balans demo
@@ -68,6 +69,18 @@ test-cloud: $(CLOUD)
 test-hosts: $(STAMP)
 	$(BIN)/pytest -m hosts tests/hosts
 
+# Runs on a real SLURM of three nodes, which the tests start: as root, with the packages slurmctld,
+# slurmd, slurm-client and munge. Most of it is waiting.
+test-slurm: $(STAMP)
+	$(BIN)/pytest -m slurm -n 2 --dist worksteal tests/slurm
+
+# The image's pip command in an empty environment, and manifests against the schemas of their pinned
+# operator and of Kubernetes.
+test-deploy: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group deploy
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(DEPLOY) dask-kubernetes==2026.3.0
+	BALANS_SCHEMAS=$(DEPLOY) $(BIN)/pytest tests/test_deploy.py tests/deploy --timeout 900
+
 # Dying workers, a short soak, and the whole matrix of workers, chunks and kills.
 test-long: $(STAMP)
 	$(BIN)/pytest -m long --timeout 1800
@@ -113,4 +126,4 @@ $(DOCS): $(STAMP)
 	touch $(DOCS)
 
 clean:
-	rm -rf $(VENV) demo build docs/_build docs/benchmarks docs/notebooks
+	rm -rf $(VENV) demo build docs/_build docs/benchmarks docs/notebooks docs/deploy

@@ -29,7 +29,11 @@ autodoc_typehints = "none"
 numpydoc_show_class_members = False
 
 HERE = Path(__file__).parent
-COPIED = {"benchmarks": ("README.md", "results/*"), "notebooks": ("README.md", "*.ipynb")}
+COPIED = {
+    "benchmarks": ("README.md", "results/*"),
+    "deploy": ("README.md",),
+    "notebooks": ("README.md", "*.ipynb"),
+}
 """Folders of the repository that have pages, or what pages link to."""
 
 
@@ -45,9 +49,12 @@ def copy_pages(app: Sphinx, config: Config) -> None:
 
 
 def link_copies(app: Sphinx, page: str, source: list[str]) -> None:
-    """Lead links to the pages, which are right in the repository, to their copies."""
-    for folder in COPIED:
-        source[0] = source[0].replace(f"](../{folder}/", f"]({folder}/")
+    """Lead links to these pages and from them, which are right in the repository, to the copies."""
+    if page.split("/")[0] in COPIED:
+        source[0] = source[0].replace("](../docs/", "](../")
+    else:
+        for folder in COPIED:
+            source[0] = source[0].replace(f"](../{folder}/", f"]({folder}/")
 
 
 def escape(app: Sphinx, context: object, lines: list[str]) -> None:

@@ -1,0 +1,29 @@
+"""deploy/slurm/one-allocation.sbatch: scheduler, run and workers as tasks of one srun."""
+
+import pytest
+from commands import begun
+from conftest import REPOSITORY
+from slurm_runs import OPTIONS, n_attempts
+
+pytestmark = pytest.mark.slurm
+SCRIPT = REPOSITORY / "deploy/slurm/one-allocation.sbatch"
+
+
+def test_it_saves_its_state_at_a_signal_starts_again_and_ends_with_the_same_bytes(
+    slurm, screen, tmp_path, monkeypatch, same
+):
+    monkeypatch.chdir(tmp_path)
+    target, log = tmp_path / "out.zarr", tmp_path / "job.log"
+    sizes = ["--ntasks=4", "--nodes=2", "--mem-per-cpu=1G", "--time=10", f"--output={log}"]
+    arguments = [screen / "in.zarr", target, *OPTIONS, "--interface", "lo"]
+    job = slurm.submit(*sizes, SCRIPT, *arguments)
+    slurm.wait_for(begun(target))
+    # What SLURM sends before the walltime.
+    slurm.run("scancel", "--batch", "--signal=TERM", job)
+    ended = slurm.finished(job)
+    said = log.read_text()
+    assert (ended["JobState"], ended["Restarts"]) == ("COMPLETED", "1"), said
+    assert "stopped by SIGTERM; continue with: balans correct" in said
+    assert n_attempts(target) == 2
+    same(target)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
