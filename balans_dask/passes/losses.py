@@ -19,10 +19,21 @@ def scheduler_errors() -> Iterator[None]:
     """Turn what Dask raises when its scheduler is gone into an error with a remedy."""
     try:
         yield
-    except (CancelledError, CommClosedError) as error:
+    except (CancelledError, OSError) as error:
+        if isinstance(error, OSError) and not _of_connection(error):
+            raise
         raise RunError(
             "the connection to the scheduler is lost: start a cluster, and continue with --resume"
         ) from error
+
+
+def _of_connection(error: OSError) -> bool:
+    """Tell a lost connection from what a task says of a disk, which has a number.
+
+    Dask has no class for a scheduler that it cannot reach again.
+    """
+    unreachable = error.errno is None and "trying to connect to" in str(error)
+    return isinstance(error, CommClosedError) or unreachable
 
 
 def blamed_tasks(client: Client) -> list[str]:

@@ -1,0 +1,24 @@
+"""What is said when the scheduler is lost, and what is not taken for it."""
+
+import asyncio
+import errno
+
+import pytest
+from distributed.comm import connect
+
+from balans_dask.errors import RunError
+from balans_dask.passes.losses import scheduler_errors
+
+NOWHERE = "tcp://127.0.0.1:9"
+
+
+def test_a_scheduler_that_cannot_be_reached_again_is_lost():
+    with pytest.raises(RunError, match="connection to the scheduler is lost"), scheduler_errors():
+        asyncio.run(connect(NOWHERE, timeout=0.3))
+
+
+def test_what_a_task_says_of_its_disk_is_passed_on():
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match="No space left") as raised, scheduler_errors():
+        raise full
+    assert raised.value is full
