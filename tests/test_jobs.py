@@ -11,6 +11,7 @@ from commands import streams
 
 from balans_dask.cluster.alarm import Alarm
 from balans_dask.cluster.binding import scheduler_options
+from balans_dask.cluster.job_script import make_log_folder
 from balans_dask.cluster.queue_listing import jobs_in
 from balans_dask.cluster.request import JOB_SYSTEMS, ClusterRequest
 from balans_dask.cluster.walltime import lifetime_arguments, walltime_seconds
@@ -110,6 +111,16 @@ def test_a_job_needs_a_thread_for_each_of_its_processes(settings):
     assert "a job of 2 cores has no thread for each of its 4 processes: give --cores 4" in err
 
 
+def test_jobs_log_where_one_can_write_and_a_script_is_printed_anywhere(monkeypatch, settings):
+    monkeypatch.chdir("/proc")
+    assert any("/proc/balans-jobs/" in line for line in script("slurm", *SIZE))
+    refused = r"^jobs cannot log in /proc/balans-jobs \(.+\): start in a folder that all nodes see"
+    with pytest.raises(InvalidInputError, match=refused):
+        make_log_folder("slurm")
+    with settings(log_directory="/proc/self"), pytest.raises(InvalidInputError, match="read-only"):
+        make_log_folder("slurm")
+
+
 def test_a_flag_for_scratch_is_read_by_the_shell_of_the_node():
     lines = script("slurm", *SIZE, "--local-directory", "$SCRATCH/my run")
     assert '--local-directory "$SCRATCH/my run"' in lines[-1]
@@ -194,7 +205,7 @@ def test_the_last_worker_ends_before_its_job_is_killed(walltime):
 
 
 LISTED = {
-    "slurm": "12 R\n13 PD\n14 CG\n",
+    "slurm": "12 R None\n13 PD ReqNodeNotAvail, May be reserved\n14 CG None\n",
     "pbs": """Job id            Name             User              Time Use S Queue
 ----------------  ---------------- ----------------  -------- - -----
 12.server         dask-worker      me                00:00:01 R workq
@@ -212,8 +223,9 @@ LISTED = {
 
 
 @pytest.mark.parametrize("system", JOB_SYSTEMS)
-def test_a_listing_tells_jobs_that_run_and_wait_from_those_that_have_ended(system):
-    assert jobs_in(system, LISTED[system]) == {"12": True, "13": False}
+def test_a_listing_tells_jobs_that_run_from_those_that_wait_and_why(system):
+    reason = "ReqNodeNotAvail, May be reserved" if system == "slurm" else ""
+    assert jobs_in(system, LISTED[system]) == {"12": None, "13": reason}
 
 
 @task

@@ -12,7 +12,7 @@ from typing import Any
 from distributed.core import Status
 
 from balans_dask.cluster.alarm import Alarm
-from balans_dask.cluster.queue_listing import queued_jobs
+from balans_dask.cluster.queue_listing import LISTINGS, queued_jobs
 from balans_dask.errors import InvalidInputError, RunError
 
 __all__ = ["JobWatch", "jobs_of"]
@@ -65,7 +65,7 @@ class JobWatch:
         self._alarm = alarm
         self._came: dict[str, float] = {}
         self._settled: set[str] = set()
-        self._queued: dict[str, bool] = {}
+        self._queued: dict[str, str | None] = {}
         self._asked: set[str] = set()
         self._next_ask = 0.0
         self._pause = LOOK_SECONDS
@@ -79,9 +79,13 @@ class JobWatch:
         self._future.cancel()
 
     def line(self) -> str:
-        """Say how many jobs there are, and how many of them run."""
-        n_jobs, n_running = len(self._cluster.worker_spec), sum(self._queued.values())
-        return f"waiting for {jobs_of(self._system, n_jobs)}: {n_running} running"
+        """Say how many jobs there are, how many of them run, and why others do not."""
+        waiting = [reason for reason in self._queued.values() if reason is not None]
+        n_running = len(self._queued) - len(waiting)
+        reasons = ", ".join(sorted({reason for reason in waiting if reason}))
+        said = f" ({LISTINGS[self._system][0]} says {reasons})" if reasons else ""
+        jobs = jobs_of(self._system, len(self._cluster.worker_spec))
+        return f"waiting for {jobs}: {n_running} running{said}"
 
     async def _run(self) -> None:
         try:

@@ -11,7 +11,7 @@ from distributed import Client
 from balans_dask.cluster.alarm import Alarm
 from balans_dask.cluster.arrivals import await_arrivals
 from balans_dask.cluster.binding import scheduler_options
-from balans_dask.cluster.job_script import log_folder
+from balans_dask.cluster.job_script import make_log_folder
 from balans_dask.cluster.job_settings import job_settings, processes_of
 from balans_dask.cluster.job_watch import JobWatch, jobs_of
 from balans_dask.cluster.jobqueue import job_class, jobqueue
@@ -47,12 +47,12 @@ def jobs_client(
     RunError
         If too many jobs in a row end before their worker comes.
     """
-    system, logs = request.kind, log_folder(request.kind)
+    system = request.kind
     # One job of one process is a run, too.
     processes = processes_of(system)
     n_jobs = math.ceil((request.workers or processes) / processes)
     with replacing_workers():
-        cluster = _cluster(request, logs)
+        cluster, logs = _cluster(request)
         watch = None
         try:
             adaptive = cluster.adapt(minimum_jobs=n_jobs, maximum_jobs=n_jobs, interval="1s")
@@ -67,8 +67,8 @@ def jobs_client(
             cluster.close()
 
 
-def _cluster(request: ClusterRequest, logs: str) -> Any:
-    """Start the scheduler of jobs, in this process."""
+def _cluster(request: ClusterRequest) -> tuple[Any, str]:
+    """Start the scheduler of jobs, in this process; returns where jobs log, too."""
     jobs = job_class(request.kind)
     if shutil.which(jobs.submit_command) is None:
         raise InvalidInputError(
@@ -76,10 +76,13 @@ def _cluster(request: ClusterRequest, logs: str) -> Any:
             "run where jobs are submitted, or choose another --cluster"
         )
     options = scheduler_options(request)
-    return jobqueue(request.kind).JobQueueCluster(
+    settings = job_settings(request, str(options["host"]))
+    logs = make_log_folder(request.kind)
+    cluster = jobqueue(request.kind).JobQueueCluster(
         job_cls=reporting(jobs),
         name="balans",
         scheduler_options=options,
         log_directory=logs,
-        **job_settings(request, str(options["host"])),
+        **settings,
     )
+    return cluster, logs

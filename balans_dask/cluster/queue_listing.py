@@ -6,7 +6,7 @@ from collections.abc import Collection
 __all__ = ["LISTINGS", "jobs_in", "queued_jobs"]
 
 LISTINGS = {
-    "slurm": ["squeue", "--me", "--noheader", "--format=%A %t"],
+    "slurm": ["squeue", "--me", "--noheader", "--format=%A %t %r"],
     "pbs": ["qstat"],
     "lsf": ["bjobs", "-noheader", "-o", "jobid stat"],
     "sge": ["qstat"],
@@ -20,13 +20,13 @@ NONE_LEFT = ("unknown job", "has finished", "no unfinished job", "job not found"
 ASK_SECONDS = 60
 
 
-async def queued_jobs(system: str, ids: Collection[str]) -> dict[str, bool] | None:
+async def queued_jobs(system: str, ids: Collection[str]) -> dict[str, str | None] | None:
     """Ask which of these jobs wait or run.
 
     Returns
     -------
     dict or None
-        Whether each job that is there runs; ``None`` if the batch system does not answer.
+        As ``jobs_in`` says of those that are there; ``None`` if the batch system does not answer.
     """
     # PBS lists the jobs of everybody unless it is asked for some.
     command = [*LISTINGS[system], *(sorted(ids) if system == "pbs" else [])]
@@ -40,11 +40,13 @@ async def queued_jobs(system: str, ids: Collection[str]) -> dict[str, bool] | No
     if asked.returncode and not all(any(w in each for w in NONE_LEFT) for each in complaints):
         return None
     found = jobs_in(system, out.decode(errors="replace"))
-    return {number: runs for number, runs in found.items() if number in ids}
+    return {number: waits for number, waits in found.items() if number in ids}
 
 
-def jobs_in(system: str, listing: str) -> dict[str, bool]:
-    """Read a listing: whether each job in it runs; jobs that have ended are left out.
+def jobs_in(system: str, listing: str) -> dict[str, str | None]:
+    """Read a listing, without jobs that have ended: ``None`` of a job that runs, else why it waits.
+
+    SLURM alone lists reasons.
 
     Parameters
     ----------
@@ -52,12 +54,13 @@ def jobs_in(system: str, listing: str) -> dict[str, bool]:
     listing : str
         What the command of ``LISTINGS`` prints.
     """
-    found = {}
+    found: dict[str, str | None] = {}
     for line in listing.splitlines():
         columns = line.split()
         number = columns[0].split(".")[0] if columns else ""
         if number.isdecimal() and len(columns) > STATE_COLUMN[system]:
             state = columns[STATE_COLUMN[system]]
             if state not in ENDED:
-                found[number] = state in RUNNING
+                reason = " ".join(columns[2:]) if system == "slurm" else ""
+                found[number] = None if state in RUNNING else reason
     return found

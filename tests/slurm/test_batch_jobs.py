@@ -47,7 +47,8 @@ def reach_the_walltime(slurm, job):
 
 
 def preempt(slurm, job):
-    slurm.submit("--partition=urgent", "--nodes=3", "--exclusive", "--wrap=true")
+    all_nodes = ["--partition=urgent", "--nodes=3", "--exclusive", "--output=/dev/null"]
+    slurm.submit(*all_nodes, "--wrap=true")
 
 
 def kill_its_node(slurm, job):
