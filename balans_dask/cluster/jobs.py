@@ -29,7 +29,8 @@ def jobs_client(
 ) -> Iterator[Client]:
     """Submit jobs and wait until their workers come; cancel them when the run is over.
 
-    Jobs that are lost are replaced. A queue may take hours: there is no limit of time.
+    Jobs that are lost are replaced. A queue may take hours: there is no limit of time unless the
+    request has one.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ def jobs_client(
     InvalidInputError
         If jobs cannot be submitted from here, or are not fully described.
     RunError
-        If too many jobs in a row end before their worker comes.
+        If too many jobs in a row end before their worker comes, or none comes in time.
     """
     system = request.kind
     # One job of one process is a run, too.
@@ -59,7 +60,8 @@ def jobs_client(
             watch = JobWatch(cluster, adaptive, system, logs, say, alarm)
             say(f"{jobs_of(system, n_jobs)}, logging in {logs}")
             with Client(cluster, set_as_default=False) as client:
-                await_arrivals(client, n_jobs * processes, alarm.check, lambda: say(watch.line()))
+                n_workers, seconds = n_jobs * processes, request.worker_timeout_seconds
+                await_arrivals(client, n_workers, seconds, alarm.check, watch.line, say)
                 yield client
         finally:
             if watch is not None:

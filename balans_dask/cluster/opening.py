@@ -49,7 +49,7 @@ def open_client(
     elif request.kind in JOB_SYSTEMS:
         opened = jobs_client(request, say, alarm or Alarm())
     elif request.kind == RUNNER:
-        opened = runner_client(say)
+        opened = runner_client(request, say)
     else:
         opened = scheduler_client(request)
     with opened as client:

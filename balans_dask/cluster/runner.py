@@ -2,9 +2,9 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from distributed import Client
@@ -16,10 +16,17 @@ from balans_dask.cluster.arrivals import await_arrivals
 from balans_dask.cluster.binding import host_address, interface_address
 from balans_dask.cluster.encryption import encryption, protocol
 from balans_dask.cluster.jobqueue import jobqueue
+from balans_dask.cluster.meeting import (
+    SCHEDULER_SECONDS,
+    RefusedTasks,
+    refuse,
+    scheduler_address,
+    scheduler_file,
+)
 from balans_dask.cluster.request import RUNNER, ClusterRequest
 from balans_dask.cluster.resilience import replacing_workers
-from balans_dask.cluster.scheduler import address_in, connected
-from balans_dask.errors import InvalidInputError, RunError
+from balans_dask.cluster.scheduler import connected
+from balans_dask.errors import InvalidInputError
 from balans_dask.passes.engine import QUIET_DASHBOARD
 
 __all__ = ["closing_tasks", "drives", "require_tasks", "runner_client", "serve"]
@@ -27,8 +34,6 @@ __all__ = ["closing_tasks", "drives", "require_tasks", "runner_client", "serve"]
 DRIVER = 1
 """The task that does the run; dask-jobqueue's own order."""
 FEWEST_TASKS = 3
-SCHEDULER_SECONDS = 120
-"""How long tasks look for the scheduler: Python starts slowly on a busy file system."""
 STARTING_SECONDS = 10
 """How long a run that ends early waits for workers that only start."""
 
@@ -69,9 +74,14 @@ def serve(request: ClusterRequest) -> None:
     slurm = jobqueue(RUNNER, "slurm")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    path = _scheduler_file()
+    try:
+        path = scheduler_file()
+        host = _own_address(request, path)
+    except RefusedTasks:
+        # The task that does the run says so, once.
+        return
     shared: dict[str, Any] = {
-        "host": _own_address(request, path),
+        "host": host,
         "protocol": protocol(),
         "security": encryption(),
     }
@@ -81,7 +91,7 @@ def serve(request: ClusterRequest) -> None:
     with replacing_workers():
         slurm.SLURMRunner(
             # The runner fills in a number of its own.
-            scheduler_file=path.replace("{", "{{").replace("}", "}}"),
+            scheduler_file=str(path).replace("{", "{{").replace("}", "}}"),
             scheduler_options={**shared, **quiet},
             worker_class="distributed.Nanny",
             worker_options={
@@ -96,31 +106,37 @@ def serve(request: ClusterRequest) -> None:
 
 
 @contextmanager
-def runner_client(say: Callable[[str], None]) -> Iterator[Client]:
+def runner_client(request: ClusterRequest, say: Callable[[str], None]) -> Iterator[Client]:
     """Connect the task that does the run to the others.
 
     Parameters
     ----------
+    request : ClusterRequest
     say : callable
         Told now and then that workers are missing.
+
+    Raises
+    ------
+    InvalidInputError
+        If the scheduler could not start.
+    RunError
+        If there is none, or no worker comes.
     """
-    n_workers = _n_tasks() - 2
-
-    def missing() -> None:
-        say(f"waiting for {n_workers} workers of this srun")
-
-    with connected(address_in(_await_file(_scheduler_file()))) as client:
-        await_arrivals(client, n_workers, lambda: None, missing)
+    n_workers, seconds = _n_tasks() - 2, request.worker_timeout_seconds
+    line = f"waiting for {n_workers} workers of this srun"
+    with connected(scheduler_address(scheduler_file())) as client:
+        await_arrivals(client, n_workers, seconds, lambda: None, lambda: line, say)
         yield client
 
 
 @contextmanager
 def closing_tasks() -> Iterator[None]:
     """End the scheduler and the workers when the run is over, however it ends."""
+    address = scheduler_address(scheduler_file())
     try:
         yield
     finally:
-        with connected(address_in(_await_file(_scheduler_file()))) as client:
+        with connected(address) as client:
             # One that finds no scheduler any more would look for it.
             with suppress(TimeoutError):
                 client.wait_for_workers(_n_tasks() - 2, timeout=STARTING_SECONDS)
@@ -131,32 +147,18 @@ def _n_tasks() -> int:
     return int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
 
 
-def _scheduler_file() -> str:
-    """Return a path that all tasks share, and no other srun nor a requeued job ever has."""
-    names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
-    numbers = "-".join(os.environ.get(name, "0") for name in names)
-    return os.path.abspath(f".balans-scheduler-{numbers}.json")
-
-
-def _own_address(request: ClusterRequest, path: str) -> str:
+def _own_address(request: ClusterRequest, path: Path) -> str:
     """Return where this task listens: a worker, at the address that reaches the scheduler."""
-    is_worker = int(os.environ["SLURM_PROCID"]) > DRIVER
-    scheduler = address_in(_await_file(path)) if is_worker else ""
-    if request.interface is not None:
-        return interface_address(request.interface)
-    return str(get_ip(get_address_host(scheduler))) if is_worker else host_address()
-
-
-def _await_file(path: str) -> str:
-    end = time.monotonic() + SCHEDULER_SECONDS
-    while not os.path.exists(path) or not os.path.getsize(path):
-        if time.monotonic() > end:
-            raise RunError(
-                f"task 0 did not write {path} in {SCHEDULER_SECONDS} s: run in a folder that all "
-                "nodes share"
-            )
-        time.sleep(0.2)
-    return path
+    if int(os.environ["SLURM_PROCID"]) > DRIVER:
+        scheduler = scheduler_address(path)
+        if request.interface is not None:
+            return interface_address(request.interface)
+        return str(get_ip(get_address_host(scheduler)))
+    try:
+        return host_address() if request.interface is None else interface_address(request.interface)
+    except InvalidInputError as error:
+        refuse(path, str(error))
+        raise RefusedTasks from error
 
 
 def _task_memory() -> int:

@@ -1,5 +1,7 @@
 """deploy/slurm/one-allocation.sbatch: scheduler, run and workers as tasks of one srun."""
 
+import sys
+
 import pytest
 from commands import begun
 from conftest import REPOSITORY
@@ -27,3 +29,18 @@ def test_it_saves_its_state_at_a_signal_starts_again_and_ends_with_the_same_byte
     assert n_attempts(target) == 2
     same(target)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_all_tasks_end_with_one_line_where_there_can_be_no_scheduler(
+    slurm, screen, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    said = slurm.run(
+        "srun", "--ntasks=4", "--mem-per-cpu=1G", "--quiet", sys.executable, "-m", "balans_dask",
+        "correct", screen / "in.zarr", "out.zarr", *OPTIONS, "--cluster", "slurm-runner",
+        "--interface", "ib7",
+    )  # fmt: skip
+    assert said.count("balans: error: ") == 1
+    assert "has no address on interface ib7: choose of lo" in said
+    assert "task 0 did not write" not in said
+    assert not list(tmp_path.iterdir())

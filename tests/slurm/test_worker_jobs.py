@@ -67,6 +67,17 @@ def assert_done(slurm, command, target, same):
     same(target)
 
 
+def test_jobs_that_no_node_can_run_are_given_up_where_one_does_not_wait_for_ever(
+    slurm, start, target
+):
+    command = start("--cores", 64, "--worker-timeout", 5)
+    code, _, err = command.finish()
+    assert code == 1
+    assert "no worker came in 5 s of waiting for 2 jobs of slurm: 0 running (squeue says " in err
+    assert not slurm.run("squeue", "-h", "-n", WORKERS, "-t", "PENDING,RUNNING", "-o", "%i")
+    assert not target.exists()
+
+
 def test_a_job_cancelled_in_each_stage_is_replaced(slurm, start, target, same):
     command = start()
     cancelled = []
