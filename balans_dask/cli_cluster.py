@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from balans_dask.cli_options import not_nan, option_group
-from balans_dask.cluster.alarm import Alarm
+from balans_dask.cluster.arrivals import Alarm
 from balans_dask.cluster.job_script import job_script
 from balans_dask.cluster.opening import open_client
 from balans_dask.cluster.request import JOB_SYSTEMS, RUNNER, ClusterRequest

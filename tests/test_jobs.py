@@ -9,10 +9,10 @@ import dask
 import pytest
 from commands import streams
 
-from balans_dask.cluster.alarm import Alarm
+from balans_dask.cluster.arrivals import Alarm
+from balans_dask.cluster.batch_system import jobs_in
 from balans_dask.cluster.binding import scheduler_options
 from balans_dask.cluster.job_script import make_log_folder
-from balans_dask.cluster.queue_listing import jobs_in
 from balans_dask.cluster.request import JOB_SYSTEMS, ClusterRequest
 from balans_dask.cluster.walltime import lifetime_arguments, walltime_seconds
 from balans_dask.errors import InvalidInputError, RunError

@@ -1,18 +1,40 @@
-"""Waiting for workers that come when a queue lets them."""
+"""Waiting for workers that come when a queue lets them, and hearing that they never will."""
 
 import time
 from collections.abc import Callable
 
 from distributed import Client
 
-from balans_dask.errors import RunError
+from balans_dask.errors import BalansError, RunError
 
-__all__ = ["await_arrivals"]
+__all__ = ["Alarm", "await_arrivals"]
 
 LATECOMER_SECONDS = 60
 """How long after the first worker a run begins without the others, which join it when they come."""
 LOOK_SECONDS = 0.5
 SAY_SECONDS = 60
+
+
+class Alarm:
+    """Rung where workers are given up, heard where results are waited for."""
+
+    def __init__(self) -> None:
+        self._reason: BalansError | None = None
+
+    def ring(self, reason: BalansError) -> None:
+        """End the run: the first reason counts."""
+        self._reason = self._reason or reason
+
+    def check(self) -> None:
+        """Raise the reason, if there is one.
+
+        Raises
+        ------
+        BalansError
+            If the workers were given up.
+        """
+        if self._reason is not None:
+            raise self._reason
 
 
 def await_arrivals(

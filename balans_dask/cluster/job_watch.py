@@ -11,8 +11,8 @@ from typing import Any
 
 from distributed.core import Status
 
-from balans_dask.cluster.alarm import Alarm
-from balans_dask.cluster.queue_listing import LISTINGS, queued_jobs
+from balans_dask.cluster.arrivals import Alarm
+from balans_dask.cluster.batch_system import LISTINGS, queued_jobs
 from balans_dask.errors import InvalidInputError, RunError
 
 __all__ = ["JobWatch", "jobs_of"]

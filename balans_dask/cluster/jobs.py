@@ -8,14 +8,13 @@ from typing import Any
 
 from distributed import Client
 
-from balans_dask.cluster.alarm import Alarm
-from balans_dask.cluster.arrivals import await_arrivals
+from balans_dask.cluster.arrivals import Alarm, await_arrivals
+from balans_dask.cluster.batch_system import reporting
 from balans_dask.cluster.binding import scheduler_options
 from balans_dask.cluster.job_script import make_log_folder
 from balans_dask.cluster.job_settings import job_settings, processes_of
 from balans_dask.cluster.job_watch import JobWatch, jobs_of
 from balans_dask.cluster.jobqueue import job_class, jobqueue
-from balans_dask.cluster.reporting_job import reporting
 from balans_dask.cluster.request import ClusterRequest
 from balans_dask.cluster.resilience import replacing_workers
 from balans_dask.errors import InvalidInputError

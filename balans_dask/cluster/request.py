@@ -4,7 +4,8 @@ import math
 import os
 from dataclasses import dataclass, fields
 
-from balans_dask.cluster.sizes import memory_bytes
+from dask.utils import parse_bytes
+
 from balans_dask.cluster.walltime import walltime_for
 from balans_dask.errors import InvalidInputError
 from balans_dask.passes.engine import WORKER_TIMEOUT_SECONDS
@@ -75,8 +76,8 @@ class ClusterRequest:
         for option in fields(self):
             if getattr(self, option.name) is not None:
                 self._require_read(option.name, kind)
-        memory_bytes(self.memory_limit)
-        memory_bytes(self.memory, "--memory")
+        _bytes(self.memory_limit)
+        _bytes(self.memory, "--memory")
         if self.walltime is not None:
             walltime_for(kind, self.walltime)
 
@@ -105,7 +106,7 @@ class ClusterRequest:
     @property
     def limit_bytes(self) -> int | None:
         """Memory of a worker."""
-        return memory_bytes(self.memory_limit)
+        return _bytes(self.memory_limit)
 
     @property
     def worker_timeout_seconds(self) -> float:
@@ -113,3 +114,22 @@ class ClusterRequest:
         if self.worker_timeout is not None:
             return self.worker_timeout
         return math.inf if self.kind in JOB_SYSTEMS else WORKER_TIMEOUT_SECONDS
+
+
+def _bytes(text: str | None, flag: str = "--memory-limit") -> int | None:
+    """Read a size such as ``2GB``.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is none.
+    """
+    if text is None:
+        return None
+    try:
+        n_bytes = int(parse_bytes(text))
+    except (ValueError, OverflowError) as error:
+        raise InvalidInputError(f"{flag} {text} is no size: write one like 2GB") from error
+    if n_bytes <= 0:
+        raise InvalidInputError(f"{flag} {text} is not positive: write one like 2GB")
+    return n_bytes
