@@ -97,6 +97,21 @@ def test_the_users_own_settings_hold_where_no_flag_says_otherwise(settings):
     assert not [line for line in lines if "TMPDIR" in line]
 
 
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"cores": "eight"}, "jobqueue.slurm.cores of jobqueue.yaml is 'eight': make it a whole"),
+        ({"cores": 2, "memory": "lots"}, "jobqueue.slurm.memory lots is no size: write one like"),
+        ({"cores": 2, "memory": "4GB", "worker_extra_args": "--nice"}, "'--nice': make it a list"),
+    ],
+)
+def test_settings_that_mean_nothing_are_the_users_input(settings, keys, said):
+    with settings(**keys):
+        _, err = streams(*RUN, "--dry-run", "--cluster", "slurm", code=2)
+    assert said in err
+    assert err.count("\n") == 1
+
+
 def test_a_worker_listens_at_the_address_that_reaches_the_scheduler_without_an_interface():
     lines = script("slurm", *SIZE)
     [found] = [line for line in lines if line.startswith("export BALANS_HOST=")]

@@ -5,7 +5,7 @@ from typing import Any
 
 from balans_dask.cluster.encryption import encryption
 from balans_dask.cluster.jobqueue import setting
-from balans_dask.cluster.request import ClusterRequest
+from balans_dask.cluster.request import ClusterRequest, memory_bytes
 from balans_dask.cluster.resilience import BLAS_THREADS, REUSED_MEMORY
 from balans_dask.cluster.walltime import lifetime_arguments, walltime_for, walltime_seconds
 from balans_dask.errors import InvalidInputError
@@ -44,7 +44,7 @@ def job_settings(request: ClusterRequest, host: str) -> dict[str, Any]:
     Raises
     ------
     InvalidInputError
-        If neither flags nor jobqueue.yaml say how large a job is.
+        If neither flags nor jobqueue.yaml say how large a job is, or the latter in no such words.
     """
     system = request.kind
     _require_size(request)
@@ -80,7 +80,8 @@ def _require_size(request: ClusterRequest) -> None:
                 f"--cluster {system} does not know the {key} of a job: give --{key}, or set "
                 f"jobqueue.{system}.{key} in jobqueue.yaml"
             )
-    cores, processes = int(request.cores or setting(system, "cores")), processes_of(system)
+    memory_bytes(str(request.memory or setting(system, "memory")), f"jobqueue.{system}.memory")
+    cores, processes = request.cores or setting(system, "cores"), processes_of(system)
     if cores < processes:
         raise InvalidInputError(
             f"a job of {cores} cores has no thread for each of its {processes} processes: give "

@@ -15,6 +15,13 @@ __all__ = ["job_class", "jobqueue", "setting"]
 
 JOB_CLASSES = {"slurm": "SLURMJob", "pbs": "PBSJob", "lsf": "LSFJob", "sge": "SGEJob"}
 
+KINDS: dict[type, set[str]] = {
+    int: {"cores", "processes"},
+    list: {"env-extra", "job-extra-directives", "job-script-prologue", "worker-extra-args"},
+    dict: {"scheduler-options"},
+}
+WANTED = {int: "a whole number", list: "a list, such as [A, B]", dict: "keys with values"}
+
 
 def jobqueue(asked: str, module: str = "core") -> ModuleType:
     """Import a module of dask-jobqueue, which puts its defaults below the user's jobqueue.yaml.
@@ -50,6 +57,17 @@ def job_class(system: str) -> Any:
 
 
 def setting(system: str, key: str) -> Any:
-    """Return what the user's jobqueue.yaml, or else dask-jobqueue, says of a key."""
+    """Return what the user's jobqueue.yaml, or else dask-jobqueue, says of a key.
+
+    Raises
+    ------
+    InvalidInputError
+        If that is not of the key's kind: dask-jobqueue would write nonsense into its script.
+    """
     jobqueue(system)
-    return dask.config.get(f"jobqueue.{system}.{key}", None)
+    name = f"jobqueue.{system}.{key}"
+    found = dask.config.get(name, None)
+    kind = next((kind for kind, keys in KINDS.items() if key in keys), object)
+    if found is not None and not isinstance(found, kind):
+        raise InvalidInputError(f"{name} of jobqueue.yaml is {found!r}: make it {WANTED[kind]}")
+    return found

@@ -10,7 +10,7 @@ from balans_dask.cluster.walltime import walltime_for
 from balans_dask.errors import InvalidInputError
 from balans_dask.passes.engine import WORKER_TIMEOUT_SECONDS
 
-__all__ = ["JOB_SYSTEMS", "RUNNER", "ClusterRequest"]
+__all__ = ["JOB_SYSTEMS", "RUNNER", "ClusterRequest", "memory_bytes"]
 
 JOB_SYSTEMS = ("slurm", "pbs", "lsf", "sge")
 RUNNER = "slurm-runner"
@@ -76,8 +76,8 @@ class ClusterRequest:
         for option in fields(self):
             if getattr(self, option.name) is not None:
                 self._require_read(option.name, kind)
-        _bytes(self.memory_limit)
-        _bytes(self.memory, "--memory")
+        memory_bytes(self.memory_limit)
+        memory_bytes(self.memory, "--memory")
         if self.walltime is not None:
             walltime_for(kind, self.walltime)
 
@@ -106,7 +106,7 @@ class ClusterRequest:
     @property
     def limit_bytes(self) -> int | None:
         """Memory of a worker."""
-        return _bytes(self.memory_limit)
+        return memory_bytes(self.memory_limit)
 
     @property
     def worker_timeout_seconds(self) -> float:
@@ -116,7 +116,7 @@ class ClusterRequest:
         return math.inf if self.kind in JOB_SYSTEMS else WORKER_TIMEOUT_SECONDS
 
 
-def _bytes(text: str | None, flag: str = "--memory-limit") -> int | None:
+def memory_bytes(text: str | None, flag: str = "--memory-limit") -> int | None:
     """Read a size such as ``2GB``.
 
     Raises
