@@ -7,8 +7,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
 import psutil
@@ -91,6 +91,18 @@ def writing(target: Path, n_units: int):
     """Whether a run has recorded some of its output."""
     folder = target.with_name(target.name + ".partial") / "units"
     return lambda: folder.exists() and len(list(folder.glob("*.json"))) >= n_units
+
+
+def listening(processes: Iterable[psutil.Process]) -> set[tuple[int, str, int]]:
+    """Process, address and port of every socket of some processes that listens."""
+    found = set()
+    for process in processes:
+        # It may have ended.
+        with suppress(psutil.NoSuchProcess):
+            for connection in process.net_connections("inet"):
+                if connection.status == psutil.CONN_LISTEN:
+                    found.add((process.pid, *connection.laddr))
+    return found
 
 
 @contextmanager

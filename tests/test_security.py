@@ -9,7 +9,7 @@ from pathlib import Path
 import dask
 import psutil
 import pytest
-from commands import dask_cluster
+from commands import dask_cluster, listening
 from commands import run as balans
 from conftest import REPOSITORY
 from screens import gaussian_screen
@@ -25,23 +25,18 @@ SCREEN = gaussian_screen(600, n_features=6)
 OPTIONS = ["--batch-key", "p", "--patience", 10]
 
 
-def listening(children: bool = True) -> set[tuple[int, str, int]]:
-    """Process, address and port of every socket of this process and its children that listens."""
-    found = set()
+def family() -> list[psutil.Process]:
+    """This process and its children."""
     me = psutil.Process()
-    for process in [me, *(me.children(recursive=True) if children else [])]:
-        for connection in process.net_connections("inet"):
-            if connection.status == psutil.CONN_LISTEN:
-                found.add((process.pid, *connection.laddr))
-    return found
+    return [me, *me.children(recursive=True)]
 
 
 @pytest.mark.parametrize("where", ["threads", "local"])
 def test_a_cluster_of_our_own_listens_on_loopback_alone(where):
-    before = listening()
+    before = listening(family())
     with open_client(ClusterRequest(where, 1)) as client:
         assert client.submit(abs, -1).result() == 1
-        opened = listening() - before
+        opened = listening(family()) - before
     assert opened
     assert {address for _, address, _ in opened} == {"127.0.0.1"}
 
@@ -106,10 +101,10 @@ def test_a_store_corrected_by_tls_has_the_bytes_of_threads(folder, scheduler):
 
 def test_a_run_on_a_scheduler_of_others_listens_nowhere(folder, scheduler):
     # The cluster's processes are children of this test, and still begin to listen.
-    before = listening(children=False)
+    before = listening([psutil.Process()])
     with configured(folder, "tls"), open_client(ClusterRequest(scheduler, 2)) as client:
         assert client.submit(abs, -1).result() == 1
-        assert listening(children=False) <= before
+        assert listening([psutil.Process()]) <= before
 
 
 @pytest.mark.parametrize("where", ["threads", "local"])

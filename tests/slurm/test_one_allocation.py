@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from commands import begun
+from commands import begun, listening
 from conftest import REPOSITORY
 from slurm_runs import OPTIONS, n_attempts
 
@@ -20,6 +20,9 @@ def test_it_saves_its_state_at_a_signal_starts_again_and_ends_with_the_same_byte
     arguments = [screen / "in.zarr", target, *OPTIONS, "--interface", "lo"]
     job = slurm.submit(*sizes, SCRIPT, *arguments)
     slurm.wait_for(begun(target))
+    found = listening(slurm.processes(SLURM_JOB_ID=job, SLURM_STEP_ID="0"))
+    assert found
+    assert {address for _, address, _ in found} == {"127.0.0.1"}
     # What SLURM sends before the walltime.
     slurm.run("scancel", "--batch", "--signal=TERM", job)
     ended = slurm.finished(job)

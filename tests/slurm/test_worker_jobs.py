@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import psutil
 import pytest
-from commands import Command, begun
+from commands import Command, begun, listening
 from slurm_runs import OPTIONS, stages
 
 pytestmark = pytest.mark.slurm
@@ -76,6 +76,16 @@ def test_jobs_that_no_node_can_run_are_given_up_where_one_does_not_wait_for_ever
     assert "no worker came in 5 s of waiting for 2 jobs of slurm: 0 running (squeue says " in err
     assert not slurm.run("squeue", "-h", "-n", WORKERS, "-t", "PENDING,RUNNING", "-o", "%i")
     assert not target.exists()
+
+
+def test_scheduler_and_workers_listen_on_the_interface_alone(slurm, start, target):
+    command = start()
+    assert command.wait_for(begun(target))
+    of_jobs = listening(slurm.processes(SLURM_JOB_NAME=WORKERS))
+    of_driver = listening([command.process])
+    assert of_jobs
+    assert of_driver
+    assert {address for _, address, _ in of_jobs | of_driver} == {"127.0.0.1"}
 
 
 def test_a_job_cancelled_in_each_stage_is_replaced(slurm, start, target, same):
