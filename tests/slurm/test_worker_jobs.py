@@ -1,7 +1,7 @@
 """Workers as jobs of SLURM: what becomes of a job costs time only."""
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
 import pytest
@@ -43,13 +43,17 @@ def start(slurm, screen, target):
 
 
 @contextmanager
-def held(process: psutil.Popen):
-    """Nothing that a driver, and the scheduler in it, would do happens meanwhile."""
-    process.suspend()
+def held(*processes: psutil.Process):
+    """Nothing that these would do happens meanwhile; the scheduler is in the driver."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()
     try:
         yield
     finally:
-        process.resume()
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
 
 def wait_for_stage(command, target, stage):
@@ -123,11 +127,13 @@ def test_workers_at_the_end_of_their_lifetime_leave_before_the_walltime(
     command = start("--walltime", "00:01:00")
     assert command.wait_for(begun(target))
     first = set(slurm.jobs(WORKERS))
-    # Until all of them have to go: a quick run would end on those that are left.
+    # Their lifetime passes, so that they leave as soon as the driver goes on.
     with held(command.process):
         time.sleep(20)
     assert command.wait_for(lambda: first - set(slurm.jobs(WORKERS)))
-    assert command.wait_for(lambda: set(slurm.jobs(WORKERS)) - first)
+    # The run cannot end before another comes.
+    with held(*slurm.processes(SLURM_JOB_NAME=WORKERS)):
+        assert command.wait_for(lambda: set(slurm.jobs(WORKERS)) - first)
     assert_done(slurm, command, target, same)
     assert "TIMEOUT" not in {slurm.about(job)["JobState"] for job in first}
 
