@@ -10,9 +10,10 @@ SCANPY := $(VENV)/.scanpy
 CLOUD := $(VENV)/.cloud
 DEPLOY := build/deploy
 DOCS := $(VENV)/.docs
+PEERS := .peers/.installed
 
 .PHONY: demo test docs notebooks test-package test-evaluate test-scanpy test-browser test-cloud \
-        test-hosts test-slurm test-deploy test-long fuzz soak lint clean
+        test-hosts test-slurm test-deploy test-long experiments experiments-full peers fuzz soak lint clean
 
 demo: $(STAMP)
 	$(BIN)/balans demo
@@ -59,6 +60,17 @@ test-scanpy: $(SCANPY)
 test-browser: $(BROWSER)
 	$(BIN)/pytest -m browser tests/report
 	$(BIN)/pytest tests/test_performance_report.py
+
+# The paper's experiments and docs/results.md: a quarter of an hour, or hours at the full size. Other
+# methods stand beside ours where `make peers` was run before, or BALANS_PEERS names a Python with them.
+experiments: $(EVALUATE)
+	$(BIN)/python -W ignore benchmarks/experiments/run_all.py --size small
+
+experiments-full: $(EVALUATE)
+	$(BIN)/python -W ignore benchmarks/experiments/run_all.py --size full --resume
+
+# Other methods, some under the GPL, in an environment of their own.
+peers: $(PEERS)
 
 # Runs on a bucket of a real S3 server process, with kills and a server that refuses requests.
 test-cloud: $(CLOUD)
@@ -125,5 +137,10 @@ $(DOCS): $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
 	touch $(DOCS)
 
+$(PEERS): benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv .peers
+	.peers/bin/python -m pip install --quiet --requirement benchmarks/peers/requirements.txt
+	touch $(PEERS)
+
 clean:
-	rm -rf $(VENV) demo build docs/_build docs/benchmarks docs/notebooks docs/deploy
+	rm -rf $(VENV) .peers demo build docs/_build docs/benchmarks docs/notebooks docs/deploy

@@ -5,6 +5,7 @@ import json
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ class Findings:
             "versions": versions() | dict(others or {}),
             "options": {option: getattr(given, option) for option in fixed},
         }
+        # As a file gives them back: it knows no tuples.
+        facts = json.loads(json.dumps(facts))
         self.record: dict[str, Any] = facts | {"runs": []}
         path = self._stem.with_suffix(".json")
         if given.resume and path.exists():
@@ -81,13 +84,27 @@ class Findings:
         """One figure of the runs that have these values."""
         return [run[figure] for run in self.of(**case)]
 
-    def publish(self, title: str, about: str, tables: Iterable[str], figure: Figure) -> None:
-        """Write the table and the plot, and print the table."""
+    def publish(
+        self, title: str, about: str, tables: Iterable[str], figure: Figure, reading: str = ""
+    ) -> None:
+        """Write the table and the plot, and print the table.
+
+        Parameters
+        ----------
+        title, about : str
+        tables : iterable of str
+        figure : matplotlib.figure.Figure
+        reading : str
+            What the figures say, kept beside them.
+        """
+        self.record |= {"title": title, "reading": reading, "date": str(date.today())}
         machine, used = self.record["machine"], self.record["versions"]
         listed = ", ".join(f"{name} {version}" for name, version in used.items())
         memory = machine["memory_bytes"] / 2**30
         where = f"Machine: {machine['cpus']} x {machine['processor']}, {memory:.0f} GiB. {listed}."
-        text = "\n".join([f"# {title}\n", f"{about}\n\n{where}\n", *tables])
+        text = "\n".join(
+            [f"# {title}\n", *(f"{part}\n" for part in (about, reading, where) if part), *tables]
+        )
         self._stem.with_suffix(".md").write_text(text)
         save(figure, self._stem.with_suffix(".svg"))
         self._save()

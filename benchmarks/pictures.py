@@ -1,5 +1,6 @@
 """Plots of the benchmarks: small SVG files that do not change while the figures do not."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,36 +8,66 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-__all__ = ["panels", "save", "spread_line"]
+__all__ = ["COLOURS", "grid", "label_decades", "panels", "save", "spread_line"]
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 """Okabe and Ito's."""
 PANEL_INCHES = (4.2, 3.4)
+SHORT = 50
+"""End over beginning of a short logarithmic axis."""
 
 
 def panels(n_panels: int) -> tuple[Figure, list[Any]]:
     """Make a row of empty axes."""
+    return grid(n_panels, n_panels)
+
+
+def grid(n_panels: int, n_columns: int) -> tuple[Figure, list[Any]]:
+    """Make rows of at most so many empty axes."""
+    n_columns = min(n_panels, n_columns)
+    n_rows = math.ceil(n_panels / n_columns)
     width, height = PANEL_INCHES
-    figure = Figure(figsize=(width * n_panels, height), layout="constrained")
-    axes = list(figure.subplots(1, n_panels, squeeze=False)[0])
-    for axis in axes:
+    figure = Figure(figsize=(width * n_columns, height * n_rows), layout="constrained")
+    every = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+    for axis in every[n_panels:]:
+        axis.remove()
+    for axis in every[:n_panels]:
         axis.spines[["top", "right"]].set_visible(False)
         axis.set_prop_cycle(color=COLOURS)
-    return figure, axes
+    return figure, list(every[:n_panels])
 
 
 def spread_line(
-    axis: Any, places: Sequence[float], values: Sequence[Sequence[float]], label: str
+    axis: Any, places: Sequence[float], values: Sequence[Sequence[float]], label: str, **style: Any
 ) -> None:
-    """Draw medians, with bars from the least value to the largest."""
+    """Draw medians, with bars from the least value to the largest; ``style`` as of errorbar."""
     middle = [statistics.median(each) for each in values]
     below = [m - min(each) for m, each in zip(middle, values, strict=True)]
     above = [max(each) - m for m, each in zip(middle, values, strict=True)]
-    axis.errorbar(places, middle, [below, above], fmt="o-", ms=4, lw=1.2, capsize=3, label=label)
+    style = {"fmt": "o-", "ms": 4, "lw": 1.2, "capsize": 3, "label": label} | style
+    axis.errorbar(places, middle, [below, above], **style)
+
+
+def label_decades(figure: Figure) -> None:
+    """Label logarithmic axes at 1, 2 and 5 of a decade if they are short, else at decades alone.
+
+    Matplotlib labels every minor tick of an axis of about a decade, one over the other.
+    """
+    for each in figure.axes:
+        for axis in (each.xaxis, each.yaxis):
+            if axis.get_scale() != "log" or not isinstance(axis.get_major_locator(), LogLocator):
+                continue
+            low, high = axis.get_view_interval()
+            axis.set_minor_formatter(NullFormatter())
+            if high < SHORT * low:
+                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
 
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as SVG, with text as text and without a date."""
+    label_decades(figure)
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "balans"}):
         figure.savefig(path, format="svg", metadata={"Date": None})

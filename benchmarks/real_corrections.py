@@ -1,8 +1,7 @@
-"""Corrected scores of one set by every method: ours through the command, harmonypy beside it."""
+"""Corrected scores of one set by every setting of the command."""
 
 import contextlib
 import io
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,9 +12,7 @@ from real_sets import RealSet
 
 from balans_dask.cli import run
 
-__all__ = ["balans_scores", "command", "harmony_scores"]
-
-HARMONY = Path(__file__).parent / "peers" / "run_harmony.py"
+__all__ = ["balans_scores", "command"]
 
 
 def balans_scores(folder: Path, work: Path, real: RealSet) -> dict[str, NDArray[np.float64]]:
@@ -31,17 +28,6 @@ def balans_scores(folder: Path, work: Path, real: RealSet) -> dict[str, NDArray[
         scores = anndata.read_zarr(out).obsm["X_pca_balans"]
         found[name] = np.asarray(scores, dtype=np.float64)
     return found
-
-
-def harmony_scores(
-    python: str, work: Path, raw: NDArray[np.float64], batch: NDArray[np.str_], seed: int
-) -> tuple[NDArray[np.float64], str]:
-    """Correct the raw scores by harmonypy in another process; with its version."""
-    given, out = work / "harmony_in.npz", work / "harmony_out.npz"
-    np.savez(given, scores=raw, batch=batch)
-    subprocess.run([python, str(HARMONY), str(given), str(out), "--seed", str(seed)], check=True)
-    with np.load(out) as answer:
-        return answer["scores"].astype(np.float64), str(answer["version"])
 
 
 def command(*arguments: str) -> None:

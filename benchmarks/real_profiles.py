@@ -3,25 +3,26 @@
     python benchmarks/real_profiles.py --data FOLDER --json FILE --markdown FILE
 
 Needs `pip install "balans-dask[evaluate]"`. harmonypy is looked for in this Python, or in that of
---harmony-python; it runs as a process of its own (`peers/run_harmony.py`).
+--harmony-python; it runs as a process of its own (`peers/run_peer.py`).
 """
 
 import argparse
 import json
 import math
 import os
-import subprocess
 import sys
 import tempfile
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from machine import processor
+from peer_methods import Peers
 from real_acceptance import acceptance
-from real_corrections import balans_scores, harmony_scores
+from real_corrections import balans_scores
 from real_scores import Scored, average, differences, score
 from real_sets import SETS, RealSet
 from real_tables import markdown
@@ -44,7 +45,8 @@ def measure(real: RealSet, folder: Path, work: Path, python: str | None) -> dict
     raw = embeddings["raw"]
     scored = {"raw": score(real, rows, raw, raw, label)}
     if python:
-        answers = (harmony_scores(python, work, raw, batch, seed)[0] for seed in HARMONY_SEEDS)
+        harmony = partial(Peers(python).correct, "harmonypy", raw, batch)
+        answers = (harmony(seed) for seed in HARMONY_SEEDS)
         found = [score(real, rows, raw, Z, label) for Z in answers]
         scored["harmonypy"] = average(found)
         scored["harmonypy, best seed"] = max(found, key=lambda one: one.scores["cross_batch_map"])
@@ -82,13 +84,6 @@ def _plain(value: float) -> float | None:
     return None if math.isnan(value) else round(float(value), 5)
 
 
-def harmony_version(python: str) -> str | None:
-    """Ask another Python for its harmonypy."""
-    question = "from importlib.metadata import version; print(version('harmonypy'))"
-    answer = subprocess.run([python, "-c", question], capture_output=True, text=True, check=False)
-    return answer.stdout.strip() if answer.returncode == 0 else None
-
-
 def earlier_sets(path: Path, versions: Mapping[str, str]) -> dict[str, Any]:
     """Read the sets of an earlier run, which must be of the same versions."""
     if not path.exists():
@@ -112,7 +107,7 @@ def main() -> None:
     given = parser.parse_args()
     # The commands warn of the few rows no landmark covers; the table says what became of them.
     warnings.simplefilter("ignore")
-    peer = harmony_version(given.harmony_python)
+    peer = Peers(given.harmony_python).versions().get("harmonypy")
     if peer is None:
         print("harmonypy is not installed there: it is left out", file=sys.stderr)
     versions = {name: version(name) for name in LIBRARIES} | {"harmonypy": peer or "none"}

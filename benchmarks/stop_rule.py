@@ -24,7 +24,7 @@ from machine import processor
 from mixtures import N_RARE, SPREADS
 from numpy.typing import NDArray
 from real_profiles import LIBRARIES
-from real_sets import SETS
+from real_sets import SETS, RealSet
 from real_tables import lines
 from sklearn.neighbors import NearestNeighbors
 
@@ -78,29 +78,35 @@ def data_sets(folder: Path, million: bool, only: str) -> Iterator[Profiles]:
             name = f"mixture, {kind}, {n_rows:,} rows"
             if only in name:
                 mixture = Mixture(n_rows, cluster_spread=spread, n_rare=N_RARE)
-                yield _generated(name, mixture)
+                yield generated_profiles(name, mixture)
     for real in SETS[:3]:
         if only in real.name:
-            table = pd.read_parquet(folder / f"{real.file}.parquet")
-            rows = real.annotations(folder)
-            yield Profiles(
-                name=real.name,
-                values=table[[name for name in table if name not in rows]].to_numpy(),
-                batch=rows[real.batch].to_numpy(dtype=str),
-                label=rows[real.label].to_numpy(dtype=str),
-                rare=np.full(len(rows), -1),
-                scored=np.flatnonzero(real.scored(rows)),
-                options={},
-            )
+            yield read_profiles(real, folder)
 
 
-def _generated(name: str, mixture: Mixture) -> Profiles:
+def read_profiles(real: RealSet, folder: Path) -> Profiles:
+    """Read a real set."""
+    table = pd.read_parquet(folder / f"{real.file}.parquet")
+    rows = real.annotations(folder)
+    return Profiles(
+        name=real.name,
+        values=table[[name for name in table if name not in rows]].to_numpy(),
+        batch=rows[real.batch].to_numpy(dtype=str),
+        label=rows[real.label].to_numpy(dtype=str),
+        rare=np.full(len(rows), -1),
+        scored=np.flatnonzero(real.scored(rows)),
+        options={},
+    )
+
+
+def generated_profiles(name: str, mixture: Mixture, n_scored: int = N_SCORED) -> Profiles:
+    """Generate a mixture, of which rows of the common clusters are scored."""
     rows = mixture.annotations()
     cluster = rows["Metadata_treatment"].cat.codes.to_numpy().astype(np.int64)
     rare = np.where(cluster < mixture.n_clusters, -1, cluster - mixture.n_clusters)
     # A few rows of rare clusters would be labels of their own: coverage tells of them.
     common = np.flatnonzero(rare < 0)
-    scored = np.random.default_rng(0).choice(common, N_SCORED, replace=False)
+    scored = np.random.default_rng(0).choice(common, min(n_scored, len(common)), replace=False)
     return Profiles(
         name=name,
         values=np.concatenate([values for _, values in mixture.slabs(65_536)]),
@@ -127,12 +133,13 @@ def measure(data: Profiles) -> list[dict[str, Any]]:
             n_sampled = len(model.sampled_rows_)
             if n_sampled not in scores:
                 scores[n_sampled] = _scores(model, corrected, data)
-            found.append(record | _reach(model, data) | scores[n_sampled])
+            found.append(record | reach(model, data) | scores[n_sampled])
             print(data.name, found[-1], file=sys.stderr)
     return found
 
 
-def _reach(model: Balans, data: Profiles) -> dict[str, Any]:
+def reach(model: Balans, data: Profiles) -> dict[str, Any]:
+    """Say where the draws stopped, and what they cover."""
     covered = model.coverage_ > 0
     shares = [covered[data.rare == number].mean() for number in range(data.rare.max() + 1)]
     return {
@@ -144,13 +151,19 @@ def _reach(model: Balans, data: Profiles) -> dict[str, Any]:
     }
 
 
-def _scores(model: Balans, corrected: NDArray[np.floating], data: Profiles) -> dict[str, float]:
-    """Score the embedding; of a mixture that is what was corrected."""
-    project = model.model_.projection.scores
+def embeddings(
+    model: Balans, corrected: NDArray[np.floating], data: Profiles
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Embed the scored rows, before and after; of a mixture that is what was corrected."""
     before, after = (data.values[data.scored], corrected[data.scored])
     if data.options.get("n_components", 0) is not None:
+        project = model.model_.projection.scores
         before, after = project(before), project(after)
-    before, after = before.astype(np.float64), after.astype(np.float64)
+    return before.astype(np.float64), after.astype(np.float64)
+
+
+def _scores(model: Balans, corrected: NDArray[np.floating], data: Profiles) -> dict[str, float]:
+    before, after = embeddings(model, corrected, data)
     batch, label = data.batch[data.scored], data.label[data.scored]
     scores = batch_scores(after, before, batch, label) | biology_scores(after, label)
     index = NearestNeighbors(n_neighbors=N_NEIGHBORS + 1).fit(after)
@@ -169,12 +182,12 @@ def missed(n_seeds: int) -> list[dict[str, Any]]:
             lost, drawn = 0, []
             for seed in range(1, n_seeds + 1):
                 mixture = Mixture(200_000, cluster_spread=spread, n_rare=N_RARE, seed=seed)
-                data = _generated("", mixture)
+                data = generated_profiles("", mixture)
                 model = Balans(**data.options, **stopping, random_state=seed)
                 model.fit(data.values, batch=data.batch)
-                reach = _reach(model, data)
-                lost += sum(share < 0.5 for share in reach["rare_covered"])
-                drawn.append(reach["n_sampled"])
+                reached = reach(model, data)
+                lost += sum(share < 0.5 for share in reached["rare_covered"])
+                drawn.append(reached["n_sampled"])
             record = {"spread": spread, "rule": rule, "missed": lost, "of": n_seeds * N_RARE}
             found.append(record | {"mean_rows": round(float(np.mean(drawn)))})
             print(found[-1], file=sys.stderr)

@@ -23,7 +23,7 @@ from typing import Any
 from findings import Findings, benchmark_arguments
 from measured_process import balans, measured, planned_bytes
 from mixtures import BATCH, N_RARE, SPREADS, TINY_ROWS, mixture_store, working_folder
-from real_profiles import harmony_version
+from peer_methods import Peers
 from whole_run_scores import rare_covered, scores_of
 from whole_run_tables import HARMONY, picture, startup_table, table
 
@@ -162,7 +162,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Measure all cases, write JSON, table and plot."""
     given = arguments(argv)
-    peer = harmony_version(given.harmony_python)
+    peer = Peers(given.harmony_python).versions().get("harmonypy")
     if peer is None:
         print("harmonypy is not installed there: it is left out", file=sys.stderr)
     findings = Findings("whole_run", given, ["workers"], {"harmonypy": peer or "none"})

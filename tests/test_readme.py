@@ -20,3 +20,15 @@ def test_its_commands_and_their_options_are_those_of_the_program():
     assert len(found) == 5
     for words in found:
         assert {word for word in words if OPTION.fullmatch(word)} <= OPTIONS[words[0]]
+
+
+def test_every_claim_in_figures_leads_to_a_measurement():
+    section = README.partition("\n## In figures\n")[2].partition("\n## ")[0]
+    claims = re.split(r"^- ", section.partition("\n[Benchmarks]")[0], flags=re.MULTILINE)[1:]
+    assert len(claims) >= 4
+    for claim in claims:
+        links = [REPOSITORY / link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", claim)]
+        assert links, claim
+        for link in links:
+            assert link.is_file(), link
+            assert link.name == "results.md" or "results" in link.parent.parts, link

@@ -1,0 +1,94 @@
+"""Figures of the experiment on coverage that its tables, picture and reading share."""
+
+from typing import Any
+
+import numpy as np
+from findings import Findings
+
+__all__ = [
+    "BALANS",
+    "MARKS",
+    "at_stop",
+    "bound_of",
+    "cluster_cases",
+    "covered_at_auto",
+    "each_of",
+    "kinds_of",
+    "needed",
+    "of_clusters",
+    "samplers_of",
+    "sets_of",
+    "stops",
+]
+
+BALANS = "BALANS"
+MARKS = {"patience": ":", "auto": "--"}
+
+
+def sets_of(findings: Findings) -> list[str]:
+    """Names of the sets, in order."""
+    return list(dict.fromkeys(run["set"] for run in findings.of(part="samplers")))
+
+
+def samplers_of(findings: Findings) -> list[str]:
+    """Names of the samplers, ours first."""
+    return list(findings.of(part="samplers")[0]["samplers"])
+
+
+def needed(findings: Findings, name: str, sampler: str, share: str) -> list[float]:
+    """Rows drawn until that share is covered, by seed; infinity where it never was."""
+    runs = findings.of(part="samplers", set=name)
+    found = [run["samplers"][sampler]["needed"][share] for run in runs]
+    return [np.inf if each is None else each for each in found]
+
+
+def at_stop(findings: Findings, name: str, sampler: str, figure: str) -> list[float]:
+    """Share that is covered at the stop of the paper's rule, by seed."""
+    runs = findings.of(part="samplers", set=name)
+    return [run["samplers"][sampler][figure][-1] for run in runs]
+
+
+def stops(findings: Findings, rule: str, **case: Any) -> list[float]:
+    """Rows drawn until a rule stops, by seed."""
+    return [run["stops"][rule] for run in findings.of(**case)]
+
+
+def covered_at_auto(findings: Findings, name: str) -> list[float]:
+    """Share of rows that BALANS has covered where `auto` stops, at the last place before it."""
+    found = []
+    for run in findings.of(part="samplers", set=name):
+        place = np.searchsorted(run["drawn"], run["stops"]["auto"], side="right") - 1
+        found.append(run["samplers"][BALANS]["rows"][int(place)])
+    return found
+
+
+def cluster_cases(findings: Findings) -> list[dict[str, Any]]:
+    """Every number and kind of clusters, once."""
+    found = [
+        {"part": "clusters", "n_clusters": run["n_clusters"], "clusters": run["clusters"]}
+        for run in findings.of(part="clusters")
+    ]
+    return [case for place, case in enumerate(found) if case not in found[:place]]
+
+
+def kinds_of(findings: Findings) -> list[str]:
+    """Kinds of cluster sizes, in order."""
+    return list(dict.fromkeys(case["clusters"] for case in cluster_cases(findings)))
+
+
+def of_clusters(
+    findings: Findings, figure: str, t: str | None, case: dict[str, Any]
+) -> list[float]:
+    """Rows drawn by seed, infinity where they were not enough."""
+    found = [run[figure] if t is None else run[figure][t] for run in findings.of(**case)]
+    return [np.inf if each is None else each for each in found]
+
+
+def each_of(findings: Findings) -> list[str]:
+    """Numbers t of landmarks in each cluster."""
+    return list(findings.of(part="clusters")[0]["landmarks"])
+
+
+def bound_of(t: str) -> str:
+    """Name t K log K."""
+    return f"{t} K log K".removeprefix("1 ")

@@ -1,0 +1,196 @@
+"""Affinities and operators from their equations, dense, in numpy and scipy alone.
+
+    u_ij     = d_ij^2 / sigma_ij^2              sigma_ij whatever the caller says
+    A_ij     = exp(-u_ij) before the elbow of row i, else 0; A_ii = 1
+    smooth     D^-1 A_S^T (A_S X)
+    nystrom    D^-1 A_S^T (A_SS)^+ (A_S X)
+    landmark-normalised    D^-1 A_S^T Lambda (A_S X), Lambda = diag(1 / (A_S 1))
+
+For a few thousand rows: m x n float64 numbers are held several times. Nothing of balans_dask is
+imported, so that what is compared with it is independent of it. An operator of the identity matrix
+is the operator as a matrix.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+__all__ = [
+    "DenseRows",
+    "affinity_rows",
+    "batch_scales",
+    "elbow",
+    "graph_per_batch",
+    "kth_squared_distance",
+    "landmark_normalised",
+    "nystrom",
+    "smooth",
+    "squared_distances",
+]
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+LAST_U = 8.0
+BINS_PER_UNIT = 256
+"""The elbow is taken on counts of u in bins: each u counts as the lower edge of its bin."""
+EIGENVALUE_SHARE = 1e-3
+CANCELLED = 0.1
+"""Of the sum of absolute weights: a smaller normaliser leaves a row uncovered."""
+
+
+@dataclass(frozen=True)
+class DenseRows:
+    """Rows of the affinity matrix.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (m,)
+        Of the profiles; the landmarks.
+    u : ndarray of shape (m, n)
+        Squared distances in units of squared scales.
+    kept : ndarray of shape (m, n)
+        A_S: affinities before the elbow, 0 elsewhere.
+    """
+
+    rows: Rows
+    u: Array
+    kept: Array
+
+    @property
+    def covered(self) -> NDArray[np.bool_]:
+        """Profiles that have a kept affinity."""
+        return self.kept.any(axis=0)
+
+
+def squared_distances(P: Array, rows: Rows) -> Array:
+    """Squared Euclidean distances from some profiles to all, by differences."""
+    P = np.asarray(P, dtype=np.float64)
+    return cdist(P[rows], P, "sqeuclidean")
+
+
+def kth_squared_distance(
+    squared: Array, rows: Rows, k: int, among: NDArray[np.bool_] | None = None
+) -> Array:
+    """Squared distance of every row to its k-th nearest other profile.
+
+    Parameters
+    ----------
+    squared : ndarray of shape (m, n)
+    rows : ndarray of shape (m,)
+    k : int
+        The farthest there is, where there are fewer.
+    among : ndarray of shape (n,), bool, or None
+        Profiles that count; ``None`` for all.
+    """
+    here = np.arange(squared.shape[1]) if among is None else np.flatnonzero(among)
+    others = squared[:, here]
+    others[here == rows[:, None]] = np.inf
+    n_others = len(here) - np.isin(rows, here)
+    nearest = np.sort(np.partition(others, min(k, len(here)) - 1, axis=1)[:, :k], axis=1)
+    found = nearest[np.arange(len(rows)), np.clip(n_others, 1, k) - 1]
+    return np.where(n_others > 0, found, 0.0)
+
+
+def batch_scales(squared: Array, rows: Rows, batch: NDArray[np.generic], k: int) -> Array:
+    """Definition 2.1: sigma_ij^2, the k-th nearest neighbour of i within the batch of j.
+
+    Returns
+    -------
+    scales : ndarray of shape (m, n)
+    """
+    names, code = np.unique(batch, return_inverse=True)
+    table = [kth_squared_distance(squared, rows, k, code == b) for b in range(len(names))]
+    return np.stack(table, axis=1)[:, code]
+
+
+def affinity_rows(squared: Array, rows: Rows, scales: Array, floor: float = 0.0) -> DenseRows:
+    """Rows of A by scales of any kind, cut at the elbow of every row.
+
+    Parameters
+    ----------
+    squared : ndarray of shape (m, n)
+    rows : ndarray of shape (m,)
+    scales : ndarray that broadcasts to (m, n)
+        Squared.
+    floor : float
+        Least squared scale; the package takes 2^-40 of the total variance.
+    """
+    u = squared / np.maximum(scales, max(floor, np.finfo(np.float64).tiny))
+    u[np.arange(len(rows)), rows] = 0.0
+    cut = np.array([elbow(row) for row in u])
+    return DenseRows(rows, u, np.where(u < cut[:, None], np.exp(-u), 0.0))
+
+
+def elbow(u: Array) -> float:
+    """Find the u of the rank that lies farthest below the chord of the sorted affinities."""
+    edges = np.sort(np.floor(u * BINS_PER_UNIT) / BINS_PER_UNIT)
+    affinity = np.where(edges >= LAST_U, 0.0, np.exp(-edges))
+    chord = np.linspace(1.0, affinity[-1], len(edges))
+    below = chord - affinity
+    return float(min(edges[np.argmax(below)], LAST_U)) if below.max() > 1e-12 else LAST_U
+
+
+def smooth(sampled: DenseRows, X: Array) -> Array:
+    """D^-1 A_S^T (A_S X); a profile that is not covered takes the nearest landmark's mean."""
+    return _landmarks_to_profiles(sampled, X, np.ones(len(sampled.rows)))
+
+
+def landmark_normalised(sampled: DenseRows, X: Array) -> Array:
+    """D^-1 A_S^T Lambda (A_S X): every landmark's row of A is divided by its sum."""
+    return _landmarks_to_profiles(sampled, X, 1.0 / sampled.kept.sum(axis=1))
+
+
+def nystrom(sampled: DenseRows, X: Array, by_row: bool = False) -> Array:
+    """D^-1 A_S^T (A_SS)^+ (A_S X), with A_SS symmetrised and its small eigenvalues dropped.
+
+    A profile whose weights cancel takes the nearest landmark's mean. The package compares the
+    normaliser with absolute weights of landmarks, A_S^T |(A_SS)^+ A_S 1|; ``by_row`` with those of
+    the profile's own combination of landmarks, |A_S^T (A_SS)^+| A_S 1, so that no profile's
+    absolute weights sum to more than 1 / 0.1.
+    """
+    A = sampled.kept
+    among = A[:, sampled.rows]
+    values, vectors = np.linalg.eigh((among + among.T) / 2)
+    large = values > EIGENVALUE_SHARE * values[-1]
+    inverse = (vectors[:, large] / values[large]) @ vectors[:, large].T
+    sums = A.sum(axis=1)
+    weights = inverse @ sums
+    normaliser = A.T @ weights
+    absolute = np.abs(A.T @ inverse) @ sums if by_row else A.T @ np.abs(weights)
+    sound = normaliser > CANCELLED * absolute
+    found = (A.T @ (inverse @ (A @ X))) / np.where(sound, normaliser, 1.0)[:, None]
+    return np.where(sound[:, None], found, _of_nearest_landmark(sampled, X))
+
+
+def graph_per_batch(P: Array, batch: NDArray[np.generic], k: int, X: Array) -> Array:
+    """Mean of the k nearest other profiles in every batch: BBKNN's graph, row-normalised, times X.
+
+    No landmarks, no affinities: every profile takes part with k neighbours a batch, all alike.
+    """
+    everything = np.arange(len(P))
+    squared = squared_distances(P, everything)
+    squared[everything, everything] = np.inf
+    weights = np.zeros_like(squared)
+    for name in np.unique(batch):
+        here = np.flatnonzero(batch == name)
+        nearest = np.argsort(squared[:, here], axis=1, kind="stable")[:, :k]
+        np.put_along_axis(weights, here[nearest], 1.0, axis=1)
+    # In a batch of k rows or fewer a profile would be its own neighbour.
+    weights[everything, everything] = 0.0
+    return (weights @ X) / weights.sum(axis=1, keepdims=True)
+
+
+def _landmarks_to_profiles(sampled: DenseRows, X: Array, trust: Array) -> Array:
+    A = sampled.kept
+    normaliser = A.T @ (trust * A.sum(axis=1))
+    covered = normaliser > 0
+    found = (A.T @ (trust[:, None] * (A @ X))) / np.where(covered, normaliser, 1.0)[:, None]
+    return np.where(covered[:, None], found, _of_nearest_landmark(sampled, X))
+
+
+def _of_nearest_landmark(sampled: DenseRows, X: Array) -> Array:
+    means = (sampled.kept @ X) / sampled.kept.sum(axis=1, keepdims=True)
+    return means[sampled.u.argmin(axis=0)]

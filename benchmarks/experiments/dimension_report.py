@@ -1,0 +1,210 @@
+"""Tables, plot and reading of what principal components lose."""
+
+from typing import Any
+
+import numpy as np
+from findings import Findings, median, spread
+from matplotlib.figure import Figure
+from pictures import COLOURS, grid
+from real_tables import lines
+
+__all__ = ["ALL", "RAW", "SIGNAL", "picture", "reading", "tables"]
+
+ALL, SIGNAL, RAW = "all features", "signal alone", "uncorrected"
+DEFAULT = "50"
+COLUMNS = {
+    "signal_kept": "signal kept",
+    "could_be_kept": "could be kept",
+    "same_label": "same-label share",
+    "batch_mixing": "mixing",
+    "batch": "batch side",
+    "biology": "biology side",
+    "total": "total",
+}
+STYLES = {ALL: ("#888888", "s--"), SIGNAL: (COLOURS[6], "X:")}
+MARKERS = ("v-", "o-", "^-", "D-", "P-")
+
+
+def _names(findings: Findings, key: str, **case: Any) -> list[Any]:
+    return list(dict.fromkeys(run[key] for run in findings.of(**case)))
+
+
+def tables(findings: Findings) -> list[str]:
+    """Signal kept and scores of every number of components."""
+    found = []
+    for features in _names(findings, "features"):
+        for rank in sorted(_names(findings, "rank", features=features)):
+            found.append(f"## {features:,} features, signal of rank {rank}\n")
+            case = {"features": features, "rank": rank}
+            there = [c for c in COLUMNS if c in findings.of(**case)[0]]
+            rows = [
+                [components, method, *(_cell(findings, c, case, components, method) for c in there)]
+                for components in _names(findings, "components", **case)
+                for method in _names(findings, "method", **case)
+            ]
+            found.append(lines(["components", "method", *(COLUMNS[c] for c in there)], rows))
+    return found
+
+
+def _cell(
+    findings: Findings, figure: str, case: dict[str, Any], components: str, method: str
+) -> str:
+    return spread(findings.values(figure, components=components, method=method, **case), 3)
+
+
+def reading(findings: Findings) -> str:
+    """Say what the default loses, to what, and whether other numbers lose less."""
+    cases = [
+        _case(findings, features, rank)
+        for features in _names(findings, "features")
+        for rank in sorted(_names(findings, "rank", features=features))
+    ]
+    return " ".join([*cases, _verdict(findings)])
+
+
+def _own(findings: Findings, features: int) -> str:
+    """Components that stand for the default: 50, or what was measured in its place."""
+    there = [c for c in _names(findings, "components", features=features) if c.isdigit()]
+    if features <= int(DEFAULT):
+        return ALL
+    return DEFAULT if DEFAULT in there else there[-1]
+
+
+def _corrected(findings: Findings) -> str:
+    return _names(findings, "method")[-1]
+
+
+def _paired(findings: Findings, features: int, rank: int, other: str) -> np.ndarray:
+    method = _corrected(findings)
+    own, beside = (
+        findings.values("same_label", features=features, rank=rank, components=c, method=method)
+        for c in (_own(findings, features), other)
+    )
+    return np.subtract(own, beside)
+
+
+def _case(findings: Findings, features: int, rank: int) -> str:
+    method, own = _corrected(findings), _own(findings, features)
+    case = {"features": features, "rank": rank}
+    shares = {
+        c: median(findings.values("same_label", components=c, method=method, **case))
+        for c in _names(findings, "components", **case)
+    }
+    raw = median(findings.values("same_label", components=own, method=RAW, **case))
+    known = {c: share for c, share in shares.items() if c != SIGNAL}
+    best = max(known, key=lambda c: known[c])
+    head = f"{features:,} features, rank {rank}:"
+    if own == ALL:
+        kept = f"{DEFAULT} components are all there are, and lose nothing"
+    else:
+        signal, could = (
+            median(findings.values(figure, components=own, method=method, **case))
+            for figure in ("signal_kept", "could_be_kept")
+        )
+        kept = f"{own} components keep {signal:.0%} of the signal, of {could:.0%} that they could"
+    choice = (
+        "the best choice measured" if best == own else f"best with {_said(best)}, {known[best]:.2f}"
+    )
+    return (
+        f"{head} {kept}; same-label share {raw:.2f} uncorrected, {shares[own]:.2f} after {method} "
+        f"({choice}; signal alone {shares[SIGNAL]:.2f})."
+    )
+
+
+def _said(components: str) -> str:
+    default = " (the default)" if components == DEFAULT else ""
+    return f"{components} components{default}" if components.isdigit() else components
+
+
+def _verdict(findings: Findings) -> str:
+    cases = [
+        (features, rank)
+        for features in _names(findings, "features")
+        if _own(findings, features) != ALL
+        for rank in _names(findings, "rank", features=features)
+    ]
+    if not cases:
+        return "No case had more features than components."
+    against = {case: _paired(findings, *case, ALL) for case in cases}
+    own = _own(findings, cases[0][0])
+    wins = [case for case, values in against.items() if values.min() > 0]
+    losses = [case for case, values in against.items() if values.max() < 0]
+    worst = min(against, key=lambda case: float(against[case].mean()))
+    bound = {case: float(_paired(findings, *case, SIGNAL).mean()) for case in cases}
+    least, most = max(bound.values()), min(bound.values())
+    return (
+        f"Beside distances in all features, the same-label share in {_said(own)} is higher with "
+        f"every seed in {len(wins)} and lower in {len(losses)} of {len(cases)} cases; it is least "
+        f"favourable at {worst[0]:,} features and rank {worst[1]} "
+        f"({float(against[worst].mean()):+.3f}). Beside distances in the signal alone, which nobody"
+        f" has, it differs by {least:+.3f} to {most:+.3f}."
+    )
+
+
+def picture(findings: Findings) -> Figure:
+    """Signal kept above, same-label share below; a column a number of features."""
+    widths, method = _names(findings, "features"), _corrected(findings)
+    figure, axes = grid(2 * len(widths), len(widths))
+    every = [c for c in _names(findings, "components") if c.isdigit()]
+    for column, features in enumerate(widths):
+        upper, lower = axes[column], axes[len(widths) + column]
+        ranks = sorted(_names(findings, "rank", features=features))
+        there = sorted(_names(findings, "components", features=features), key=_order)
+        for components in there:
+            colour, form = STYLES.get(components) or (
+                COLOURS[every.index(components)], MARKERS[every.index(components)],
+            )  # fmt: skip
+            drawn = {"color": colour, "fmt": form, "label": _said(components)}
+            case = {"features": features, "components": components, "method": method}
+            if components.isdigit():
+                _points(upper, findings, "signal_kept", ranks, case, drawn)
+                could = [median(findings.values("could_be_kept", rank=r, **case)) for r in ranks]
+                upper.plot(ranks, could, "_", ms=14, mew=1.5, color=colour)
+            _points(lower, findings, "same_label", ranks, case, drawn)
+        for axis in (upper, lower):
+            axis.set_xscale("log")
+            axis.set_xticks(ranks, [f"{rank}" for rank in ranks])
+            axis.minorticks_off()
+            axis.set_ylim(0, 1.04)
+            axis.margins(x=0.2)
+        upper.set_title(f"{features:,} features")
+        lower.set_xlabel("rank of the signal")
+    axes[0].set_ylabel("share of the signal's variance kept\n(bar: the most that could be)")
+    axes[len(widths)].set_ylabel(f"same-label share of 5 neighbours\nafter {method}")
+    handles: dict[str, Any] = {}
+    for axis in axes[len(widths) :]:
+        found, labels = axis.get_legend_handles_labels()
+        handles |= dict(zip(labels, found, strict=True))
+    handles = {name: handles[name] for name in sorted(handles, key=lambda n: _order(n.split()[0]))}
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        loc="outside lower center",
+        ncols=len(widths),
+        frameon=False,
+        fontsize=9,
+    )
+    n_seeds = max(len(_names(findings, "seed", features=features)) for features in widths)
+    figure.suptitle(
+        f"What principal components lose\n(medians and ranges of up to {n_seeds} seeds)",
+        fontsize=11,
+    )
+    return figure
+
+
+def _order(components: str) -> int:
+    return int(components) if components.isdigit() else 10**9
+
+
+def _points(
+    axis: Any,
+    findings: Findings,
+    figure: str,
+    ranks: list[int],
+    case: dict[str, Any],
+    drawn: dict[str, Any],
+) -> None:
+    values = [findings.values(figure, rank=rank, **case) for rank in ranks]
+    middles = np.array([median(each) for each in values])
+    bars = [middles - [min(v) for v in values], np.array([max(v) for v in values]) - middles]
+    axis.errorbar(ranks, middles, bars, ms=5, lw=1.2, capsize=2, **drawn)

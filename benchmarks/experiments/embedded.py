@@ -1,0 +1,61 @@
+"""Embeddings with batches and labels: generated ones, and real profiles as components."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from real_sets import SETS, RealSet
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from balans_dask.mixture import Mixture
+
+__all__ = ["REAL", "Embedded", "generated", "real"]
+
+N_COMPONENTS = 50
+REAL: dict[str, RealSet] = {
+    "cpjump1": SETS[0],
+    "bbbc021 wells": SETS[1],
+    "bbbc021 cells": SETS[3],
+}
+"""One set of each file: four plates, ten weeks, two plates."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Rows in which distances are taken.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n_rows, n_components), float64
+        Centred.
+    batch, label : ndarray of shape (n_rows,), str
+    """
+
+    rows: NDArray[np.float64]
+    batch: NDArray[np.str_]
+    label: NDArray[np.str_]
+
+
+def generated(mixture: Mixture) -> Embedded:
+    """Make a mixture, which is an embedding as it is."""
+    rows = np.concatenate([values for _, values in mixture.slabs(65_536)]).astype(np.float64)
+    described = mixture.annotations()
+    return Embedded(rows - rows.mean(axis=0), *_columns(described, *described.columns))
+
+
+def real(which: RealSet, folder: Path) -> Embedded:
+    """Read real profiles; features are standardised, then their first 50 components taken."""
+    described = which.annotations(folder)
+    table = pd.read_parquet(folder / f"{which.file}.parquet")
+    features = StandardScaler().fit_transform(table.drop(columns=list(described)).to_numpy(float))
+    n_components = min(N_COMPONENTS, *features.shape)
+    rows = PCA(n_components, svd_solver="full").fit_transform(features)
+    return Embedded(rows, *_columns(described, which.batch, which.label))
+
+
+def _columns(described: pd.DataFrame, *names: str) -> list[NDArray[Any]]:
+    return [described[name].to_numpy(dtype=str) for name in names]

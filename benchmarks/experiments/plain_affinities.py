@@ -1,0 +1,119 @@
+"""Affinities of landmarks drawn in any way, block by block: for more rows than are held dense.
+
+Equations are those of `dense_operators`, with scales as the package limits them by default. Nothing
+of this comes from the kernels of balans_dask: samplers are compared by affinities that none of them
+has made, and what the kernels find is looked at from outside.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from dense_operators import elbow, kth_squared_distance
+from numpy.typing import NDArray
+
+from balans_dask import Balans
+
+__all__ = ["Landmarks", "affinity_blocks", "landmarks_at", "landmarks_of"]
+
+LEAST_RATIO, STEEPNESS = 1.3, 7
+"""Of the default guard against populations that a batch lacks."""
+BLOCK_ENTRIES = 4_000_000
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Sampled rows in draw order.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n_landmarks,), int64
+    scales : ndarray of shape (n_landmarks, n_batches), float64
+        Squared; batches in sorted order.
+    thresholds : ndarray of shape (n_landmarks,), float64
+        Affinities of u at or above this are dropped.
+    """
+
+    rows: NDArray[np.int64]
+    scales: NDArray[np.float64]
+    thresholds: NDArray[np.float64]
+
+
+def landmarks_of(model: Balans) -> Landmarks:
+    """Take the landmarks that a fitted model has drawn, with its scales and thresholds."""
+    in_order = np.argsort(model.batches_.astype(str))
+    return Landmarks(model.sampled_rows_, model.scales_[:, in_order] ** 2, model.thresholds_)
+
+
+def landmarks_at(
+    values: NDArray[np.floating],
+    batch: NDArray[np.str_],
+    rows: NDArray[np.int64],
+    n_neighbors: int = 5,
+    guarded: bool = True,
+) -> Landmarks:
+    """Measure scales and thresholds of given rows.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_rows, n_components)
+    batch : ndarray of shape (n_rows,)
+    rows : ndarray of shape (n_landmarks,)
+    n_neighbors : int
+    guarded : bool
+        Scales as the package limits them by default; else those of the paper.
+    """
+    values = values - values.mean(axis=0, dtype=np.float64)
+    codes = np.unique(batch, return_inverse=True)[1]
+    members = [codes == code for code in range(codes.max() + 1)]
+    variance = float((values**2).sum()) / len(values)
+    scales, thresholds = [], []
+    for of_block in _blocks(len(rows), len(values)):
+        some = rows[of_block]
+        squared = _squared_distances(values[some], values)
+        squared[np.arange(len(some)), some] = 0.0
+        kth = [kth_squared_distance(squared, some, n_neighbors, among) for among in members]
+        found = np.maximum(np.stack(kth, axis=1), 2.0**-40 * variance)
+        scales.append(_limited(found, variance) if guarded else found)
+        thresholds += [elbow(u) for u in squared / scales[-1][:, codes]]
+    return Landmarks(rows, np.concatenate(scales), np.array(thresholds))
+
+
+def affinity_blocks(
+    values: NDArray[np.floating],
+    batch: NDArray[np.str_],
+    landmarks: Landmarks,
+    columns: NDArray[np.int64],
+) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Kept affinities of some columns, for one block of landmarks after the other."""
+    codes = np.unique(batch, return_inverse=True)[1][columns]
+    centre = values.mean(axis=0, dtype=np.float64)
+    points = values[columns] - centre
+    for of_block in _blocks(len(landmarks.rows), len(columns)):
+        rows, thresholds = landmarks.rows[of_block], landmarks.thresholds[of_block]
+        squared = _squared_distances(values[rows] - centre, points)
+        u = squared / landmarks.scales[of_block][:, codes]
+        u[rows[:, None] == columns] = 0.0
+        yield of_block, np.where(u < thresholds[:, None], np.exp(-u), 0.0)
+
+
+def _blocks(n_landmarks: int, n_columns: int) -> Iterator[slice]:
+    step = max(1, BLOCK_ENTRIES // n_columns)
+    for start in range(0, n_landmarks, step):
+        yield slice(start, min(start + step, n_landmarks))
+
+
+def _squared_distances(
+    some: NDArray[np.float64], all_rows: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    squared = -2.0 * (some @ all_rows.T)
+    squared += (some**2).sum(axis=1)[:, None]
+    squared += (all_rows**2).sum(axis=1)
+    return np.maximum(squared, 0.0, out=squared)
+
+
+def _limited(scales: NDArray[np.float64], variance: float) -> NDArray[np.float64]:
+    """Squared scales, where they exceed L^2 replaced by L^2 (L^2 / sigma^2)^7."""
+    smallest = scales.min(axis=1, keepdims=True)
+    limit = np.maximum(np.sqrt(smallest * 2.0 * variance), LEAST_RATIO**2 * smallest)
+    return np.where(scales > limit, limit * (limit / scales) ** STEEPNESS, scales)

@@ -1,0 +1,52 @@
+"""Runs of experiments at the tiny size, on what every machine has."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import experiment
+import pytest
+import scoring
+from experiment import Experiment
+
+MACHINE = {"cpus", "processor", "memory_bytes", "system", "blas"}
+LIBRARIES = {"python", "numpy", "zarr", "dask", "balans-dask"}
+
+
+def tiny(ran: Experiment, folder: Path, *arguments: str) -> tuple[dict[str, Any], str]:
+    """Run an experiment at its tiny size; return its JSON record and its Markdown.
+
+    Whatever this machine has besides, the run knows no other methods, no real profiles and no
+    scib-metrics, unless ``arguments`` give the first two.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("BALANS_PEERS", raising=False)
+        patch.setattr(experiment, "DATA", folder / "no real profiles")
+        patch.setattr(scoring, "find_spec", lambda name: None)
+        ran.main(["--size", "tiny", "--results", str(folder), *arguments])
+    stem = folder / "tiny" / ran.name
+    record = json.loads(stem.with_suffix(".json").read_text())
+    text = stem.with_suffix(".md").read_text()
+    _is_sound(ran, record, text)
+    picture = stem.with_suffix(".svg").read_text()
+    assert picture.startswith("<?xml")
+    assert "<text" in picture
+    return record, text
+
+
+def _is_sound(ran: Experiment, record: dict[str, Any], text: str) -> None:
+    assert record["machine"].keys() >= MACHINE
+    assert record["versions"].keys() >= LIBRARIES
+    assert record["options"] == {"size": "tiny", "sizes": _as_json(ran.sizes["tiny"])}
+    assert len(set(record["options"]["sizes"]["seeds"])) == len(ran.sizes["tiny"]["seeds"]) > 0
+    assert record["runs"]
+    assert record["date"][:2] == "20"
+    assert record["title"] == ran.title
+    assert len(record["reading"]) > 80
+    assert "nan" not in record["reading"].lower().split()
+    for part in (ran.title, record["reading"], "| --- |", "Machine: "):
+        assert part in text
+
+
+def _as_json(sizes: Any) -> Any:
+    return json.loads(json.dumps(dict(sizes)))

@@ -1,0 +1,137 @@
+"""All experiments are of one form, are run by one command, and stand on one page."""
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import run_all
+from conftest import REPOSITORY
+from places import RESULTS, SIZES
+from results_page import PAGE, page
+
+FOLDER = REPOSITORY / "benchmarks" / "experiments"
+MODULES = {path.stem for path in FOLDER.glob("*.py") if "\nEXPERIMENT = " in path.read_text()}
+
+
+def test_every_experiment_is_run_and_whatever_is_run_is_one():
+    assert set(run_all.NAMES) == MODULES
+    assert len(run_all.NAMES) == len(MODULES)
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_an_experiment_has_its_sizes_its_seeds_and_its_tests(name):
+    experiment = importlib.import_module(name).EXPERIMENT
+    assert experiment.name == name
+    assert tuple(experiment.sizes) == SIZES
+    for size, numbers in experiment.sizes.items():
+        seeds = list(numbers["seeds"])
+        assert len(set(seeds)) == len(seeds) >= (2 if size == "small" else 1)
+        json.dumps(numbers)
+    assert (Path(__file__).parent / f"test_{name}.py").exists()
+    assert (FOLDER / f"{name}.py").read_text().endswith("    EXPERIMENT.main()\n")
+
+
+def written(results: Path, size: str, name: str, reading: str) -> None:
+    record = {
+        "title": f"Of {name}",
+        "reading": reading,
+        "date": "2026-11-21",
+        "seconds": 12.3,
+        "machine": {"cpus": 2, "processor": "Z80", "memory_bytes": 3 * 2**30},
+    }
+    (results / size).mkdir(parents=True, exist_ok=True)
+    (results / size / f"{name}.json").write_text(json.dumps(record))
+
+
+def test_the_page_shows_the_full_size_before_the_small_one_and_names_what_was_not_run(tmp_path):
+    written(tmp_path, "small", "first", "small words")
+    written(tmp_path, "full", "first", "full words")
+    written(tmp_path, "small", "second", "other words")
+    written(tmp_path, "tiny", "third", "never shown")
+    text = page(tmp_path, ["second", "first", "third"])
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [
+        "Of second",
+        "Of first",
+        "Without results",
+    ]
+    assert "full words" in text
+    assert "other words" in text
+    assert not {"small words", "never shown"} & set(text.splitlines())
+    assert "Size `full`, 2026-11-21, 2 x Z80, 3 GiB, 12 s." in text
+    assert "](../benchmarks/experiments/results/full/first.svg)" in text
+    assert "Not run at these sizes: `third`." in text
+
+
+def test_the_page_of_the_documentation_is_that_of_the_results():
+    assert PAGE.read_text() == page(RESULTS, run_all.NAMES), "write it by run_all.py"
+
+
+class Runs:
+    """Stands for processes: remembers them, and lets one fail."""
+
+    def __init__(self, fails: str = "") -> None:
+        self.names: list[str] = []
+        self.commands: list[list[str]] = []
+        self._fails = fails
+
+    def __call__(self, command: list[str], env: dict[str, str]) -> int:
+        self.commands.append(command)
+        self.names.append(Path(command[3]).stem)
+        assert str(FOLDER.parent) in env["PYTHONPATH"]
+        return int(self.names[-1] == self._fails)
+
+
+def run(folder: Path, runs: Runs, *arguments: str) -> str:
+    written(folder, "small", "scaling", "some words")
+    place = ["--results", str(folder), "--page", str(folder / "page.md")]
+    run_all.main([*arguments, *place], runs)
+    return (folder / "page.md").read_text()
+
+
+def test_all_are_run_those_about_seconds_alone_and_first_and_the_page_is_written(tmp_path):
+    runs = Runs()
+    assert "some words" in run(tmp_path, runs)
+    assert runs.names[:2] == ["scaling", "stopping_rules"]
+    assert sorted(runs.names) == sorted(run_all.NAMES)
+
+
+def test_those_that_are_named_are_run_as_asked(tmp_path):
+    runs = Runs()
+    run(tmp_path, runs, "--only", "severity", "dimension", "--size", "full", "--resume")
+    assert set(runs.names) == {"severity", "dimension"}
+    assert all("--resume" in command and "full" in command for command in runs.commands)
+
+
+def test_one_that_fails_does_not_keep_others_from_running_and_is_named(tmp_path):
+    runs = Runs(fails="severity")
+    with pytest.raises(SystemExit, match="failed: severity"):
+        run(tmp_path, runs)
+    assert sorted(runs.names) == sorted(run_all.NAMES)
+    assert "some words" in (tmp_path / "page.md").read_text()
+
+
+def test_other_methods_are_those_that_make_peers_made_unless_given(tmp_path, monkeypatch):
+    monkeypatch.delenv("BALANS_PEERS", raising=False)
+    monkeypatch.setattr(run_all, "PEERS", tmp_path / "python")
+    assert "BALANS_PEERS" not in run_all.environment()
+    (tmp_path / "python").touch()
+    assert run_all.environment()["BALANS_PEERS"] == str(tmp_path / "python")
+    monkeypatch.setenv("BALANS_PEERS", sys.executable)
+    assert run_all.environment()["BALANS_PEERS"] == sys.executable
+
+
+def test_an_experiment_finds_its_modules_by_the_command_alone(tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.delenv("BALANS_PEERS", raising=False)
+    place = ["--results", str(tmp_path), "--page", str(tmp_path / "page.md")]
+
+    def helped(command: list[str], env: dict[str, str]) -> int:
+        answer = subprocess.run([*command, "--help"], env=env, capture_output=True, text=True)
+        assert "folder of results" in answer.stdout, answer.stderr
+        return answer.returncode
+
+    run_all.main(["--only", "baselines", *place], helped)

@@ -1,0 +1,59 @@
+"""The experiment on growth runs, and its figures can be computed otherwise."""
+
+import numpy as np
+import pytest
+import scaling
+from experiment_runs import tiny
+from scaling_figures import exponent, gains
+
+from balans_dask import Balans
+from balans_dask.mixture import Mixture
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return tiny(scaling.EXPERIMENT, tmp_path_factory.mktemp("scaling"))
+
+
+def test_landmarks_are_those_of_the_package_and_means_come_nearer(run):
+    record, text = run
+    sizes = record["options"]["sizes"]
+    assert len(record["runs"]) == 3 * len(sizes["rows"])
+    at = {each["operator"]: each for each in record["runs"] if each["n_rows"] == sizes["rows"][0]}
+    mixture = Mixture(sizes["rows"][0], cluster_spread=0.5)
+    values = np.concatenate([rows for _, rows in mixture.slabs(1000)])
+    model = Balans(n_components=None).fit(values, batch=mixture.annotations()["Metadata_batch"])
+    assert at["smooth"]["n_landmarks"] == at["displace"]["n_landmarks"] == len(model.sampled_rows_)
+    for operator in ("smooth", "displace"):
+        assert at[operator]["between_batches"] < at["uncorrected"]["between_batches"]
+    assert at["smooth"]["spread_kept"] < at["displace"]["spread_kept"]
+    assert abs(at["smooth"]["mass_elsewhere"] - at["smooth"]["dense_elsewhere"]) < 0.05
+    assert "The operator of all rows" in text
+
+
+def test_the_reading_names_exponent_error_and_weight(run):
+    reading = run[0]["reading"]
+    for part in ("to the power", "error of the clusters' means", "every row as a landmark"):
+        assert part in reading
+
+
+class Runs:
+    """Findings that were made up."""
+
+    def __init__(self, runs):
+        self.runs = runs
+
+    def of(self, **case):
+        return [run for run in self.runs if case.items() <= run.items()]
+
+
+def test_an_exponent_is_fitted_and_gains_are_paired_by_seed():
+    case = {"part": "run", "kind": "a"}
+    runs = [case | {"n_rows": n, "seed": s, "operator": "smooth", "seconds": 2.0 + n**0.8,
+                    "total": 0.6 + s} for n in (10, 100, 1000) for s in (0, 1)]  # fmt: skip
+    runs += [case | {"n_rows": 10, "seed": s, "operator": "uncorrected", "total": 0.4 + s}
+             for s in (1, 0)]  # fmt: skip
+    fit = exponent(Runs(runs), "seconds", "a", "smooth", less=2.0)
+    assert fit.slope == pytest.approx(0.8)
+    found = gains(Runs(runs), kind="a", operator="smooth", n_rows=10)
+    assert found == pytest.approx([0.2 / 0.4, 0.2 / 1.4])
