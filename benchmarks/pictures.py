@@ -15,8 +15,8 @@ __all__ = ["COLOURS", "grid", "label_decades", "panels", "save", "spread_line"]
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 """Okabe and Ito's."""
 PANEL_INCHES = (4.2, 3.4)
-SHORT = 50
-"""End over beginning of a short logarithmic axis."""
+SHORT, SHORTEST = 50, 15
+"""End over beginning of a short logarithmic axis, and of one with room for more labels."""
 
 
 def panels(n_panels: int) -> tuple[Figure, list[Any]]:
@@ -51,7 +51,7 @@ def spread_line(
 
 
 def label_decades(figure: Figure) -> None:
-    """Label logarithmic axes at 1, 2 and 5 of a decade if they are short, else at decades alone.
+    """Label logarithmic axes at decades alone, and at one or two places between if they are short.
 
     Matplotlib labels every minor tick of an axis of about a decade, one over the other.
     """
@@ -62,7 +62,8 @@ def label_decades(figure: Figure) -> None:
             low, high = axis.get_view_interval()
             axis.set_minor_formatter(NullFormatter())
             if high < SHORT * low:
-                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                between = (1, 2, 5) if high < SHORTEST * low else (1, 3)
+                axis.set_major_locator(LogLocator(subs=between))
                 axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
 
 
