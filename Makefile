@@ -22,7 +22,7 @@ test: $(STAMP) $(DOCS)
 	$(BIN)/ruff check balans_dask benchmarks docs notebooks tests
 	$(BIN)/ruff format --check balans_dask benchmarks docs notebooks tests
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 2 --dist worksteal --durations 25
 	$(MAKE) --no-print-directory docs
 
 # Builds sdist and wheel, and tries each in an empty environment; pip settings such as PIP_FIND_LINKS hold.

@@ -132,7 +132,8 @@ def soak(
     """Survive all of it, and count."""
     end = time.monotonic() + seconds
     test = Soak(folder, seed, n_rows)
-    test.kill_clusters(n_clusters)
+    if n_clusters:
+        test.kill_clusters(n_clusters)
     test.kill_workers_and_drivers(n_workers, n_drivers, end)
     return test.counts
 

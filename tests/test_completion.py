@@ -43,7 +43,7 @@ def test_commands_options_and_folders_are_completed():
     assert completions("correct", "some") == [("dir", "some")]
 
 
-@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("zarr_format", [pytest.param(2, marks=pytest.mark.long), 3])
 def test_columns_are_those_of_the_store(tmp_path, zarr_format):
     store = write_anndata(
         tmp_path / "in.zarr",

@@ -185,12 +185,12 @@ def test_without_the_plot_extra_one_line_says_what_to_install(store, tmp_path, m
 
 def test_a_large_store_makes_a_small_file(tmp_path):
     out = tmp_path / "out.zarr"
-    write_mixture(Mixture(100_000, 10, n_batches=60), str(tmp_path / "in.zarr"))
+    write_mixture(Mixture(40_000, 10, n_batches=60), str(tmp_path / "in.zarr"))
     streams("correct", tmp_path / "in.zarr", out, "--batch-key", "Metadata_batch", "--n-components",
             0, "--max-rows", 64)  # fmt: skip
     page = report(out, "--label-key", "Metadata_treatment")
     assert len(page.source) < 2_000_000
-    assert re.search(r"[45],[0-9]{3} of 100,000 rows, drawn at random", page.words)
+    assert re.search(r"[45],[0-9]{3} of 40,000 rows, drawn at random", page.words)
 
 
 def test_times_of_all_attempts_are_added_up():
