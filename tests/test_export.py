@@ -172,7 +172,9 @@ def test_labels_with_slashes_and_dots_make_plain_names_of_files(tmp_path):
     assert names == ["%2E..parquet", "BR 1.parquet", "a%2Fb.parquet", "manifest.json"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_an_export_killed_half_way_leaves_nothing_in_its_place(tmp_path, number):
     profiles = np.repeat(SCREEN.profiles, 400, axis=0)
     plates = [f"p{i // 100}" for i in range(len(profiles))]

@@ -115,7 +115,7 @@ def test_a_transform_killed_while_it_writes_is_resumed(folder, target, tmp_path)
     assert (target / "zarr.json").stat().st_mtime_ns == stamp
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [pytest.param(0, marks=pytest.mark.long), 1])
 def test_a_fit_of_two_passes_killed_in_either_is_resumed_with_its_model(folder, target, number):
     model = folder / "m2.zarr"
     arguments = ["correct", folder / "old.zarr", target, *FIT, "--model", model]
