@@ -47,30 +47,44 @@ def test_unequal_workers_are_planned_for_by_the_smallest_memory_and_the_most_thr
         assert Engine(client).workers(5 * GB).limit_bytes == 3 * GB
 
 
-def added(number, shared):
-    return shared + number
+@pytest.fixture
+def engine_of_processes(processes):
+    engine = Engine(processes)
+    yield engine
+    engine.release()
 
 
-def test_few_tasks_with_a_shared_value_are_spread_over_the_workers(processes, monkeypatch):
+@pytest.fixture
+def no_memory_manager(processes):
+    """Every two seconds it drops copies that no task waits for."""
+    processes.amm.stop()
+    yield
+    processes.amm.start()
+
+
+@pytest.mark.usefixtures("no_memory_manager")
+def test_few_tasks_with_a_shared_value_are_spread_over_the_workers(
+    processes, engine_of_processes, monkeypatch
+):
     # Copies are given up where a machine is too busy to make them in time.
     monkeypatch.setattr(engines, "COPY_SECONDS", 120)
-    engine = Engine(processes)
+    engine = engine_of_processes
     shared = engine.share("test-shared", np.arange(3))
-    futures = engine.map("test-with", added, [1, 2], [shared] * 2)
+    futures = engine.map("test-with", np.add, [1, 2], [shared] * 2)
     engine.wait(futures)
     workers = [processes.who_has(futures)[future.key] for future in futures]
     assert len(processes.who_has([shared])[shared.key]) == 2
     assert workers[0] != workers[1]
-    engine.release()
 
 
-def test_a_value_that_cannot_be_copied_in_time_is_fetched_by_the_tasks(processes, monkeypatch):
+def test_a_value_that_cannot_be_copied_in_time_is_fetched_by_the_tasks(
+    engine_of_processes, monkeypatch
+):
     monkeypatch.setattr(engines, "COPY_SECONDS", 1e-6)
-    engine = Engine(processes)
+    engine = engine_of_processes
     shared = engine.share("test-shared", np.arange(3))
-    found = engine.take(engine.map("test-with", added, [1, 2], [shared] * 2))
+    found = engine.take(engine.map("test-with", np.add, [1, 2], [shared] * 2))
     np.testing.assert_array_equal(found, [[1, 2, 3], [2, 3, 4]])
-    engine.release()
 
 
 def keys_held(client):
