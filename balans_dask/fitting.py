@@ -30,6 +30,7 @@ __all__ = [
     "fit",
     "fit_preprocessor",
     "learn",
+    "limited_landmarks",
 ]
 
 UNCOVERED_SHARE = 0.01
@@ -39,6 +40,8 @@ REMEDIES = {"max_rows": "raise max_rows", AUTO: "set stopping to patience"}
 CAPPED_SHARE = 0.05
 """Share of landmarks beyond the guard's limit that is worth a warning: none in mixtures of 50
 dimensions with every cluster in every batch, 0.06 or more with 4 of 20 clusters in one batch."""
+MOST_CAPPED_SHARE = 0.9
+"""Share from which on the guard holds back the correction as a whole; our choice."""
 
 
 @dataclass(frozen=True)
@@ -168,13 +171,35 @@ def _warn_of_uncovered(sampled: SampledRows, parameters: Parameters) -> None:
         )
 
 
-def _warn_of_capped(sampled: SampledRows) -> None:
-    if sampled.n_capped > CAPPED_SHARE * sampled.n_sampled:
-        warn_of_input(
-            f"{sampled.n_capped} of {sampled.n_sampled} landmarks are too far from some batch to "
-            "match it: batches may lack populations, or hold fewer than n_neighbors rows of them, "
-            "and mix less; if every batch holds all of them, set max_scale_ratio to none"
+def limited_landmarks(n_capped: int, n_sampled: int) -> str:
+    """Say what the guard's limits mean for the correction; empty where they are few.
+
+    Parameters
+    ----------
+    n_capped, n_sampled : int
+        Landmarks whose scales were limited in some batch, and all of them.
+    """
+    if n_capped <= CAPPED_SHARE * n_sampled:
+        return ""
+    if n_capped > MOST_CAPPED_SHARE * n_sampled:
+        meaning = (
+            ", so little is corrected: batches lie as far apart as populations do, lack "
+            "populations, or hold fewer than n_neighbors rows of them"
         )
+    else:
+        meaning = (
+            ": batches may lack populations, or hold fewer than n_neighbors rows of them, and mix "
+            "less"
+        )
+    return (
+        f"{n_capped:,} of {n_sampled:,} landmarks are too far from some batch to match it{meaning}"
+        "; if every batch holds all of them, set max_scale_ratio to none"
+    )
+
+
+def _warn_of_capped(sampled: SampledRows) -> None:
+    if said := limited_landmarks(sampled.n_capped, sampled.n_sampled):
+        warn_of_input(said)
 
 
 def _warn_of_landmarks(sampled: SampledRows, plan: MemoryPlan) -> None:

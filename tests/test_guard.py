@@ -11,6 +11,7 @@ from sklearn.metrics import silhouette_score
 from balans_dask import Balans
 from balans_dask.errors import InputWarning
 from balans_dask.evaluate.neighbours import neighbour_shares
+from balans_dask.fitting import limited_landmarks
 from balans_dask.io.store import open_store
 from balans_dask.kernels.coverage import Reach
 from balans_dask.kernels.landmarks import landmark_block
@@ -105,6 +106,18 @@ def test_many_limited_landmarks_are_warned_of(shape, n_specific):
     with pytest.warns(InputWarning, match="too far from some batch") as warned:
         model.fit(profiles, batch=batch)
     assert [str(model.n_capped_) in str(warning.message) for warning in warned] == [True]
+
+
+@pytest.mark.parametrize(
+    ("n_capped", "said", "unsaid"),
+    [(91, "so little is corrected", "mix less"), (90, "mix less", "so little is corrected")],
+)
+def test_it_is_said_where_the_guard_holds_back_nearly_everything(n_capped, said, unsaid):
+    found = limited_landmarks(n_capped, 100)
+    assert found.startswith(f"{n_capped} of 100 landmarks are too far from some batch")
+    assert said in found
+    assert unsaid not in found
+    assert not limited_landmarks(5, 100)
 
 
 @pytest.mark.parametrize("shape", [OVERLAPPING, SEPARATED])

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from balans_dask.fitting import CAPPED_SHARE, UNCOVERED_SHARE
+from balans_dask.fitting import UNCOVERED_SHARE, limited_landmarks
 from balans_dask.io.paths import require_free_file
 from balans_dask.report.asked import Factor, Reported, reported
 from balans_dask.report.contingency import Contingency
@@ -129,11 +129,8 @@ def _warnings(asked: Reported, tables: list[tuple[Factor, Contingency]]) -> list
     ]
     if n_uncovered > UNCOVERED_SHARE * n_rows:
         found.append(f"{n_uncovered:,} of {n_rows:,} rows are covered by no landmark.")
-    if n_capped > CAPPED_SHARE * n_sampled:
-        found.append(
-            f"{n_capped:,} of {n_sampled:,} landmarks are too far from some batch to match it: "
-            "batches may lack populations."
-        )
+    if limited := limited_landmarks(n_capped, n_sampled):
+        found.append(f"{limited}.")
     clamped = list(record.get("clamped_batches", []))
     if clamped:
         found.append(f"{len(clamped):,} batches have too few rows for their nearest neighbours.")
