@@ -161,7 +161,7 @@ class RunShape:
     @property
     def score_row_bytes(self) -> int:
         """One row of ``BatchTiles``."""
-        return 4 * self.n_components + 8 + 2
+        return 4 * self.n_components + 8 + 2 + 1
 
     @property
     def product_row_bytes(self) -> int:

@@ -33,9 +33,12 @@ class BatchTiles:
         Codes of the batches that occur here, increasing. Kernels number batches by their place in
         this array, so that a table of thousands of plates costs only what is present.
     runs : ndarray of shape (n_runs, 4), int32
-        First position, position after the last, local batch, and position after the last reference
-        row of every run. Scales and displacements are estimated from reference rows alone, which
-        stand first in a run; mostly they are all rows.
+        First position, position after the last, local batch, and number of reference rows of every
+        run.
+    reference : ndarray of shape (n_tiles, TILE_ROWS), bool
+        Whether a reference row stands at a position: scales and displacements are estimated from
+        these alone, mostly all rows. Where a row stands does not depend on it, as a matrix product
+        may round a row in another place differently.
     first_run : ndarray of shape (n_tiles + 1,), int32
         The runs of tile t are ``first_run[t]`` to ``first_run[t + 1]``.
     kept_products : KeptProducts or None
@@ -49,6 +52,7 @@ class BatchTiles:
     order: NDArray[np.uint16]
     batches: NDArray[np.int32]
     runs: NDArray[np.int32]
+    reference: NDArray[np.bool_]
     first_run: NDArray[np.int32]
     kept_products: KeptProducts | None = None
     nbytes: int = field(init=False)
@@ -82,8 +86,8 @@ class BatchTiles:
     @property
     def reference_batches(self) -> NDArray[np.intp]:
         """Local batches with a reference row here, increasing."""
-        first, _, local, reference_stop = self.runs.T
-        return np.unique(local[reference_stop > first]).astype(np.intp)
+        _, _, local, n_reference = self.runs.T
+        return np.unique(local[n_reference > 0]).astype(np.intp)
 
     def positions(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Find rows of the data set here.
@@ -142,18 +146,20 @@ def tile_by_batch(
     n_rows, n_components = scores.shape
     n_tiles = -(-n_rows // TILE_ROWS)
     batches, local = np.unique(codes, return_inverse=True)
-    behind = np.zeros(n_rows, dtype=bool) if reference is None else ~reference
+    counts = np.ones(n_rows, dtype=bool) if reference is None else reference
     tiles = np.zeros((n_tiles, TILE_ROWS, n_components), dtype=np.float32)
     order = np.empty((n_tiles, TILE_ROWS), dtype=np.uint16)
+    ordered_reference = np.zeros((n_tiles, TILE_ROWS), dtype=bool)
     runs: list[NDArray[np.int32]] = []
     first_run = np.zeros(n_tiles + 1, dtype=np.int32)
     for t in range(n_tiles):
         rows = slice(t * TILE_ROWS, min((t + 1) * TILE_ROWS, n_rows))
-        by_batch = np.lexsort((behind[rows], local[rows]))
+        by_batch = np.argsort(local[rows], kind="stable")
         tiles[t, : len(by_batch)] = scores[rows][by_batch]
         order[t, : len(by_batch)] = by_batch
         order[t, len(by_batch) :] = np.arange(len(by_batch), TILE_ROWS)
-        runs.append(_runs(local[rows][by_batch], behind[rows][by_batch]))
+        ordered_reference[t, : len(by_batch)] = counts[rows][by_batch]
+        runs.append(_runs(local[rows][by_batch], counts[rows][by_batch]))
         first_run[t + 1] = first_run[t] + len(runs[-1])
     norms = squared_norms(tiles.reshape(-1, n_components)).reshape(n_tiles, TILE_ROWS)
     return BatchTiles(
@@ -164,13 +170,14 @@ def tile_by_batch(
         order=order,
         batches=batches.astype(np.int32),
         runs=np.concatenate(runs),
+        reference=ordered_reference,
         first_run=first_run,
     )
 
 
-def _runs(ordered: NDArray[np.intp], behind: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """First, one-past-last and value of every run of equal values, and where references end."""
+def _runs(ordered: NDArray[np.intp], reference: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """First, one-past-last, value and number of references of every run of equal values."""
     starts = np.flatnonzero(np.diff(ordered, prepend=-1))
     stops = np.append(starts[1:], len(ordered))
-    reference_stops = stops - np.add.reduceat(behind, starts, dtype=np.int64)
-    return np.column_stack([starts, stops, ordered[starts], reference_stops]).astype(np.int32)
+    n_reference = np.add.reduceat(reference, starts, dtype=np.int64)
+    return np.column_stack([starts, stops, ordered[starts], n_reference]).astype(np.int32)

@@ -75,6 +75,7 @@ def nearest_by_batch(tiles: BatchTiles, block: LandmarkBlock, n_neighbors: int) 
             read_only(tiles.scores[tile]),
             read_only(tiles.norms[tile]),
             read_only(tiles.runs_of(tile)),
+            read_only(tiles.reference[tile]),
             read_only(np.where(own_tile == tile, own_position, -1)),
             error,
             squared,
@@ -124,6 +125,7 @@ def _nearest_in_tile(
     tile: NDArray[np.float32],
     tile_norms: NDArray[np.float64],
     runs: NDArray[np.int32],
+    reference: NDArray[np.bool_],
     own: NDArray[np.int64],
     error: float,
     nearest: NDArray[np.float64],
@@ -133,13 +135,17 @@ def _nearest_in_tile(
     marks, words, positions = no_marks(tile_norms.shape[0])
     for i in range(nearest.shape[0]):
         for run in range(runs.shape[0]):
-            part = slice(runs[run, 0], runs[run, 3])
+            if runs[run, 3] == 0:
+                continue
+            part = slice(runs[run, 0], runs[run, 1])
             farthest = nearest[i, runs[run, 2], last]
             limit = rough_limit(farthest, landmark_norms[i], error)
             mark_below(products[i, part], norms_of_tile[part], limit, marks[part])
         run = 0
         for place in range(marked(marks, words, positions)):
             j = positions[place]
+            if not reference[j]:
+                continue
             while j >= runs[run, 1]:
                 run += 1
             found = nearest[i, runs[run, 2]]

@@ -136,9 +136,10 @@ class PartitionRows(PartitionAffinities):
         batch = np.empty(len(order), dtype=np.intp)
         reference = np.full(len(order), -1, dtype=np.intp)
         places = self.tiles.reference_batches
-        for start, stop, local, reference_stop in self.tiles.runs_of(tile):
-            batch[order[start:stop]] = self.tiles.batches[local]
-            reference[order[start:reference_stop]] = np.searchsorted(places, local)
+        for start, stop, local, _ in self.tiles.runs_of(tile):
+            here, counts = order[start:stop], self.tiles.reference[tile, start:stop]
+            batch[here] = self.tiles.batches[local]
+            reference[here[counts]] = np.searchsorted(places, local)
         rows = self.slices[tile]
         n_rows = rows.stop - rows.start
         values = np.ascontiguousarray(self.values(tile)[:, :-1])

@@ -18,9 +18,11 @@ def test_runs_and_order_describe_every_row(n_rows, n_batches, seed):
     seen = np.full(n_rows, -1)
     is_reference = np.zeros(n_rows, dtype=bool)
     for t in range(tiles.n_tiles):
-        for start, stop, batch, reference_stop in tiles.runs_of(t):
-            seen[t * TILE_ROWS + tiles.order[t, start:stop]] = tiles.batches[batch]
-            is_reference[t * TILE_ROWS + tiles.order[t, start:reference_stop]] = True
+        for start, stop, batch, n_reference in tiles.runs_of(t):
+            rows = t * TILE_ROWS + tiles.order[t, start:stop]
+            seen[rows] = tiles.batches[batch]
+            is_reference[rows] = tiles.reference[t, start:stop]
+            assert n_reference == reference[rows].sum()
     np.testing.assert_array_equal(seen, codes)
     np.testing.assert_array_equal(tiles.rows_in_input_order(), scores)
     np.testing.assert_array_equal(tiles.batches, np.unique(codes))
@@ -34,7 +36,14 @@ def test_without_a_choice_every_row_is_a_reference(rng):
     every, chosen = (tile_by_batch(0, scores, codes, r) for r in (None, np.ones(5000, dtype=bool)))
     np.testing.assert_array_equal(every.runs, chosen.runs)
     np.testing.assert_array_equal(every.order, chosen.order)
-    np.testing.assert_array_equal(every.runs[:, 1], every.runs[:, 3])
+    np.testing.assert_array_equal(every.reference, chosen.reference)
+
+
+def test_where_a_row_stands_does_not_depend_on_the_references(rng):
+    scores, codes = rng.normal(size=(5000, 2)).astype(np.float32), rng.integers(7, size=5000)
+    every, some = (tile_by_batch(0, scores, codes, r) for r in (None, rng.random(5000) < 0.4))
+    np.testing.assert_array_equal(every.order, some.order)
+    np.testing.assert_array_equal(every.scores, some.scores)
 
 
 def test_rows_are_found_by_their_global_number(rng):
