@@ -4,6 +4,7 @@ import argparse
 import json
 import statistics
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -13,7 +14,7 @@ from machine import machine_facts, versions
 from matplotlib.figure import Figure
 from pictures import save
 
-__all__ = ["Findings", "benchmark_arguments", "median", "spread"]
+__all__ = ["Findings", "answered", "benchmark_arguments", "median", "spread"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -59,9 +60,13 @@ class Findings:
                     "leave out --resume"
                 )
             self.record = earlier
+        self._since = time.perf_counter()
 
     def measure(self, case: Mapping[str, Any], function: Callable[[], Mapping[str, Any]]) -> None:
         """Run a function and keep the figures that it returns, unless the case is there already.
+
+        The record has the day of the last run and the seconds of all, what prepares one included:
+        those of a resumed file go on.
 
         Parameters
         ----------
@@ -70,9 +75,14 @@ class Findings:
         function : callable
         """
         if self.of(**case):
+            self._since = time.perf_counter()
             return
         run = {**case, **function()}
         self.record["runs"].append(run)
+        now = time.perf_counter()
+        seconds = self.record.get("seconds", 0.0) + now - self._since
+        self.record |= {"seconds": round(seconds, 3), "date": str(date.today())}
+        self._since = now
         self._save()
         print(run, file=sys.stderr)
 
@@ -85,7 +95,12 @@ class Findings:
         return [run[figure] for run in self.of(**case)]
 
     def publish(
-        self, title: str, about: str, tables: Iterable[str], figure: Figure, reading: str = ""
+        self,
+        title: str,
+        about: str,
+        tables: Iterable[str],
+        figure: Figure,
+        reading: Sequence[str] = (),
     ) -> None:
         """Write the table and the plot, and print the table.
 
@@ -94,17 +109,17 @@ class Findings:
         title, about : str
         tables : iterable of str
         figure : matplotlib.figure.Figure
-        reading : str
-            What the figures say, kept beside them.
+        reading : sequence of str
+            What the figures say, kept beside them: a short answer, then paragraphs.
         """
-        self.record |= {"title": title, "reading": reading, "date": str(date.today())}
+        self.record |= {"title": title, "reading": list(reading)}
+        self.record.setdefault("date", str(date.today()))
         machine, used = self.record["machine"], self.record["versions"]
         listed = ", ".join(f"{name} {version}" for name, version in used.items())
         memory = machine["memory_bytes"] / 2**30
         where = f"Machine: {machine['cpus']} x {machine['processor']}, {memory:.0f} GiB. {listed}."
-        text = "\n".join(
-            [f"# {title}\n", *(f"{part}\n" for part in (about, reading, where) if part), *tables]
-        )
+        parts = [f"# {title}", about, *answered(reading), where]
+        text = "\n".join([*(f"{part}\n" for part in parts if part), *tables])
         self._stem.with_suffix(".md").write_text(text)
         save(figure, self._stem.with_suffix(".svg"))
         self._save()
@@ -113,6 +128,11 @@ class Findings:
     def _save(self) -> None:
         text = json.dumps(self.record, indent=1) + "\n"
         self._stem.with_suffix(".json").write_text(text)
+
+
+def answered(reading: Sequence[str]) -> list[str]:
+    """Return the paragraphs of a reading with the first, its answer, in bold."""
+    return [*(f"**{answer}**" for answer in reading[:1]), *reading[1:]]
 
 
 def benchmark_arguments(document: str, repeats: int) -> argparse.ArgumentParser:

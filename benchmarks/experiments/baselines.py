@@ -11,7 +11,8 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from baselines_reading import picture, reading, tables
+from baselines_reading import reading
+from baselines_tables import picture, tables
 from embedded import Embedded, generated, real
 from experiment import Experiment, Setting
 from findings import Findings

@@ -19,108 +19,163 @@ from coverage_figures import (
     stops,
 )
 from findings import Findings, median
+from wording import bullets, listed, span
 
 __all__ = ["reading"]
 
 
-def reading(findings: Findings) -> str:
-    """Say what was found."""
-    return " ".join([_of_samplers(findings), _of_stops(findings), _of_many(findings)])
-
-
 WAYS = {
-    BALANS: "by BALANS",
-    "uniform": "drawn uniformly",
-    "farthest point": "as farthest points",
-    "k-means++": "by k-means++",
+    "uniform": "uniform draws",
+    "farthest point": "farthest points",
+    "k-means++": "k-means++",
 }
 
 
-def _of_samplers(findings: Findings) -> str:
-    """Compare the samplers by rows to nine tenths, and by what BALANS leaves at its stop."""
-    names, samplers = sets_of(findings), samplers_of(findings)
-    said = []
-    for name in names:
-        middle = [float(np.median(needed(findings, name, s, "0.9"))) for s in samplers]
-        listed = [f"{_rows(rows)} {WAYS[s]}" for s, rows in zip(samplers, middle, strict=True)]
-        said.append(f"{', '.join(listed)} ({name})")
-    left = []
-    for name in names:
-        each = [f"{1 - median(at_stop(findings, name, s, 'rows')):.2%} {WAYS[s]}" for s in samplers]
-        left.append(f"{', '.join(each)} ({name})")
+def reading(findings: Findings) -> list[str]:
+    """Say what was found, first in short."""
+    return [
+        f"{_samplers_in_short(findings)} {_many_in_short(findings)}",
+        *_of_samplers(findings),
+        _of_stops(findings),
+        *(part for kind in kinds_of(findings) for part in _of_kind(findings, kind)),
+    ]
+
+
+def _samplers_in_short(findings: Findings) -> str:
+    """Count the sets on which BALANS needs fewer rows than another sampler."""
+    first, *others = (f"than {WAYS[other]} on {len(_fewer(findings, other))}"
+                      for other in _others(findings))  # fmt: skip
     return (
-        f"Nine tenths of the rows are covered by so many landmarks: {'; '.join(said)}. "
-        f"{_verdict(findings)} With as many landmarks as BALANS has at its stop, this share of the "
-        f"rows is still uncovered: {'; '.join(left)}."
+        "To cover nine tenths of the rows, BALANS needs fewer landmarks "
+        f"{listed([f'{first} of {len(sets_of(findings))} sets', *others])}."
     )
 
 
-def _verdict(findings: Findings) -> str:
-    """Count the sets on which BALANS needs fewer rows than another sampler."""
-    names, said = sets_of(findings), []
-    for other in samplers_of(findings)[1:]:
-        fewer = [
-            name
-            for name in names
-            if np.median(needed(findings, name, BALANS, "0.9"))
-            < np.median(needed(findings, name, other, "0.9"))
-        ]
-        said.append(f"than landmarks {WAYS[other]} on {len(fewer)}")
-    return f"Of {len(names)} sets, BALANS needs fewer {', '.join(said)}."
+def _many_in_short(findings: Findings) -> str:
+    shares = _shares_of_bound(findings, cluster_cases(findings), "1")
+    largest = _largest(findings)
+    k = largest[0]["n_clusters"]
+    orders = listed(sorted({_order(findings, case) for case in largest}, reverse=True))
+    drawn = [median(stops(findings, "patience", **case)) / k for case in largest]
+    return (
+        f"K log K rows reach all of K clusters in {sum(share <= 1 for share in shares)} of "
+        f"{len(shares)} runs; at K = {k:,} the paper's rule stops {orders} that, after "
+        f"{span(drawn, '.1f')} K."
+    )
 
 
-def _rows(rows: float) -> str:
-    return f"{rows:,.0f}" if np.isfinite(rows) else "more than were drawn"
+def _largest(findings: Findings) -> list[dict[str, Any]]:
+    """Return the case with the most clusters of every kind."""
+    cases = cluster_cases(findings)
+    return [[case for case in cases if case["clusters"] == kind][-1] for kind in kinds_of(findings)]
+
+
+def _others(findings: Findings) -> list[str]:
+    return samplers_of(findings)[1:]
+
+
+def _of_nine_tenths(findings: Findings, name: str, sampler: str) -> float:
+    return float(np.median(needed(findings, name, sampler, "0.9")))
+
+
+def _fewer(findings: Findings, other: str) -> list[str]:
+    return [
+        name
+        for name in sets_of(findings)
+        if _of_nine_tenths(findings, name, BALANS) < _of_nine_tenths(findings, name, other)
+    ]
+
+
+def _of_samplers(findings: Findings) -> list[str]:
+    """Compare the samplers by rows to nine tenths, and by what they leave at BALANS' stop."""
+    said = [_beside(findings, other) for other in _others(findings)]
+    left = span(_left(findings, BALANS), ".2%")
+    return [
+        f"*Nine tenths of the rows.* On {len(sets_of(findings))} sets, BALANS beside other ways to "
+        "draw, and what they leave uncovered with as many landmarks as BALANS has at its stop, "
+        f"where it leaves {left} of the rows itself:",
+        bullets(said),
+    ]
+
+
+def _beside(findings: Findings, other: str) -> str:
+    names, fewer = sets_of(findings), _fewer(findings, other)
+    both = [(_of_nine_tenths(findings, name, BALANS), _of_nine_tenths(findings, name, other))
+            for name in names]  # fmt: skip
+    ratios = [ours / theirs for ours, theirs in both if np.isfinite(ours) and np.isfinite(theirs)]
+    times = f" ({span(ratios, '.2f')} times as many)" if ratios else ""
+    where = f", {listed(fewer)}" if 0 < len(fewer) < len(names) else ""
+    return (
+        f"beside {WAYS[other]}: BALANS needs fewer on {len(fewer)} of {len(names)} sets{where}"
+        f"{times}; these leave {span(_left(findings, other), '.2%')} uncovered"
+    )
+
+
+def _left(findings: Findings, sampler: str) -> list[float]:
+    return [1 - median(at_stop(findings, name, sampler, "rows")) for name in sets_of(findings)]
 
 
 def _of_stops(findings: Findings) -> str:
-    said = []
+    said, sooner = [], []
     for name in sets_of(findings):
         patience, auto = (
             median(stops(findings, rule, part="samplers", set=name)) for rule in MARKS
         )
-        left = 1 - median(covered_at_auto(findings, name))
-        drawn = "the same row" if auto == patience else f"{auto:,.0f}, {left:.2%} uncovered"
-        said.append(f"{patience:,.0f} rows on {name} (`auto`: {drawn})")
-    return f"The paper's rule stops after {', '.join(said)}."
+        said.append(f"{patience:,.0f} rows on {name}")
+        if auto != patience:
+            left = 1 - median(covered_at_auto(findings, name))
+            sooner.append(f"{auto:,.0f} rows on {name}, with {left:.2%} uncovered")
+    elsewhere = " elsewhere" if sooner else ""
+    same = f"at the same rows{elsewhere}" if len(sooner) < len(said) else ""
+    ends = listed([*(f"after {each}" for each in sooner), *filter(None, [same])])
+    return f"*The paper's rule* stops after {listed(said)}; `auto` stops {ends}."
 
 
-def _of_many(findings: Findings) -> str:
-    return " ".join(_of_kind(findings, kind) for kind in kinds_of(findings))
-
-
-def _of_kind(findings: Findings, kind: str) -> str:
+def _of_kind(findings: Findings, kind: str) -> list[str]:
     cases = [case for case in cluster_cases(findings) if case["clusters"] == kind]
-    bounds = "; ".join(_beside_bound(findings, cases, t) for t in each_of(findings))
     last = cases[-1]
     k = last["n_clusters"]
-    ours, uniform = (
-        float(np.median(of_clusters(findings, figure, "1", last)))
-        for figure in ("landmarks", "uniform")
-    )
+    uniform = float(np.median(of_clusters(findings, "uniform", "1", last)))
     covered = float(np.median(of_clusters(findings, "covered", None, last)))
     stop = median(stops(findings, "patience", **last))
-    order = "after" if stop >= ours else "before"
-    return (
-        f"For K clusters of {kind} sizes that lie far apart, {bounds}. At K = {k:,} every cluster "
-        f"has a landmark after {_times(ours, k)} of BALANS or {_times(uniform, k)} at random, and "
-        f"is covered after {_times(covered, k)}; the paper's rule stops after {_times(stop, k)}, "
-        f"{order} every cluster has a landmark."
-    )
+    said = [_beside_bound(findings, cases, t) for t in each_of(findings)]
+    said += [
+        f"at K = {k:,} every cluster has a landmark after {_times(_reached(findings, last), k)} of "
+        f"BALANS or {_times(uniform, k)} at random, and is covered after {_times(covered, k)}",
+        f"the paper's rule stops there after {_times(stop, k)}, {_order(findings, last)} every "
+        f"cluster has a landmark and {'after' if stop >= covered else 'before'} every one is "
+        "covered",
+    ]
+    return [f"*K clusters of {kind} sizes* that lie far apart:", bullets(said)]
 
 
-def _beside_bound(findings: Findings, cases: list[dict[str, Any]], t: str) -> str:
-    """Say in how many runs t K log K rows were enough."""
-    over = [
+def _reached(findings: Findings, case: dict[str, Any]) -> float:
+    """Rows of BALANS after which every cluster has a landmark."""
+    return float(np.median(of_clusters(findings, "landmarks", "1", case)))
+
+
+def _order(findings: Findings, case: dict[str, Any]) -> str:
+    stop = median(stops(findings, "patience", **case))
+    return "after" if stop >= _reached(findings, case) else "before"
+
+
+def _shares_of_bound(findings: Findings, cases: list[dict[str, Any]], t: str) -> list[float]:
+    """Rows after which every cluster has t landmarks, as a share of t K log K, by run."""
+    return [
         each / (int(t) * case["n_clusters"] * np.log(case["n_clusters"]))
         for case in cases
         for each in of_clusters(findings, "landmarks", t, case)
     ]
+
+
+def _beside_bound(findings: Findings, cases: list[dict[str, Any]], t: str) -> str:
+    """Say in how many runs t K log K rows were enough."""
+    over = _shares_of_bound(findings, cases, t)
     enough = sum(ratio <= 1.0 for ratio in over)
     reached = [ratio for ratio in over if np.isfinite(ratio)]
-    span = f" (needed: {min(reached):.2f} to {max(reached):.2f} of them)" if reached else ""
+    needs = f" (needed: {span(reached, '.2f')} of them)" if reached else ""
     many = "a landmark" if t == "1" else f"{t} landmarks"
-    return f"{bound_of(t)} rows give each {many} in {enough} of {len(over)} runs{span}"
+    return f"{bound_of(t)} rows give every cluster {many} in {enough} of {len(over)} runs{needs}"
 
 
 def _times(rows: float, k: int) -> str:

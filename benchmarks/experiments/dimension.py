@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from dimension_report import ALL, RAW, SIGNAL, picture, reading, tables
+from dimension_reading import reading
+from dimension_report import ALL, RAW, SIGNAL, picture, tables
 from experiment import Experiment, Setting
 from findings import Findings
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Tables, plot and reading of what principal components lose."""
+"""Tables and plot of what principal components lose."""
 
 from typing import Any
 
@@ -8,7 +8,18 @@ from matplotlib.figure import Figure
 from pictures import COLOURS, grid
 from real_tables import lines
 
-__all__ = ["ALL", "RAW", "SIGNAL", "picture", "reading", "tables"]
+__all__ = [
+    "ALL",
+    "DEFAULT",
+    "RAW",
+    "SIGNAL",
+    "corrected_of",
+    "named",
+    "names_of",
+    "own_of",
+    "picture",
+    "tables",
+]
 
 ALL, SIGNAL, RAW = "all features", "signal alone", "uncorrected"
 DEFAULT = "50"
@@ -25,22 +36,23 @@ STYLES = {ALL: ("#888888", "s--"), SIGNAL: (COLOURS[6], "X:")}
 MARKERS = ("v-", "o-", "^-", "D-", "P-")
 
 
-def _names(findings: Findings, key: str, **case: Any) -> list[Any]:
+def names_of(findings: Findings, key: str, **case: Any) -> list[Any]:
+    """Return what was measured in these cases, in order."""
     return list(dict.fromkeys(run[key] for run in findings.of(**case)))
 
 
 def tables(findings: Findings) -> list[str]:
     """Signal kept and scores of every number of components."""
     found = []
-    for features in _names(findings, "features"):
-        for rank in sorted(_names(findings, "rank", features=features)):
+    for features in names_of(findings, "features"):
+        for rank in sorted(names_of(findings, "rank", features=features)):
             found.append(f"## {features:,} features, signal of rank {rank}\n")
             case = {"features": features, "rank": rank}
             there = [c for c in COLUMNS if c in findings.of(**case)[0]]
             rows = [
                 [components, method, *(_cell(findings, c, case, components, method) for c in there)]
-                for components in _names(findings, "components", **case)
-                for method in _names(findings, "method", **case)
+                for components in names_of(findings, "components", **case)
+                for method in names_of(findings, "method", **case)
             ]
             found.append(lines(["components", "method", *(COLUMNS[c] for c in there)], rows))
     return found
@@ -52,109 +64,39 @@ def _cell(
     return spread(findings.values(figure, components=components, method=method, **case), 3)
 
 
-def reading(findings: Findings) -> str:
-    """Say what the default loses, to what, and whether other numbers lose less."""
-    cases = [
-        _case(findings, features, rank)
-        for features in _names(findings, "features")
-        for rank in sorted(_names(findings, "rank", features=features))
-    ]
-    return " ".join([*cases, _verdict(findings)])
-
-
-def _own(findings: Findings, features: int) -> str:
+def own_of(findings: Findings, features: int) -> str:
     """Components that stand for the default: 50, or what was measured in its place."""
-    there = [c for c in _names(findings, "components", features=features) if c.isdigit()]
+    there = [c for c in names_of(findings, "components", features=features) if c.isdigit()]
     if features <= int(DEFAULT):
         return ALL
     return DEFAULT if DEFAULT in there else there[-1]
 
 
-def _corrected(findings: Findings) -> str:
-    return _names(findings, "method")[-1]
+def corrected_of(findings: Findings) -> str:
+    """Name the method that corrects."""
+    return names_of(findings, "method")[-1]
 
 
-def _paired(findings: Findings, features: int, rank: int, other: str) -> np.ndarray:
-    method = _corrected(findings)
-    own, beside = (
-        findings.values("same_label", features=features, rank=rank, components=c, method=method)
-        for c in (_own(findings, features), other)
-    )
-    return np.subtract(own, beside)
-
-
-def _case(findings: Findings, features: int, rank: int) -> str:
-    method, own = _corrected(findings), _own(findings, features)
-    case = {"features": features, "rank": rank}
-    shares = {
-        c: median(findings.values("same_label", components=c, method=method, **case))
-        for c in _names(findings, "components", **case)
-    }
-    raw = median(findings.values("same_label", components=own, method=RAW, **case))
-    known = {c: share for c, share in shares.items() if c != SIGNAL}
-    best = max(known, key=lambda c: known[c])
-    head = f"{features:,} features, rank {rank}:"
-    if own == ALL:
-        kept = f"{DEFAULT} components are all there are, and lose nothing"
-    else:
-        signal, could = (
-            median(findings.values(figure, components=own, method=method, **case))
-            for figure in ("signal_kept", "could_be_kept")
-        )
-        kept = f"{own} components keep {signal:.0%} of the signal, of {could:.0%} that they could"
-    choice = (
-        "the best choice measured" if best == own else f"best with {_said(best)}, {known[best]:.2f}"
-    )
-    return (
-        f"{head} {kept}; same-label share {raw:.2f} uncorrected, {shares[own]:.2f} after {method} "
-        f"({choice}; signal alone {shares[SIGNAL]:.2f})."
-    )
-
-
-def _said(components: str) -> str:
+def named(components: str) -> str:
+    """Say what distances are taken in."""
     default = " (the default)" if components == DEFAULT else ""
     return f"{components} components{default}" if components.isdigit() else components
 
 
-def _verdict(findings: Findings) -> str:
-    cases = [
-        (features, rank)
-        for features in _names(findings, "features")
-        if _own(findings, features) != ALL
-        for rank in _names(findings, "rank", features=features)
-    ]
-    if not cases:
-        return "No case had more features than components."
-    against = {case: _paired(findings, *case, ALL) for case in cases}
-    own = _own(findings, cases[0][0])
-    wins = [case for case, values in against.items() if values.min() > 0]
-    losses = [case for case, values in against.items() if values.max() < 0]
-    worst = min(against, key=lambda case: float(against[case].mean()))
-    bound = {case: float(_paired(findings, *case, SIGNAL).mean()) for case in cases}
-    least, most = max(bound.values()), min(bound.values())
-    return (
-        f"Beside distances in all features, the same-label share in {_said(own)} is higher with "
-        f"every seed in {len(wins)} and lower in {len(losses)} of {len(cases)} cases; it is least "
-        f"favourable at {worst[0]:,} features and rank {worst[1]} "
-        f"({float(against[worst].mean()):+.3f}). Beside distances in the signal alone, which nobody"
-        f" has, it differs by {least:+.3f} to {most:+.3f}."
-    )
-
-
 def picture(findings: Findings) -> Figure:
     """Signal kept above, same-label share below; a column a number of features."""
-    widths, method = _names(findings, "features"), _corrected(findings)
+    widths, method = names_of(findings, "features"), corrected_of(findings)
     figure, axes = grid(2 * len(widths), len(widths))
-    every = [c for c in _names(findings, "components") if c.isdigit()]
+    every = [c for c in names_of(findings, "components") if c.isdigit()]
     for column, features in enumerate(widths):
         upper, lower = axes[column], axes[len(widths) + column]
-        ranks = sorted(_names(findings, "rank", features=features))
-        there = sorted(_names(findings, "components", features=features), key=_order)
+        ranks = sorted(names_of(findings, "rank", features=features))
+        there = sorted(names_of(findings, "components", features=features), key=_order)
         for components in there:
             colour, form = STYLES.get(components) or (
                 COLOURS[every.index(components)], MARKERS[every.index(components)],
             )  # fmt: skip
-            drawn = {"color": colour, "fmt": form, "label": _said(components)}
+            drawn = {"color": colour, "fmt": form, "label": named(components)}
             case = {"features": features, "components": components, "method": method}
             if components.isdigit():
                 _points(upper, findings, "signal_kept", ranks, case, drawn)
@@ -184,7 +126,7 @@ def picture(findings: Findings) -> Figure:
         frameon=False,
         fontsize=9,
     )
-    n_seeds = max(len(_names(findings, "seed", features=features)) for features in widths)
+    n_seeds = max(len(names_of(findings, "seed", features=features)) for features in widths)
     figure.suptitle(
         f"What principal components lose\n(medians and ranges of up to {n_seeds} seeds)",
         fontsize=11,

@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -58,8 +57,10 @@ class Experiment:
     measure : callable
         Takes ``Findings`` and a ``Setting``, and measures every case.
     tables, picture, reading : callable
-        Take ``Findings``; the tables in Markdown, a plot that stands by itself, and a paragraph
-        that says what was found, with figures that come from the findings alone.
+        Take ``Findings``; the tables in Markdown, a plot that stands by itself, and what was
+        found, in words and figures that come from the findings alone: first an answer of a
+        sentence or two to what is asked, also where a goal was missed, then paragraphs and lists
+        in Markdown, one idea each.
     """
 
     name: str
@@ -69,7 +70,7 @@ class Experiment:
     measure: Callable[[Findings, Setting], None]
     tables: Callable[[Findings], list[str]]
     picture: Callable[[Findings], Figure]
-    reading: Callable[[Findings], str]
+    reading: Callable[[Findings], list[str]]
 
     def main(self, argv: list[str] | None = None) -> None:
         """Run the command line: measure, and write NAME.json, NAME.md and NAME.svg."""
@@ -81,9 +82,7 @@ class Experiment:
         given.sizes = dict(setting.sizes)
         given.results = given.results / given.size
         findings = Findings(self.name, given, ["size", "sizes"], setting.peers.versions())
-        began = time.perf_counter()
         self.measure(findings, setting)
-        findings.record["seconds"] = round(time.perf_counter() - began, 1)
         figure = self.picture(findings)
         findings.publish(
             self.title, self.about, self.tables(findings), figure, self.reading(findings)

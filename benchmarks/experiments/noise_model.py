@@ -13,7 +13,8 @@ from experiment import Experiment, Setting
 from findings import Findings
 from mixtures import SPREADS
 from noise_laws import Spectrum, block_means, low_rank_removed, spectrum_of
-from noise_tables import MATRICES, QUANTILES, SURVIVAL, picture, reading, tables
+from noise_reading import reading
+from noise_tables import MATRICES, QUANTILES, SURVIVAL, picture, tables
 from numpy.typing import NDArray
 
 from balans_dask import Balans

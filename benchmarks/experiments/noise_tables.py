@@ -1,4 +1,4 @@
-"""What the experiment on the noise model found: tables, plot and reading."""
+"""What the experiment on the noise model found: tables and plot."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from noise_laws import edge, law
 from pictures import COLOURS, grid
 from real_tables import lines
 
-__all__ = ["MATRICES", "QUANTILES", "SURVIVAL", "picture", "reading", "tables"]
+__all__ = ["MATRICES", "QUANTILES", "RESIDUALS", "SURVIVAL", "picture", "tables"]
 
 MATRICES = ("before the elbow", "kept", "landmark rows")
 QUANTILES = np.linspace(0.0, 1.0, 41)
@@ -17,8 +17,6 @@ SURVIVAL = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """In units of the mean."""
 RESIDUALS = ("label means", "low rank")
 ENTRIES = {"zero_share": 3, "variation": 2, "ks_entries": 3, "outlier": 2}
-FITS = 1.5
-"""A residual fits whose KS distance is at most so many times that of noise; our choice."""
 MARKERS = ("o", "s", "^", "D", "v")
 
 
@@ -128,85 +126,6 @@ def _entries_panel(axis: Any, findings: Findings, names: list[str]) -> None:
     axis.set_xlabel("affinity in units of its mean")
     axis.set_ylabel("share of entries above")
     axis.set_title("entries between labels", fontsize=9)
-
-
-def reading(findings: Findings) -> str:
-    """Say whether the assumption holds."""
-    runs = findings.record["runs"]
-    kept = [run for run in runs if run["matrix"] == "kept"]
-    whole = [run for run in runs if run["matrix"] == "before the elbow"]
-    fits = {residual: _n_fits(runs, residual) for residual in RESIDUALS}
-    most = max(fits.values())
-    verdict = "holds" if most == len(runs) else "holds in part" if most else "does not hold"
-    return " ".join(
-        [
-            f"As a description of these affinities the assumption {verdict}.",
-            _misfit(runs, "label means", "When label means are gone"),
-            _places(runs),
-            _outside(kept),
-            _misfit(runs, "low rank", "When so many are removed, of every matrix"),
-            _entry_sentence(kept, "kept affinities"),
-            _entry_sentence(whole, "affinities before the elbow"),
-        ]
-    )
-
-
-def _n_fits(runs: list[dict[str, Any]], residual: str) -> int:
-    return sum(run[residual]["ks"] <= FITS * run[f"exponential, {residual}"]["ks"] for run in runs)
-
-
-def _misfit(runs: list[dict[str, Any]], residual: str, when: str) -> str:
-    noise = [run[f"exponential, {residual}"]["ks"] for run in runs]
-    seen = [run[residual]["ks"] for run in runs]
-    times = median([one / of for one, of in zip(seen, noise, strict=True)])
-    return (
-        f"{when}, {_n_fits(runs, residual)} of {len(runs)} matrices lie as near to the law as "
-        f"i.i.d. exponential entries do, or at most {FITS} times as far: their KS distances are "
-        f"{_range(seen, '.3f')}, those of such entries {_range(noise, '.3f')}, and the median "
-        f"ratio is {times:.1f}."
-    )
-
-
-def _places(runs: list[dict[str, Any]]) -> str:
-    shuffled = median([run["shuffled"]["ks"] for run in runs])
-    seen = median([run["label means"]["ks"] for run in runs])
-    if shuffled < seen / 2:
-        why = "most of the misfit is that entries depend on each other, not how large they are"
-    else:
-        why = "the sizes of the entries alone keep them from the law"
-    return (
-        f"In their own places they have a median KS distance of {seen:.3f}, the same entries in "
-        f"random places {shuffled:.3f}: {why}."
-    )
-
-
-def _outside(kept: list[dict[str, Any]]) -> str:
-    means, low = ([run[residual] for run in kept] for residual in RESIDUALS)
-    return (
-        f"Of the kept affinities without label means, "
-        f"{_range([one['n_outside'] for one in means], ',')} singular values lie outside the "
-        f"noise, with {_range([one['energy_outside'] for one in means], '.0%')} of the sum of "
-        f"squares, and {_range([one['n_outside'] for one in low], ',')} have to go from the whole "
-        f"matrix before none does. The largest value is "
-        f"{_range([run['outlier'] for run in kept], '.1f')} times what the positive mean of the "
-        "noise predicts (1 were it noise)."
-    )
-
-
-def _entry_sentence(runs: list[dict[str, Any]], which: str) -> str:
-    zeros, variation, distance = (
-        [run[name] for run in runs] for name in ("zero_share", "variation", "ks_entries")
-    )
-    return (
-        f"Between labels {_range(zeros, '.0%')} of the {which} are 0, and their coefficient of "
-        f"variation is {_range(variation, '.1f')} (exponential: 1; KS distance "
-        f"{_range(distance, '.2f')})."
-    )
-
-
-def _range(values: list[float], form: str) -> str:
-    low, high = (format(each, form) for each in (min(values), max(values)))
-    return low if low == high else f"{low} to {high}"
 
 
 def _cases(findings: Findings) -> list[tuple[str, str]]:

@@ -24,7 +24,8 @@ from mixtures import SPREADS
 from numpy.typing import NDArray
 from pseudo_inverse_operators import LIMITS, OPERATORS
 from pseudo_inverse_picture import picture
-from pseudo_inverse_reading import reading, tables
+from pseudo_inverse_reading import reading
+from pseudo_inverse_tables import tables
 from sklearn.neighbors import NearestNeighbors
 
 from balans_dask import Balans

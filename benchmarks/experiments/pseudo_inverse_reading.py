@@ -1,78 +1,71 @@
-"""What the experiment on the pseudo-inverse found: tables and reading."""
+"""What the experiment on the pseudo-inverse found, in words."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from findings import Findings, median, spread
-from pseudo_inverse_operators import LIMIT_OF, LIMITS, OPERATORS, known, values_of
-from real_tables import lines
+from findings import Findings, median
+from pseudo_inverse_operators import LIMIT_OF, OPERATORS, known, values_of
+from wording import bullets, listed, span
 
-__all__ = ["reading", "tables"]
+__all__ = ["reading"]
 
 CLEAR = 0.8
 """Share of the runs in which a change must have one sign to be called one; our choice."""
-FIGURES = {
-    "amplified": "amplified",
-    "small_leaked": "leaked, small clusters",
-    "small_same_label": "same label, small clusters",
-    "leaked": "leaked, all",
-    "same_label": "same label, all",
-    "mixing": "mixing",
-}
 
 
-def tables(findings: Findings) -> list[str]:
-    """Write every mixture and operator."""
-    shown = [name for name in FIGURES if any(name in run for run in findings.record["runs"])]
-    head = ["sizes, noise, operator", *(f"error, {limit}" for limit in LIMITS),
-            *(FIGURES[name] for name in shown), "rows of small clusters", "landmarks"]  # fmt: skip
-    parts = []
-    for clusters in values_of(findings, "clusters"):
-        rows = [
-            _row(findings.of(clusters=clusters, ratio=ratio, noise_ratio=noise, operator=operator),
-                 f"1:{ratio:,}, 1:{noise}, {operator}", shown)
-            for ratio in values_of(findings, "ratio")
-            for noise in values_of(findings, "noise_ratio")
-            for operator in ("raw", *OPERATORS, *LIMITS)
-        ]  # fmt: skip
-        parts += [f"## {clusters}: median (range) over seeds\n", lines(head, rows)]
-    return parts
-
-
-def _row(runs: list[dict[str, Any]], name: str, shown: Sequence[str]) -> list[str]:
-    errors = [
-        spread([run["errors"][limit] for run in runs if "errors" in run], 2) for limit in LIMITS
-    ]
-    figures = [spread(known(runs, each), 3) for each in shown]
-    counts = [spread([run[each] for run in runs], 0) for each in ("small_rows", "n_landmarks")]
-    return [name, *errors, *figures, *counts]
-
-
-def reading(findings: Findings) -> str:
-    """Say what the omission changes, and where."""
+def reading(findings: Findings) -> list[str]:
+    """Say what the omission changes, and where, first in short."""
     ratios = values_of(findings, "ratio")
     unequal = dict.fromkeys((ratios[len(ratios) // 2], ratios[-1]))
-    return " ".join(
-        [
-            _errors(findings),
-            _own_limits(findings),
-            _amplified(findings),
-            *(_small(findings, ratio) for ratio in dict.fromkeys((ratios[0], ratios[-1]))),
-            *(_verdict(findings, ratio) for ratio in unequal),
-        ]
+    return [
+        _in_short(findings),
+        *_errors(findings),
+        *_eigenvalues(findings),
+        _amplified(findings),
+        *_small(findings, list(dict.fromkeys((ratios[0], ratios[-1])))),
+        *(part for ratio in unequal for part in _verdict(findings, ratio)),
+    ]
+
+
+def _in_short(findings: Findings) -> str:
+    """Say whether the pseudo-inverse would help small clusters, and how they fare without it."""
+    with_it, least = "nystrom", values_of(findings, "ratio")[-1]
+    errors = {name: median(_all(findings, name, "error")) for name in ("smooth", with_it)}
+    side = "larger" if errors[with_it] > errors["smooth"] else "smaller"
+    gains = _gains(findings, with_it, least)
+    falls = (
+        f"the same-label share of small clusters {_how(gains)} with it ({median(gains):+.3f} in "
+        "the median); "
+        if gains
+        else "no small cluster has two rows; "
     )
-
-
-def _errors(findings: Findings) -> str:
-    against = {operator: _all(findings, operator, "error") for operator in OPERATORS}
-    nearest = min(against, key=lambda operator: median(against[operator]))
-    listed = ", ".join(f"{operator} {median(each):.2f}" for operator, each in against.items())
-    grows = {operator: _growth(findings, operator) for operator in OPERATORS}
-    grown = ", ".join(f"{operator} {each:+.2f}" for operator, each in grows.items())
+    first = values_of(findings, "ratio")[0]
+    leaked, equal = (
+        median(known(findings.of(ratio=ratio, operator="smooth"), "small_leaked"))
+        for ratio in (least, first)
+    )
     return (
-        f"Against the dense A, {nearest} has the smallest error (median over all mixtures: "
-        f"{listed}; from the most equal sizes to the least equal ones it changes by {grown})."
+        f"With the pseudo-inverse (`{with_it}`) the error against the dense A is {side}, "
+        f"{errors[with_it]:.2f} instead of {errors['smooth']:.2f}. At cluster sizes of 1:{least:,} "
+        f"{falls}without it {leaked:.0%} of the weight of their rows leaks to other clusters "
+        f"({equal:.0%} at 1:{first:,})."
     )
+
+
+def _errors(findings: Findings) -> list[str]:
+    against = {operator: median(_all(findings, operator, "error")) for operator in OPERATORS}
+    nearest = min(against, key=lambda operator: against[operator])
+    each = []
+    for operator, limit in LIMIT_OF.items():
+        own = median([run["errors"][limit] for run in findings.of(operator=operator)])
+        beside = f"; {own:.2f} from its own limit, {limit}" if limit != "A" else ""
+        each.append(
+            f"`{operator}` {against[operator]:.2f}, {_growth(findings, operator):+.2f} from the "
+            f"most equal sizes to the least equal ones{beside}"
+        )
+    return [
+        f"*Error*, median over all mixtures, against the dense A. `{nearest}` has the smallest:",
+        bullets(each),
+    ]
 
 
 def _growth(findings: Findings, operator: str) -> float:
@@ -84,64 +77,74 @@ def _growth(findings: Findings, operator: str) -> float:
     return ends[1] - ends[0]
 
 
-def _own_limits(findings: Findings) -> str:
-    found = [
-        f"{operator} from {limit} "
-        f"{median([run['errors'][limit] for run in findings.of(operator=operator)]):.2f}"
-        for operator, limit in LIMIT_OF.items()
-    ]
-    said = f"The distance of each from its limit with all rows as landmarks is: {'; '.join(found)}."
+def _eigenvalues(findings: Findings) -> list[str]:
     negative = [run["negative_eigenvalues"] for run in findings.of(operator="nystrom")]
     most = [run["most_negative"] for run in findings.of(operator="nystrom")]
     if max(negative) == 0.0:
-        return said
-    return (
-        f"{said} Of the eigenvalues of A_SS, symmetrised, {min(negative):.0%} to "
-        f"{max(negative):.0%} are negative beyond the cut (the most negative is "
-        f"{-min(most):.0%} of the largest): with scales and an elbow of each row's "
-        "own it is not the positive kernel that the Nystrom form assumes."
-    )
+        return []
+    return [
+        f"*Eigenvalues* of A_SS, symmetrised: {span(negative, '.0%')} of them are negative beyond "
+        f"the cut (the most negative is {-min(most):.0%} of the largest). With scales and an elbow "
+        "of each row's own it is not the positive kernel that the Nystrom form assumes."
+    ]
 
 
 def _amplified(findings: Findings) -> str:
     shares = {name: known(findings.of(operator=name), "amplified") for name in OPERATORS}
     there = {name: each for name, each in shares.items() if max(each) > 0}
     if not there:
-        return "No operator amplifies: the absolute weights of every row stay below 10."
-    listed = "; ".join(
-        f"{name} {median(each):.1%} of the rows in the median, {max(each):.1%} at most"
+        return (
+            "*Amplified.* No operator amplifies: the absolute weights of every row stay below 10."
+        )
+    amplifying = "; ".join(
+        f"with `{name}` {median(each):.1%} of the rows in the median, {max(each):.1%} at most"
         for name, each in there.items()
     )
     return (
-        f"Rows whose absolute weights sum to more than 10 are there with {listed}: differences of "
-        "large numbers, by which profiles leave the data."
+        f"*Amplified* rows, whose absolute weights sum to more than 10: {amplifying}. These are "
+        "differences of large numbers, by which profiles leave the data."
     )
 
 
-def _small(findings: Findings, ratio: int) -> str:
-    parts = []
+def _small(findings: Findings, ratios: Sequence[int]) -> list[str]:
+    each = []
     for operator in (*OPERATORS, "A"):
-        runs = findings.of(ratio=ratio, operator=operator)
-        name = "the dense A" if operator == "A" else operator
-        parts.append(
-            f"{name} {median(known(runs, 'small_leaked')):.0%} and "
-            f"{median(known(runs, 'small_same_label')):.2f}"
-        )
-    raw = median(known(findings.of(ratio=ratio, operator="raw"), "small_same_label"))
-    return (
-        f"In the small clusters at 1:{ratio:,}, leaked weight and same-label share are, in the "
-        f"median over mixtures, {'; '.join(parts)} (uncorrected {raw:.2f})."
-    )
+        name = "the dense A" if operator == "A" else f"`{operator}`"
+        at = [_fares(findings, operator, ratio) for ratio in ratios]
+        each.append(f"{name}: {'; '.join(at)}")
+    raw = [
+        f"{median(known(findings.of(ratio=ratio, operator='raw'), 'small_same_label')):.2f} at "
+        f"1:{ratio:,}"
+        for ratio in ratios
+    ]
+    return [
+        "*Small clusters*: leaked weight and same-label share, in the median over mixtures "
+        f"(uncorrected: {listed(raw)}):",
+        bullets(each),
+    ]
 
 
-def _verdict(findings: Findings, ratio: int) -> str:
+def _fares(findings: Findings, operator: str, ratio: int) -> str:
+    runs = findings.of(ratio=ratio, operator=operator)
+    leaked, same = (median(known(runs, f"small_{name}")) for name in ("leaked", "same_label"))
+    return f"at 1:{ratio:,} {leaked:.0%} and {same:.2f}"
+
+
+def _verdict(findings: Findings, ratio: int) -> list[str]:
     said = [_beside_smooth(findings, operator, ratio) for operator in OPERATORS[1:]]
     if not all(said):
-        return f"At 1:{ratio:,} no small cluster has two rows."
-    return (
-        f"At 1:{ratio:,}, beside `smooth` and paired by mixture, the same-label share of the small "
-        f"clusters {'; '.join(said)}."
-    )
+        return [f"At 1:{ratio:,} no small cluster has two rows."]
+    return [
+        f"*Beside `smooth` at 1:{ratio:,}*, paired by mixture, the same-label share of the small "
+        "clusters:",
+        bullets(said),
+    ]
+
+
+def _how(gains: Sequence[float]) -> str:
+    better, worse = (sum(sign * each > 0 for each in gains) for sign in (1, -1))
+    most = CLEAR * len(gains)
+    return "rises" if better > most else "falls" if worse > most else "does not change clearly"
 
 
 def _beside_smooth(findings: Findings, operator: str, ratio: int) -> str:
@@ -149,13 +152,13 @@ def _beside_smooth(findings: Findings, operator: str, ratio: int) -> str:
     if not gains:
         return ""
     better, worse = (sum(sign * each > 0 for each in gains) for sign in (1, -1))
-    most = CLEAR * len(gains)
-    how = "rises" if better > most else "falls" if worse > most else "does not change clearly"
+    same, mixing = (
+        median(_gains(findings, operator, ratio, name)) for name in ("same_label", "mixing")
+    )
     return (
-        f"{how} with {operator} ({median(gains):+.3f} in the median, {min(gains):+.3f} to "
-        f"{max(gains):+.3f}, better in {better} and worse in {worse} of {len(gains)} runs; of all "
-        f"rows {median(_gains(findings, operator, ratio, 'same_label')):+.3f}, mixing "
-        f"{median(_gains(findings, operator, ratio, 'mixing')):+.3f})"
+        f"{_how(gains)} with `{operator}`: {median(gains):+.3f} in the median "
+        f"({span(gains, '+.3f')}), better in {better} and worse in {worse} of {len(gains)} runs; "
+        f"of all rows {same:+.3f}, mixing {mixing:+.3f}"
     )
 
 

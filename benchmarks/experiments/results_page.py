@@ -1,11 +1,15 @@
 """The results page of the documentation, made from the files of the experiments."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PAGE", "page"]
+from findings import answered
+from wording import bullets
+
+__all__ = ["PAGE", "anchor", "page"]
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 SIZES = ("full", "small")
@@ -29,8 +33,15 @@ def page(results: Path, names: Sequence[str]) -> str:
     names : sequence of str
         Experiments, in order.
     """
-    missing = [name for name in names if _size(results, name) is None]
-    parts = [HEAD, *(_section(results, name) for name in names if name not in missing)]
+    sizes = {name: _size(results, name) for name in names}
+    records = {
+        name: json.loads((results / size / f"{name}.json").read_text())
+        for name, size in sizes.items()
+        if size
+    }
+    parts = [HEAD, _in_short(list(records.values()))]
+    parts += [_section(record, f"{sizes[name]}", name) for name, record in records.items()]
+    missing = [name for name in names if name not in records]
     if missing:
         listed = ", ".join(f"`{name}`" for name in missing)
         parts.append(f"## Without results\n\nNot run at these sizes: {listed}.\n")
@@ -41,18 +52,29 @@ def _size(results: Path, name: str) -> str | None:
     return next((size for size in SIZES if (results / size / f"{name}.json").exists()), None)
 
 
-def _section(results: Path, name: str) -> str:
-    size = _size(results, name)
-    record = json.loads((results / f"{size}" / f"{name}.json").read_text())
+def _in_short(records: Sequence[dict[str, Any]]) -> str:
+    answers = []
+    for record in records:
+        title = record["title"]
+        colon = "" if title.endswith("?") else ":"
+        answers.append(f"[{title}](#{anchor(title)}){colon} {record['reading'][0]}")
+    return f"## In short\n\n{bullets(answers)}\n"
+
+
+def anchor(title: str) -> str:
+    """Name the place of a heading as GitHub and MyST do."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def _section(record: dict[str, Any], size: str, name: str) -> str:
     place = f"../benchmarks/experiments/results/{size}/{name}"
-    return "\n".join(
-        [
-            f"## {record['title']}\n",
-            f"{record['reading']}\n",
-            f"![{record['title']}]({place}.svg)\n",
-            f"[Tables and method]({place}.md). {_circumstances(record, f'{size}')}\n",
-        ]
-    )
+    parts = [
+        f"## {record['title']}",
+        *answered(record["reading"]),
+        f"![{record['title']}]({place}.svg)",
+        f"[Tables and method]({place}.md). {_circumstances(record, size)}",
+    ]
+    return "\n".join(f"{part}\n" for part in parts)
 
 
 def _circumstances(record: dict[str, Any], size: str) -> str:

@@ -11,7 +11,8 @@ from experiment import Experiment, Setting
 from findings import Findings
 from mixtures import SPREADS
 from numpy.typing import NDArray
-from sampler_reading import picture, reading, tables
+from sampler_reading import reading
+from sampler_tables import picture, tables
 from scoring import scores
 
 from balans_dask import Balans

@@ -10,7 +10,8 @@ from experiment import Experiment, Setting
 from findings import Findings
 from numpy.typing import NDArray
 from profile_sets import ProfileSet, generated, real
-from scale_ablation_report import BY_BATCH, GRAPH, GUARDED, UNCORRECTED, picture, reading, tables
+from scale_ablation_reading import reading
+from scale_ablation_report import BY_BATCH, GRAPH, GUARDED, UNCORRECTED, picture, tables
 from scoring import scores
 
 from balans_dask import Balans

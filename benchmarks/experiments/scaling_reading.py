@@ -14,6 +14,7 @@ from scaling_figures import (
     start_up,
     with_all_rows,
 )
+from wording import bullets, listed, span
 
 __all__ = ["reading"]
 
@@ -21,62 +22,108 @@ GOAL = 0.30
 """Gain in the average score that the paper reports beside uncorrected."""
 
 
-def reading(findings: Findings) -> str:
-    """Say what was found."""
-    parts = [_of_time(findings), _of_goal(findings), _of_recovery(findings), _of_operator(findings)]
-    return " ".join(part for part in parts if part)
+def reading(findings: Findings) -> list[str]:
+    """Say what was found, first in short."""
+    scored = any("total" in run for run in findings.of(part="run"))
+    goal = _of_goal(findings) if scored else ["The total score was not measured: scib-metrics is "
+                                              "not installed."]  # fmt: skip
+    return [
+        f"{_time_in_short(findings)} {_goal_in_short(findings) if scored else goal[0]}",
+        *_of_time(findings),
+        *(goal if scored else []),
+        *_of_recovery(findings),
+        *_of_operator(findings),
+    ]
 
 
-def _of_time(findings: Findings) -> str:
-    rows = sizes_of(findings)
+def _time_in_short(findings: Findings) -> str:
+    least = start_up(findings, "smooth")
+    bare = [exponent(findings, "seconds", kind, "smooth", least) for kind in kinds_of(findings)]
+    whole = [exponent(findings, "seconds", kind, "smooth") for kind in kinds_of(findings)]
+    fits, what = (bare, " without start-up") if all(bare) else (whole, "")
+    grown = [exponent(findings, "n_landmarks", kind, "smooth").slope for kind in kinds_of(findings)]
+    said = (
+        f"Time of `smooth` grows as rows to the power {span((fit.slope for fit in fits), '.2f')}"
+        f"{what}"
+    )
+    if max(grown) <= 0:
+        return f"{said}."
+    end = span((1 + max(each, 0) for each in grown), ".2f")
+    return f"{said} ({end} is to be expected in the end, as landmarks grow too)."
+
+
+def _goal_in_short(findings: Findings) -> str:
+    least = {
+        kind: min(gain for one in OPERATORS for gain in _mean_gains(findings, kind, one).values())
+        for kind in kinds_of(findings)
+    }
+    found = {
+        "met": [kind for kind, gain in least.items() if gain > GOAL],
+        "missed": [kind for kind, gain in least.items() if gain <= GOAL],
+    }
+    said = [
+        f"{how} with {listed(kinds)} clusters (least gain "
+        f"{min(least[kind] for kind in kinds):+.0%})"
+        for how, kinds in found.items()
+        if kinds
+    ]
+    return f"The goal, a total over {GOAL:.0%} above uncorrected, is {listed(said)}."
+
+
+def _of_time(findings: Findings) -> list[str]:
+    rows, kinds = sizes_of(findings), kinds_of(findings)
     said = []
-    for kind in kinds_of(findings):
+    for kind in kinds:
         whole = exponent(findings, "seconds", kind, "smooth")
         less = exponent(findings, "seconds", kind, "smooth", start_up(findings, "smooth"))
         grown = exponent(findings, "n_landmarks", kind, "smooth")
-        bare = "" if less is None else f", {fitted(less)} without start-up"
+        bare = "" if less is None else f" ({fitted(less)} without start-up)"
         said.append(
-            f"where clusters are {kind}, seconds of `smooth` grow as rows to the power "
-            f"{fitted(whole)}{bare}, and landmarks to the power {fitted(grown)}"
+            f"{kind}: seconds grow as rows to the power {fitted(whole)}{bare}, landmarks to the "
+            f"power {fitted(grown)}"
         )
-    slopes = [exponent(findings, "seconds", kind, "smooth").slope for kind in kinds_of(findings)]
+    slopes = [exponent(findings, "seconds", kind, "smooth").slope for kind in kinds]
     fixed = (
         " Where the power is below one, costs that do not grow with the rows weigh at the small "
         "sizes."
         if min(slopes) < 1.0
         else ""
     )
-    return (
-        f"From {rows[0]:,} to {rows[-1]:,} rows: {'; '.join(said)}. Every landmark meets every "
-        "row, so in the end time grows as rows times landmarks: by one more than the power of the "
-        f"landmarks.{fixed}"
-    )
+    return [
+        f"*Time* of `smooth`, from {rows[0]:,} to {rows[-1]:,} rows, by kind of clusters:",
+        bullets(said),
+        "Every landmark meets every row, so in the end time grows as rows times landmarks: by one "
+        f"more than the power of the landmarks.{fixed}",
+    ]
 
 
-def _of_goal(findings: Findings) -> str:
-    if not any("total" in run for run in findings.of(part="run")):
-        return "The total score was not measured: scib-metrics is not installed."
+def _of_goal(findings: Findings) -> list[str]:
     said = []
     for kind in kinds_of(findings):
         before = findings.values("total", part="run", kind=kind, operator="uncorrected")
-        each = [_of_goal_by(findings, kind, operator) for operator in OPERATORS]
-        said.append(
-            f"where clusters are {kind}, uncorrected has {median(before):.2f}, {'; '.join(each)}."
-        )
-    head = f"The goal is a total more than {GOAL:.0%} above uncorrected in the mean of the seeds: "
-    return head + " ".join(said).replace(". where", ". Where")
+        each = "; ".join(_of_goal_by(findings, kind, operator) for operator in OPERATORS)
+        said.append(f"{kind}, where uncorrected has {median(before):.2f}: {each}")
+    return [
+        f"*The goal* is a total more than {GOAL:.0%} above uncorrected in the mean of the seeds. "
+        "In brackets, what the difference in the total is made of:",
+        bullets(said),
+    ]
 
 
-def _of_goal_by(findings: Findings, kind: str, operator: str) -> str:
-    at = {
+def _mean_gains(findings: Findings, kind: str, operator: str) -> dict[int, float]:
+    """Gain of every number of rows, in the mean of the seeds."""
+    return {
         n: float(np.mean(gains(findings, kind=kind, operator=operator, n_rows=n)))
         for n in sizes_of(findings)
     }
-    low, high = f"{min(at.values()):+.0%}", f"{max(at.values()):+.0%}"
-    span = low if low == high else f"{low} to {high}"
+
+
+def _of_goal_by(findings: Findings, kind: str, operator: str) -> str:
+    at = _mean_gains(findings, kind, operator)
     missed = [f"{n:,}" for n, gain in at.items() if gain <= GOAL]
-    met = f"missed at {', '.join(missed)} rows" if missed else "met at every size"
-    return f"`{operator}` gains {span} ({met}; {_side(findings, kind, operator)})"
+    met = f"missed at {listed(missed)} rows" if missed else "met at every size"
+    gained = span(at.values(), "+.0%")
+    return f"`{operator}` {gained}, {met} ({_side(findings, kind, operator)})"
 
 
 def _side(findings: Findings, kind: str, operator: str) -> str:
@@ -85,10 +132,10 @@ def _side(findings: Findings, kind: str, operator: str) -> str:
     batch, biology = (
         weight * median(differences(findings, side, **case)) for side, weight in SIDES.items()
     )
-    return f"{batch:+.2f} from the batch side and {biology:+.2f} from biology"
+    return f"batch side {batch:+.2f}, biology {biology:+.2f}"
 
 
-def _of_recovery(findings: Findings) -> str:
+def _of_recovery(findings: Findings) -> list[str]:
     last = sizes_of(findings)[-1]
     said = []
     for kind in kinds_of(findings):
@@ -101,14 +148,15 @@ def _of_recovery(findings: Findings) -> str:
             worse = ", farther off than uncorrected" if error > before else ""
             after.append(f"{error:.2f} after `{operator}` (clusters keep {kept:.2f} of their "
                          f"spread{worse})")  # fmt: skip
-        said.append(f"{before:.2f} uncorrected, {' and '.join(after)} where clusters are {kind}")
-    return (
-        f"At {last:,} rows the error of the clusters' means, in units of their spread, is "
-        f"{'; '.join(said)}."
-    )
+        said.append(f"{kind}: {before:.2f} uncorrected, {listed(after)}")
+    return [
+        f"*Recovery.* At {last:,} rows the error of the clusters' means, in units of their own "
+        "spread (1 is what a collapse into one point has), is:",
+        bullets(said),
+    ]
 
 
-def _of_operator(findings: Findings) -> str:
+def _of_operator(findings: Findings) -> list[str]:
     rows = sizes_of(findings)
     said = []
     for kind in kinds_of(findings):
@@ -116,10 +164,18 @@ def _of_operator(findings: Findings) -> str:
             median(findings.values("mass_elsewhere", part="run", kind=kind, operator="smooth",
                                    n_rows=n)) for n in (rows[0], rows[-1])
         )  # fmt: skip
-        said.append(f"{first:.3f} at {rows[0]:,} and {last:.3f} at {rows[-1]:,} {kind} rows")
-    said += [
-        f"at {run['n_rows']:,} {run['kind']} rows the operator with every row as a landmark "
-        f"puts {run['dense_elsewhere']:.3f} there and the sampled one {run['mass_elsewhere']:.3f}"
-        for run in with_all_rows(findings)
+        beside = [
+            f"; at {run['n_rows']:,} rows and seed {run['seed']} the operator with every row as a "
+            f"landmark puts {run['dense_elsewhere']:.3f} there, the sampled one "
+            f"{run['mass_elsewhere']:.3f}"
+            for run in with_all_rows(findings)
+            if run["kind"] == kind
+        ]
+        said.append(
+            f"{kind}: {first:.3f} at {rows[0]:,} and {last:.3f} at {rows[-1]:,} rows"
+            f"{''.join(beside)}"
+        )
+    return [
+        "*Weight from other clusters* that rows which are smoothed take (0 is the ideal):",
+        bullets(said),
     ]
-    return f"Rows that are smoothed take this much weight from other clusters: {'; '.join(said)}."

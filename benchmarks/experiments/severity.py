@@ -11,7 +11,8 @@ from mixtures import SPREADS
 from numpy.typing import NDArray
 from profile_sets import ProfileSet, generated
 from scoring import scores
-from severity_report import AXES, NO_EFFECT, PEER, UNCORRECTED, picture, reading, tables
+from severity_reading import reading
+from severity_report import AXES, NO_EFFECT, PEER, UNCORRECTED, picture, tables
 
 from balans_dask import Balans
 from balans_dask.mixture import Mixture

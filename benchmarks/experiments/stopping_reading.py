@@ -8,6 +8,7 @@ from findings import Findings, median, spread
 from real_tables import lines
 from scoring import main_score
 from stopping_settings import DEFAULT, KINDS, chosen_of, paired, ratio
+from wording import bullets, listed, span
 
 __all__ = ["reading", "tables"]
 
@@ -57,39 +58,71 @@ def label_of(chosen: dict[str, Any]) -> str:
     return ", ".join(f"{KINDS[name]} {value}" for name, value in other.items()) or "default"
 
 
-def reading(findings: Findings) -> str:
-    """Say what every setting changes."""
+def reading(findings: Findings) -> list[str]:
+    """Say what every setting changes, first in short."""
     key, score = main_score(findings)
-    said = [_ends(findings, name, key, score) for name in ("patience", "block_rows")]
-    said += [_ends(findings, "coverage_tol", key, score), _auto(findings, key, score)]
-    said += [_follows(findings, key, score), _displace(findings, key, score)]
-    return " ".join(filter(None, said))
+    names = [name for name in ("patience", "block_rows", "coverage_tol")
+             if _values(findings, name)]  # fmt: skip
+    ends = [_end(findings, name, value, key, score)
+            for name in names for value in _values(findings, name)]  # fmt: skip
+    said = [_auto(findings, key, score), _follows(findings, key, score)]
+    return [
+        _in_short(findings, key, score),
+        "Beside the default, with `smooth`:",
+        bullets(ends),
+        *filter(None, [*said, _displace(findings, key, score)]),
+    ]
+
+
+def _in_short(findings: Findings, key: str, score: str) -> str:
+    """Say what stopping later and sooner than the default changes."""
+    auto = _runs_with(findings, "smooth", stopping="auto")
+    changes = [
+        f"{_changes(findings, _runs_with(findings, 'smooth', patience=value), key)} with "
+        f"`patience` {value:g}"
+        for value in _values(findings, "patience")
+    ]
+    changes.append(f"{_changes(findings, auto, key)} with the automatic rule")
+    displace = [abs(each) for each in paired(findings, findings.of(operator="displace"), key)]
+    none = f" With `displace` no setting changes it by more than {max(displace, default=0):.3f}."
+    return (
+        f"Beside the default, `patience` {DEFAULT['patience']}, the {score} of `smooth` changes by "
+        f"{listed(changes)}.{none if displace else ''}"
+    )
+
+
+def _changes(findings: Findings, runs: list[dict[str, Any]], key: str) -> str:
+    return span(paired(findings, runs, key), "+.3f")
 
 
 def _runs_with(findings: Findings, operator: str, **changed: Any) -> list[dict[str, Any]]:
     return findings.of(operator=operator, **(DEFAULT | changed))
 
 
-def _ends(findings: Findings, name: str, key: str, score: str) -> str:
-    """Describe the smallest and the largest value of a parameter, for `smooth`."""
+def _values(findings: Findings, name: str) -> list[Any]:
+    """Return the smallest and the largest value of a parameter beside the default."""
     others = {other: value for other, value in DEFAULT.items() if other != name}
     runs = findings.of(operator="smooth", **others)
     values = sorted({run[name] for run in runs} - {DEFAULT[name]})
-    parts = []
-    for value in dict.fromkeys((values[0], values[-1])):
-        here = _runs_with(findings, "smooth", **{name: value})
-        parts.append(
-            f"{value:g} draws {_range(ratio(findings, here, 'n_sampled'), '.2f')} of the default's "
-            f"rows in {_range(ratio(findings, here, 'seconds'), '.2f')} of its time, and the "
-            f"{score} changes by {_range(paired(findings, here, key), '+.3f')}" + _rare_missed(here)
-        )
-    return f"With `smooth`, `{name}` {'; '.join(parts)}."
+    return list(dict.fromkeys((values[0], values[-1]))) if values else []
 
 
-def _rare_missed(runs: list[dict[str, Any]]) -> str:
+def _end(findings: Findings, name: str, value: Any, key: str, score: str) -> str:
+    """Describe one value of a parameter, for `smooth`."""
+    here = _runs_with(findings, "smooth", **{name: value})
+    missed, rare = _rare(here)
+    lost = f" ({missed} of {rare} rare clusters missed)" if missed else ""
+    return (
+        f"`{name}` {value:g} draws {span(ratio(findings, here, 'n_sampled'), '.2f')} of the rows "
+        f"in {span(ratio(findings, here, 'seconds'), '.2f')} of the time; the {score} changes by "
+        f"{_changes(findings, here, key)}{lost}"
+    )
+
+
+def _rare(runs: list[dict[str, Any]]) -> tuple[int, int]:
+    """Count the rare clusters that are missed, and all."""
     shares = [share for run in runs for share in run["rare_covered"]]
-    missed = sum(share < HALF for share in shares)
-    return f" ({missed} of {len(shares)} rare clusters missed)" if missed else ""
+    return sum(share < HALF for share in shares), len(shares)
 
 
 def _auto(findings: Findings, key: str, score: str) -> str:
@@ -98,16 +131,15 @@ def _auto(findings: Findings, key: str, score: str) -> str:
     sooner = [run for run, share in zip(here, rows, strict=True) if share < 1]
     if not sooner:
         return (
-            "The automatic rule stopped at the default's row in every run, as it does below "
+            "*The automatic rule* stopped at the default's row in every run, as it does below "
             "20,000 rows."
         )
+    missed, rare = _rare(sooner)
     return (
-        f"The automatic rule stopped sooner in {len(sooner)} of {len(here)} runs (below 20,000 "
-        f"rows it cannot): these drew {_range(ratio(findings, sooner, 'n_sampled'), '.2f')} of the "
-        f"rows in {_range(ratio(findings, sooner, 'seconds'), '.2f')} of the time, missed "
-        f"{sum(share < HALF for run in sooner for share in run['rare_covered'])} of "
-        f"{sum(len(run['rare_covered']) for run in sooner)} rare clusters, and the {score} changed "
-        f"by {_range(paired(findings, sooner, key), '+.3f')}."
+        f"*The automatic rule* stopped sooner in {len(sooner)} of {len(here)} runs (below 20,000 "
+        f"rows it cannot): these drew {span(ratio(findings, sooner, 'n_sampled'), '.2f')} of the "
+        f"rows in {span(ratio(findings, sooner, 'seconds'), '.2f')} of the time, missed {missed} "
+        f"of {rare} rare clusters, and the {score} changed by {_changes(findings, sooner, key)}."
     )
 
 
@@ -129,10 +161,10 @@ def _follows(findings: Findings, key: str, score: str) -> str:
         verdict = "rules differ by how many rows they draw more than by which"
     else:
         verdict = "the number of rows alone does not explain the scores everywhere"
-    listed = "; ".join(f"{data} {rank:.2f}" for data, rank in zip(found, ranks, strict=True))
+    each = listed([f"{rank:.2f} ({data})" for data, rank in zip(found, ranks, strict=True)])
     return (
-        f"Over all settings the rank correlation of rows drawn and {score} is {listed}, and a "
-        f"doubling of the rows changes it by {_range(slopes, '+.3f')}: {verdict}."
+        f"*The number of rows.* Over all settings its rank correlation with the {score} is {each}, "
+        f"and a doubling of the rows changes it by {span(slopes, '+.3f')}: {verdict}."
     )
 
 
@@ -143,14 +175,9 @@ def _displace(findings: Findings, key: str, score: str) -> str:
     changes = [abs(each) for each in paired(findings, runs, key)]
     rows = ratio(findings, runs, "n_sampled")
     return (
-        f"With `displace`, {min(rows):.2f} to {max(rows):.2f} of the rows changes the {score} "
-        f"by at most {max(changes):.3f}."
+        f"*With `displace`*, settings that draw {span(rows, '.2f')} of the default's rows change "
+        f"the {score} by at most {max(changes):.3f}."
     )
-
-
-def _range(values: list[float], form: str) -> str:
-    low, high = (format(each, form) for each in (min(values), max(values)))
-    return low if low == high else f"{low} to {high}"
 
 
 def _sections(findings: Findings) -> list[tuple[str, str]]:

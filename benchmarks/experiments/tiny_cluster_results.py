@@ -7,6 +7,7 @@ from findings import Findings, median, spread
 from matplotlib.figure import Figure
 from pictures import COLOURS, panels
 from real_tables import lines
+from wording import bullets, listed, span
 
 __all__ = ["OWN_LANDMARK", "picture", "reading", "tables"]
 
@@ -94,46 +95,71 @@ def _of_kind(findings: Findings, axis: Any, kind: str) -> None:
     axis.set_title(title, fontsize=9)
 
 
-def reading(findings: Findings) -> str:
-    """Say what was found."""
+def reading(findings: Findings) -> list[str]:
+    """Say what was found, first in short."""
     first = findings.of()[0]
     asked = all(first[name] == value for name, value in ASKED.items())
-    scaled = "" if asked else (
+    scaled = [] if asked else [
         f"Scaled down: {first['n_clusters']:,} clusters of {1 / first['n_clusters']:.2%} each in "
         f"{first['n_rows']:,} rows stand for {ASKED['n_clusters']:,} of "
-        f"{1 / ASKED['n_clusters']:.2%} in {ASKED['n_rows']:,}. "
-    )  # fmt: skip
-    return scaled + " ".join(_said(findings, kind) for kind in kinds_of(findings))
+        f"{1 / ASKED['n_clusters']:.2%} in {ASKED['n_rows']:,}."
+    ]  # fmt: skip
+    foreign = [_foreign(findings, kind) for kind in kinds_of(findings)]
+    return [
+        _in_short(findings),
+        *scaled,
+        bullets(each for kind in kinds_of(findings) for each in _said(findings, kind)),
+        "*Covered by others.* Coverage knows affinities, not clusters: of the clusters, "
+        f"{listed(foreign)} count as covered by landmarks of other clusters alone.",
+    ]
 
 
-def _said(findings: Findings, kind: str) -> str:
+def _in_short(findings: Findings) -> str:
+    kinds, n_clusters = kinds_of(findings), findings.of()[0]["n_clusters"]
+    drawn = [median(stops(findings, kind, "patience")) / n_clusters for kind in kinds]
+    found = {
+        (rule, name): span((median(reached(findings, kind, rule, name)) for kind in kinds), ".1%")
+        for rule in RULES
+        for name in ("covered", OWN_LANDMARK)
+    }
+    ended = {_ended(findings, kind, "patience") for kind in kinds}
+    return (
+        f"With {n_clusters:,} tiny clusters the paper's rule {listed(sorted(ended))} after "
+        f"{span((each / np.log(n_clusters) for each in drawn), '.2f')} of K log K rows: "
+        f"{found['patience', 'covered']} of the clusters are covered then, and "
+        f"{found['patience', OWN_LANDMARK]} have a landmark of their own "
+        f"({found['auto', OWN_LANDMARK]} where `auto` stops)."
+    )
+
+
+def _ended(findings: Findings, kind: str, rule: str) -> str:
+    bounded = "max_rows" in reasons(findings, kind, rule)
+    return "is ended by the bound" if bounded else "stops"
+
+
+def _said(findings: Findings, kind: str) -> list[str]:
+    """Say what is reached where each rule ends."""
     n_clusters = findings.of(kind=kind)[0]["n_clusters"]
     bound = n_clusters * np.log(n_clusters)
     said = []
     alike = stops(findings, kind, "patience") == stops(findings, kind, "auto")
     for rule in ("patience",) if alike else RULES:
         drawn = median(stops(findings, kind, rule))
-        bounded = "max_rows" in reasons(findings, kind, rule)
-        named = "both rules" if alike else f"`{rule}`"
-        ended = "ended by the bound" if bounded else "stopped"
+        named = "`patience`, and `auto` at the same row," if alike else f"`{rule}`"
         covered, touched, own = (
             median(reached(findings, kind, rule, name))
             for name in ("covered", "touched", OWN_LANDMARK)
         )
         said.append(
-            f"{named} {ended} after {drawn:,.0f} rows ({drawn / n_clusters:.2f} K, "
-            f"{drawn / bound:.2f} of K log K) with {covered:.2%} of the clusters covered, "
-            f"{touched:.2%} touched and {own:.2%} with a landmark of their own"
+            f"clusters {kind}: {named} {_ended(findings, kind, rule)} after {drawn:,.0f} rows "
+            f"({drawn / n_clusters:.2f} K, {drawn / bound:.2f} of K log K) with {covered:.2%} of "
+            f"the clusters covered, {touched:.2%} touched and {own:.2%} with a landmark of their "
+            "own"
         )
-    return f"Clusters {kind}: {'; '.join(said)}. {_foreign(findings, kind)}"
+    return said
 
 
 def _foreign(findings: Findings, kind: str) -> str:
-    """Say whether clusters are covered by landmarks of others."""
+    """Say how many clusters are covered by landmarks of others."""
     alone = median([run["foreign_only"]["patience"] for run in findings.of(kind=kind)])
-    if alone == 0:
-        return "No cluster there is covered by landmarks of other clusters alone."
-    return (
-        f"So {alone:.2%} of the clusters there count as covered by landmarks of other clusters "
-        "alone: coverage knows affinities, not clusters."
-    )
+    return f"{alone:.2%} ({kind})"

@@ -1,6 +1,7 @@
 """Runs of experiments at the tiny size, on what every machine has."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import scoring
 from experiment import Experiment
 
 MACHINE = {"cpus", "processor", "memory_bytes", "system", "blas"}
+MOST_WORDS = 60
+"""Of an answer."""
 LIBRARIES = {"python", "numpy", "zarr", "dask", "balans-dask"}
 
 
@@ -42,10 +45,21 @@ def _is_sound(ran: Experiment, record: dict[str, Any], text: str) -> None:
     assert record["runs"]
     assert record["date"][:2] == "20"
     assert record["title"] == ran.title
-    assert len(record["reading"]) > 80
-    assert "nan" not in record["reading"].lower().split()
-    for part in (ran.title, record["reading"], "| --- |", "Machine: "):
+    _is_readable(record["reading"])
+    answer, *others = record["reading"]
+    for part in (ran.title, f"**{answer}**\n\n", *others, "| --- |", "Machine: "):
         assert part in text
+
+
+def _is_readable(reading: list[str]) -> None:
+    answer, *others = reading
+    assert 8 <= len(answer.split()) <= MOST_WORDS
+    assert answer.endswith(".")
+    assert others
+    for part in reading:
+        assert not {"nan", "inf"} & set(re.findall(r"\w+", part.lower()))
+        # One idea each: what is longer is a list, of items that are short enough.
+        assert max(len(item.split()) for item in part.split("\n")) <= 100
 
 
 def _as_json(sizes: Any) -> Any:

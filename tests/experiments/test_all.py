@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import run_all
 from conftest import REPOSITORY
+from experiment_runs import MOST_WORDS
 from places import RESULTS, SIZES
-from results_page import PAGE, page
+from results_page import PAGE, anchor, page
 
 FOLDER = REPOSITORY / "benchmarks" / "experiments"
 MODULES = {path.stem for path in FOLDER.glob("*.py") if "\nEXPERIMENT = " in path.read_text()}
@@ -35,7 +36,7 @@ def test_an_experiment_has_its_sizes_its_seeds_and_its_tests(name):
     assert (FOLDER / f"{name}.py").read_text().endswith("    EXPERIMENT.main()\n")
 
 
-def written(results: Path, size: str, name: str, reading: str) -> None:
+def written(results: Path, size: str, name: str, *reading: str) -> None:
     record = {
         "title": f"Of {name}",
         "reading": reading,
@@ -54,6 +55,7 @@ def test_the_page_shows_the_full_size_before_the_small_one_and_names_what_was_no
     written(tmp_path, "tiny", "third", "never shown")
     text = page(tmp_path, ["second", "first", "third"])
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [
+        "In short",
         "Of second",
         "Of first",
         "Without results",
@@ -64,6 +66,42 @@ def test_the_page_shows_the_full_size_before_the_small_one_and_names_what_was_no
     assert "Size `full`, 2026-11-21, 2 x Z80, 3 GiB, 12 s." in text
     assert "](../benchmarks/experiments/results/full/first.svg)" in text
     assert "Not run at these sizes: `third`." in text
+
+
+def test_an_answer_stands_in_short_and_in_bold_in_its_section_before_what_explains_it(tmp_path):
+    written(tmp_path, "small", "first", "It does.", "Because of this.", "- one\n- two")
+    written(tmp_path, "small", "second", "It does not.")
+    short, first, second = page(tmp_path, ["first", "second"]).split("\n## ")[1:]
+    assert short == (
+        "In short\n\n- [Of first](#of-first): It does.\n- [Of second](#of-second): It does not.\n"
+    )
+    assert first.startswith("Of first\n\n**It does.**\n\nBecause of this.\n\n- one\n- two\n\n![")
+    assert second.startswith("Of second\n\n**It does not.**\n\n![")
+
+
+@pytest.mark.parametrize(
+    ("title", "place"),
+    [
+        ("Growth of time, and recovery", "growth-of-time-and-recovery"),
+        ("Is noise independent?", "is-noise-independent"),
+        ("Without the pseudo-inverse: clusters", "without-the-pseudo-inverse-clusters"),
+    ],
+)
+def test_a_title_leads_to_its_section_as_github_and_sphinx_name_it(title, place):
+    assert anchor(title) == place
+
+
+def test_every_experiment_of_the_documentation_has_its_short_answer_twice():
+    text = PAGE.read_text()
+    short = text.partition("\n## In short\n")[2].partition("\n## ")[0]
+    found = re.findall(r"^- \[(.*?)\]\(#(.*?)\):? (.*)$", short, re.MULTILINE)
+    assert [title for title, _, _ in found] == [
+        importlib.import_module(name).EXPERIMENT.title for name in run_all.NAMES
+    ]
+    for title, place, answer in found:
+        assert place == anchor(title)
+        assert len(answer.split()) <= MOST_WORDS
+        assert f"\n## {title}\n\n**{answer}**\n" in text
 
 
 def test_the_page_of_the_documentation_is_that_of_the_results():

@@ -1,5 +1,7 @@
 """The scale ablation at its tiny size."""
 
+import re
+
 import pytest
 from experiment_runs import tiny
 from scale_ablation import EXPERIMENT, GUARDED
@@ -38,7 +40,7 @@ def test_scales_by_batch_mix_batches_and_the_reading_counts_sets(ran):
         by_variant(record, BY_BATCH), by_variant(record, "uncorrected"), strict=True
     ):
         assert own["batch_mixing"] > raw["batch_mixing"]
-    assert "mixing with other batches +0." in record["reading"]
-    assert f"Against *{GUARDED}*" in record["reading"]
-    assert "So on these sets, beside scales with the same number of neighbours" in record["reading"]
-    assert "The plain graph, which samples nothing" in record["reading"]
+    answer, *others = record["reading"]
+    assert re.search(r"\+0\.\d+ in mixing with other batches", answer)
+    for part in (f"- *{GUARDED}*: ", "So on these sets ", "The plain graph, which samples nothing"):
+        assert any(part in each for each in others)

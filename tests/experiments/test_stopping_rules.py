@@ -33,6 +33,11 @@ def test_one_setting_changes_at_a_time_and_rows_follow_it(ran):
 
 
 def test_the_reading_tells_of_every_setting(ran):
-    reading = ran[0]["reading"]
+    answer, *others = ran[0]["reading"]
     for name in ("`patience` 5", "`block_rows` 256", "`coverage_tol` 0.01", "automatic rule"):
-        assert name in reading
+        assert any(name in part for part in others)
+    runs = {(run["patience"], run["block_rows"], run["coverage_tol"], run["stopping"]): run
+            for run in ran[0]["runs"]}  # fmt: skip
+    change = runs[5, 64, 0.0, "patience"]["same_label"]
+    change -= runs[50, 64, 0.0, "patience"]["same_label"]
+    assert f"changes by {change:+.3f} with `patience` 5" in answer

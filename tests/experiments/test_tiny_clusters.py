@@ -35,8 +35,11 @@ def test_clusters_with_a_landmark_are_those_that_the_package_drew_from(run):
 
 def test_the_reading_says_that_it_is_scaled_and_says_what_the_rules_reach(run):
     record, text, _ = run
-    for part in ("Scaled down: 30 clusters", "both rules stopped", "of K log K"):
-        assert part in record["reading"]
+    answer, scaled, *others = record["reading"]
+    assert scaled.startswith("Scaled down: 30 clusters")
+    drawn = record["runs"][0]["stops"]["patience"] / (30 * np.log(30))
+    assert f"stops after {drawn:.2f} of K log K rows" in answer
+    assert any("`patience`, and `auto` at the same row, stops" in part for part in others)
     assert "Marks: t K log K" in text
 
 
