@@ -44,6 +44,7 @@ def test_processes_make_the_same_bytes_within_the_plan(folder, threads):
     assert peak <= plan_of(folder / "in.zarr", *where)
 
 
+@pytest.mark.long
 def test_a_rechunked_store_of_zarr_v2_makes_the_same_bytes(folder, threads):
     data = anndata.read_zarr(folder / "in.zarr")
     with anndata.settings.override(zarr_write_format=2):

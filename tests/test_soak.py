@@ -4,6 +4,7 @@ import pytest
 from soak import soak
 
 
+@pytest.mark.long
 def test_kills_at_random_moments_change_no_byte(tmp_path):
     counts = soak(tmp_path, n_workers=1, n_drivers=1, n_clusters=0, seconds=120, seed=1)
     assert counts["workers killed"] == 1
