@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
@@ -31,6 +32,9 @@ settings.load_profile(os.environ.get("BALANS_HYPOTHESIS", "default"))
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "family(name): kind of hostile input, for the tally")
+    # Each idle worker looks at its stacks a hundred times a second, here and in child processes.
+    os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")
+    dask.config.refresh()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -110,6 +110,7 @@ def test_a_model_of_keys_in_turn_is_refused(store, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["in.zarr"]
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_where_it_was(tmp_path):
     write_mixture(Mixture(n_rows=60_000, n_features=8, n_clusters=20), str(tmp_path / "in.zarr"))
     keys = ["--batch-key", "Metadata_batch", "--batch-key", "Metadata_treatment"]

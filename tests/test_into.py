@@ -288,7 +288,14 @@ def test_what_does_not_go_together_is_refused(store):
     assert files(store.parent) == before
 
 
-@pytest.mark.parametrize("moment", ["checkpoint.npz", "/units/", "/journal.json"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("checkpoint.npz", marks=pytest.mark.long),
+        "/units/",
+        pytest.param("/journal.json", marks=pytest.mark.long),
+    ],
+)
 def test_a_run_killed_before_it_moves_anything_leaves_the_store_as_it_was(store, moment):
     before = files(store)
     kill_at_rename(moment, "correct", store, "--into", *OPTIONS, "--block-rows", 8)

@@ -341,6 +341,7 @@ def test_a_shard_that_vanishes_before_the_end_stops_the_run_and_is_written_again
     assert_same_as_undisturbed(folder, target)
 
 
+@pytest.mark.long
 def test_an_overwrite_killed_before_its_first_checkpoint_is_resumed(folder, target):
     shutil.copytree(folder / "in.zarr", target)
     command = start(folder, target, "--overwrite", "--checkpoint-seconds", 1000)
@@ -371,8 +372,6 @@ ONE_PROCESS = ["--cluster", "local", "--workers", 1]
 TWO_PROCESSES = ["--cluster", "local", "--workers", 2]
 CHUNKS = [None, (1_000, 10), (33_333, 7)]
 EVERYWHERE = list(itertools.product([THREADS, ONE_PROCESS, TWO_PROCESSES], CHUNKS))
-# Threads and the chunks of the input are what the tests above kill and continue.
-ALWAYS = [(TWO_PROCESSES, CHUNKS[2])]
 
 
 def rechunked(folder, tmp_path, chunks):
@@ -384,14 +383,9 @@ def rechunked(folder, tmp_path, chunks):
     return tmp_path / "rechunked.zarr"
 
 
-@pytest.mark.parametrize(
-    ("where", "chunks"),
-    [
-        pytest.param(*case, marks=[] if case in ALWAYS else [pytest.mark.long])
-        for case in EVERYWHERE
-    ],
-    ids=str,
-)
+# The tests above kill and continue threads with the chunks of the input, and worker processes.
+@pytest.mark.long
+@pytest.mark.parametrize(("where", "chunks"), EVERYWHERE, ids=str)
 def test_a_kill_changes_no_byte_on_any_workers_and_chunks(folder, target, tmp_path, where, chunks):
     source = rechunked(folder, tmp_path, chunks)
     command = Command("correct", source, target, *MANY_ROUNDS, *where)

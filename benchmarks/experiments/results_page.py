@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from findings import answered
 from wording import bullets
 
 __all__ = ["PAGE", "anchor", "page"]
@@ -68,9 +67,11 @@ def anchor(title: str) -> str:
 
 def _section(record: dict[str, Any], size: str, name: str) -> str:
     place = f"../benchmarks/experiments/results/{size}/{name}"
+    answer, *others = record["reading"]
     parts = [
         f"## {record['title']}",
-        *answered(record["reading"]),
+        f"**{answer}**",
+        *others,
         f"![{record['title']}]({place}.svg)",
         f"[Tables and method]({place}.md). {_circumstances(record, size)}",
     ]

@@ -1,15 +1,18 @@
-"""Run experiments of a size, each in a process of its own, then write the results page.
+"""Run experiments of a size, two at a time, then write the results page.
 
 python benchmarks/experiments/run_all.py [--only NAME ...] [--size small] [--resume]
 """
 
 import argparse
+import importlib
+import multiprocessing
 import os
-import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 
 from places import RESULTS, SIZES
@@ -36,48 +39,77 @@ NAMES = (
 """In the order of the results page."""
 TIMED = {"scaling", "stopping_rules"}
 """They are about seconds, so nothing runs beside them."""
+PROCESSES = partial(ProcessPoolExecutor, mp_context=multiprocessing.get_context("spawn"))
 
 
-def main(argv: Sequence[str] | None = None, run: Callable[..., int] = subprocess.call) -> None:
+def main(
+    argv: Sequence[str] | None = None,
+    run: Callable[[str, list[str]], None] | None = None,
+    pool: Callable[..., Executor] = PROCESSES,
+) -> None:
     """Run, say how long each took, and end with an error if any failed.
+
+    Experiments share processes: scib-metrics compiles for more than a minute in each of them.
 
     Parameters
     ----------
     argv : sequence of str, optional
         Of the command line.
-    run : callable
-        Takes a command and ``env``, and returns its exit code.
+    run : callable, optional
+        Takes a name and the arguments of its command line; ``None`` for the experiment itself.
+    pool : callable
+        Takes a number of workers, ``initializer`` and ``initargs``.
     """
     given = _arguments(argv)
-    codes: dict[str, int] = {}
+    options = ["--size", given.size, "--results", str(given.results)]
+    options += ["--resume"] if given.resume else []
+    failed: dict[str, BaseException] = {}
 
-    def one(name: str) -> None:
-        began = time.perf_counter()
-        command = [sys.executable, "-W", "ignore", str(HERE / f"{name}.py"), "--size", given.size]
-        command += ["--results", str(given.results), *(["--resume"] if given.resume else [])]
-        codes[name] = run(command, env=environment())
-        print(f"{name}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
+    def ended(name: str, future: Future[float]) -> None:
+        if (error := future.exception()) is not None:
+            failed[name] = error
+            print(f"{name} failed: {type(error).__name__}: {error}", file=sys.stderr)
+        else:
+            print(f"{name}: {future.result():.0f} s", file=sys.stderr)
 
-    for name in (name for name in given.only if name in TIMED):
-        one(name)
-    with ThreadPoolExecutor(given.at_once) as pool:
-        list(pool.map(one, [name for name in given.only if name not in TIMED]))
-    failed = [name for name in given.only if codes[name] != 0]
+    with pool(given.at_once, initializer=_prepare, initargs=(environment(),)) as workers:
+        for name in (name for name in given.only if name in TIMED):
+            ended(name, workers.submit(_timed, run or measure, name, options))
+        others = [name for name in given.only if name not in TIMED]
+        futures = {workers.submit(_timed, run or measure, name, options): name for name in others}
+        for future in as_completed(futures):
+            ended(futures[future], future)
     given.page.write_text(page(given.results, NAMES))
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 
 
+def measure(name: str, arguments: list[str]) -> None:
+    """Run an experiment in this process."""
+    importlib.import_module(name).EXPERIMENT.main(arguments)
+
+
 def environment() -> dict[str, str]:
-    """Say where modules are, which other methods there are, and where compiled scores are kept."""
-    found = dict(os.environ)
-    places = [str(HERE.parent), found.get("PYTHONPATH", "")]
-    found["PYTHONPATH"] = os.pathsep.join(filter(None, places))
-    found.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
-    found.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    """Say which other methods there are, and where compiled scores are kept."""
+    found = {
+        "JAX_COMPILATION_CACHE_DIR": str(CACHE),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     if PEERS.exists():
-        found.setdefault("BALANS_PEERS", str(PEERS))
-    return found
+        found["BALANS_PEERS"] = str(PEERS)
+    return found | {name: os.environ[name] for name in found if name in os.environ}
+
+
+def _prepare(variables: dict[str, str]) -> None:
+    os.environ.update(variables)
+    warnings.simplefilter("ignore")
+    sys.path.append(str(HERE.parent))
+
+
+def _timed(run: Callable[[str, list[str]], None], name: str, arguments: list[str]) -> float:
+    began = time.perf_counter()
+    run(name, arguments)
+    return time.perf_counter() - began
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

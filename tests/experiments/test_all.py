@@ -2,9 +2,12 @@
 
 import importlib
 import json
+import os
 import re
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -109,25 +112,38 @@ def test_the_page_of_the_documentation_is_that_of_the_results():
 
 
 class Runs:
-    """Stands for processes: remembers them, and lets one fail."""
+    """Stands for experiments: remembers them, and lets one fail."""
 
     def __init__(self, fails: str = "") -> None:
         self.names: list[str] = []
         self.commands: list[list[str]] = []
+        self.at_once: dict[str, int] = {}
+        self._running = 0
         self._fails = fails
 
-    def __call__(self, command: list[str], env: dict[str, str]) -> int:
-        self.commands.append(command)
-        self.names.append(Path(command[3]).stem)
-        assert str(FOLDER.parent) in env["PYTHONPATH"]
-        return int(self.names[-1] == self._fails)
+    def __call__(self, name: str, arguments: list[str]) -> None:
+        self.names.append(name)
+        self.commands.append(arguments)
+        self._running += 1
+        time.sleep(0.02)
+        self.at_once[name] = self._running
+        self._running -= 1
+        if name == self._fails:
+            raise ValueError("no such luck")
 
 
 def run(folder: Path, runs: Runs, *arguments: str) -> str:
     written(folder, "small", "scaling", "some words")
     place = ["--results", str(folder), "--page", str(folder / "page.md")]
-    run_all.main([*arguments, *place], runs)
+    run_all.main([*arguments, *place], runs, ThreadPoolExecutor)
     return (folder / "page.md").read_text()
+
+
+@pytest.fixture(autouse=True)
+def same_environment(monkeypatch):
+    """Of this process, in which threads stand for processes."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    monkeypatch.setattr(sys, "path", sys.path.copy())
 
 
 def test_all_are_run_those_about_seconds_alone_and_first_and_the_page_is_written(tmp_path):
@@ -135,6 +151,8 @@ def test_all_are_run_those_about_seconds_alone_and_first_and_the_page_is_written
     assert "some words" in run(tmp_path, runs)
     assert runs.names[:2] == ["scaling", "stopping_rules"]
     assert sorted(runs.names) == sorted(run_all.NAMES)
+    assert {runs.at_once[name] for name in run_all.TIMED} == {1}
+    assert max(runs.at_once.values()) == 2
 
 
 def test_those_that_are_named_are_run_as_asked(tmp_path):
@@ -144,10 +162,12 @@ def test_those_that_are_named_are_run_as_asked(tmp_path):
     assert all("--resume" in command and "full" in command for command in runs.commands)
 
 
-def test_one_that_fails_does_not_keep_others_from_running_and_is_named(tmp_path):
-    runs = Runs(fails="severity")
-    with pytest.raises(SystemExit, match="failed: severity"):
+@pytest.mark.parametrize("name", ["severity", "scaling"])
+def test_one_that_fails_does_not_keep_others_from_running_and_is_named(tmp_path, capsys, name):
+    runs = Runs(fails=name)
+    with pytest.raises(SystemExit, match=f"failed: {name}$"):
         run(tmp_path, runs)
+    assert f"{name} failed: ValueError: no such luck" in capsys.readouterr().err
     assert sorted(runs.names) == sorted(run_all.NAMES)
     assert "some words" in (tmp_path / "page.md").read_text()
 
@@ -162,14 +182,13 @@ def test_other_methods_are_those_that_make_peers_made_unless_given(tmp_path, mon
     assert run_all.environment()["BALANS_PEERS"] == sys.executable
 
 
-def test_an_experiment_finds_its_modules_by_the_command_alone(tmp_path, monkeypatch):
-    monkeypatch.delenv("PYTHONPATH", raising=False)
-    monkeypatch.delenv("BALANS_PEERS", raising=False)
-    place = ["--results", str(tmp_path), "--page", str(tmp_path / "page.md")]
-
-    def helped(command: list[str], env: dict[str, str]) -> int:
-        answer = subprocess.run([*command, "--help"], env=env, capture_output=True, text=True)
-        assert "folder of results" in answer.stdout, answer.stderr
-        return answer.returncode
-
-    run_all.main(["--only", "baselines", *place], helped)
+def test_the_command_alone_finds_all_modules_in_its_own_processes(tmp_path):
+    command = [sys.executable, "-W", "ignore", str(FOLDER / "run_all.py"), "--only", "noise_model"]
+    command += ["--size", "tiny", "--results", str(tmp_path), "--page", str(tmp_path / "page.md")]
+    alone = {name: os.environ[name] for name in os.environ if name != "PYTHONPATH"}
+    alone["BALANS_DATA"] = str(tmp_path / "no real profiles")
+    answer = subprocess.run(command, env=alone, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    assert (tmp_path / "tiny" / "noise_model.json").exists()
+    assert "noise_model: " in answer.stderr
+    assert "Not run at these sizes" in (tmp_path / "page.md").read_text()

@@ -51,6 +51,7 @@ def result(process):
     return crc, int(hits)
 
 
+@pytest.mark.long
 def test_processes_that_compile_at_once_and_those_after_them_agree(tmp_path):
     at_once = [result(process) for process in [start(tmp_path), start(tmp_path)]]
     after = result(start(tmp_path))

@@ -120,7 +120,7 @@ def test_without_its_input_a_report_says_so_and_shows_what_is_left(tmp_path):
     assert any("after, by batch" in image["alt"] for image in page.images)
 
 
-@pytest.mark.parametrize("layer", [[], ["--layer"]])
+@pytest.mark.parametrize("layer", [pytest.param([], marks=pytest.mark.long), ["--layer"]])
 def test_a_store_with_added_scores_shows_them_beside_what_they_were(tmp_path, layer):
     corrected(tmp_path)
     store = tmp_path / "in.zarr"
