@@ -4,11 +4,13 @@ Controller and nodes are processes of the test, on free ports and in a folder of
 several can run at once; munged alone is shared, and left running.
 """
 
+import fcntl
 import os
 import re
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -209,16 +211,18 @@ def missing() -> str | None:
 
 
 def start_munge() -> None:
-    """Start the daemon that signs messages, unless it runs already."""
-    if subprocess.run("munge -n | unmunge", shell=True, capture_output=True).returncode == 0:
-        return
-    folder = Path("/run/munge")
-    folder.mkdir(exist_ok=True)
-    shutil.chown(folder, "munge", "munge")
-    for stale in folder.glob("munge.socket.2*"):
-        stale.unlink()
-    as_munge = ["setpriv", "--reuid=munge", "--regid=munge", "--init-groups"]
-    subprocess.run([*as_munge, "munged"], check=True)
+    """Start the daemon that signs messages, unless it runs: one process of tests at a time."""
+    with (Path(tempfile.gettempdir()) / "munged-of-tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if subprocess.run("munge -n | unmunge", shell=True, capture_output=True).returncode == 0:
+            return
+        folder = Path("/run/munge")
+        folder.mkdir(exist_ok=True)
+        shutil.chown(folder, "munge", "munge")
+        for stale in folder.glob("munge.socket.2*"):
+            stale.unlink()
+        as_munge = ["setpriv", "--reuid=munge", "--regid=munge", "--init-groups"]
+        subprocess.run([*as_munge, "munged"], check=True)
 
 
 @contextmanager
