@@ -61,7 +61,7 @@ test-browser: $(BROWSER)
 	$(BIN)/pytest -m browser tests/report
 	$(BIN)/pytest tests/test_performance_report.py
 
-# The paper's experiments and docs/results.md: a quarter of an hour, or hours at the full size. Other
+# The paper's experiments and docs/results.md: about 20 minutes, or hours at the full size. Other
 # methods stand beside ours where `make peers` was run before, or BALANS_PEERS names a Python with them.
 experiments: $(EVALUATE)
 	$(BIN)/python -W ignore benchmarks/experiments/run_all.py --size small
