@@ -183,8 +183,8 @@ def limited_landmarks(n_capped: int, n_sampled: int) -> str:
         return ""
     if n_capped > MOST_CAPPED_SHARE * n_sampled:
         meaning = (
-            ", so little is corrected: batches lie as far apart as populations do, lack "
-            "populations, or hold fewer than n_neighbors rows of them"
+            ", so little may be corrected: that batch, or all, lie as far apart as populations do, "
+            "lack populations, or hold fewer than n_neighbors rows of them"
         )
     else:
         meaning = (
