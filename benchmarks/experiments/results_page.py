@@ -48,7 +48,12 @@ def page(results: Path, names: Sequence[str]) -> str:
 
 
 def _size(results: Path, name: str) -> str | None:
-    return next((size for size in SIZES if (results / size / f"{name}.json").exists()), None)
+    return next((size for size in SIZES if _is_published(results / size / f"{name}.json")), None)
+
+
+def _is_published(path: Path) -> bool:
+    """Whether an experiment came to its end: a file of one that broke off has runs alone."""
+    return path.exists() and "reading" in json.loads(path.read_text())
 
 
 def _in_short(records: Sequence[dict[str, Any]]) -> str:

@@ -56,6 +56,7 @@ def test_the_page_shows_the_full_size_before_the_small_one_and_names_what_was_no
     written(tmp_path, "full", "first", "full words")
     written(tmp_path, "small", "second", "other words")
     written(tmp_path, "tiny", "third", "never shown")
+    (tmp_path / "full" / "second.json").write_text('{"runs": []}')
     text = page(tmp_path, ["second", "first", "third"])
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [
         "In short",
