@@ -63,20 +63,21 @@ def main(
     given = _arguments(argv)
     options = ["--size", given.size, "--results", str(given.results)]
     options += ["--resume"] if given.resume else []
-    failed: dict[str, BaseException] = {}
+    failed: list[str] = []
 
     def ended(name: str, future: Future[float]) -> None:
         if (error := future.exception()) is not None:
-            failed[name] = error
+            failed.append(name)
             print(f"{name} failed: {type(error).__name__}: {error}", file=sys.stderr)
         else:
             print(f"{name}: {future.result():.0f} s", file=sys.stderr)
 
     with pool(given.at_once, initializer=_prepare, initargs=(environment(),)) as workers:
+        begin = partial(workers.submit, _timed, run or measure)
         for name in (name for name in given.only if name in TIMED):
-            ended(name, workers.submit(_timed, run or measure, name, options))
+            ended(name, begin(name, options))
         others = [name for name in given.only if name not in TIMED]
-        futures = {workers.submit(_timed, run or measure, name, options): name for name in others}
+        futures = {begin(name, options): name for name in others}
         for future in as_completed(futures):
             ended(futures[future], future)
     given.page.write_text(page(given.results, NAMES))
