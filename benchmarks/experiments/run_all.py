@@ -9,12 +9,14 @@ import multiprocessing
 import os
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
+from lanes import Lanes
 from places import RESULTS, SIZES
 from results_page import PAGE, page
 
@@ -68,16 +70,21 @@ def main(
     def ended(name: str, future: Future[float]) -> None:
         if (error := future.exception()) is not None:
             failed.append(name)
+            traceback.print_exception(error)
             print(f"{name} failed: {type(error).__name__}: {error}", file=sys.stderr)
         else:
             print(f"{name}: {future.result():.0f} s", file=sys.stderr)
 
-    with pool(given.at_once, initializer=_prepare, initargs=(environment(),)) as workers:
-        begin = partial(workers.submit, _timed, run or measure)
+    prepared = partial(pool, 1, initializer=_prepare, initargs=(environment(),))
+    with Lanes(given.at_once, prepared) as lanes:
+
+        def begin(name: str) -> Future[float]:
+            return lanes.submit(_timed, run or measure, name, options)
+
         for name in (name for name in given.only if name in TIMED):
-            ended(name, begin(name, options))
+            ended(name, begin(name))
         others = [name for name in given.only if name not in TIMED]
-        futures = {begin(name, options): name for name in others}
+        futures = {begin(name): name for name in others}
         for future in as_completed(futures):
             ended(futures[future], future)
     given.page.write_text(page(given.results, NAMES))

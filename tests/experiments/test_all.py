@@ -168,7 +168,9 @@ def test_one_that_fails_does_not_keep_others_from_running_and_is_named(tmp_path,
     runs = Runs(fails=name)
     with pytest.raises(SystemExit, match=f"failed: {name}$"):
         run(tmp_path, runs)
-    assert f"{name} failed: ValueError: no such luck" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{name} failed: ValueError: no such luck" in said
+    assert 'raise ValueError("no such luck")' in said
     assert sorted(runs.names) == sorted(run_all.NAMES)
     assert "some words" in (tmp_path / "page.md").read_text()
 

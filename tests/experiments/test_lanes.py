@@ -1,0 +1,44 @@
+"""Experiments share processes, and one that takes its process down is the only one that fails."""
+
+import multiprocessing
+import os
+import time
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from contextlib import suppress
+from functools import partial
+
+import pytest
+from lanes import Lanes
+
+PROCESS = partial(ProcessPoolExecutor, 1, mp_context=multiprocessing.get_context("spawn"))
+
+
+def test_calls_run_in_as_many_processes_as_there_are_lanes_and_these_are_kept():
+    with Lanes(2, PROCESS) as lanes:
+        found = {lanes.submit(os.getpid).result() for _ in range(6)}
+    assert len(found) == 2
+    assert os.getpid() not in found
+
+
+def test_a_call_that_takes_its_process_down_fails_alone():
+    with Lanes(2, PROCESS) as lanes:
+        beside = lanes.submit(time.sleep, 1)
+        broken = lanes.submit(os._exit, 1)
+        after = [lanes.submit(abs, -number) for number in range(4)]
+        with pytest.raises(BrokenExecutor):
+            broken.result()
+        assert [call.result() for call in after] == [0, 1, 2, 3]
+        assert beside.result() is None
+
+
+def test_an_interrupt_ends_the_call_at_work_and_begins_no_other():
+    with suppress(KeyboardInterrupt), Lanes(1, PROCESS) as lanes:
+        assert lanes.submit(os.getpid).result()
+        at_work = lanes.submit(time.sleep, 600)
+        pending = lanes.submit(abs, -1)
+        while not at_work.running():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    assert isinstance(at_work.exception(), BrokenExecutor)
+    assert pending.cancelled()
+    assert not multiprocessing.active_children()
