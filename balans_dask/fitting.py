@@ -24,7 +24,6 @@ from balans_dask.stage import PREPARING, SAMPLING, SUMMING, OnStage, Stage, foll
 from balans_dask.state import sampled_from
 
 __all__ = [
-    "CAPPED_SHARE",
     "UNCOVERED_SHARE",
     "Fit",
     "fit",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from balans_dask.evaluate.choice import RULE, SIGNAL_KEPT, Point, choose, pareto_front
-from balans_dask.fitting import CAPPED_SHARE, UNCOVERED_SHARE
+from balans_dask.fitting import UNCOVERED_SHARE, limited_landmarks
 from balans_dask.parameters import Parameters
 
 __all__ = ["SweepResult"]
@@ -84,12 +84,8 @@ class SweepResult:
                 f"{chosen.n_uncovered:,} of {self.n_rows:,} rows are covered by no landmark of the "
                 "choice: raise --patience or --max-rows"
             )
-        if chosen.n_capped > CAPPED_SHARE * chosen.n_landmarks:
-            found.append(
-                f"{chosen.n_capped:,} of {chosen.n_landmarks:,} landmarks of the choice are too "
-                "far from some batch to match it: batches may lack populations; if every batch "
-                "holds all of them, try --max-scale-ratio auto,none"
-            )
+        if limited := limited_landmarks(chosen.n_capped, chosen.n_landmarks):
+            found.append(limited)
         return found
 
     def as_dict(self) -> dict[str, Any]:

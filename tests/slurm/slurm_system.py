@@ -10,7 +10,6 @@ import re
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -212,12 +211,12 @@ def missing() -> str | None:
 
 def start_munge() -> None:
     """Start the daemon that signs messages, unless it runs: one process of tests at a time."""
-    with (Path(tempfile.gettempdir()) / "munged-of-tests.lock").open("w") as lock:
+    folder = Path("/run/munge")
+    folder.mkdir(exist_ok=True)
+    with (folder / "tests.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if subprocess.run("munge -n | unmunge", shell=True, capture_output=True).returncode == 0:
             return
-        folder = Path("/run/munge")
-        folder.mkdir(exist_ok=True)
         shutil.chown(folder, "munge", "munge")
         for stale in folder.glob("munge.socket.2*"):
             stale.unlink()
