@@ -3,7 +3,7 @@
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
-from queue import SimpleQueue
+from queue import LifoQueue
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,7 +11,7 @@ __all__ = ["Lanes"]
 
 
 class Lanes:
-    """Run calls in a few processes, which are kept for the next call.
+    """Run calls in a few processes, which are kept: the one that was busy last takes the next call.
 
     A call that takes its process down (no memory, a crash) fails alone: all others run.
 
@@ -25,7 +25,7 @@ class Lanes:
 
     def __init__(self, n_lanes: int, executor: Callable[[], Executor]) -> None:
         self._executor = executor
-        self._idle: SimpleQueue[Executor] = SimpleQueue()
+        self._idle: LifoQueue[Executor] = LifoQueue()
         for _ in range(n_lanes):
             self._idle.put(executor())
         self._threads = ThreadPoolExecutor(n_lanes)

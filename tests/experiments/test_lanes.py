@@ -13,11 +13,19 @@ from lanes import Lanes
 PROCESS = partial(ProcessPoolExecutor, 1, mp_context=multiprocessing.get_context("spawn"))
 
 
-def test_calls_run_in_as_many_processes_as_there_are_lanes_and_these_are_kept():
+def test_calls_one_after_another_run_in_one_process_as_it_has_compiled_for_the_first():
     with Lanes(2, PROCESS) as lanes:
         found = {lanes.submit(os.getpid).result() for _ in range(6)}
-    assert len(found) == 2
+    assert len(found) == 1
     assert os.getpid() not in found
+
+
+def test_as_many_calls_as_there_are_lanes_run_at_once(tmp_path):
+    with Lanes(2, PROCESS) as lanes:
+        # Opening a pipe ends when both of its ends are opened.
+        os.mkfifo(pipe := tmp_path / "pipe")
+        ends = [lanes.submit(os.system, f"exec 3{way}{pipe}") for way in "<>"]
+        assert [end.result(timeout=60) for end in ends] == [0, 0]
 
 
 def test_a_call_that_takes_its_process_down_fails_alone():
