@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balans_dask.evaluate.libraries import library
-from balans_dask.evaluate.nearest import nearest_neighbours
+from balans_dask.evaluate.nearest import exact_search, nearest_neighbours
 
 __all__ = ["batch_scores"]
 
@@ -68,7 +68,8 @@ def _kbet(metrics: Any, neighbours: Any, batch: NDArray[Any], label: NDArray[Any
     sizes = [batches for rows, batches in _sizes(batch, label) if rows >= KBET_ROWS]
     if not 1 < max(sizes, default=0) <= KBET_BATCHES:
         return float("nan")
-    return float(metrics.kbet_per_label(_nearest(neighbours, KBET_NEIGHBORS), batch, label))
+    with exact_search():
+        return float(metrics.kbet_per_label(_nearest(neighbours, KBET_NEIGHBORS), batch, label))
 
 
 def _silhouette(

@@ -1,5 +1,7 @@
 """Exact nearest neighbours in the form that scib-metrics takes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from balans_dask.evaluate.libraries import library
 
-__all__ = ["nearest_neighbours"]
+__all__ = ["exact_search", "nearest_neighbours"]
 
 
 def nearest_neighbours(embedding: NDArray[np.floating], n_neighbors: int) -> Any:
@@ -32,3 +34,20 @@ def nearest_neighbours(embedding: NDArray[np.floating], n_neighbors: int) -> Any
     index = NearestNeighbors(n_neighbors=min(n_neighbors, len(embedding)), algorithm="brute")
     distances, rows = index.fit(embedding).kneighbors(embedding)
     return results(indices=rows, distances=distances)
+
+
+@contextmanager
+def exact_search() -> Iterator[None]:
+    """Let the scores of scib-metrics that search for neighbours themselves do so exactly.
+
+    Within the block, which is not for several threads at once, its module of neighbours has our
+    search in the place of pynndescent: kBET has no choice of one, and pynndescent compiles for a
+    minute or two in every process.
+    """
+    module = library("scib_metrics.nearest_neighbors")
+    its_own = module.pynndescent
+    module.pynndescent = nearest_neighbours  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        module.pynndescent = its_own  # type: ignore[attr-defined]

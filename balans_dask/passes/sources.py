@@ -1,15 +1,17 @@
 """Where a task finds its rows: a slice of a Zarr, numpy or Dask array."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
 
-import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.task_memory import Chunks
+
+if TYPE_CHECKING:
+    import dask.array as da
 
 __all__ = ["HeldArray", "LazyRows", "LazySlice", "RowSource", "Rows", "StoredRows"]
 
@@ -157,7 +159,7 @@ class LazyRows:
         Of known chunk sizes.
     """
 
-    array: da.Array
+    array: "da.Array"
 
     @property
     def shape(self) -> tuple[int, int]:

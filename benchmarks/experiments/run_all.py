@@ -41,6 +41,8 @@ NAMES = (
 """In the order of the results page."""
 TIMED = {"scaling", "stopping_rules"}
 """They are about seconds, so nothing runs beside them."""
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""Where experiments run beside each other: threads of two processes would wait for each other."""
 PROCESSES = partial(ProcessPoolExecutor, mp_context=multiprocessing.get_context("spawn"))
 
 
@@ -51,7 +53,7 @@ def main(
 ) -> None:
     """Run, say how long each took, and end with an error if any failed.
 
-    Experiments share processes: scib-metrics compiles for more than a minute in each of them.
+    Experiments share processes, as scib-metrics compiles in each of them.
 
     Parameters
     ----------
@@ -75,16 +77,18 @@ def main(
         else:
             print(f"{name}: {future.result():.0f} s", file=sys.stderr)
 
-    prepared = partial(pool, 1, initializer=_prepare, initargs=(environment(),))
-    with Lanes(given.at_once, prepared) as lanes:
+    def lanes(n_lanes: int, variables: dict[str, str]) -> Lanes:
+        return Lanes(n_lanes, partial(pool, 1, initializer=_prepare, initargs=(variables,)))
 
-        def begin(name: str) -> Future[float]:
-            return lanes.submit(_timed, run or measure, name, options)
+    def begun(lanes: Lanes, name: str) -> Future[float]:
+        return lanes.submit(_timed, run or measure, name, options)
 
+    with lanes(1, environment()) as alone:
         for name in (name for name in given.only if name in TIMED):
-            ended(name, begin(name))
+            ended(name, begun(alone, name))
+    with lanes(given.at_once, environment() | ONE_THREAD) as beside:
         others = [name for name in given.only if name not in TIMED]
-        futures = {begin(name): name for name in others}
+        futures = {begun(beside, name): name for name in others}
         for future in as_completed(futures):
             ended(futures[future], future)
     given.page.write_text(page(given.results, NAMES))

@@ -5,6 +5,7 @@ import pytest
 
 scib = pytest.importorskip("scib_metrics", reason='needs pip install "balans-dask[evaluate]"')
 
+from scib_metrics import nearest_neighbors  # noqa: E402
 from scib_metrics.nearest_neighbors import NeighborsResults  # noqa: E402
 from sklearn.metrics import pairwise_distances  # noqa: E402
 
@@ -45,6 +46,15 @@ def test_the_batch_side_is_that_of_scib_metrics(screen):
         "graph_connectivity": scib.graph_connectivity(nearest(after, 15), label),
     }
     assert scores == pytest.approx(expected, abs=1e-5)
+
+
+def test_scib_metrics_search_for_neighbours_which_compiles_in_every_process_is_not_used(
+    screen, monkeypatch
+):
+    before, after, label, batch = screen
+    monkeypatch.setattr(nearest_neighbors, "pynndescent", None)
+    assert np.isfinite(batch_scores(after, before, batch, label)["kbet"])
+    assert nearest_neighbors.pynndescent is None
 
 
 def test_the_biology_side_is_that_of_scib_metrics(screen):
