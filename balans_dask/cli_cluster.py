@@ -1,23 +1,18 @@
 """Options that say where the work runs, and what becomes of them before a command does anything."""
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
 import click
 
 from balans_dask.cli_options import not_nan, option_group
-from balans_dask.cluster.arrivals import Alarm
-from balans_dask.cluster.job_script import job_script
-from balans_dask.cluster.opening import open_client
 from balans_dask.cluster.request import JOB_SYSTEMS, RUNNER, ClusterRequest
-from balans_dask.cluster.runner import closing_tasks, drives, require_tasks, serve
 from balans_dask.errors import InvalidInputError
-from balans_dask.passes.engine import WORKER_TIMEOUT_SECONDS, Engine
+from balans_dask.intervals import WORKER_TIMEOUT_SECONDS
 
-__all__ = ["CLUSTER_OPTIONS", "open_engine"]
+__all__ = ["CLUSTER_OPTIONS"]
 
 _FLAGS = option_group(
     click.option(
@@ -77,29 +72,20 @@ def _print_script(request: ClusterRequest) -> None:
             f"--cluster {request.where} has no job to print: --dry-run is for "
             f"{', '.join(JOB_SYSTEMS)}"
         )
+    from balans_dask.cluster.job_script import job_script
+
     click.echo(job_script(request), nl=False)
 
 
 def _in_task(command: Callable[[], Any], request: ClusterRequest) -> Any:
     """Be what this task of an srun is to be."""
+    from balans_dask.cluster.runner import closing_tasks, drives, require_tasks, serve
+    from balans_dask.cluster.silence import silence_dask
+
+    if not click.get_current_context().params.get("verbose"):
+        silence_dask()
     if not drives():
         return serve(request)
     require_tasks()
     with closing_tasks():
         return command()
-
-
-@contextmanager
-def open_engine(
-    request: ClusterRequest, warn: Callable[[str], None]
-) -> Iterator[tuple[Engine, int | None]]:
-    """Connect to the workers of a run; yields an engine and the memory limit of a worker."""
-    quiet = click.get_current_context().params.get("quiet")
-
-    def say(line: str) -> None:
-        if not quiet:
-            click.echo(line, err=True)
-
-    alarm, timeout = Alarm(), request.worker_timeout_seconds
-    with open_client(request, say, alarm) as client:
-        yield Engine(client, timeout, warn, alarm.check), request.limit_bytes

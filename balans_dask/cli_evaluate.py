@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from balans_dask.cluster.silence import silence_dask
+from balans_dask.errors import printable
 from balans_dask.evaluate.cautions import NULL, cautions
 from balans_dask.evaluate.definitions import BLOCKS
 from balans_dask.evaluate.table import EvaluationTable, evaluate_stores
 from balans_dask.io.paths import require_free_file
-from balans_dask.terminal import printable
 
 __all__ = ["print_table", "run_evaluate", "write_csv", "write_json"]
 
@@ -41,6 +42,7 @@ def run_evaluate(
     **options
         As ``evaluate_stores`` takes them.
     """
+    silence_dask()
     for path in filter(None, (json_path, csv_path)):
         require_free_file(path, overwrite)
     found = evaluate_stores(stores, **options)

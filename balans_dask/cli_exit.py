@@ -1,14 +1,15 @@
-"""How a command ends: what is said of a failure, and the exit code."""
+"""How a command says what is wrong: warnings, the failure that ends it, and the exit code."""
 
 import errno
 import shlex
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
-from balans_dask.errors import BalansError, Interrupted, RunError
+from balans_dask.errors import BalansError, Interrupted, RunError, printable
 
-__all__ = ["EXIT_INPUT", "EXIT_OTHER", "EXIT_RESUMABLE", "explained"]
+__all__ = ["EXIT_INPUT", "EXIT_OTHER", "EXIT_RESUMABLE", "explained", "say_warning"]
 
 EXIT_INPUT = 2
 EXIT_OTHER = 1
@@ -18,6 +19,11 @@ RESUMABLE = {"correct", "transform"}
 FULL = {errno.ENOSPC, errno.EDQUOT}
 REFUSED_PATHS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG}
 """What a file system says of a path that the user may not use."""
+
+
+def say_warning(message: Any, *args: Any, **kwargs: Any) -> None:
+    """Say a warning, in the place of Python's own way to show one."""
+    click.echo(f"balans: warning: {printable(message)}", err=True)
 
 
 def explained(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]:

@@ -4,9 +4,8 @@ import click
 
 from balans_dask.cli_completion import folders
 from balans_dask.cli_storage import STORAGE_OPTIONS
-from balans_dask.exporting import export_store
+from balans_dask.errors import printable
 from balans_dask.signals import stoppable
-from balans_dask.terminal import printable
 
 __all__ = ["export"]
 
@@ -33,6 +32,8 @@ def export(source: str, target: str, matrix: str, by: tuple[str, ...], overwrite
 
     TARGET is a file that ends in .parquet, or a folder. A manifest says what each file holds.
     """
+    from balans_dask.exporting import export_store
+
     with stoppable():
         manifest = export_store(source, target, matrix, by, overwrite)
     files = manifest["files"]

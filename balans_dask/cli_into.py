@@ -1,11 +1,14 @@
 """Options of a correction whose results are added to the store itself."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
 from balans_dask.cli_options import option_group
-from balans_dask.store_run import StoreRun
+
+if TYPE_CHECKING:
+    from balans_dask.store_run import StoreRun
 
 __all__ = ["INTO_OPTIONS", "added_to", "output_of"]
 
@@ -42,7 +45,7 @@ def output_of(source: str, target: str | None, into: bool, layer: bool) -> str:
     return target
 
 
-def added_to(run: StoreRun, layer: bool) -> StoreRun:
+def added_to(run: "StoreRun", layer: bool) -> "StoreRun":
     """Return the same correction with results that are added to its input.
 
     Raises

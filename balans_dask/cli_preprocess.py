@@ -7,9 +7,9 @@ import click
 
 from balans_dask.cli_options import option_group
 from balans_dask.cli_preset import PRESET_OPTION
-from balans_dask.passes.engine import Engine
+from balans_dask.errors import printable
 from balans_dask.preprocessing import NORMALIZE, SELECT, TRANSFORM, Preprocessing
-from balans_dask.terminal import printable
+from balans_dask.signals import stoppable
 
 __all__ = ["PREPROCESS_OPTIONS", "run_preprocess", "steps_of"]
 
@@ -68,23 +68,18 @@ def steps_of(options: dict[str, Any]) -> Preprocessing:
     return Preprocessing(**{name: options[name] for name in Preprocessing.__dataclass_fields__})
 
 
-def run_preprocess(
-    engine: Engine,
-    source: str,
-    target: str,
-    steps: Preprocessing,
-    limit_bytes: int | None,
-    options: dict[str, Any],
-) -> None:
+def run_preprocess(source: str, target: str, **options: Any) -> None:
     """Preprocess a store, and say what went."""
-    from balans_dask.preprocess import preprocess_store  # noqa: PLC0415  (scikit-learn)
+    from balans_dask.cli_engine import open_engine
+    from balans_dask.preprocess import preprocess_store
 
     def say(text: str) -> None:
         if not options["quiet"]:
             click.echo(text, err=True)
 
-    overwrite = options["overwrite"]
-    found = preprocess_store(engine, source, target, steps, limit_bytes, overwrite, say)
+    steps, overwrite = steps_of(options), options["overwrite"]
+    with stoppable(), open_engine(options["cluster"]) as (engine, limit_bytes):
+        found = preprocess_store(engine, source, target, steps, limit_bytes, overwrite, say)
     if options["quiet"]:
         return
     if found.n_plates:

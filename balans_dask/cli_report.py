@@ -1,5 +1,6 @@
 """``balans report``."""
 
+from balans_dask.cluster.silence import silence_dask
 from balans_dask.report import require_plot
 
 __all__ = ["run_report"]
@@ -15,6 +16,7 @@ def run_report(
 ) -> list[str]:
     """Write a report, if there are the libraries that draw; return what it warns of."""
     require_plot()
-    from balans_dask.report.document import write_report  # noqa: PLC0415  (needs the plot extra)
+    from balans_dask.report.document import write_report
 
+    silence_dask()
     return write_report(store, html, label_key, control, evaluate, overwrite)

@@ -6,6 +6,7 @@ from balans_dask.errors import InvalidInputError
 from balans_dask.examine import examine, examine_values
 from balans_dask.fit_writer import FitWriter
 from balans_dask.frozen import Model, require_features
+from balans_dask.intervals import CHECKPOINT_SECONDS
 from balans_dask.io.graft import GraftFolder
 from balans_dask.io.model_store import model_fingerprint
 from balans_dask.io.run_folder import RunFolder, check_output
@@ -18,7 +19,7 @@ from balans_dask.stage import EXAMINING, OnStage, Stage, following
 from balans_dask.store_run import StoreRun
 from balans_dask.transform_writer import TransformWriter
 from balans_dask.transforming import known_to
-from balans_dask.writing import CHECKPOINT_SECONDS, WriteOptions
+from balans_dask.writing import WriteOptions
 
 __all__ = ["correct_store", "transform_store"]
 

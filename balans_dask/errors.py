@@ -14,6 +14,7 @@ __all__ = [
     "StoreExistsError",
     "WrongTypeError",
     "first_names",
+    "printable",
     "warn_of_input",
 ]
 
@@ -62,3 +63,9 @@ def first_names(names: Sequence[object], at_most: int = 5) -> str:
     """Join the first names of a list, saying that there are more."""
     more = ", ..." if len(names) > at_most else ""
     return ", ".join(str(name) for name in names[:at_most]) + more
+
+
+def printable(text: object) -> str:
+    """Return text on one line, with control characters spelled out."""
+    one_line = " ".join(str(text).split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in one_line)

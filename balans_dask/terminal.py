@@ -7,7 +7,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from balans_dask.errors import first_names
+from balans_dask.errors import first_names, printable
 from balans_dask.examine import Examined
 from balans_dask.frozen import Model
 from balans_dask.inputs import Inputs
@@ -22,7 +22,6 @@ __all__ = [
     "input_facts",
     "model_facts",
     "plan_facts",
-    "printable",
     "store_facts",
 ]
 
@@ -36,12 +35,6 @@ def facts_table(title: str, facts: Mapping[str, Any]) -> Table:
     for name, value in facts.items():
         table.add_row(Text(printable(name)), Text(printable(value)))
     return table
-
-
-def printable(text: object) -> str:
-    """Return text on one line, with control characters spelled out."""
-    one_line = " ".join(str(text).split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in one_line)
 
 
 def input_facts(inputs: Inputs, parameters: Parameters, examined: Examined) -> dict[str, str]:

@@ -11,6 +11,7 @@ import zarr
 from numpy.typing import NDArray
 
 from balans_dask.inputs import Inputs
+from balans_dask.intervals import CHECKPOINT_SECONDS
 from balans_dask.io.checkpoint import sync_file
 from balans_dask.io.files import make_folder
 from balans_dask.io.layout import consolidate, write_annotations
@@ -27,10 +28,7 @@ from balans_dask.provenance import fingerprint, record_of
 from balans_dask.stage import FINISHING, OnStage, Stage
 from balans_dask.store_run import ADDED_COLUMNS, StoreRun
 
-__all__ = ["CHECKPOINT_SECONDS", "StoreWriter", "WriteOptions"]
-
-CHECKPOINT_SECONDS = 5.0
-"""Least time between two checkpoints: what a kill may cost, besides the round under way."""
+__all__ = ["StoreWriter", "WriteOptions"]
 
 
 @dataclass(frozen=True)

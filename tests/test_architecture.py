@@ -1,6 +1,8 @@
 """The floors of the house: an import only goes down, and only some rooms know Dask or Zarr."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import balans_dask
 
 PACKAGE = Path(balans_dask.__file__).parent
 FLOORS = {
-    0: ["errors", "parameters", "tiling"],
+    0: ["errors", "intervals", "parameters", "tiling"],
     1: ["batches", "kernels", "memory", "presets", "task_memory"],
     2: ["passes"],
     3: [
@@ -72,15 +74,21 @@ FLOORS = {
         "cli_evaluate",
         "cli_completion",
         "cli_config",
+        "cli_convert",
+        "cli_demo",
+        "cli_engine",
         "cli_exit",
         "cli_export",
         "cli_grid",
+        "cli_inspect",
         "cli_into",
         "cli_options",
         "cli_preprocess",
         "cli_preset",
         "cli_report",
+        "cli_run",
         "cli_storage",
+        "cli_sweep",
         "__main__",
     ],
 }
@@ -131,3 +139,31 @@ def test_nothing_below_imports_the_extras():
             assert not {
                 name for name in imports(path) if name.split(".")[1:2] in (["evaluate"], ["report"])
             }
+
+
+HEAVY = {"anndata", "dask.array", "h5py", "pandas", "sklearn", "zarr"}
+ASK = "from balans_dask.cli import run; run({}); import sys; print(*sys.modules)"
+
+
+@pytest.mark.parametrize(
+    ("code", "loads", "unwanted"),
+    [
+        (
+            ASK.format(["correct", "--help"]),
+            "balans_dask.cli_into",
+            HEAVY | {"dask", "distributed", "numba", "numpy", "scipy"},
+        ),
+        (
+            ASK.format(["correct", "IN", "OUT", "--batch-key", "b", "--n-passes", "many"]),
+            "balans_dask.cli_into",
+            HEAVY | {"dask", "distributed", "numba", "numpy", "scipy"},
+        ),
+        ("import sys, balans_dask.passes.scores; print(*sys.modules)", "numba", HEAVY),
+    ],
+    ids=["help", "refused", "worker"],
+)
+def test_help_and_workers_start_without_what_only_runs_need(code, loads, unwanted):
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(shown.stdout.split())
+    assert loads in loaded
+    assert not unwanted & loaded

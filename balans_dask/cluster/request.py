@@ -4,11 +4,9 @@ import math
 import os
 from dataclasses import dataclass, fields
 
-from dask.utils import parse_bytes
-
 from balans_dask.cluster.walltime import walltime_for
 from balans_dask.errors import InvalidInputError
-from balans_dask.passes.engine import WORKER_TIMEOUT_SECONDS
+from balans_dask.intervals import WORKER_TIMEOUT_SECONDS
 
 __all__ = ["JOB_SYSTEMS", "RUNNER", "ClusterRequest", "memory_bytes"]
 
@@ -126,6 +124,8 @@ def memory_bytes(text: str | None, flag: str = "--memory-limit") -> int | None:
     """
     if text is None:
         return None
+    from dask.utils import parse_bytes
+
     try:
         n_bytes = int(parse_bytes(text))
     except (ValueError, OverflowError) as error:

@@ -4,10 +4,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from balans_dask.errors import InvalidInputError, first_names
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "METADATA_PREFIX",
@@ -119,7 +121,7 @@ def require_features(
         )
 
 
-def with_stored_names(path: str, frame: pd.DataFrame) -> pd.DataFrame:
+def with_stored_names(path: str, frame: "pd.DataFrame") -> "pd.DataFrame":
     """Rename the annotations whose names are none in a store.
 
     A slash becomes ``_``, AnnData's own ``_index`` becomes ``index``, and no name becomes

@@ -20,6 +20,7 @@ from distributed import Client, Future, KilledWorker
 from distributed.client import _wait
 from distributed.system import MEMORY_LIMIT
 
+from balans_dask.intervals import WORKER_TIMEOUT_SECONDS
 from balans_dask.memory import Workers
 from balans_dask.passes.blas import single_threaded_blas
 from balans_dask.passes.followed import Followed
@@ -32,13 +33,12 @@ from balans_dask.passes.losses import (
 from balans_dask.passes.sources import LazySlice
 from balans_dask.task_memory import COLLECTED_NODES
 
-__all__ = ["QUIET_DASHBOARD", "WORKER_TIMEOUT_SECONDS", "Engine", "embedded_client", "task"]
+__all__ = ["QUIET_DASHBOARD", "Engine", "embedded_client", "task"]
 
 logger = logging.getLogger(__name__)
 
 WATCH_SECONDS = 2.0
 """How often to look whether there are workers while waiting for results."""
-WORKER_TIMEOUT_SECONDS = 300.0
 COPY_SECONDS = 10.0
 """How long a shared value may take to reach all workers before tasks are submitted anyway."""
 QUIET_DASHBOARD = "127.0.0.1:0"

@@ -85,7 +85,7 @@ class SweepResult:
                 "choice: raise --patience or --max-rows"
             )
         if limited := limited_landmarks(chosen.n_capped, chosen.n_landmarks):
-            found.append(limited)
+            found.append(f"{limited}, here by --max-scale-ratio auto,none")
         return found
 
     def as_dict(self) -> dict[str, Any]:

@@ -142,9 +142,8 @@ which a row ranks the rows of its label in other batches (of BBBC021 wells: othe
 rows. Medians over seeds (range); on real sets a seed is that of the method, on the mixture that of
 the data too, and what draws no random numbers has one run on a real set; below .005 nothing is
 called a difference, since totals move by as much with kBET, which has no seed. *seconds*: of the
-correction alone, while another experiment may take the other core; other methods run in a process
-of their own, so BBKNN's contain what it compiles at its first call, and ours have been compiled
-before.""",
+correction alone, by one thread as `run_all.py` runs it; other methods run in a process of their
+own, so BBKNN's contain what it compiles at its first call, and ours have been compiled before.""",
     sizes={
         "tiny": {
             "seeds": (0, 1),
@@ -154,9 +153,9 @@ before.""",
             "peers": PEERS,
         },
         "small": {
-            "seeds": (0, 1, 2),
+            "seeds": (0, 1),
             "mixture_rows": 3000,
-            "scored_each": 100,
+            "scored_each": 50,
             "real": ("CPJUMP1 by plate", "BBBC021 by week"),
             "peers": PEERS,
         },

@@ -168,13 +168,13 @@ EXPERIMENT = Experiment(
         "small": {
             "kinds": ("separated", "overlapping", "unequal"),
             "rows": 10_000,
-            "clusters": (10, 100, 300, 1000),
+            "clusters": (10, 100, 300, 600),
             "cluster_sizes": tuple(RATIOS),
             "rows_per_cluster": 100,
             "draws_per_cluster": 12,
             "draws_beyond": {},
             "seeds": (0, 1, 2),
-            "seeds_beyond": {"1000": 1},
+            "seeds_beyond": {"300": 1, "600": 1},
         },
         "full": {
             "kinds": ("separated", "overlapping", "unequal"),

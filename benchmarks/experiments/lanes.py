@@ -1,6 +1,6 @@
 """Processes that run one call after another, and others for those that a call takes down."""
 
-import multiprocessing
+import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from queue import LifoQueue
@@ -8,6 +8,8 @@ from types import TracebackType
 from typing import Any, Self
 
 __all__ = ["Lanes"]
+
+LOOK_SECONDS = 0.05
 
 
 class Lanes:
@@ -24,10 +26,11 @@ class Lanes:
     """
 
     def __init__(self, n_lanes: int, executor: Callable[[], Executor]) -> None:
-        self._executor = executor
+        self._executor, self._n_lanes = executor, n_lanes
         self._idle: LifoQueue[Executor] = LifoQueue()
         for _ in range(n_lanes):
             self._idle.put(executor())
+        self._at_work: set[Executor] = set()
         self._threads = ThreadPoolExecutor(n_lanes)
 
     def submit(self, call: Callable[..., Any], *arguments: Any) -> Future[Any]:
@@ -37,12 +40,20 @@ class Lanes:
     def _run(self, call: Callable[..., Any], *arguments: Any) -> Any:
         executor = self._idle.get()
         try:
+            executor = self._alive(executor)
+            self._at_work.add(executor)
             return executor.submit(call, *arguments).result()
-        except BrokenExecutor:
-            executor = self._executor()
-            raise
         finally:
+            self._at_work.discard(executor)
             self._idle.put(executor)
+
+    def _alive(self, executor: Executor) -> Executor:
+        """Return it, or another one where its process has died."""
+        try:
+            executor.submit(int).result()
+        except BrokenExecutor:
+            return self._executor()
+        return executor
 
     def __enter__(self) -> Self:
         return self
@@ -54,10 +65,17 @@ class Lanes:
         trace: TracebackType | None,
     ) -> None:
         """Wait for all calls; after an error, such as Ctrl-C, end them and begin no other."""
-        if error is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
-        self._threads.shutdown()
+        self._threads.shutdown(wait=error is None, cancel_futures=error is not None)
+        # Until every lane is idle, as the process of a call may be just starting.
+        while self._idle.qsize() < self._n_lanes:
+            for executor in list(self._at_work):
+                _terminate(executor)
+            time.sleep(LOOK_SECONDS)
         while not self._idle.empty():
             self._idle.get().shutdown()
+
+
+def _terminate(executor: Executor) -> None:
+    """End its process; Python has a public way from 3.14 on."""
+    for process in list((getattr(executor, "_processes", None) or {}).values()):
+        process.terminate()

@@ -80,15 +80,16 @@ def main(
     def lanes(n_lanes: int, variables: dict[str, str]) -> Lanes:
         return Lanes(n_lanes, partial(pool, 1, initializer=_prepare, initargs=(variables,)))
 
-    def begun(lanes: Lanes, name: str) -> Future[float]:
-        return lanes.submit(_timed, run or measure, name, options)
+    def begun(lanes: Lanes, how: Callable[[str, list[str]], None], name: str) -> Future[float]:
+        return lanes.submit(_timed, run or how, name, options)
 
     with lanes(1, environment()) as alone:
         for name in (name for name in given.only if name in TIMED):
-            ended(name, begun(alone, name))
+            ended(name, begun(alone, measure, name))
     with lanes(given.at_once, environment() | ONE_THREAD) as beside:
-        others = [name for name in given.only if name not in TIMED]
-        futures = {begun(beside, name): name for name in others}
+        # The last of the page first: among them is the longest, beside which the others fit.
+        others = [name for name in reversed(given.only) if name not in TIMED]
+        futures = {begun(beside, measure_beside, name): name for name in others}
         for future in as_completed(futures):
             ended(futures[future], future)
     given.page.write_text(page(given.results, NAMES))
@@ -99,6 +100,13 @@ def main(
 def measure(name: str, arguments: list[str]) -> None:
     """Run an experiment in this process."""
     importlib.import_module(name).EXPERIMENT.main(arguments)
+
+
+def measure_beside(name: str, arguments: list[str]) -> None:
+    """Run an experiment in this process by one thread, and start Dask once for all its fits."""
+    engine = importlib.import_module("balans_dask.passes.engine")
+    with engine.embedded_client(1) as client, client.as_current():
+        measure(name, arguments)
 
 
 def environment() -> dict[str, str]:

@@ -6,7 +6,7 @@ import pytest
 scib = pytest.importorskip("scib_metrics", reason='needs pip install "balans-dask[evaluate]"')
 
 from scib_metrics import nearest_neighbors  # noqa: E402
-from scib_metrics.nearest_neighbors import NeighborsResults  # noqa: E402
+from scib_metrics.nearest_neighbors import NeighborsResults, _pynndescent  # noqa: E402
 from sklearn.metrics import pairwise_distances  # noqa: E402
 
 from balans_dask.evaluate.batch_side import batch_scores  # noqa: E402
@@ -52,9 +52,12 @@ def test_scib_metrics_search_for_neighbours_which_compiles_in_every_process_is_n
     screen, monkeypatch
 ):
     before, after, label, batch = screen
-    monkeypatch.setattr(nearest_neighbors, "pynndescent", None)
+    monkeypatch.setattr(_pynndescent, "NNDescent", None)
+    its_own = nearest_neighbors.pynndescent
+    with pytest.raises(TypeError):
+        its_own(after, 5)
     assert np.isfinite(batch_scores(after, before, batch, label)["kbet"])
-    assert nearest_neighbors.pynndescent is None
+    assert nearest_neighbors.pynndescent is its_own
 
 
 def test_the_biology_side_is_that_of_scib_metrics(screen):
@@ -106,6 +109,13 @@ def test_kbet_says_nothing_of_more_batches_than_it_takes_neighbours():
 
 def test_more_neighbours_than_rows_are_all_rows(rng):
     assert nearest_neighbours(rng.normal(size=(12, 3)), 90).indices.shape == (12, 12)
+
+
+def test_a_row_is_its_own_first_neighbour_and_lies_in_its_own_place_however_far_out(rng):
+    found = nearest_neighbours(1e4 + rng.normal(size=(200, 6)), 20)
+    np.testing.assert_array_equal(found.indices[:, 0], np.arange(200))
+    np.testing.assert_array_equal(found.distances[:, 0], 0.0)
+    assert (found.distances[:, 1:] > 0).all()
 
 
 def test_variance_kept_is_a_share_of_that_before(rng):

@@ -119,12 +119,14 @@ class Runs:
         self.names: list[str] = []
         self.commands: list[list[str]] = []
         self.at_once: dict[str, int] = {}
+        self.threads: dict[str, str] = {}
         self._running = 0
         self._fails = fails
 
     def __call__(self, name: str, arguments: list[str]) -> None:
         self.names.append(name)
         self.commands.append(arguments)
+        self.threads[name] = os.environ.get("OMP_NUM_THREADS", "all")
         self._running += 1
         time.sleep(0.02)
         self.at_once[name] = self._running
@@ -143,6 +145,7 @@ def run(folder: Path, runs: Runs, *arguments: str) -> str:
 @pytest.fixture(autouse=True)
 def same_environment(monkeypatch):
     """Of this process, in which threads stand for processes."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "environ", os.environ.copy())
     monkeypatch.setattr(sys, "path", sys.path.copy())
 
@@ -154,6 +157,8 @@ def test_all_are_run_those_about_seconds_alone_and_first_and_the_page_is_written
     assert sorted(runs.names) == sorted(run_all.NAMES)
     assert {runs.at_once[name] for name in run_all.TIMED} == {1}
     assert max(runs.at_once.values()) == 2
+    assert {runs.threads[name] for name in run_all.TIMED} == {"all"}
+    assert {runs.threads[name] for name in set(run_all.NAMES) - run_all.TIMED} == {"1"}
 
 
 def test_those_that_are_named_are_run_as_asked(tmp_path):

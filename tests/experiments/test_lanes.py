@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import time
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import suppress
@@ -39,14 +40,22 @@ def test_a_call_that_takes_its_process_down_fails_alone():
         assert beside.result() is None
 
 
-def test_an_interrupt_ends_the_call_at_work_and_begins_no_other():
-    with suppress(KeyboardInterrupt), Lanes(1, PROCESS) as lanes:
-        assert lanes.submit(os.getpid).result()
-        at_work = lanes.submit(time.sleep, 600)
+def test_a_call_is_not_blamed_for_a_process_that_died_before_it():
+    with Lanes(1, PROCESS) as lanes:
+        first = lanes.submit(os.getpid).result()
+        os.kill(first, signal.SIGKILL)
+        assert lanes.submit(os.getpid).result() != first
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_an_interrupt_ends_the_calls_at_work_even_if_they_just_start_and_begins_no_other(warm):
+    with suppress(KeyboardInterrupt), Lanes(2, PROCESS) as lanes:
+        if warm:
+            assert lanes.submit(os.getpid).result()
+        at_work = [lanes.submit(time.sleep, 600) for _ in range(2)]
         pending = lanes.submit(abs, -1)
-        while not at_work.running():
+        while not all(call.running() for call in at_work):
             time.sleep(0.01)
         raise KeyboardInterrupt
-    assert isinstance(at_work.exception(), BrokenExecutor)
+    assert all(isinstance(call.exception(), BrokenExecutor) for call in at_work)
     assert pending.cancelled()
-    assert not multiprocessing.active_children()

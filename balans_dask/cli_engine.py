@@ -1,0 +1,31 @@
+"""The workers of a command, as its options ask for them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from balans_dask.cli_exit import say_warning
+from balans_dask.cluster.arrivals import Alarm
+from balans_dask.cluster.opening import open_client
+from balans_dask.cluster.request import ClusterRequest
+from balans_dask.cluster.silence import silence_dask
+from balans_dask.passes.engine import Engine
+
+__all__ = ["open_engine"]
+
+
+@contextmanager
+def open_engine(request: ClusterRequest) -> Iterator[tuple[Engine, int | None]]:
+    """Connect to the workers of a run; yields an engine and the memory limit of a worker."""
+    asked = click.get_current_context().params
+    if not asked.get("verbose"):
+        silence_dask()
+
+    def say(line: str) -> None:
+        if not asked.get("quiet"):
+            click.echo(line, err=True)
+
+    alarm, timeout = Alarm(), request.worker_timeout_seconds
+    with open_client(request, say, alarm) as client:
+        yield Engine(client, timeout, say_warning, alarm.check), request.limit_bytes
