@@ -1,9 +1,11 @@
 """Other methods run in a process of their own, and exchange files with ours."""
 
+import gc
 import os
 import sys
 
 import numpy as np
+import psutil
 import pytest
 from conftest import REPOSITORY
 from peer_methods import Peers
@@ -17,6 +19,18 @@ INTEGRATE = """
 def integrate(parts, genes, seed, verbose):
     assert len(parts) == len(genes) and all(len(g) == p.shape[1] for g, p in zip(genes, parts))
     return [part + number for number, part in enumerate(parts)], genes[0]
+"""
+COUNTING = """
+import os, sys
+from types import SimpleNamespace
+calls = 0
+def run_harmony(scores, table, key, random_state, verbose):
+    global calls
+    calls += 1
+    if random_state:
+        print("out of luck", file=sys.stderr, flush=True)
+        os._exit(random_state)
+    return SimpleNamespace(Z_corr=0 * scores.T + calls)
 """
 FAKES = {"harmonypy": HARMONY, "scanorama": INTEGRATE}
 
@@ -70,5 +84,27 @@ def test_sphering_makes_the_covariance_of_controls_nearly_the_identity(peers, rn
 
 def test_a_method_that_fails_says_why(peers, rng):
     profiles, batch = rng.normal(size=(6, 2)), np.full(6, "a")
-    with pytest.raises(RuntimeError, match=r"sphering failed with 1: ValueError: .*0 sample"):
+    with pytest.raises(RuntimeError, match=r"sphering failed: ValueError: .*0 sample"):
         peers.answer("sphering", profiles, batch, 0)
+
+
+def test_a_process_stays_for_the_next_correction_and_one_that_dies_is_followed_by_another(
+    peers, rng, tmp_path
+):
+    (tmp_path / "harmonypy.py").write_text(COUNTING)
+    profiles, batch = rng.normal(size=(6, 2)), np.full(6, "a")
+    assert [peers.correct("harmonypy", profiles, batch, n)[0, 0] for n in (0, 0)] == [1, 2]
+    with pytest.raises(RuntimeError, match="harmonypy failed with 3: out of luck"):
+        peers.correct("harmonypy", profiles, batch, 3)
+    assert peers.correct("harmonypy", profiles, batch, 0)[0, 0] == 1
+
+
+def test_processes_end_with_the_object_that_has_started_them(peers, rng):
+    ours = Peers(sys.executable)
+    before = psutil.Process().children()
+    assert ours.versions()
+    ours.correct("harmonypy", rng.normal(size=(6, 2)), np.full(6, "a"), 0)
+    [process] = set(psutil.Process().children()) - set(before)
+    del ours
+    gc.collect()
+    assert not process.is_running()

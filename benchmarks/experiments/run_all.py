@@ -41,6 +41,18 @@ NAMES = (
 """In the order of the results page."""
 TIMED = {"scaling", "stopping_rules"}
 """They are about seconds, so nothing runs beside them."""
+LONGEST_FIRST = (
+    "dimension",
+    "baselines",
+    "severity",
+    "coverage_validation",
+    "scale_ablation",
+    "sampler_blocks",
+    "pseudo_inverse",
+    "tiny_clusters",
+    "noise_model",
+)
+"""All others, as they are begun: the short ones fill what the long ones leave."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 """Where experiments run beside each other: threads of two processes would wait for each other."""
 PROCESSES = partial(ProcessPoolExecutor, mp_context=multiprocessing.get_context("spawn"))
@@ -87,8 +99,7 @@ def main(
         for name in (name for name in given.only if name in TIMED):
             ended(name, begun(alone, measure, name))
     with lanes(given.at_once, environment() | ONE_THREAD) as beside:
-        # The last of the page first: among them is the longest, beside which the others fit.
-        others = [name for name in reversed(given.only) if name not in TIMED]
+        others = [name for name in LONGEST_FIRST if name in given.only]
         futures = {begun(beside, measure_beside, name): name for name in others}
         for future in as_completed(futures):
             ended(futures[future], future)

@@ -220,12 +220,12 @@ EXPERIMENT = Experiment(
         },
         "small": {
             "kinds": tuple(SPREADS),
-            "rows": (10_000, 40_000, 120_000),
+            "rows": (5_000, 25_000, 120_000),
             "scored_each": 50,
             "seeds": (0, 1),
             "seeds_beyond": {},
             "starts": 3,
-            "dense_rows": 10_000,
+            "dense_rows": 5_000,
             "by_command": False,
         },
         "full": {

@@ -1,13 +1,14 @@
-"""Correct one embedding with another method, in a process of its own.
+"""Correct embeddings with another method, in a process of its own, for as long as asked to.
 
-    python benchmarks/peers/run_peer.py METHOD IN.npz OUT.npz [--seed 0]
+    python benchmarks/peers/run_peer.py METHOD
     python benchmarks/peers/run_peer.py --list
 
-IN.npz holds `embedding` (rows x components), `batch` (a text a row) and `control` (whether a row is
-a negative control); OUT.npz gets `embedding` and the `seconds` of the correction, without imports.
-Some of these methods are under the GPL: this script imports them, and nothing of balans_dask
-imports this script or is imported by it; they exchange files. All settings but the seed are the
-methods' defaults, unless a method says otherwise.
+Each line of the input is an object of JSON: `given`, an npz file with `embedding` (rows x
+components), `batch` (a text a row) and `control` (whether a row is a negative control); `out`, the
+npy file that gets the corrected embedding; and `seed`. Each is answered by one line, with the
+`seconds` of the correction, or the `error`. Some of these methods are under the GPL: this script
+imports them, and nothing of balans_dask imports this script or is imported by it; they exchange
+files. All settings but the seed are the methods' defaults, unless a method says otherwise.
 """
 
 import argparse
@@ -128,28 +129,35 @@ def installed() -> dict[str, str]:
 
 
 def main() -> None:
-    """Correct, or list what is installed."""
+    """Serve a method, or list what is installed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("method", nargs="?", choices=sorted(METHODS))
-    parser.add_argument("input", nargs="?")
-    parser.add_argument("output", nargs="?")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--list", action="store_true")
     given = parser.parse_args()
     if given.list:
         print(json.dumps(installed()))
         return
-    if given.output is None:
-        parser.error("give METHOD, IN.npz and OUT.npz")
-    method = METHODS[given.method]
-    with np.load(given.input) as arrays:
-        profiles = Profiles(arrays["embedding"], arrays["batch"], arrays["control"])
+    if given.method is None:
+        parser.error("give METHOD")
+    method, answers = METHODS[given.method], sys.stdout
     with contextlib.redirect_stdout(sys.stderr):
         importlib.import_module(method.module)
-        began = time.perf_counter()
-        corrected = method.correct(profiles, given.seed)
-        seconds = time.perf_counter() - began
-    np.savez(given.output, embedding=np.asarray(corrected), seconds=seconds)
+        for line in sys.stdin:
+            print(json.dumps(answered(method, **json.loads(line))), file=answers, flush=True)
+
+
+def answered(method: Method, given: str, out: str, seed: int) -> dict[str, Any]:
+    """Correct what is in one file into another; the seconds, or the error."""
+    with np.load(given) as arrays:
+        profiles = Profiles(arrays["embedding"], arrays["batch"], arrays["control"])
+    began = time.perf_counter()
+    try:
+        corrected = method.correct(profiles, seed)
+    except Exception as error:  # noqa: BLE001  (whatever it is, the caller reports it)
+        return {"error": f"{type(error).__name__}: {error}"}
+    seconds = time.perf_counter() - began
+    np.save(out, np.asarray(corrected))
+    return {"seconds": seconds}
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ MODULES = {path.stem for path in FOLDER.glob("*.py") if "\nEXPERIMENT = " in pat
 
 
 def test_every_experiment_is_run_and_whatever_is_run_is_one():
-    assert set(run_all.NAMES) == MODULES
+    assert set(run_all.NAMES) == MODULES == run_all.TIMED | set(run_all.LONGEST_FIRST)
     assert len(run_all.NAMES) == len(MODULES)
 
 
