@@ -61,7 +61,7 @@ test-browser: $(BROWSER)
 	$(BIN)/pytest -m browser tests/report
 	$(BIN)/pytest tests/test_performance_report.py
 
-# The paper's experiments and docs/results.md: about 20 minutes, or hours at the full size. Other
+# The paper's experiments and docs/results.md: less than 15 minutes, or hours at the full size. Other
 # methods stand beside ours where `make peers` was run before, or BALANS_PEERS names a Python with them.
 experiments: $(EVALUATE)
 	$(BIN)/python -W ignore benchmarks/experiments/run_all.py --size small
@@ -93,7 +93,8 @@ test-deploy: $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(DEPLOY) dask-kubernetes==2026.3.0
 	BALANS_SCHEMAS=$(DEPLOY) $(BIN)/pytest tests/test_deploy.py tests/deploy --timeout 900
 
-# Dying workers, a short soak, and the whole matrix of workers, chunks and kills.
+# Dying workers, all notebooks, large stores, a short soak, and the whole matrix of workers, chunks and
+# kills.
 test-long: $(STAMP)
 	$(BIN)/pytest -m long --timeout 1800
 

@@ -333,7 +333,9 @@ def elements(store):
     return ",".join(json.loads(journal.read_text())["came"])
 
 
-@pytest.mark.parametrize("kind", ["new", "plain", "replacing"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("new", marks=pytest.mark.long), "plain", "replacing"]
+)
 def test_a_run_killed_while_it_moves_leaves_a_sound_store_and_is_finished(
     folder, grown, tmp_path, kind
 ):

@@ -37,6 +37,7 @@ def threads(folder) -> tuple[Path, int]:
     return folder / "threads.zarr", peak
 
 
+@pytest.mark.long
 def test_processes_make_the_same_bytes_within_the_plan(folder, threads):
     where = ["--cluster", "local", "--workers", 2]
     peak = peak_bytes("correct", folder / "in.zarr", folder / "local.zarr", *KEY, *where)

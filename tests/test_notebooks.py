@@ -76,6 +76,7 @@ def test_the_quick_start_mixes_plates_and_its_bar_moves(tmp_path):
     assert done == total
 
 
+@pytest.mark.long
 def test_worker_processes_and_threads_give_equal_bytes(tmp_path):
     ran = Ran("02", tmp_path)
     assert not ran.complaints
@@ -89,6 +90,7 @@ def test_worker_processes_and_threads_give_equal_bytes(tmp_path):
 MIXING = "[shares[name].batch_mixing for name in ('before', 'after')]"
 
 
+@pytest.mark.long
 def test_a_screen_goes_from_parquet_to_a_report(tmp_path):
     ran = Ran("03", tmp_path, MIXING)
     assert not ran.complaints
@@ -106,6 +108,7 @@ def test_so_does_a_real_screen(tmp_path, real_data, monkeypatch):
     assert ran.answer[0] + 0.1 < ran.answer[1]
 
 
+@pytest.mark.long
 def test_a_model_corrects_new_plates_and_warns_of_wells_that_it_does_not_know(tmp_path):
     ran = Ran("04", tmp_path, "[scored(similar[names]), scored(moved)]")
     assert not ran.complaints
@@ -119,6 +122,7 @@ def test_a_model_corrects_new_plates_and_warns_of_wells_that_it_does_not_know(tm
     assert wells["balans_covered"][~known].mean() < 0.9
 
 
+@pytest.mark.long
 def test_draws_by_coverage_reach_every_tiny_cluster_and_uniform_ones_do_not(tmp_path):
     ran = Ran("05", tmp_path, "numbers.to_dict('list')")
     assert not ran.complaints

@@ -191,7 +191,8 @@ def test_a_torn_checkpoint_costs_time_only(folder, killed_sampling, target):
 
 
 @pytest.mark.parametrize(
-    ("number", "cluster"), [(signal.SIGTERM, "threads"), (signal.SIGINT, "local")]
+    ("number", "cluster"),
+    [(signal.SIGTERM, "threads"), pytest.param(signal.SIGINT, "local", marks=pytest.mark.long)],
 )
 def test_a_signal_saves_the_run_and_names_the_command_that_continues(
     folder, target, number, cluster

@@ -146,6 +146,7 @@ class PoisonSource(StoredRows):
         return PoisonRows(None, 0, 0)
 
 
+@pytest.mark.long
 def test_a_task_that_kills_its_workers_ends_the_run_with_its_partition_and_memory(client):
     client.upload_file(__file__)
     source = PoisonSource(SCREEN.profiles)
