@@ -12,18 +12,23 @@ from balans_dask.cluster.request import ClusterRequest
 from balans_dask.cluster.silence import silence_dask
 from balans_dask.passes.engine import Engine
 
-__all__ = ["open_engine"]
+__all__ = ["open_engine", "silence_unless_verbose"]
+
+
+def silence_unless_verbose() -> None:
+    """Let Dask report only what is fatal, unless the command was asked to say more."""
+    if not click.get_current_context().params.get("verbose"):
+        silence_dask()
 
 
 @contextmanager
 def open_engine(request: ClusterRequest) -> Iterator[tuple[Engine, int | None]]:
     """Connect to the workers of a run; yields an engine and the memory limit of a worker."""
-    asked = click.get_current_context().params
-    if not asked.get("verbose"):
-        silence_dask()
+    silence_unless_verbose()
+    quiet = click.get_current_context().params.get("quiet")
 
     def say(line: str) -> None:
-        if not asked.get("quiet"):
+        if not quiet:
             click.echo(line, err=True)
 
     alarm, timeout = Alarm(), request.worker_timeout_seconds

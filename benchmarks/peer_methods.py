@@ -1,6 +1,5 @@
 """Other methods, each in a process of its own, where an environment for them is given."""
 
-import contextlib
 import functools
 import json
 import os
@@ -146,8 +145,7 @@ class _Process:
 
     def wait(self) -> int:
         """Let it end, and return its exit code."""
-        with contextlib.suppress(BrokenPipeError):
-            self._process.communicate()
+        self._process.communicate()
         return self._process.returncode
 
 

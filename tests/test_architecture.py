@@ -142,6 +142,7 @@ def test_nothing_below_imports_the_extras():
 
 
 HEAVY = {"anndata", "dask.array", "h5py", "pandas", "sklearn", "zarr"}
+OF_WORKERS = {"dask", "distributed", "numba", "numpy", "scipy"}
 ASK = "from balans_dask.cli import run; run({}); import sys; print(*sys.modules)"
 
 
@@ -151,12 +152,12 @@ ASK = "from balans_dask.cli import run; run({}); import sys; print(*sys.modules)
         (
             ASK.format(["correct", "--help"]),
             "balans_dask.cli_into",
-            HEAVY | {"dask", "distributed", "numba", "numpy", "scipy"},
+            HEAVY | OF_WORKERS,
         ),
         (
             ASK.format(["correct", "IN", "OUT", "--batch-key", "b", "--n-passes", "many"]),
             "balans_dask.cli_into",
-            HEAVY | {"dask", "distributed", "numba", "numpy", "scipy"},
+            HEAVY | OF_WORKERS,
         ),
         ("import sys, balans_dask.passes.scores; print(*sys.modules)", "numba", HEAVY),
     ],
