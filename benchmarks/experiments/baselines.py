@@ -160,9 +160,9 @@ own, so BBKNN's contain what it compiles at its first call, and ours have been c
             "peers": PEERS,
         },
         "full": {
-            "seeds": (0, 1, 2, 3, 4),
+            "seeds": (0, 1, 2),
             "mixture_rows": 10_000,
-            "scored_each": 150,
+            "scored_each": 100,
             "real": tuple(REAL),
             "peers": (*PEERS, "scvi"),
         },

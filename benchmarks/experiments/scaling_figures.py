@@ -15,6 +15,7 @@ __all__ = [
     "fitted",
     "gains",
     "kinds_of",
+    "last_exponent",
     "paired",
     "sizes_of",
     "start_up",
@@ -49,6 +50,18 @@ def exponent(findings: Findings, figure: str, kind: str, operator: str, less: fl
         return None
     rows = np.log([run["n_rows"] for run in runs])
     return linregress(rows, np.log([run[figure] - less for run in runs]))
+
+
+def last_exponent(
+    findings: Findings, figure: str, kind: str, operator: str, less: float = 0.0
+) -> float | None:
+    """Slope between the medians of the two largest sizes, where costs of few rows weigh least."""
+    sizes = sizes_of(findings)[-2:]
+    case = {"part": "run", "kind": kind, "operator": operator}
+    at_size = [median(findings.values(figure, n_rows=n, **case)) - less for n in sizes]
+    if len(sizes) < 2 or not min(at_size) > 0:
+        return None
+    return math.log(at_size[1] / at_size[0]) / math.log(sizes[1] / sizes[0])
 
 
 def paired(findings: Findings, figure: str, **case: Any) -> list[tuple[float, float]]:

@@ -10,6 +10,7 @@ from scaling_figures import (
     fitted,
     gains,
     kinds_of,
+    last_exponent,
     sizes_of,
     start_up,
     with_all_rows,
@@ -44,12 +45,24 @@ def _time_in_short(findings: Findings) -> str:
     grown = [exponent(findings, "n_landmarks", kind, "smooth").slope for kind in kinds_of(findings)]
     said = (
         f"Time of `smooth` grows as rows to the power {span((fit.slope for fit in fits), '.2f')}"
-        f"{what}"
+        f"{what}{_at_the_end(findings, least if all(bare) else 0.0)}"
     )
     if max(grown) <= 0:
         return f"{said}."
     end = span((1 + max(each, 0) for each in grown), ".2f")
     return f"{said} ({end} is to be expected in the end, as landmarks grow too)."
+
+
+def _at_the_end(findings: Findings, less: float) -> str:
+    """Say how time grows between the two largest sizes."""
+    slopes = [
+        last_exponent(findings, "seconds", kind, "smooth", less) for kind in kinds_of(findings)
+    ]
+    found = [slope for slope in slopes if slope is not None]
+    if len(found) < len(slopes):
+        return ""
+    last_but_one, last = sizes_of(findings)[-2:]
+    return f", and {span(found, '.2f')} from {last_but_one:,} to {last:,} rows"
 
 
 def _goal_in_short(findings: Findings) -> str:

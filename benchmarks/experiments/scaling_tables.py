@@ -16,6 +16,7 @@ from scaling_figures import (
     fitted,
     gains,
     kinds_of,
+    last_exponent,
     sizes_of,
     start_up,
     with_all_rows,
@@ -61,18 +62,23 @@ def _times(findings: Findings) -> str:
 
 def _exponents(findings: Findings) -> str:
     head = ["clusters", "operator", "start-up, s", "exponent of seconds", "without start-up",
-            "exponent of landmarks"]  # fmt: skip
+            "of the two largest", "exponent of landmarks"]  # fmt: skip
     rows = []
     for kind in kinds_of(findings):
         for operator in OPERATORS:
             start = start_up(findings, operator)
-            fits = [
-                exponent(findings, "seconds", kind, operator),
-                exponent(findings, "seconds", kind, operator, start),
-                exponent(findings, "n_landmarks", kind, operator),
-            ]
-            shown = "-" if math.isnan(start) else f"{start:.2f}"
-            rows.append([kind, operator, shown, *(fitted(fit) for fit in fits)])
+            last = last_exponent(findings, "seconds", kind, operator, start)
+            rows.append(
+                [
+                    kind,
+                    operator,
+                    "-" if math.isnan(start) else f"{start:.2f}",
+                    fitted(exponent(findings, "seconds", kind, operator)),
+                    fitted(exponent(findings, "seconds", kind, operator, start)),
+                    "-" if last is None else f"{last:.2f}",
+                    fitted(exponent(findings, "n_landmarks", kind, operator)),
+                ]
+            )
     return lines(head, rows)
 
 

@@ -136,7 +136,7 @@ EXPERIMENT = Experiment(
             "tolerances": [1e-2], "together": [], "real": True, "totals": False,
         },
         "full": {
-            "rows": 100_000, "rare_share": 2e-4, "scored": 3000, "kinds": list(SPREADS),
+            "rows": 50_000, "rare_share": 4e-4, "scored": 2000, "kinds": list(SPREADS),
             "seeds": [0, 1], "operators": ["smooth", "displace"],
             "patience": [5, 10, 20, 100, 200], "blocks": [4, 16, 256], "slow_blocks": [1],
             "slow_on": ["mixture, separated", "mixture, overlapping", "cpjump1"],

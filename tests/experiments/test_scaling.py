@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scaling
 from experiment_runs import tiny
-from scaling_figures import exponent, gains
+from scaling_figures import exponent, gains, last_exponent
 
 from balans_dask import Balans
 from balans_dask.mixture import Mixture
@@ -48,6 +48,9 @@ class Runs:
     def of(self, **case):
         return [run for run in self.runs if case.items() <= run.items()]
 
+    def values(self, figure, **case):
+        return [run[figure] for run in self.of(**case)]
+
 
 def test_an_exponent_is_fitted_and_gains_are_paired_by_seed():
     case = {"part": "run", "kind": "a"}
@@ -59,3 +62,13 @@ def test_an_exponent_is_fitted_and_gains_are_paired_by_seed():
     assert fit.slope == pytest.approx(0.8)
     found = gains(Runs(runs), kind="a", operator="smooth", n_rows=10)
     assert found == pytest.approx([0.2 / 0.4, 0.2 / 1.4])
+
+
+def test_the_last_exponent_is_of_the_two_largest_sizes():
+    times = {10: (9.0, 9.0), 100: (3.0, 7.0), 1000: (32.0, 72.0)}
+    runs = [{"part": "run", "kind": "a", "operator": "smooth", "n_rows": n, "seconds": seconds}
+            for n, of_seeds in times.items() for seconds in of_seeds]  # fmt: skip
+    case = ("seconds", "a", "smooth")
+    assert last_exponent(Runs(runs), *case, less=2.0) == pytest.approx(np.log10(50 / 3))
+    assert last_exponent(Runs(runs), *case, less=6.0) is None
+    assert last_exponent(Runs(runs), *case, less=np.nan) is None
