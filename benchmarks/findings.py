@@ -29,7 +29,9 @@ class Findings:
     given : argparse.Namespace
         With the arguments of ``benchmark_arguments``.
     fixed : sequence of str
-        Arguments that are the same for all runs of a file, and are recorded.
+        Arguments that are the same for all runs of a file, and are recorded. ``--resume`` goes on
+        with a file of the same ones, machine and versions; where one that had come to its end is
+        of others, all is measured anew.
     others : mapping of str to str
         Versions of programs outside this Python.
     """
@@ -53,14 +55,18 @@ class Findings:
         self.record: dict[str, Any] = facts | {"runs": []}
         path = self._stem.with_suffix(".json")
         if given.resume and path.exists():
-            earlier = json.loads(path.read_text())
-            if any(earlier[key] != value for key, value in facts.items()):
-                sys.exit(
-                    f"{path} is of another machine, other versions or other options: "
-                    "leave out --resume"
-                )
-            self.record = earlier
+            self._go_on(path, json.loads(path.read_text()))
         self._since = time.perf_counter()
+
+    def _go_on(self, path: Path, earlier: dict[str, Any]) -> None:
+        """Take over a file of the same circumstances, and refuse to lose one that broke off."""
+        if all(earlier[key] == value for key, value in self.record.items() if key != "runs"):
+            self.record = earlier
+            return
+        other = f"{path} is of another machine, other versions or other options"
+        if "title" not in earlier:
+            sys.exit(f"{other}, and broke off: leave out --resume")
+        print(f"{other}: measured anew", file=sys.stderr)
 
     def measure(self, case: Mapping[str, Any], function: Callable[[], Mapping[str, Any]]) -> None:
         """Run a function and keep the figures that it returns, unless the case is there already.
@@ -79,6 +85,9 @@ class Findings:
             return
         run = {**case, **function()}
         self.record["runs"].append(run)
+        for words in ("title", "reading"):
+            # Of fewer runs; a file without them has not come to its end.
+            self.record.pop(words, None)
         now = time.perf_counter()
         seconds = self.record.get("seconds", 0.0) + now - self._since
         self.record |= {"seconds": round(seconds, 3), "date": str(date.today())}

@@ -1,5 +1,6 @@
 """The benchmarks of speed and memory run, and write a table, figures and a plot, at tiny sizes."""
 
+import argparse
 import json
 import os
 import re
@@ -13,8 +14,9 @@ import rounds
 import whole_run
 import zarr_io
 from conftest import REPOSITORY
-from findings import spread
+from findings import Findings, spread
 from inline_engine import InlineEngine
+from matplotlib.figure import Figure
 from measured_process import balans, planned_bytes
 
 from balans_dask.passes.engine import task
@@ -120,8 +122,27 @@ def test_reads_and_writes_take_turns_and_an_interrupted_benchmark_goes_on(tmp_pa
     zarr_io.main([*sizes, "--repeats", "2", "--resume"])
     assert published(tmp_path, "zarr_io")[0][: len(runs)] == runs
     assert len(published(tmp_path, "zarr_io")[0]) == 2 * len(runs)
-    with pytest.raises(SystemExit, match="other options: leave out --resume"):
-        zarr_io.main(["--rows", "10", "--results", str(tmp_path), "--resume"])
+
+
+def test_a_file_of_other_options_is_measured_anew_unless_it_broke_off(tmp_path, capsys):
+    def findings(option):
+        given = argparse.Namespace(results=tmp_path, resume=True, option=option)
+        return Findings("name", given, ["option"])
+
+    begun = findings(1)
+    begun.measure({"case": 0}, lambda: {"seconds": 1.0})
+    with pytest.raises(SystemExit, match="other options, and broke off: leave out --resume"):
+        findings(2)
+    again = findings(1)
+    again.measure({"case": 0}, lambda: pytest.fail("it is there"))
+    again.publish("title", "about", [], Figure())
+    assert findings(1).record["title"] == "title"
+    assert findings(2).of() == []
+    assert "other options: measured anew" in capsys.readouterr().err
+    more = findings(1)
+    more.measure({"case": 1}, lambda: {"seconds": 1.0})
+    with pytest.raises(SystemExit, match="broke off"):
+        findings(2)
 
 
 def test_a_command_that_fails_ends_the_benchmark_with_what_it_said():

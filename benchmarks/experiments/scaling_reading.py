@@ -50,7 +50,7 @@ def _time_in_short(findings: Findings) -> str:
     if max(grown) <= 0:
         return f"{said}."
     end = span((1 + max(each, 0) for each in grown), ".2f")
-    return f"{said} ({end} is to be expected in the end, as landmarks grow too)."
+    return f"{said} ({end} is to be expected, as landmarks grow too)."
 
 
 def _at_the_end(findings: Findings, less: float) -> str:
