@@ -1,13 +1,17 @@
 """Processes that run one call after another, and others for those that a call takes down."""
 
+import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from multiprocessing.connection import wait
 from queue import LifoQueue
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["Lanes"]
+__all__ = ["Lanes", "end_with_parent"]
 
 LOOK_SECONDS = 0.05
 
@@ -79,3 +83,15 @@ def _terminate(executor: Executor) -> None:
     """End its process; Python has a public way from 3.14 on."""
     for process in list((getattr(executor, "_processes", None) or {}).values()):
         process.terminate()
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that started it does, in whatever way; for initializers."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_after(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)

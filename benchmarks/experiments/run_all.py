@@ -16,7 +16,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_complet
 from functools import partial
 from pathlib import Path
 
-from lanes import Lanes
+from lanes import Lanes, end_with_parent
 from places import RESULTS, SIZES
 from results_page import PAGE, page
 
@@ -132,6 +132,7 @@ def environment() -> dict[str, str]:
 
 
 def _prepare(variables: dict[str, str]) -> None:
+    end_with_parent()
     os.environ.update(variables)
     warnings.simplefilter("ignore")
     sys.path.append(str(HERE.parent))

@@ -3,11 +3,15 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import suppress
 from functools import partial
 
+import lanes
+import psutil
 import pytest
 from lanes import Lanes
 
@@ -59,3 +63,28 @@ def test_an_interrupt_ends_the_calls_at_work_even_if_they_just_start_and_begins_
         raise KeyboardInterrupt
     assert all(isinstance(call.exception(), BrokenExecutor) for call in at_work)
     assert pending.cancelled()
+
+
+KILLED = """
+import multiprocessing, os, time
+from concurrent.futures import ProcessPoolExecutor
+from lanes import end_with_parent
+
+if __name__ == "__main__":
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=end_with_parent)
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(time.sleep, 600).result()
+"""
+
+
+def test_processes_end_with_the_one_that_started_them_even_if_it_is_killed(tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    found = {"PYTHONPATH": os.path.dirname(lanes.__file__)}
+    with subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, text=True, env=os.environ | found
+    ) as parent:
+        started = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    started.wait(timeout=60)
