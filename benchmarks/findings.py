@@ -135,8 +135,11 @@ class Findings:
         print(text)
 
     def _save(self) -> None:
-        text = json.dumps(self.record, indent=1) + "\n"
-        self._stem.with_suffix(".json").write_text(text)
+        path = self._stem.with_suffix(".json")
+        beside = path.with_name(f"{path.name}.partial")
+        beside.write_text(json.dumps(self.record, indent=1) + "\n")
+        # A run that is killed here leaves the file of the case before.
+        beside.replace(path)
 
 
 def answered(reading: Sequence[str]) -> list[str]:

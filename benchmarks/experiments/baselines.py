@@ -171,6 +171,7 @@ own, so BBKNN's contain what it compiles at its first call, and ours have been c
     tables=tables,
     picture=picture,
     reading=reading,
+    beside_peers=True,
 )
 
 if __name__ == "__main__":

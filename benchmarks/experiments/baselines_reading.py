@@ -132,7 +132,7 @@ def _missing(findings: Findings) -> str:
     absent = [method for method in wanted if method not in there]
     text = "fastMNN and Seurat are packages of R and were not measured"
     if absent:
-        text += f", nor were {', '.join(absent)}, which were not installed"
+        text += f"; not installed, and so not measured: {', '.join(absent)}"
     return text + "."
 
 

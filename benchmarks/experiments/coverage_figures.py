@@ -7,12 +7,15 @@ from findings import Findings
 
 __all__ = [
     "BALANS",
+    "LEAST_DRAWS",
     "MARKS",
     "at_stop",
     "bound_of",
     "cluster_cases",
     "covered_at_auto",
+    "draws_of",
     "each_of",
+    "enough",
     "kinds_of",
     "needed",
     "of_clusters",
@@ -23,6 +26,8 @@ __all__ = [
 
 BALANS = "BALANS"
 MARKS = {"patience": ":", "auto": "--"}
+LEAST_DRAWS = 256
+"""Where there are few clusters."""
 
 
 def sets_of(findings: Findings) -> list[str]:
@@ -82,6 +87,28 @@ def of_clusters(
     """Rows drawn by seed, infinity where they were not enough."""
     found = [run[figure] if t is None else run[figure][t] for run in findings.of(**case)]
     return [np.inf if each is None else each for each in found]
+
+
+def draws_of(findings: Findings, case: dict[str, Any]) -> int:
+    """Bound of the rows that are drawn of so many clusters."""
+    sizes, n_clusters = findings.record["options"]["sizes"], case["n_clusters"]
+    each = sizes["draws_beyond"].get(str(n_clusters), sizes["draws_per_cluster"])
+    return max(each * n_clusters, LEAST_DRAWS)
+
+
+def enough(findings: Findings, cases: list[dict[str, Any]], t: str) -> tuple[int, int, int]:
+    """Count the runs in which t K log K rows were enough, those that tell, and those that do not.
+
+    A run tells nothing if it drew fewer rows and did not reach all clusters.
+    """
+    reach, decided, undecided = 0, 0, 0
+    for case in cases:
+        mark = int(t) * case["n_clusters"] * np.log(case["n_clusters"])
+        for needed_rows in of_clusters(findings, "landmarks", t, case):
+            reach += needed_rows <= mark
+            told = needed_rows <= mark or draws_of(findings, case) >= mark
+            decided, undecided = decided + told, undecided + (not told)
+    return reach, decided, undecided
 
 
 def each_of(findings: Findings) -> list[str]:

@@ -11,6 +11,7 @@ from coverage_figures import (
     cluster_cases,
     covered_at_auto,
     each_of,
+    enough,
     kinds_of,
     needed,
     of_clusters,
@@ -52,15 +53,15 @@ def _samplers_in_short(findings: Findings) -> str:
 
 
 def _many_in_short(findings: Findings) -> str:
-    shares = _shares_of_bound(findings, cluster_cases(findings), "1")
+    reach, decided, undecided = enough(findings, cluster_cases(findings), "1")
     largest = _largest(findings)
     k = largest[0]["n_clusters"]
     orders = listed(sorted({_order(findings, case) for case in largest}, reverse=True))
     drawn = [median(stops(findings, "patience", **case)) / k for case in largest]
     return (
-        f"K log K rows reach all of K clusters in {sum(share <= 1 for share in shares)} of "
-        f"{len(shares)} runs; at K = {k:,} the paper's rule stops {orders} that, after "
-        f"{span(drawn, '.1f')} K."
+        f"K log K rows reach all of K clusters in {reach} of {decided} runs"
+        f"{_fewer_drawn(undecided)}; at K = {k:,} the paper's rule stops {orders} all are reached, "
+        f"after {span(drawn, '.1f')} K."
     )
 
 
@@ -168,14 +169,20 @@ def _shares_of_bound(findings: Findings, cases: list[dict[str, Any]], t: str) ->
     ]
 
 
+def _fewer_drawn(n_runs: int) -> str:
+    return f" ({n_runs} more drew fewer rows)" if n_runs else ""
+
+
 def _beside_bound(findings: Findings, cases: list[dict[str, Any]], t: str) -> str:
     """Say in how many runs t K log K rows were enough."""
-    over = _shares_of_bound(findings, cases, t)
-    enough = sum(ratio <= 1.0 for ratio in over)
-    reached = [ratio for ratio in over if np.isfinite(ratio)]
+    reach, decided, undecided = enough(findings, cases, t)
+    reached = [share for share in _shares_of_bound(findings, cases, t) if np.isfinite(share)]
     needs = f" (needed: {span(reached, '.2f')} of them)" if reached else ""
     many = "a landmark" if t == "1" else f"{t} landmarks"
-    return f"{bound_of(t)} rows give every cluster {many} in {enough} of {len(over)} runs{needs}"
+    return (
+        f"{bound_of(t)} rows give every cluster {many} in {reach} of {decided} runs{needs}"
+        f"{_fewer_drawn(undecided)}"
+    )
 
 
 def _times(rows: float, k: int) -> str:

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from coverage_figures import BALANS
+from coverage_figures import BALANS, LEAST_DRAWS
 from coverage_reading import reading
 from coverage_sets import FAR, RATIOS, SIZE_RATIO, UNEQUAL, many_clusters, mixtures_of
 from coverage_tables import picture, tables
@@ -26,7 +26,6 @@ SHARES = (0.5, 0.9, 0.99)
 N_LOOKED_AT = 20
 WELLS = REAL["cpjump1"]
 LANDMARKS_EACH = (1, 3)
-LEAST_DRAWS = 256
 ABOUT = f"""Do BALANS' draws, by low coverage, cover rows and clusters sooner than other ways to
 draw landmarks, where do its rules stop, and are t K log K rows enough for t landmarks in each of K
 clusters, as the theory says? Default settings; every seed is another mixture and other draws (of
@@ -48,7 +47,9 @@ scikit-learn; its clusters are the compounds.
 BALANS draws without a stop, up to a bound (`draws_per_cluster` K rows, at least {LEAST_DRAWS}): the
 row after which every cluster has t landmarks, and after which at least half of each is covered (of
 at most {N_LOOKED_AT} rows of each that are looked at, drawn at random); *not reached* is beyond the
-bound. The rules stop in runs of their own, which draw the same rows.
+bound; a run whose bound is below t K log K and that did not reach all says nothing of t K log K.
+Small clusters can have fewer rows in a batch than there are neighbours that set its scale (5):
+their scales reach other clusters. The rules stop in runs of their own, which draw the same rows.
 *Uniform* counts rows of one random order of all rows. Marks: t K log K, natural logarithm.
 
 BALANS draws 64 rows at a time, the first 64 uniformly: below that many it cannot be better."""

@@ -61,6 +61,8 @@ class Experiment:
         found, in words and figures that come from the findings alone: first an answer of a
         sentence or two to what is asked, also where a goal was missed, then paragraphs and lists
         in Markdown, one idea each.
+    beside_peers : bool
+        Whether other programs are measured, so that their versions are recorded.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Experiment:
     tables: Callable[[Findings], list[str]]
     picture: Callable[[Findings], Figure]
     reading: Callable[[Findings], list[str]]
+    beside_peers: bool = False
 
     def main(self, argv: list[str] | None = None) -> None:
         """Run the command line: measure, and write NAME.json, NAME.md and NAME.svg."""
@@ -81,7 +84,8 @@ class Experiment:
             print("no real profiles: set BALANS_DATA to measure them too", file=sys.stderr)
         given.sizes = dict(setting.sizes)
         given.results = given.results / given.size
-        findings = Findings(self.name, given, ["size", "sizes"], setting.peers.versions())
+        others = setting.peers.versions() if self.beside_peers else None
+        findings = Findings(self.name, given, ["size", "sizes"], others)
         self.measure(findings, setting)
         figure = self.picture(findings)
         findings.publish(

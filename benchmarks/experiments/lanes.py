@@ -6,10 +6,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
 from multiprocessing.connection import wait
 from queue import LifoQueue
 from types import TracebackType
 from typing import Any, Self
+
+import psutil
 
 __all__ = ["Lanes", "end_with_parent"]
 
@@ -86,7 +89,10 @@ def _terminate(executor: Executor) -> None:
 
 
 def end_with_parent() -> None:
-    """Let this process end when the one that started it does, in whatever way; for initializers."""
+    """Let this process and its own end when the one that started it does, in whatever way.
+
+    For initializers of executors.
+    """
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
@@ -94,4 +100,7 @@ def end_with_parent() -> None:
 
 def _end_after(sentinel: int) -> None:
     wait([sentinel])
+    for begun in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            begun.kill()
     os._exit(1)

@@ -8,6 +8,8 @@ from wording import bullets, listed, span
 
 __all__ = ["reading"]
 
+TIE = 0.01
+"""Errors that differ by less are called alike; our choice."""
 CLEAR = 0.8
 """Share of the runs in which a change must have one sign to be called one; our choice."""
 
@@ -31,29 +33,32 @@ def _in_short(findings: Findings) -> str:
     with_it, least = "nystrom", values_of(findings, "ratio")[-1]
     errors = {name: median(_all(findings, name, "error")) for name in ("smooth", with_it)}
     side = "larger" if errors[with_it] > errors["smooth"] else "smaller"
-    gains = _gains(findings, with_it, least)
-    falls = (
-        f"the same-label share of small clusters {_how(gains)} with it ({median(gains):+.3f} in "
-        "the median); "
-        if gains
+    share = {
+        name: median(known(findings.of(ratio=least, operator=name), "small_same_label"))
+        for name in ("raw", "smooth", with_it)
+    }
+    leaked = [
+        format(median(known(findings.of(ratio=least, operator=name), "small_leaked")), ".0%")
+        for name in ("smooth", with_it, "A")
+    ]
+    shares = (
+        f"small clusters have a same-label share of {share['raw']:.2f} uncorrected, "
+        f"{share['smooth']:.2f} after `smooth` and {share[with_it]:.2f} after `{with_it}`; "
+        if _gains(findings, with_it, least)
         else "no small cluster has two rows; "
-    )
-    first = values_of(findings, "ratio")[0]
-    leaked, equal = (
-        median(known(findings.of(ratio=ratio, operator="smooth"), "small_leaked"))
-        for ratio in (least, first)
     )
     return (
         f"With the pseudo-inverse (`{with_it}`) the error against the dense A is {side}, "
         f"{errors[with_it]:.2f} instead of {errors['smooth']:.2f}. At cluster sizes of 1:{least:,} "
-        f"{falls}without it {leaked:.0%} of the weight of their rows leaks to other clusters "
-        f"({equal:.0%} at 1:{first:,})."
+        f"{shares}{listed(leaked)} of their rows' weight leaks with `smooth`, `{with_it}` and the "
+        "dense A."
     )
 
 
 def _errors(findings: Findings) -> list[str]:
     against = {operator: median(_all(findings, operator, "error")) for operator in OPERATORS}
-    nearest = min(against, key=lambda operator: against[operator])
+    least = min(against.values())
+    nearest = [f"`{operator}`" for operator, found in against.items() if found < least + TIE]
     each = []
     for operator, limit in LIMIT_OF.items():
         own = median([run["errors"][limit] for run in findings.of(operator=operator)])
@@ -63,7 +68,8 @@ def _errors(findings: Findings) -> list[str]:
             f"most equal sizes to the least equal ones{beside}"
         )
     return [
-        f"*Error*, median over all mixtures, against the dense A. `{nearest}` has the smallest:",
+        "*Error*, median over all mixtures, against the dense A. "
+        f"{listed(nearest)} {'have' if len(nearest) > 1 else 'has'} the smallest:",
         bullets(each),
     ]
 

@@ -142,7 +142,7 @@ EXPERIMENT = Experiment(
         },
         "full": {
             "rows": 5000, "size_ratio": 20.0, "blocks": [1, 16, 64, 256],
-            "seeds": list(range(200)), "after": [64, 256], "scored": 1000, "n_totals": 20,
+            "seeds": list(range(120)), "after": [64, 256], "scored": 1000, "n_totals": 10,
             "compared": 300,
         },
     },

@@ -15,11 +15,13 @@ def reading(findings: Findings) -> list[str]:
     tests = tested(findings)
     n_tests = sum(len(test.p_values) for test in tests)
     n_runs = min(len(run["rows_drawn"]) for run in findings.record["runs"])
+    n_totals = findings.record["options"]["sizes"]["n_totals"]
+    scored = f" and {n_totals} for the total score" if n_totals else ""
     same = min(run["as_package"] for run in findings.record["runs"])
     return [
         _in_short(tests),
         f"*Beside one row at a time*, in {len(tests)} comparisons ({n_tests} tests, {n_runs} runs "
-        "a group, corrected together):",
+        f"a group{scored}, corrected together):",
         bullets(part for when in _moments(tests) for part in _at(tests, when)),
         f"*The same-label share* with blocks of {DEFAULT}, the default, changes:",
         bullets(_of_default(tests, when) for when in _moments(tests)),
@@ -72,10 +74,16 @@ def _at(tests: list[Tested], when: str) -> list[str]:
     return [
         f"scores {when}: {sum(test.differs for test in scores)} of {len(scores)} differ and "
         f"{equivalent} are equivalent within their margin (differences of {_reach(scores)}; "
-        f"{max(test.smallest for test in scores):.4f} or more would be found with a power of "
-        f"{POWER:.0%})",
+        f"{_detectable(scores)} or more would be found with a power of {POWER:.0%})",
         f"what is drawn {when}: {len(differing)} of {len(others)} differ{most}",
     ]
+
+
+def _detectable(scores: list[Tested]) -> str:
+    """Say which difference could be seen, and that of the total apart, as it has fewer runs."""
+    totals = [test.smallest for test in scores if test.figure.startswith("total")]
+    others = [test.smallest for test in scores if not test.figure.startswith("total")]
+    return f"{max(others):.4f}" + (f", of the total {max(totals):.4f}," if totals else "")
 
 
 def _of_default(tests: list[Tested], when: str) -> str:

@@ -39,10 +39,11 @@ were fixed before this experiment. Default settings, but distances in the given 
 
 - *Seconds*: a whole run. At the full size the installed `balans correct` by threads, from store to
   store, imports included; else `Balans.fit_transform` in this process, kernels compiled before.
-  *Without start-up*: minus the median time of runs of {TINY_ROWS:,} rows.
-- *Exponent*: slope of log(seconds) over log(rows) by least squares, with its standard error; where
-  start-up is taken off, of the runs that are longer than it. *Of the two largest*: slope between
-  their medians without start-up, as costs of few rows weigh least there.
+  *Start-up*: median time of runs of {TINY_ROWS:,} rows.
+- *Exponent*: slope of log(seconds) over log(rows) by least squares, with its standard error.
+  *Without start-up*: b of seconds = start-up + a rows^b, fitted to the logarithms of all runs,
+  those of {TINY_ROWS:,} rows among them. *Of the two largest*: slope between their medians less
+  start-up, as costs of few rows weigh least there.
 - *Mean error*: distance of each cluster's mean in each batch to the cluster's true mean, root mean
   square, in units of the true means' own spread, after the common shift that no method can know is
   taken out. 0 is perfect; 1 is what a collapse into one point has. Its squares are the sum of

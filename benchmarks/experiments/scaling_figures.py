@@ -1,19 +1,23 @@
 """Figures of the experiment on growth that its tables, picture and reading share."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from findings import Findings, median
+from mixtures import TINY_ROWS
+from scipy.optimize import curve_fit
 from scipy.stats import linregress
 
 __all__ = [
     "OPERATORS",
     "SIDES",
+    "Power",
     "differences",
     "exponent",
     "fitted",
     "gains",
+    "growth",
     "kinds_of",
     "last_exponent",
     "paired",
@@ -25,6 +29,13 @@ __all__ = [
 OPERATORS = ("smooth", "displace")
 SIDES = {"batch": 0.4, "biology": 0.6}
 """Weights of the total."""
+
+
+class Power(NamedTuple):
+    """Of the rows, with its standard error."""
+
+    slope: float
+    stderr: float
 
 
 def sizes_of(findings: Findings) -> list[int]:
@@ -42,14 +53,35 @@ def start_up(findings: Findings, operator: str) -> float:
     return median(findings.values("seconds", part="start", operator=operator))
 
 
-def exponent(findings: Findings, figure: str, kind: str, operator: str, less: float = 0.0) -> Any:
-    """Slope of log(figure - less) over log(rows), and its standard error."""
+def exponent(findings: Findings, figure: str, kind: str, operator: str) -> Power | None:
+    """Slope of log(figure) over log(rows) by least squares."""
     runs = findings.of(part="run", kind=kind, operator=operator)
-    runs = [run for run in runs if run[figure] > less]
-    if math.isnan(less) or len({run["n_rows"] for run in runs}) < 2:
+    if len({run["n_rows"] for run in runs}) < 2:
         return None
     rows = np.log([run["n_rows"] for run in runs])
-    return linregress(rows, np.log([run[figure] - less for run in runs]))
+    fit = linregress(rows, np.log([run[figure] for run in runs]))
+    return Power(fit.slope, fit.stderr)
+
+
+def growth(findings: Findings, kind: str, operator: str) -> Power | None:
+    """Power b of seconds = start-up + a rows^b, fitted to the logarithms of all runs at once.
+
+    The runs of hardly any rows tell start-up; a difference to them, run by run, would weigh those
+    most that are hardly longer.
+    """
+    runs = findings.of(part="run", kind=kind, operator=operator)
+    starts = findings.values("seconds", part="start", operator=operator)
+    if not starts or len({run["n_rows"] for run in runs}) < 3:
+        return None
+    rows = np.log([TINY_ROWS] * len(starts) + [run["n_rows"] for run in runs])
+    seconds = np.log(starts + [run["seconds"] for run in runs])
+    first = (np.log(median(starts)), seconds.max() - rows.max(), 1.0)
+    found, covariance = curve_fit(_start_and_power, rows, seconds, first, maxfev=20_000)
+    return Power(float(found[2]), float(np.sqrt(covariance[2, 2])))
+
+
+def _start_and_power(rows: Any, start: float, factor: float, power: float) -> Any:
+    return np.logaddexp(start, factor + power * rows)
 
 
 def last_exponent(
@@ -93,6 +125,6 @@ def with_all_rows(findings: Findings) -> list[dict[str, Any]]:
     return [run for run in findings.of(part="run") if "dense_elsewhere" in run]
 
 
-def fitted(fit: Any) -> str:
-    """Write a slope and its standard error."""
+def fitted(fit: Power | None) -> str:
+    """Write a power and its standard error."""
     return "-" if fit is None else f"{fit.slope:.2f} +- {fit.stderr:.2f}"

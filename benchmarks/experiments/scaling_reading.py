@@ -9,6 +9,7 @@ from scaling_figures import (
     exponent,
     fitted,
     gains,
+    growth,
     kinds_of,
     last_exponent,
     sizes_of,
@@ -38,23 +39,26 @@ def reading(findings: Findings) -> list[str]:
 
 
 def _time_in_short(findings: Findings) -> str:
-    least = start_up(findings, "smooth")
-    bare = [exponent(findings, "seconds", kind, "smooth", least) for kind in kinds_of(findings)]
-    whole = [exponent(findings, "seconds", kind, "smooth") for kind in kinds_of(findings)]
+    kinds = kinds_of(findings)
+    bare = [growth(findings, kind, "smooth") for kind in kinds]
+    whole = [exponent(findings, "seconds", kind, "smooth") for kind in kinds]
+    grown = [exponent(findings, "n_landmarks", kind, "smooth") for kind in kinds]
     fits, what = (bare, " without start-up") if all(bare) else (whole, "")
-    grown = [exponent(findings, "n_landmarks", kind, "smooth").slope for kind in kinds_of(findings)]
+    powers = [fit.slope for fit in fits if fit]
     said = (
-        f"Time of `smooth` grows as rows to the power {span((fit.slope for fit in fits), '.2f')}"
-        f"{what}{_at_the_end(findings, least if all(bare) else 0.0)}"
+        f"Time of `smooth` grows as rows to the power {span(powers, '.2f')}"
+        f"{what}{_at_the_end(findings)}"
     )
-    if max(grown) <= 0:
+    landmarks = [fit.slope for fit in grown if fit]
+    if max(landmarks) <= 0:
         return f"{said}."
-    end = span((1 + max(each, 0) for each in grown), ".2f")
-    return f"{said} ({end} is to be expected, as landmarks grow too)."
+    end = span((1 + max(each, 0) for each in landmarks), ".2f")
+    return f"{said}; as rows times landmarks would be {end}."
 
 
-def _at_the_end(findings: Findings, less: float) -> str:
+def _at_the_end(findings: Findings) -> str:
     """Say how time grows between the two largest sizes."""
+    less = start_up(findings, "smooth")
     slopes = [
         last_exponent(findings, "seconds", kind, "smooth", less) for kind in kinds_of(findings)
     ]
@@ -62,7 +66,7 @@ def _at_the_end(findings: Findings, less: float) -> str:
     if len(found) < len(slopes):
         return ""
     last_but_one, last = sizes_of(findings)[-2:]
-    return f", and {span(found, '.2f')} from {last_but_one:,} to {last:,} rows"
+    return f" ({span(found, '.2f')} from {last_but_one:,} to {last:,} rows)"
 
 
 def _goal_in_short(findings: Findings) -> str:
@@ -85,21 +89,20 @@ def _goal_in_short(findings: Findings) -> str:
 
 def _of_time(findings: Findings) -> list[str]:
     rows, kinds = sizes_of(findings), kinds_of(findings)
+    whole = {kind: exponent(findings, "seconds", kind, "smooth") for kind in kinds}
     said = []
     for kind in kinds:
-        whole = exponent(findings, "seconds", kind, "smooth")
-        less = exponent(findings, "seconds", kind, "smooth", start_up(findings, "smooth"))
-        grown = exponent(findings, "n_landmarks", kind, "smooth")
-        bare = "" if less is None else f" ({fitted(less)} without start-up)"
+        bare = growth(findings, kind, "smooth")
+        without = "" if bare is None else f" ({fitted(bare)} without start-up)"
         said.append(
-            f"{kind}: seconds grow as rows to the power {fitted(whole)}{bare}, landmarks to the "
-            f"power {fitted(grown)}"
+            f"{kind}: seconds grow as rows to the power {fitted(whole[kind])}{without}, landmarks "
+            f"to the power {fitted(exponent(findings, 'n_landmarks', kind, 'smooth'))}"
+            f"{_of_a_row(findings, kind)}"
         )
-    slopes = [exponent(findings, "seconds", kind, "smooth").slope for kind in kinds]
     fixed = (
         " Where the power is below one, costs that do not grow with the rows weigh at the small "
         "sizes."
-        if min(slopes) < 1.0
+        if min(fit.slope for fit in whole.values() if fit) < 1.0
         else ""
     )
     return [
@@ -108,6 +111,16 @@ def _of_time(findings: Findings) -> list[str]:
         "Every landmark meets every row, so in the end time grows as rows times landmarks: by one "
         f"more than the power of the landmarks.{fixed}",
     ]
+
+
+def _of_a_row(findings: Findings, kind: str) -> str:
+    """Say what a row costs at the two largest sizes."""
+    case = {"part": "run", "kind": kind, "operator": "smooth"}
+    costs = [
+        f"{1e6 * median(findings.values('seconds', n_rows=n, **case)) / n:.1f} us at {n:,}"
+        for n in sizes_of(findings)[-2:]
+    ]
+    return f"; a row costs {listed(costs)} rows"
 
 
 def _of_goal(findings: Findings) -> list[str]:

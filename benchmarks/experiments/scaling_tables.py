@@ -15,6 +15,7 @@ from scaling_figures import (
     exponent,
     fitted,
     gains,
+    growth,
     kinds_of,
     last_exponent,
     sizes_of,
@@ -74,7 +75,7 @@ def _exponents(findings: Findings) -> str:
                     operator,
                     "-" if math.isnan(start) else f"{start:.2f}",
                     fitted(exponent(findings, "seconds", kind, operator)),
-                    fitted(exponent(findings, "seconds", kind, operator, start)),
+                    fitted(growth(findings, kind, operator)),
                     "-" if last is None else f"{last:.2f}",
                     fitted(exponent(findings, "n_landmarks", kind, operator)),
                 ]

@@ -140,6 +140,7 @@ EXPERIMENT = Experiment(
     tables=tables,
     picture=picture,
     reading=reading,
+    beside_peers=True,
 )
 
 if __name__ == "__main__":

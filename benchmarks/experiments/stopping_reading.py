@@ -84,7 +84,7 @@ def _in_short(findings: Findings, key: str, score: str) -> str:
     ]
     changes.append(f"{_changes(findings, auto, key)} with the automatic rule")
     displace = [abs(each) for each in paired(findings, findings.of(operator="displace"), key)]
-    none = f" With `displace` no setting changes it by more than {max(displace, default=0):.3f}."
+    none = f" With `displace` none of these changes it by more than {max(displace, default=0):.3f}."
     return (
         f"Beside the default, `patience` {DEFAULT['patience']}, the {score} of `smooth` changes by "
         f"{listed(changes)}.{none if displace else ''}"

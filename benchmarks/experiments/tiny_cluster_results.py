@@ -104,13 +104,17 @@ def reading(findings: Findings) -> list[str]:
         f"{first['n_rows']:,} rows stand for {ASKED['n_clusters']:,} of "
         f"{1 / ASKED['n_clusters']:.2%} in {ASKED['n_rows']:,}."
     ]  # fmt: skip
-    foreign = [_foreign(findings, kind) for kind in kinds_of(findings)]
+    foreign = [
+        f"{_foreign(findings, kind, 'patience')} ({_foreign(findings, kind, 'auto')} where `auto` "
+        f"stops) of those {kind}"
+        for kind in kinds_of(findings)
+    ]
     return [
         _in_short(findings),
         *scaled,
         bullets(each for kind in kinds_of(findings) for each in _said(findings, kind)),
-        "*Covered by others.* Coverage knows affinities, not clusters: of the clusters, "
-        f"{listed(foreign)} count as covered by landmarks of other clusters alone.",
+        "*Covered by others.* Coverage knows affinities, not clusters. Landmarks of other clusters "
+        f"alone cover {listed(foreign)}.",
     ]
 
 
@@ -159,7 +163,6 @@ def _said(findings: Findings, kind: str) -> list[str]:
     return said
 
 
-def _foreign(findings: Findings, kind: str) -> str:
-    """Say how many clusters are covered by landmarks of others."""
-    alone = median([run["foreign_only"]["patience"] for run in findings.of(kind=kind)])
-    return f"{alone:.2%} ({kind})"
+def _foreign(findings: Findings, kind: str, rule: str) -> str:
+    """Share of clusters that are covered by landmarks of others alone where a rule stops."""
+    return f"{median([run['foreign_only'][rule] for run in findings.of(kind=kind)]):.2%}"

@@ -26,9 +26,9 @@ ABOUT = f"""Where profiles are nothing but tiny clusters of equal expected size,
 clusters do the landmarks cover when the rules stop, and does t K log K foretell it? The question is
 of 10,000 clusters of 0.01 % each in five million rows, which is what the full size has; other sizes
 have the same shape with fewer rows and clusters, and say so. Mixtures of 5 batches, 50 columns and
-noise 1; means of clusters have a deviation of {SPREADS["far apart"]} (*far apart*: affinities are
-nearly those of a block matrix) or {SPREADS["separated"]} (*separated*, as in our other benchmarks:
-among so many clusters some lie near each other by chance). Default settings, distances in the given
+noise 1; means of clusters have a deviation of {SPREADS["far apart"]} (*far apart*) or
+{SPREADS["separated"]} (*separated*, as in our other benchmarks; too much work at the full size).
+Among so many clusters some lie near each other by chance. Default settings, distances in the given
 columns; every seed is another mixture and other draws. Medians (range) of the seeds.
 
 A row is *covered* if a landmark keeps an affinity to it, whatever cluster the landmark is of. A

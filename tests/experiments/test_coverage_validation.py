@@ -5,6 +5,7 @@ import math
 import coverage_validation
 import numpy as np
 import pytest
+from coverage_figures import enough
 from experiment_runs import tiny
 from samplers import SAMPLERS, farthest_point
 
@@ -54,3 +55,27 @@ def test_farthest_points_are_farthest():
     for place in range(1, 4):
         apart = np.abs(values - values[rows[:place]].T).min(axis=1)
         assert apart[rows[place]] == apart.max()
+
+
+class Runs:
+    """Findings that were made up."""
+
+    def __init__(self, runs, sizes):
+        self.runs = runs
+        self.record = {"options": {"sizes": sizes}}
+
+    def of(self, **case):
+        return [run for run in self.runs if case.items() <= run.items()]
+
+
+def test_a_run_whose_bound_is_below_k_log_k_says_nothing_unless_it_reached_all():
+    case = {"part": "clusters", "clusters": "equal"}
+
+    def run(k, needed):
+        return case | {"n_clusters": k, "landmarks": {"1": needed}}
+
+    # K log K is 460 of 100 and 6,908 of 1,000 clusters; bounds are 1,000 and 2,000 rows.
+    runs = [run(100, 300), run(100, 700), run(100, None), run(1000, None), run(1000, 1900)]
+    sizes = {"draws_beyond": {"1000": 2}, "draws_per_cluster": 10}
+    cases = [case | {"n_clusters": k} for k in (100, 1000)]
+    assert enough(Runs(runs, sizes), cases, "1") == (2, 4, 1)

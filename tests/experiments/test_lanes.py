@@ -66,15 +66,14 @@ def test_an_interrupt_ends_the_calls_at_work_even_if_they_just_start_and_begins_
 
 
 KILLED = """
-import multiprocessing, os, time
+import multiprocessing, subprocess
 from concurrent.futures import ProcessPoolExecutor
 from lanes import end_with_parent
 
 if __name__ == "__main__":
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=end_with_parent)
-    print(pool.submit(os.getpid).result(), flush=True)
-    pool.submit(time.sleep, 600).result()
+    pool.submit(subprocess.run, "echo $$ $PPID; sleep 600", shell=True).result()
 """
 
 
@@ -85,6 +84,6 @@ def test_processes_end_with_the_one_that_started_them_even_if_it_is_killed(tmp_p
     with subprocess.Popen(
         [sys.executable, script], stdout=subprocess.PIPE, text=True, env=os.environ | found
     ) as parent:
-        started = psutil.Process(int(parent.stdout.readline()))
+        begun = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
         parent.kill()
-    started.wait(timeout=60)
+    assert len(psutil.wait_procs(begun, timeout=60)[0]) == 2

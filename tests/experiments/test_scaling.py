@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scaling
 from experiment_runs import tiny
-from scaling_figures import exponent, gains, last_exponent
+from scaling_figures import exponent, gains, growth, last_exponent
 
 from balans_dask import Balans
 from balans_dask.mixture import Mixture
@@ -54,14 +54,26 @@ class Runs:
 
 def test_an_exponent_is_fitted_and_gains_are_paired_by_seed():
     case = {"part": "run", "kind": "a"}
-    runs = [case | {"n_rows": n, "seed": s, "operator": "smooth", "seconds": 2.0 + n**0.8,
+    runs = [case | {"n_rows": n, "seed": s, "operator": "smooth", "seconds": 2.0 * n**0.8,
                     "total": 0.6 + s} for n in (10, 100, 1000) for s in (0, 1)]  # fmt: skip
     runs += [case | {"n_rows": 10, "seed": s, "operator": "uncorrected", "total": 0.4 + s}
              for s in (1, 0)]  # fmt: skip
-    fit = exponent(Runs(runs), "seconds", "a", "smooth", less=2.0)
-    assert fit.slope == pytest.approx(0.8)
+    assert exponent(Runs(runs), "seconds", "a", "smooth").slope == pytest.approx(0.8)
     found = gains(Runs(runs), kind="a", operator="smooth", n_rows=10)
     assert found == pytest.approx([0.2 / 0.4, 0.2 / 1.4])
+
+
+@pytest.mark.parametrize("power", [0.9, 1.4])
+def test_growth_is_told_apart_from_start_up_also_by_runs_that_are_hardly_longer(power):
+    def seconds(n_rows):
+        return 5.0 + (n_rows / 50_000) ** power
+
+    runs = [{"part": "run", "kind": "a", "operator": "smooth", "n_rows": n, "seconds": seconds(n)}
+            for n in (10_000, 100_000, 1_000_000)]  # fmt: skip
+    starts = [{"part": "start", "operator": "smooth", "seconds": seconds(1000)}]
+    assert growth(Runs(runs + starts), "a", "smooth").slope == pytest.approx(power, abs=1e-3)
+    assert growth(Runs(runs), "a", "smooth") is None
+    assert growth(Runs(runs[1:] + starts), "a", "smooth") is None
 
 
 def test_the_last_exponent_is_of_the_two_largest_sizes():
