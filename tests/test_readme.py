@@ -4,6 +4,7 @@ import re
 
 import pytest
 from conftest import REPOSITORY
+from results_page import anchor
 from test_docs import OPTION, OPTIONS, commands
 
 README = (REPOSITORY / "README.md").read_text()
@@ -27,8 +28,11 @@ def test_every_claim_in_figures_leads_to_a_measurement():
     claims = re.split(r"^- ", section.partition("\n[Benchmarks]")[0], flags=re.MULTILINE)[1:]
     assert len(claims) >= 4
     for claim in claims:
-        links = [REPOSITORY / link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", claim)]
+        links = re.findall(r"\]\(([^)#]+)#?([^)]*)\)", claim)
         assert links, claim
-        for link in links:
-            assert link.is_file(), link
-            assert link.name == "results.md" or "results" in link.parent.parts, link
+        for link, place in links:
+            path = REPOSITORY / link
+            assert path.is_file(), link
+            assert path.name == "results.md" or "results" in path.parent.parts, link
+            headings = re.findall(r"^#+ (.*)$", path.read_text(), flags=re.MULTILINE)
+            assert not place or place in [anchor(heading) for heading in headings], place
