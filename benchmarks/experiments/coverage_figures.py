@@ -68,12 +68,13 @@ def covered_at_auto(findings: Findings, name: str) -> list[float]:
 
 
 def cluster_cases(findings: Findings) -> list[dict[str, Any]]:
-    """Every number and kind of clusters, once."""
+    """Every number and kind of clusters, once; the fewest first, also in a file that went on."""
     found = [
         {"part": "clusters", "n_clusters": run["n_clusters"], "clusters": run["clusters"]}
         for run in findings.of(part="clusters")
     ]
-    return [case for place, case in enumerate(found) if case not in found[:place]]
+    once = [case for place, case in enumerate(found) if case not in found[:place]]
+    return sorted(once, key=lambda case: case["n_clusters"])
 
 
 def kinds_of(findings: Findings) -> list[str]:

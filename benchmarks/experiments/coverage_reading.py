@@ -60,8 +60,8 @@ def _many_in_short(findings: Findings) -> str:
     drawn = [median(stops(findings, "patience", **case)) / k for case in largest]
     return (
         f"K log K rows reach all of K clusters in {reach} of {decided} runs"
-        f"{_fewer_drawn(undecided)}; at K = {k:,} the paper's rule stops {orders} all are reached, "
-        f"after {span(drawn, '.1f')} K."
+        f"{f' ({undecided} undecided)' if undecided else ''}; at K = {k:,} the paper's rule stops "
+        f"{orders} that, after {span(drawn, '.1f')} K."
     )
 
 
@@ -169,10 +169,6 @@ def _shares_of_bound(findings: Findings, cases: list[dict[str, Any]], t: str) ->
     ]
 
 
-def _fewer_drawn(n_runs: int) -> str:
-    return f" ({n_runs} more drew fewer rows)" if n_runs else ""
-
-
 def _beside_bound(findings: Findings, cases: list[dict[str, Any]], t: str) -> str:
     """Say in how many runs t K log K rows were enough."""
     reach, decided, undecided = enough(findings, cases, t)
@@ -181,7 +177,7 @@ def _beside_bound(findings: Findings, cases: list[dict[str, Any]], t: str) -> st
     many = "a landmark" if t == "1" else f"{t} landmarks"
     return (
         f"{bound_of(t)} rows give every cluster {many} in {reach} of {decided} runs{needs}"
-        f"{_fewer_drawn(undecided)}"
+        f"{f'; {undecided} more drew fewer rows' if undecided else ''}"
     )
 
 
