@@ -114,9 +114,11 @@ def _graph_in_short(findings: Findings, score: str, name: str) -> str:
 def _beside_the_graph(findings: Findings, score: str, name: str) -> str:
     by_set = _differences(findings, score, GRAPH)
     ahead, behind = _agreed(by_set)
-    if behind > ahead:
+    if behind and ahead:
+        said = "which is better depends on the set"
+    elif behind:
         said = "landmarks and affinities here save work and cost quality"
-    elif ahead > behind:
+    elif ahead:
         said = "landmarks and affinities here are worth more than the neighbours of all rows"
     else:
         said = "neither is better for sure"
