@@ -17,6 +17,8 @@ __all__ = [
     "each_of",
     "enough",
     "kinds_of",
+    "mark_of",
+    "missed_at",
     "needed",
     "of_clusters",
     "samplers_of",
@@ -98,18 +100,33 @@ def draws_of(findings: Findings, case: dict[str, Any]) -> int:
 
 
 def enough(findings: Findings, cases: list[dict[str, Any]], t: str) -> tuple[int, int, int]:
-    """Count the runs in which t K log K rows were enough, those that tell, and those that do not.
+    """Count the runs in which t K log K rows were enough, those that drew as many, and all others.
 
-    A run tells nothing if it drew fewer rows and did not reach all clusters.
+    Of cases that are bounded below the mark, those that reached all clusters would be the lucky.
     """
     reach, decided, undecided = 0, 0, 0
     for case in cases:
-        mark = int(t) * case["n_clusters"] * np.log(case["n_clusters"])
-        for needed_rows in of_clusters(findings, "landmarks", t, case):
-            reach += needed_rows <= mark
-            told = needed_rows <= mark or draws_of(findings, case) >= mark
-            decided, undecided = decided + told, undecided + (not told)
+        mark = mark_of(case, t)
+        rows = of_clusters(findings, "landmarks", t, case)
+        told = draws_of(findings, case) >= mark
+        reach += told * sum(each <= mark for each in rows)
+        decided, undecided = decided + told * len(rows), undecided + (not told) * len(rows)
     return reach, decided, undecided
+
+
+def missed_at(findings: Findings, cases: list[dict[str, Any]], t: str) -> list[int]:
+    """Numbers of clusters at which t K log K rows were drawn and were not always enough."""
+    return [
+        case["n_clusters"]
+        for case in cases
+        if draws_of(findings, case) >= mark_of(case, t)
+        and max(of_clusters(findings, "landmarks", t, case)) > mark_of(case, t)
+    ]
+
+
+def mark_of(case: dict[str, Any], t: str) -> float:
+    """Return t K log K."""
+    return float(int(t) * case["n_clusters"] * np.log(case["n_clusters"]))
 
 
 def each_of(findings: Findings) -> list[str]:

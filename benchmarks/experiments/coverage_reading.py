@@ -13,6 +13,8 @@ from coverage_figures import (
     each_of,
     enough,
     kinds_of,
+    mark_of,
+    missed_at,
     needed,
     of_clusters,
     samplers_of,
@@ -43,11 +45,11 @@ def reading(findings: Findings) -> list[str]:
 
 
 def _samplers_in_short(findings: Findings) -> str:
-    """Count the sets on which BALANS needs fewer rows than another sampler."""
+    """Count the sets on which BALANS needs fewer rows than another sampler with every seed."""
     first, *others = (f"than {WAYS[other]} on {len(_fewer(findings, other))}"
                       for other in _others(findings))  # fmt: skip
     return (
-        "To cover nine tenths of the rows, BALANS needs fewer landmarks "
+        "To cover nine tenths of the rows, BALANS needs fewer landmarks, with every seed, "
         f"{listed([f'{first} of {len(sets_of(findings))} sets', *others])}."
     )
 
@@ -59,9 +61,9 @@ def _many_in_short(findings: Findings) -> str:
     orders = listed(sorted({_order(findings, case) for case in largest}, reverse=True))
     drawn = [median(stops(findings, "patience", **case)) / k for case in largest]
     return (
-        f"K log K rows reach all of K clusters in {reach} of {decided} runs"
+        f"K log K rows reach all K clusters in {reach} of {decided} runs"
         f"{f' ({undecided} undecided)' if undecided else ''}; at K = {k:,} the paper's rule stops "
-        f"{orders} that, after {span(drawn, '.1f')} K."
+        f"{orders} that, at {span(drawn, '.1f')} K."
     )
 
 
@@ -79,11 +81,12 @@ def _of_nine_tenths(findings: Findings, name: str, sampler: str) -> float:
     return float(np.median(needed(findings, name, sampler, "0.9")))
 
 
-def _fewer(findings: Findings, other: str) -> list[str]:
+def _fewer(findings: Findings, one: str, other: str = BALANS) -> list[str]:
+    """Name the sets on which the second of two samplers needs fewer rows with every seed."""
     return [
         name
         for name in sets_of(findings)
-        if _of_nine_tenths(findings, name, BALANS) < _of_nine_tenths(findings, name, other)
+        if max(needed(findings, name, other, "0.9")) < min(needed(findings, name, one, "0.9"))
     ]
 
 
@@ -100,15 +103,17 @@ def _of_samplers(findings: Findings) -> list[str]:
 
 
 def _beside(findings: Findings, other: str) -> str:
-    names, fewer = sets_of(findings), _fewer(findings, other)
+    names = sets_of(findings)
+    fewer, more = _fewer(findings, other), _fewer(findings, BALANS, other)
     both = [(_of_nine_tenths(findings, name, BALANS), _of_nine_tenths(findings, name, other))
             for name in names]  # fmt: skip
     ratios = [ours / theirs for ours, theirs in both if np.isfinite(ours) and np.isfinite(theirs)]
     times = f" ({span(ratios, '.2f')} times as many)" if ratios else ""
     where = f", {listed(fewer)}" if 0 < len(fewer) < len(names) else ""
     return (
-        f"beside {WAYS[other]}: BALANS needs fewer on {len(fewer)} of {len(names)} sets{where}"
-        f"{times}; these leave {span(_left(findings, other), '.2%')} uncovered"
+        f"beside {WAYS[other]}: BALANS needs fewer with every seed on {len(fewer)} of "
+        f"{len(names)} sets{where}, more on {len(more)}{times}; these leave "
+        f"{span(_left(findings, other), '.2%')} uncovered"
     )
 
 
@@ -163,7 +168,7 @@ def _order(findings: Findings, case: dict[str, Any]) -> str:
 def _shares_of_bound(findings: Findings, cases: list[dict[str, Any]], t: str) -> list[float]:
     """Rows after which every cluster has t landmarks, as a share of t K log K, by run."""
     return [
-        each / (int(t) * case["n_clusters"] * np.log(case["n_clusters"]))
+        each / mark_of(case, t)
         for case in cases
         for each in of_clusters(findings, "landmarks", t, case)
     ]
@@ -174,12 +179,16 @@ def _beside_bound(findings: Findings, cases: list[dict[str, Any]], t: str) -> st
     reach, decided, undecided = enough(findings, cases, t)
     reached = [share for share in _shares_of_bound(findings, cases, t) if np.isfinite(share)]
     needs = f" (needed: {span(reached, '.2f')} of them)" if reached else ""
+    missed = [f"{k:,}" for k in missed_at(findings, cases, t)]
+    where = f", not always at K = {listed(missed)}" if missed else ""
     many = "a landmark" if t == "1" else f"{t} landmarks"
     return (
-        f"{bound_of(t)} rows give every cluster {many} in {reach} of {decided} runs{needs}"
+        f"{bound_of(t)} rows give every cluster {many} in {reach} of {decided} runs{where}{needs}"
         f"{f'; {undecided} more drew fewer rows' if undecided else ''}"
     )
 
 
 def _times(rows: float, k: int) -> str:
-    return f"{rows:,.0f} rows ({rows / k:.1f} K)" if np.isfinite(rows) else "more rows than drawn"
+    return (
+        f"{rows:,.0f} rows ({rows / k:.1f} K)" if np.isfinite(rows) else "more rows than were drawn"
+    )

@@ -44,12 +44,13 @@ scikit-learn; its clusters are the compounds.
 
 *Clusters.* K clusters in 2 batches, as far apart as a block matrix wants it (means of deviation
 {FAR}), of equal expected sizes or geometric ones, the largest {UNEQUAL:.0f} times the smallest.
-BALANS draws without a stop, up to a bound (`draws_per_cluster` K rows, at least {LEAST_DRAWS}): the
-row after which every cluster has t landmarks, and after which at least half of each is covered (of
-at most {N_LOOKED_AT} rows of each that are looked at, drawn at random); *not reached* is beyond the
-bound; a run whose bound is below t K log K and that did not reach all says nothing of t K log K.
-Small clusters can have fewer rows in a batch than there are neighbours that set its scale (5):
-their scales reach other clusters. The rules stop in runs of their own, which draw the same rows.
+BALANS draws without a stop, up to a bound (`draws_per_cluster` K rows, at least {LEAST_DRAWS}; at
+the full size 25 K, 10 K of 3,000 and 2 K of 10,000 clusters, with one seed): the row after which
+every cluster has t landmarks, and after which at least half of each is covered (of at most
+{N_LOOKED_AT} rows of each that are looked at, drawn at random); *not reached* is beyond the bound;
+a run whose bound is below t K log K says nothing of t K log K. Small clusters can have fewer rows
+in a batch than there are neighbours that set its scale (5): their scales reach other clusters. The
+rules stop in runs of their own, which draw the same rows.
 *Uniform* counts rows of one random order of all rows. Marks: t K log K, natural logarithm.
 
 BALANS draws 64 rows at a time, the first 64 uniformly: below that many it cannot be better."""

@@ -85,6 +85,7 @@ class Lanes:
 def _terminate(executor: Executor) -> None:
     """End its process; Python has a public way from 3.14 on."""
     for process in list((getattr(executor, "_processes", None) or {}).values()):
+        _kill_all_of(process.pid)
         process.terminate()
 
 
@@ -100,7 +101,13 @@ def end_with_parent() -> None:
 
 def _end_after(sentinel: int) -> None:
     wait([sentinel])
-    for begun in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            begun.kill()
+    _kill_all_of(os.getpid())
     os._exit(1)
+
+
+def _kill_all_of(pid: int) -> None:
+    """Kill the processes that one has begun."""
+    with suppress(psutil.Error):
+        for begun in psutil.Process(pid).children(recursive=True):
+            with suppress(psutil.Error):
+                begun.kill()

@@ -34,9 +34,10 @@ times the smallest; separated and overlapping).
   edge of the elbow's bins, and rounding decides its side. Different block sizes use different
   seeds: groups are independent.
 - *After so many rows*: share of the landmarks in the smallest quarter of the clusters, clusters
-  with a landmark, rows not yet covered, and the scores of `smooth` with these landmarks. *At the
-  stop*: rows drawn and scores. Scores: shares of the 30 nearest neighbours with the same label, and
-  from other batches over what is expected; and the total, where it was computed.
+  with a landmark, rows not yet covered, and the scores of `smooth` with these landmarks. The first
+  64 rows are one uniform block with blocks of 64 and of 256. *At the stop*: rows drawn and scores.
+  Scores: shares of the 30 nearest neighbours with the same label, and from other batches over what
+  is expected; and the total, where it was computed.
 - *Clusters*: the mean numbers of landmarks in all clusters, by a permutation test over runs.
 - Every figure: Welch's t-test of the means and Kolmogorov-Smirnov's of the distributions; all
   p-values of the experiment are corrected together (Holm) and read at 5 %. *Detectable*: the

@@ -40,7 +40,7 @@ def _in_short(tests: list[Tested]) -> str:
     drawn = [test.found.difference / test.mean for test in tests
              if test.figure == "rows_drawn" and test.found and test.block == DEFAULT]  # fmt: skip
     share = [f"{_reach(_shares(tests, when))} {when}"
-             for when in dict.fromkeys((_moments(tests)[0], _moments(tests)[-1]))]  # fmt: skip
+             for when in _moments(tests)[-2:]]  # fmt: skip
     return (
         f"Draws in blocks and one at a time {verdict}: {len(differing)} of {len(tests)} "
         f"comparisons differ. With blocks of {DEFAULT}, the default, the number of rows drawn "

@@ -62,10 +62,11 @@ As many rows of every cluster are scored. *total*: 0.4 batch + 0.6 biology; *sam
 the 30 nearest neighbours; *mixing*: their share from other batches, over that expected in the row's
 label. The score that readings and plots look at is the total, or the same-label share where scib-
 metrics is missing. *gain*: score of a method minus that of the uncorrected profiles of the same
-seed. *better from, to*: where the mean gain over seeds crosses zero, by straight lines between the
-severities that were measured; *single seeds*: range of where the gains of single seeds do so for
-the last time. *half given back, up to*: where the mean of the score, less the middle between the
-uncorrected score here and without any batch effect, falls below zero for the last time: beyond it
+seed. *better from, to*: where the mean gain over seeds crosses .005, less being called none (our
+choice), by straight lines between the severities that were measured; *single seeds*: range of where
+the gains of single seeds do so for the last time. *half given back, up to*: where the mean of the
+score, less the middle between the uncorrected score here and without any batch effect, falls
+below zero for the last time: beyond it
 less than half of what the batch effect took is given back. Severities, and that one axis changes at
 a time, are our choice. *gain at no effect*: where there is nothing to correct; below zero it is
 harm. Mind the PCR part of the total: it compares with the uncorrected profiles, for which it is 0

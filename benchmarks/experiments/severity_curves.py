@@ -8,9 +8,11 @@ from findings import Findings
 from numpy.typing import NDArray
 from scoring import main_score
 
-__all__ = ["NO_EFFECT", "UNCORRECTED", "Curve", "curve", "levels", "scores_of"]
+__all__ = ["MARGIN", "NO_EFFECT", "UNCORRECTED", "Curve", "curve", "levels", "scores_of"]
 
 NO_EFFECT, UNCORRECTED = "none", "uncorrected"
+MARGIN = 0.005
+"""A smaller gain is none: our choice."""
 
 
 def levels(findings: Findings, kind: str, axis: str) -> list[float]:
@@ -55,13 +57,13 @@ class Curve:
 
     @property
     def helps(self) -> list[Stretch]:
-        """Severities with a mean gain."""
-        return stretches_above(self.places, self.mean)
+        """Severities with a mean gain above the margin."""
+        return stretches_above(self.places, self.mean - MARGIN)
 
     @property
     def ends(self) -> list[float]:
-        """Where the gain of every seed falls below zero for the last time, of those that do."""
-        found = [stretches_above(self.places, gains) for gains in self.gains]
+        """Where the gain of a seed falls below the margin for the last time, of those that do."""
+        found = [stretches_above(self.places, gains - MARGIN) for gains in self.gains]
         return [one[-1].end for one in found if one and one[-1].closes]
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from findings import Findings
 from scoring import main_score
-from severity_curves import UNCORRECTED, Curve, curve, levels, scores_of
+from severity_curves import MARGIN, UNCORRECTED, Curve, curve, levels, scores_of
 from severity_report import PEER, axes_of, corrections_of, half_given_back, helped, names_of
 from wording import bullets, listed, span
 
@@ -35,16 +35,17 @@ def _in_short(findings: Findings) -> str:
         for method in shown
     }
     counted = {method: _gains_of(findings, method, UNCORRECTED) for method in shown}
-    better = [f"`{method}` at {sum(each > 0 for each in gains)}"
+    better = [f"`{method}` at {sum(each > MARGIN for each in gains)}"
               for method, gains in counted.items()]  # fmt: skip
     beside = ""
     if PEER in shown and len(shown) > 1:
         ahead = _gains_of(findings, shown[-2], PEER)
-        beside = f"; `{shown[-2]}` is ahead of {PEER} at {sum(each > 0 for each in ahead)}"
+        beside = f"; `{shown[-2]}` is ahead of {PEER} at {sum(each > MARGIN for each in ahead)}"
     return (
         f"Without a batch effect the {name} changes by "
         f"{listed([f'{gain} (`{method}`)' for method, gain in alone.items()])}. With one it is "
-        f"above uncorrected with {listed(better)} of {len(counted[shown[0]])} severities{beside}."
+        f"above uncorrected by over {MARGIN} with {listed(better)} of "
+        f"{len(counted[shown[0]])} severities{beside}."
     )
 
 
@@ -108,12 +109,15 @@ def _along(findings: Findings, kind: str, axis: str) -> list[str]:
 
 
 def _worst(curves: Mapping[str, Curve]) -> str:
-    method = min(curves, key=lambda method: curves[method].mean[1:].min())
-    gains = curves[method].mean[1:]
-    if gains.min() >= 0:
-        return "no harm anywhere"
-    at = curves[method].places[1 + int(gains.argmin())]
-    return f"greatest harm: `{method}`, {gains.min():+.3f} at {at:g}"
+    """Say the greatest harm of all, and of the default."""
+    worst = min(curves, key=lambda method: curves[method].mean[1:].min())
+    said = []
+    for method in dict.fromkeys((worst, FIRST[0])):
+        gains = curves[method].mean[1:]
+        at = curves[method].places[1 + int(gains.argmin())]
+        if gains.min() < 0:
+            said.append(f"`{method}`, {gains.min():+.3f} at {at:g}")
+    return f"greatest harm: {listed(said)}" if said else "no harm anywhere"
 
 
 def _grouped(curves: Mapping[str, Curve], said: Callable[[Curve], str]) -> str:
