@@ -104,24 +104,24 @@ def enough(findings: Findings, cases: list[dict[str, Any]], t: str) -> tuple[int
 
     Of cases that are bounded below the mark, those that reached all clusters would be the lucky.
     """
-    reach, decided, undecided = 0, 0, 0
-    for case in cases:
-        mark = mark_of(case, t)
-        rows = of_clusters(findings, "landmarks", t, case)
-        told = draws_of(findings, case) >= mark
-        reach += told * sum(each <= mark for each in rows)
-        decided, undecided = decided + told * len(rows), undecided + (not told) * len(rows)
-    return reach, decided, undecided
+    decided = _decided(findings, cases, t)
+    rows = [(case, of_clusters(findings, "landmarks", t, case)) for case in decided]
+    reach = sum(each <= mark_of(case, t) for case, needed_rows in rows for each in needed_rows)
+    n_decided = sum(len(needed_rows) for _, needed_rows in rows)
+    return reach, n_decided, sum(len(findings.of(**case)) for case in cases) - n_decided
 
 
 def missed_at(findings: Findings, cases: list[dict[str, Any]], t: str) -> list[int]:
     """Numbers of clusters at which t K log K rows were drawn and were not always enough."""
     return [
         case["n_clusters"]
-        for case in cases
-        if draws_of(findings, case) >= mark_of(case, t)
-        and max(of_clusters(findings, "landmarks", t, case)) > mark_of(case, t)
+        for case in _decided(findings, cases, t)
+        if max(of_clusters(findings, "landmarks", t, case)) > mark_of(case, t)
     ]
+
+
+def _decided(findings: Findings, cases: list[dict[str, Any]], t: str) -> list[dict[str, Any]]:
+    return [case for case in cases if draws_of(findings, case) >= mark_of(case, t)]
 
 
 def mark_of(case: dict[str, Any], t: str) -> float:
