@@ -64,3 +64,19 @@ def _is_readable(reading: list[str]) -> None:
 
 def _as_json(sizes: Any) -> Any:
     return json.loads(json.dumps(dict(sizes)))
+
+
+class MadeUp:
+    """Findings of runs that were made up."""
+
+    def __init__(self, runs: list[dict[str, Any]], sizes: dict[str, Any] | None = None) -> None:
+        self.runs = runs
+        self.record = {"options": {"sizes": sizes}}
+
+    def of(self, **case: Any) -> list[dict[str, Any]]:
+        """Runs that have these values."""
+        return [run for run in self.runs if case.items() <= run.items()]
+
+    def values(self, figure: str, **case: Any) -> list[Any]:
+        """One figure of them."""
+        return [run[figure] for run in self.of(**case)]

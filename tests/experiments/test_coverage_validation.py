@@ -6,7 +6,7 @@ import coverage_validation
 import numpy as np
 import pytest
 from coverage_figures import enough, missed_at
-from experiment_runs import tiny
+from experiment_runs import MadeUp, tiny
 from samplers import SAMPLERS, farthest_point
 
 
@@ -57,17 +57,6 @@ def test_farthest_points_are_farthest():
         assert apart[rows[place]] == apart.max()
 
 
-class Runs:
-    """Findings that were made up."""
-
-    def __init__(self, runs, sizes):
-        self.runs = runs
-        self.record = {"options": {"sizes": sizes}}
-
-    def of(self, **case):
-        return [run for run in self.runs if case.items() <= run.items()]
-
-
 def test_a_run_whose_bound_is_below_k_log_k_says_nothing_of_it():
     case = {"part": "clusters", "clusters": "equal"}
 
@@ -78,5 +67,5 @@ def test_a_run_whose_bound_is_below_k_log_k_says_nothing_of_it():
     runs = [run(100, 300), run(100, 700), run(100, None), run(1000, None), run(1000, 1900)]
     sizes = {"draws_beyond": {"1000": 2}, "draws_per_cluster": 10}
     cases = [case | {"n_clusters": k} for k in (100, 1000)]
-    assert enough(Runs(runs, sizes), cases, "1") == (1, 3, 2)
-    assert missed_at(Runs(runs, sizes), cases, "1") == [100]
+    assert enough(MadeUp(runs, sizes), cases, "1") == (1, 3, 2)
+    assert missed_at(MadeUp(runs, sizes), cases, "1") == [100]
