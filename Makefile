@@ -13,7 +13,7 @@ DOCS := $(VENV)/.docs
 PEERS := .peers/.installed
 
 .PHONY: demo test docs notebooks test-package test-evaluate test-scanpy test-browser test-cloud \
-        test-hosts test-slurm test-deploy test-long experiments experiments-full peers fuzz soak lint clean
+        test-hosts test-slurm test-deploy test-long experiments experiments-full peers fuzz mutants soak lint clean
 
 demo: $(STAMP)
 	$(BIN)/balans demo
@@ -101,6 +101,11 @@ test-long: $(STAMP)
 # Ten times the hostile inputs of the default suite, other ones in every run; about ten minutes.
 fuzz: $(STAMP)
 	BALANS_HYPOTHESIS=fuzz $(BIN)/pytest tests/test_fuzz.py --timeout 3600
+
+# Puts every fault of tests/mutants into a copy of the tree, where the tests that it names must notice;
+# ONLY=elbow-edges tries one. Five seconds for each.
+mutants: $(STAMP)
+	$(BIN)/python tests/mutant_runs.py $(ONLY)
 
 # Kills workers, drivers and clusters at random moments; at most 20 minutes.
 soak: $(STAMP)

@@ -64,6 +64,30 @@ def test_more_duplicates_than_max_neighbors_keep_none():
     assert threshold == 0
 
 
+def test_two_ranks_are_never_an_elbow():
+    """Whatever the last affinity a is, and although 1 - (1 - a) is not always a."""
+    pairs = np.eye(N_BINS, dtype=np.uint32)
+    pairs[:, 0] += 1
+    assert (elbow_thresholds(pairs, 2) == N_BINS).all()
+
+
+def test_u_at_the_edge_of_a_bin_is_in_the_bin_that_begins_there():
+    """Also where a product with the reciprocal falls short: 49 * (1 / 49) < 1."""
+    grid = np.indices((12, 12, 12)).reshape(3, -1).T.astype(np.float32)
+    scales = np.arange(1, 401)
+    origins = landmark_block(np.zeros(400, dtype=int), np.zeros((400, 3), np.float32), 400)
+    counts = scaled_distance_counts(
+        tile_by_batch(0, grid, np.zeros(len(grid), dtype=int)),
+        origins.with_scales(scales[:, None].astype(float)),
+    )
+    squared = (grid.astype(int) ** 2).sum(axis=1)
+    bins = squared * BINS_PER_UNIT // scales[:, None]
+    for found, expected in zip(counts, bins, strict=True):
+        np.testing.assert_array_equal(
+            found, np.bincount(expected[expected < N_BINS], minlength=N_BINS)
+        )
+
+
 def test_counts_agree_with_dense_distances(rng):
     n, n_batches = TILE_ROWS + 300, 3
     scores = (rng.normal(size=(n, 4)) * 4).round().astype(np.float32)

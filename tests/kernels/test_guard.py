@@ -34,6 +34,8 @@ def test_auto_lies_between_neighbours_and_strangers():
     # Strangers are 2 * 8 = 16 apart, squared; the geometric mean of 4 and 16 is 8.
     assert guarded("auto").limits == [8.0]
     np.testing.assert_array_equal(guarded("auto").squared[0, [0, 1, 3]], [4.0, 5.0, 0.01])
+    # Ten times nearer than strangers would be, the squared scale is (8 / 100)^7 of the limit.
+    np.testing.assert_allclose(guarded("auto").squared[0, 2], 8.0 * 0.08**7, rtol=1e-12)
     # The nearest row of the far batch, at 100, is left with no affinity: u is 100 / 8 and more.
     assert 100.0 / guarded("auto").squared[0, 2] > 8.0
 

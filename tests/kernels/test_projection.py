@@ -1,5 +1,7 @@
 """The preprocessor against scikit-learn, and the moments it is made of."""
 
+import math
+
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
@@ -81,3 +83,11 @@ def test_the_fingerprint_sees_a_single_bit(rng):
     changed[7, 1] = np.nextafter(changed[7, 1], np.float32(np.inf))
     assert moments_of_tile(values).fingerprint == moments_of_tile(values.copy()).fingerprint
     assert moments_of_tile(values).fingerprint != moments_of_tile(changed).fingerprint
+
+
+def test_the_mean_of_large_values_has_the_digits_of_float64():
+    """Of 2,000 float32 values at 10^6 +- 1, tile by tile: sums in float32 have six digits."""
+    values = (1e6 + np.sin(np.arange(2000) ** 2)).astype(np.float32)[:, None]
+    (mean,) = add_moments([moments_of_tile(part) for part in np.array_split(values, 2)]).mean
+    # A float32 here would be compared in float32.
+    assert float(mean) == pytest.approx(math.fsum(values[:, 0]) / 2000, rel=1e-13)
