@@ -1,10 +1,13 @@
 """A model as JSON attributes and arrays, and back: what ``io.model_store`` writes."""
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from balans_dask.bounds import Sizes, Table, fault_of, landmark_fault, projection_fault
 from balans_dask.errors import InvalidInputError
 from balans_dask.frozen import FrozenPass, Model
 from balans_dask.io.model_store import read_model, write_model
@@ -16,6 +19,15 @@ __all__ = ["load_model", "pass_arrays", "pass_from", "save_model"]
 
 OPERATOR_ARRAYS = {"smooth": ("sums",), "nystrom": ("spread", "sums"), "displace": ("moves",)}
 """What each operator knows of its landmarks, by name."""
+OPERATOR_TABLES = {
+    "sums": Table(np.float64, ("n_landmarks", "n_sums")),
+    "spread": Table(np.float64, ("n_landmarks", "n_sums")),
+    "moves": Table(np.float32, ("n_batches", "n_landmarks", "n_columns")),
+    "targets": Table(np.float64, ("n_landmarks", "n_columns")),
+}
+"""What these arrays may hold: sums have a column of ones, moves one for every corrected column."""
+FACTS = {"batch_key": list, "basis": str, "versions": dict, "fingerprint": str}
+"""Of the record: what is read of it."""
 
 
 def save_model(model: Model, path: str, overwrite: bool = False) -> None:
@@ -58,12 +70,18 @@ def load_model(path: str) -> Model:
     Raises
     ------
     InvalidInputError
-        If there is no model, or it cannot be read.
+        If there is no model, or it cannot be read, or a table holds what no fit leaves there.
     """
     attributes, arrays = read_model(path)
     try:
+        _require_facts(attributes)
+        _require_tables(attributes, arrays)
         return _model(attributes, arrays)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except ValueError as error:
+        raise InvalidInputError(
+            f"{path} is damaged, or not a model ({error}): restore it"
+        ) from error
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise InvalidInputError(
             f"{path} is damaged, or not a model ({type(error).__name__}: {error}): restore it"
         ) from error
@@ -108,15 +126,107 @@ def pass_from(
     )
 
 
+def _require_facts(attributes: Mapping[str, Any]) -> None:
+    """Refuse facts that are no text, number or list, as they should be, or contradict each other.
+
+    Raises
+    ------
+    ValueError
+    """
+    parameters = Parameters(**attributes["parameters"])
+    width, passes = attributes["n_embedding"], attributes["passes"]
+    for name in ("batches", "feature_names"):
+        names = attributes[name]
+        if not (isinstance(names, list) and names and all(isinstance(n, str) for n in names)):
+            raise ValueError(f"{name} is not a list of names")
+    n_same = len(attributes["batches"]) - len(set(attributes["batches"]))
+    if n_same:
+        raise ValueError(f"{n_same} of {len(attributes['batches'])} batches are there twice")
+    if not (width is None or (isinstance(width, int) and width is not True and width > 0)):
+        raise ValueError(f"n_embedding is {width!r}, not a number of columns")
+    if len(passes) != parameters.n_passes:
+        raise ValueError(f"{len(passes)} passes are there, of {parameters.n_passes}")
+    for each in passes:
+        risk = each["risk"]
+        if not (isinstance(risk, int | float) and isfinite(risk) and 0.0 <= risk <= 1.0):
+            raise ValueError(f"risk is {risk!r}, not a share of the rows")
+        if not isinstance(each["stop_reason"], str):
+            raise ValueError(f"stop_reason is {each['stop_reason']!r}, not a word")
+    record = attributes["record"]
+    wrong = [name for name, kind in FACTS.items() if not isinstance(record[name], kind)]
+    if wrong or not isinstance(record["anchor"], str | None):
+        raise ValueError(f"{(wrong or ['anchor'])[0]} of the record is of another type")
+
+
+def _require_tables(attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse a table of another shape or type than the others ask for, or of impossible values.
+
+    Raises
+    ------
+    ValueError
+        Names the table, and counts its values.
+    """
+    parameters = Parameters(**attributes["parameters"])
+    width, n_features = attributes["n_embedding"], len(attributes["feature_names"])
+    weighted = width is None and parameters.n_components is not None
+    scalars = {name: np.asarray(attributes[name]) for name in ("total_variance", "unit")}
+    projection = {**arrays, **{name: value.astype(np.float64) for name, value in scalars.items()}}
+    fault = projection_fault(projection, n_features if width is None else width, weighted)
+    if fault:
+        raise ValueError(fault)
+    # Without an embedding, what varies among the rows that count varies among all.
+    used = arrays["used"] if width is None else np.empty(0, dtype=np.intp)
+    constant = Table(
+        np.bool_, (n_features,), lambda constant: ~(constant & _marks(used, n_features)), "unused"
+    )
+    fault = fault_of(arrays, {"constant": constant}, {})
+    n_components = len(arrays["used"])
+    if weighted:
+        n_components = arrays["weights"].shape[1]
+    n_columns = n_features + (n_components if weighted else width or 0)
+    sizes = {
+        "n_batches": len(attributes["batches"]),
+        "n_components": n_components,
+        "block_rows": parameters.block_rows,
+        "n_columns": n_columns,
+        "n_sums": n_columns + 1,
+    }
+    for number in range(parameters.n_passes):
+        own = _of_pass(arrays, number)
+        fault = fault or _pass_fault(own, parameters.operator, sizes, f"pass_{number}")
+    if fault:
+        raise ValueError(fault)
+
+
+def _pass_fault(tables: Mapping[str, NDArray[Any]], operator: str, sizes: Sizes, name: str) -> str:
+    curve = tables.get("curve", np.empty(0))
+    # The curve alone says how many rows the fit had.
+    n_rows = int(curve[-1, -1]) if curve.ndim == 2 and curve.size else 0
+    fault = landmark_fault(tables, {**sizes, "n_rows": n_rows})
+    if not fault:
+        parts = OPERATOR_ARRAYS[operator] + ("targets",) * (operator == "displace")
+        rules = {part: OPERATOR_TABLES[part] for part in parts}
+        fault = fault_of(tables, rules, {**sizes, "n_landmarks": len(tables["rows"])})
+    return fault and f"{fault} in {name}"
+
+
+def _of_pass(arrays: Mapping[str, NDArray[Any]], number: int) -> dict[str, NDArray[Any]]:
+    prefix = f"pass_{number}/"
+    return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+
+
+def _marks(places: NDArray[np.intp], length: int) -> NDArray[np.bool_]:
+    marked = np.zeros(length, dtype=bool)
+    marked[places] = True
+    return marked
+
+
 def _model(attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Model:
     parameters = Parameters(**attributes["parameters"])
-    passes = []
-    for number, facts in enumerate(attributes["passes"]):
-        prefix = f"pass_{number}/"
-        own = {
-            name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)
-        }
-        passes.append(pass_from(own, parameters, facts["stop_reason"], float(facts["risk"])))
+    passes = [
+        pass_from(_of_pass(arrays, number), parameters, facts["stop_reason"], float(facts["risk"]))
+        for number, facts in enumerate(attributes["passes"])
+    ]
     return Model(
         parameters=parameters,
         projection=Projection(

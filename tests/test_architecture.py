@@ -22,6 +22,7 @@ FLOORS = {
         "sampled",
         "sampling",
         "stopping",
+        "bounds",
         "state",
         "fitting",
         "events",

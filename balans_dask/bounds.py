@@ -1,0 +1,181 @@
+"""What the tables of a fit may hold: checked before compiled code indexes by them.
+
+A checksum says that a file is as it was written, not that whoever wrote it was right.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from balans_dask.kernels.elbow import N_BINS
+
+__all__ = ["Sizes", "Table", "fault_of", "landmark_fault", "projection_fault"]
+
+Sizes = Mapping[str, int]
+"""Lengths of axes by name."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """What one table may hold.
+
+    Attributes
+    ----------
+    dtype : type
+    axes : tuple of str or int
+        Names of lengths, or lengths.
+    holds : callable
+        Takes the table, and tells which of its values may stand.
+    rule : str
+        The same in words, after "are not".
+    """
+
+    dtype: type
+    axes: tuple[str | int, ...]
+    holds: Callable[[NDArray[Any]], NDArray[np.bool_]] = np.isfinite
+    rule: str = "finite"
+
+
+def fault_of(tables: Mapping[str, Any], rules: Mapping[str, Table], sizes: Sizes) -> str:
+    """Say what is wrong with some tables, in a few words; empty if nothing is.
+
+    Parameters
+    ----------
+    tables : mapping of str to ndarray
+    rules : mapping of str to Table
+    sizes : mapping of str to int
+    """
+    for name, table in rules.items():
+        if name not in tables:
+            return f"{name} is missing"
+        values = np.asarray(tables[name])
+        shape = tuple(sizes[axis] if isinstance(axis, str) else axis for axis in table.axes)
+        if values.shape != shape or values.dtype != np.dtype(table.dtype):
+            return (
+                f"{name} has shape {values.shape} and type {values.dtype}, where the other tables "
+                f"ask for {shape} and {np.dtype(table.dtype)}"
+            )
+        n_bad = int(np.count_nonzero(~table.holds(values)))
+        if n_bad:
+            return f"{n_bad} of {values.size} values of {name} are not {table.rule}"
+    return ""
+
+
+def landmark_fault(tables: Mapping[str, Any], sizes: Sizes) -> str:
+    """Say what is wrong with the landmarks of a pass; empty if nothing is.
+
+    Parameters
+    ----------
+    tables : mapping of str to ndarray
+        By ``state.block_arrays``, and ``curve``.
+    sizes : mapping of str to int
+        ``n_rows`` of the data set, ``n_batches``, ``n_components`` and ``block_rows``.
+    """
+    largest, n_rows = sizes["block_rows"], sizes["n_rows"]
+    blocks = np.asarray(tables.get("block_sizes", ()))
+    counts = {**sizes, "n_rounds": max(1, len(np.atleast_1d(blocks)))}
+    of_blocks = Table(
+        np.int64,
+        ("n_rounds",),
+        lambda sizes: (sizes >= 1) & (sizes <= largest),
+        f"from 1 to {largest}",
+    )
+    fault = fault_of(tables, {"block_sizes": of_blocks}, counts)
+    if fault:
+        return fault
+    counts["n_landmarks"] = int(blocks.sum())
+    rules = {
+        "rows": Table(
+            np.int64,
+            ("n_landmarks",),
+            lambda rows: (rows >= 0) & (rows < n_rows) & _first_of_its_value(rows),
+            f"different rows below {n_rows}",
+        ),
+        "scores": Table(np.float32, ("n_landmarks", "n_components")),
+        "limits": Table(np.float64, ("n_landmarks",), lambda limits: limits > 0.0, "above 0"),
+        "scales": Table(
+            np.float64,
+            ("n_landmarks", "n_batches"),
+            lambda scales: (scales > 0.0) & (scales <= _finite(tables["limits"])),
+            "above 0, finite and within the limits",
+        ),
+        "thresholds": Table(
+            np.int64,
+            ("n_landmarks",),
+            lambda bins: (bins >= 0) & (bins <= N_BINS),
+            f"from 0 to {N_BINS}",
+        ),
+        "capped": Table(np.bool_, ("n_landmarks",)),
+        "curve": Table(
+            np.int64,
+            ("n_rounds", 3),
+            lambda curve: _counts_agree(curve, blocks, n_rows),
+            "counts of these landmarks and rows",
+        ),
+    }
+    return fault_of(tables, rules, counts)
+
+
+def projection_fault(tables: Mapping[str, Any], n_columns: int, weighted: bool) -> str:
+    """Say what is wrong with a preprocessor; empty if nothing is.
+
+    Parameters
+    ----------
+    tables : mapping of str to ndarray
+        By ``Projection.arrays``.
+    n_columns : int
+        Of what the scores are made from.
+    weighted : bool
+        Scores are principal components.
+    """
+    if weighted != ("weights" in tables):
+        return "weights is missing" if weighted else "weights is there, of no components"
+    sizes = {"n_used": max(1, np.size(tables.get("used", ())))}
+    rules = {
+        "used": Table(
+            np.intp,
+            ("n_used",),
+            lambda used: (used >= 0) & (used < n_columns) & (np.diff(used, prepend=-1) > 0),
+            f"increasing places below {n_columns}",
+        ),
+        "mean": Table(np.float64, ("n_used",)),
+        "total_variance": Table(np.float64, (), _is_positive, "finite and above 0"),
+        "unit": Table(np.float64, (), _is_power_of_two, "a power of two"),
+    }
+    if weighted:
+        weights = np.asarray(tables["weights"])
+        sizes["n_components"] = max(1, weights.shape[1] if weights.ndim == 2 else 1)
+        rules["weights"] = Table(np.float64, ("n_used", "n_components"))
+    return fault_of(tables, rules, sizes)
+
+
+def _first_of_its_value(values: NDArray[Any]) -> NDArray[np.bool_]:
+    first = np.zeros(values.shape, dtype=bool)
+    first[np.unique(values, return_index=True)[1]] = True
+    return first
+
+
+def _finite(limits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Limits as a column; without a guard, the largest number."""
+    return np.minimum(limits, np.finfo(np.float64).max)[:, None]
+
+
+def _counts_agree(
+    curve: NDArray[np.int64], blocks: NDArray[np.int64], n_rows: int
+) -> NDArray[np.bool_]:
+    agree = np.empty(curve.shape, dtype=bool)
+    agree[:, 0] = curve[:, 0] == np.cumsum(blocks)
+    agree[:, 1] = (np.diff(curve[:, 1], prepend=0) >= 0) & (curve[:, 1] <= n_rows)
+    agree[:, 2] = curve[:, 2] == n_rows
+    return agree
+
+
+def _is_positive(value: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray((value > 0.0) & np.isfinite(value))
+
+
+def _is_power_of_two(value: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray((np.frexp(value)[0] == 0.5) & np.isfinite(value))
