@@ -85,6 +85,28 @@ def test_the_plan_counts_kept_products():
     assert kept.worker_bytes - given.worker_bytes >= 4 * SHAPE.block_rows * rows
 
 
+@pytest.mark.parametrize("embedded", [False, True])
+def test_what_a_plan_keeps_of_the_rows_of_a_s_it_counts(embedded):
+    n_workers = 1 if embedded else 2
+    small, large = (plan(n * GIB, n_workers, embedded=embedded, n_rows=4_000_000) for n in (8, 9))
+    assert small.tiling == large.tiling
+    assert (small.keep_scores, small.keep_products) == (large.keep_scores, large.keep_products)
+    more = large.piece_bytes - small.piece_bytes
+    assert more > 100 * MIB
+    assert n_workers * (large.worker_bytes - small.worker_bytes) == pytest.approx(more, abs=2)
+    assert large.total_bytes - small.total_bytes == pytest.approx(more, abs=2)
+
+
+@pytest.mark.parametrize("n_frozen", [0, 1])
+def test_every_batch_has_displacements_in_the_plan(n_frozen):
+    """Four bytes for each landmark and column, also in a model."""
+    one = {"n_features": 500, "operator": "displace", "max_rows": 2000, "n_frozen": n_frozen}
+    few, many = (plan(64 * GIB, n_batches=n, **one) for n in (50, 60))
+    moves = 10 * 2000 * (500 + 50 + 1) * 4
+    assert many.worker_bytes - few.worker_bytes >= moves
+    assert many.driver_bytes - few.driver_bytes >= n_frozen * moves
+
+
 def test_every_pass_of_a_round_is_planned_so_that_an_error_can_name_its_partition():
     passes = ("uncovered", "scales", "elbow", "rows", "cover", "report")
     assert all(plan(8 * GIB).task_bytes[name] > 0 for name in passes)

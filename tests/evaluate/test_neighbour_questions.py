@@ -1,4 +1,4 @@
-"""NSCB and batch purity, on examples that can be checked by eye and on the real wells."""
+"""NSCB, batch purity and mixing, on examples that can be checked by eye and on the real wells."""
 
 import numpy as np
 import pandas as pd
@@ -6,6 +6,7 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
+from balans_dask.evaluate.neighbours import neighbour_shares
 from balans_dask.evaluate.transfer import batch_purity, nearest_label_elsewhere, profile_means
 
 DIRECTIONS = np.deg2rad([0, 1, 2, 40, 41])
@@ -41,6 +42,13 @@ def test_purity_is_one_apart_and_the_share_of_the_batch_when_mixed(rng):
     apart = rng.normal(size=(200, 3)) + 50 * batch[:, None]
     assert batch_purity(apart, batch) == 1
     assert batch_purity(rng.normal(size=(200, 3)), batch) == pytest.approx(0.5, abs=0.05)
+
+
+def test_mixing_is_measured_against_the_other_rows_of_a_label():
+    """Of two in each batch, the three others of a row are one of its batch and two of another."""
+    profiles = np.array([[0.0], [1.0], [2.0], [3.0]])
+    found = neighbour_shares(profiles, ["x"] * 4, [0, 1, 0, 1], n_neighbors=3)
+    assert (found.same_label, found.batch_mixing) == (1.0, 1.0)
 
 
 def test_the_published_figures_of_bbbc021_are_reproduced(real_data):

@@ -40,6 +40,13 @@ def test_rows_of_a_group_count_as_one_observation(rng):
     assert together[2] - together[1] > 4 * (alone[2] - alone[1])
 
 
+def test_a_drawn_group_weighs_as_much_as_it_has_rows():
+    """One row of 1 and nine of 0: without the first group 0, both .1, without the second 1."""
+    first, group = np.eye(10)[0], np.array([0] + 9 * [1])
+    means = [paired_bootstrap(first, np.zeros(10), group, level)[1:] for level in (0.4, 0.95)]
+    assert means == [(0.1, 0.1), (0.0, 1.0)]
+
+
 def test_rows_that_one_method_cannot_score_are_left_out():
     first = np.array([1.0, np.nan, 3.0])
     assert paired_bootstrap(first, np.array([0.0, 5.0, 2.0]), np.arange(3))[0] == 1.0

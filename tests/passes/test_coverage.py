@@ -81,9 +81,25 @@ def test_the_tasks_of_a_round_hold_nothing_of_the_size_of_the_rows(tmp_path):
     assert max(found) < fit.prepared.scores.tiling.rows_per_partition
 
 
-@pytest.mark.parametrize("kept_bytes", [0, 200_000, 2**30])
-def test_coverage_made_again_is_the_same_to_the_last_bit(engine, fit, kept_bytes):
+def held_bytes(engine, pieces):
+    """Memory of rows of A_S, of those that are kept."""
+    found = engine.gather([piece for of in pieces if of is not None for piece in of])
+    return [piece.nbytes for piece in found]
+
+
+def test_rows_are_kept_until_those_of_all_rounds_together_fill_their_memory(engine, fit):
+    sizes = [sum(held_bytes(engine, [of])) for of in fit.sampled.pieces]
+    assert max(sizes) < sum(sizes[:2]) < sum(sizes) == fit.sampled.kept_bytes
+    found = sample_rows(engine, fit.prepared.scores, PARAMETERS, sum(sizes[:2]))
+    assert [piece is not None for piece in found.pieces] == [True, True, False, False]
+    assert sum(held_bytes(engine, found.pieces)) == found.kept_bytes == sum(sizes[:2])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
+def test_coverage_made_again_is_the_same_to_the_last_bit(engine, fit, share):
     scores, sampled = fit.prepared.scores, fit.sampled
+    # Partitions have equal shares of it, which 1.5 times as much is enough for.
+    kept_bytes = int(1.5 * share * sampled.kept_bytes)
     table = engine.share("landmarks", list(sampled.blocks))
     pieces = affinity_rows_again(engine, scores, table, len(sampled.blocks), kept_bytes)
     coverage = cover_again(engine, scores, uncovered(engine, scores), table, pieces)
@@ -95,6 +111,8 @@ def test_coverage_made_again_is_the_same_to_the_last_bit(engine, fit, kept_bytes
         piece.nbytes for piece in held
     )
     assert sum(piece.nbytes for piece in held) <= kept_bytes
+    assert (len(held) > 0) == (share > 0)
+    assert (len(held) == len(pieces) * len(sampled.blocks)) == (share == 1)
 
 
 def test_a_restored_run_draws_on_as_if_it_had_not_stopped(engine, fit):
