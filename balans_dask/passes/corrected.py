@@ -12,6 +12,7 @@ import numpy as np
 from distributed import Future
 from numpy.typing import NDArray
 
+from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.kernels.affinity import AffinityRows
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.smooth import nearest_landmarks
@@ -148,6 +149,11 @@ def correct_one(
     -------
     corrected : CorrectedRows or None
         The rows, unless a sink took them.
+
+    Raises
+    ------
+    InvalidInputError
+        If a corrected value is not finite.
     """
     part = PartitionRows(argument, both, pieces, table)
     start = OriginRows(*origin) if origin else None
@@ -159,23 +165,47 @@ def correct_one(
         embedding = np.empty_like(part.embedding, dtype=output_dtype(part.embedding.dtype))
     displacement = np.empty(part.tiles.n_rows, dtype=np.float32)
     covered = np.empty(part.tiles.n_rows, dtype=bool)
-    for tile, place in enumerate(part.slices):
-        rows = part.rows(tile)
-        after, covered[place] = operator.apply(rows)
-        uncovered = np.flatnonzero(~covered[place])
-        if len(uncovered) and not keep_uncovered:
-            nearest = nearest_landmarks(part.tiles, tile, uncovered, part.table)
-            after[uncovered] = operator.follow(rows, uncovered, nearest)
-        before = rows.values if start is None else start.values(place)
-        if strength != 1.0:
-            after = (1.0 - strength) * before + strength * after
-        after[:, :n_features][:, constant] = before[:, :n_features][:, constant]
-        features[place] = after[:, :n_features]
-        if embedding is not None:
-            embedding[place] = after[:, n_features:]
-        moved = slice(0 if embedding is None else n_features, None)
-        displacement[place] = np.sqrt(np.square(after[:, moved] - before[:, moved]).sum(axis=1))
+    # What leaves the range of a type is counted below, which says more than a warning.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for tile, place in enumerate(part.slices):
+            rows = part.rows(tile)
+            after, covered[place] = operator.apply(rows)
+            uncovered = np.flatnonzero(~covered[place])
+            if len(uncovered) and not keep_uncovered:
+                nearest = nearest_landmarks(part.tiles, tile, uncovered, part.table)
+                after[uncovered] = operator.follow(rows, uncovered, nearest)
+            before = rows.values if start is None else start.values(place)
+            if strength != 1.0:
+                after = (1.0 - strength) * before + strength * after
+            after[:, :n_features][:, constant] = before[:, :n_features][:, constant]
+            features[place] = after[:, :n_features]
+            if embedding is not None:
+                embedding[place] = after[:, n_features:]
+            moved = slice(0 if embedding is None else n_features, None)
+            displacement[place] = np.sqrt(np.square(after[:, moved] - before[:, moved]).sum(axis=1))
+    for name, values in (
+        ("features", features),
+        ("embedding", embedding),
+        ("displacement", displacement),
+    ):
+        if values is not None:
+            _require_finite(name, values, part.tiles.start)
     if sink is None:
         return CorrectedRows(displacement, covered, features, embedding)
     sink.write(part.tiles.start, features, embedding, displacement, covered)
     return None
+
+
+def _require_finite(name: str, values: NDArray[np.floating], start: int) -> None:
+    """Refuse to hand on what no reader could use, such as values beyond the range of float32."""
+    finite = np.isfinite(values)
+    if finite.all():
+        return
+    bad = ~finite.reshape(len(values), -1)
+    columns = np.flatnonzero(bad.any(axis=0)).tolist()
+    where = f" in {len(columns)} columns ({first_names(columns)})" if values.ndim > 1 else ""
+    raise InvalidInputError(
+        f"{int(bad.any(axis=1).sum())} of {len(values)} rows from row {start} on would be "
+        f"corrected to {name} that are NaN or infinite{where} in {values.dtype}: rescale the "
+        "profiles to a smaller range"
+    )
