@@ -42,7 +42,9 @@ def explained(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]
         case click.Abort() | KeyboardInterrupt():
             return "interrupted", EXIT_OTHER
         case OSError() if error.errno in REFUSED_PATHS:
-            return f"{error.filename}: {error.strerror}: choose another path", EXIT_INPUT
+            # Arrow names the file in its own words.
+            place = "" if error.filename is None else f"{error.filename}: "
+            return f"{place}{error.strerror}: choose another path", EXIT_INPUT
         case OSError() if error.errno in FULL:
             return f"{error.strerror}: free some, and continue with --resume", EXIT_OTHER
     return f"{type(error).__name__}: {error}", EXIT_OTHER

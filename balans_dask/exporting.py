@@ -7,7 +7,7 @@ from typing import Any
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.checkpoint import sync_folder, write_json
 from balans_dask.io.export import export_tables, manifest_of
-from balans_dask.io.export_files import tables_of
+from balans_dask.io.export_files import file_of, tables_of
 from balans_dask.io.paths import MANIFEST, path_from, require_free_file
 from balans_dask.io.places import is_url, place_of, resolved
 from balans_dask.io.run_folder import RunFolder, check_output, require_apart
@@ -23,7 +23,7 @@ def export_store(
     """Write a store as parquet in the column convention of JUMP.
 
     Annotations come first, all as ``Metadata_*``, with source, batch, plate, well and JCP2022 as
-    text; then the features by their names, as float32.
+    text; then the features by their names, as float32, or float64 where the store is more exact.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def export_store(
     else:
         check_output(target, overwrite, (path,))
     store = open_store(path)
-    own = Path(target).name if one_file else f"{resolved(place_of(path)).stem}.parquet"
+    own = Path(target).name if one_file else file_of(resolved(place_of(path)).stem)
     tables = tables_of(store, by, own)
     record = correction_record(store)
     folder = RunFolder(target)

@@ -18,6 +18,8 @@ from balans_dask.cli import run
 from balans_dask.errors import InvalidInputError, StoreExistsError
 from balans_dask.exporting import export_store
 from balans_dask.io import export
+from balans_dask.io.export_files import TableFile, file_parts
+from balans_dask.io.store import open_store
 
 SCREEN = gaussian_screen(500, n_features=5)
 KEYS = ["Metadata_Source", "Metadata_Plate", "Metadata_Well"]
@@ -170,6 +172,106 @@ def test_labels_with_slashes_and_dots_make_plain_names_of_files(tmp_path):
     export_store(store, str(tmp_path / "out"), by=["Metadata_Plate"])
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["%2E..parquet", "BR 1.parquet", "a%2Fb.parquet", "manifest.json"]
+
+
+AWKWARD = [
+    *("", ".", "..", "/x", "a/b", "../../up", "~", "~2", "a~2", "new\nline", ".hidden", "_hidden"),
+    *("con", "NUL.txt", "lpt1", "manifest.json", "A", "a", "plate=3", "end.", "end ", "%2E", "*?"),
+    *("(empty)", "P1_normalized", "x" * 300, "x" * 300 + "y", "X" * 300, "化合物" * 10, "é" * 100),
+]
+
+
+def labelled(tmp_path, **obs):
+    n = len(next(iter(obs.values())))
+    values = np.arange(n * 2, dtype=np.float32).reshape(n, 2)
+    return write_anndata(tmp_path / "in.zarr", values, **obs)
+
+
+@pytest.mark.parametrize("by", [["a"], ["a", "b"], ["b", "a"]])
+def test_any_label_names_a_file_of_its_own_within_the_target(tmp_path, by):
+    store = labelled(tmp_path, a=np.repeat(AWKWARD, 2), b=["..", "P/1"] * len(AWKWARD))
+    manifest = export_store(store, str(tmp_path / "out"), by=by)
+    assert sorted(place.name for place in tmp_path.iterdir()) == ["in.zarr", "out"]
+    names = [file["path"] for file in manifest["files"]]
+    assert set(files(tmp_path / "out")) == {*names, "manifest.json"}
+    # Also on a file system that takes upper and lower case as the same.
+    folders = {"/".join(name.split("/")[:n]) for name in names for n in range(1, len(by) + 1)}
+    assert len({folder.lower() for folder in folders}) == len(folders)
+    for part in {part for name in names for part in name.split("/")}:
+        assert len(part.encode()) <= 200
+        assert part.isascii()
+        assert part[0] not in "._ "
+        assert "=" not in part
+    for file in manifest["files"]:
+        rows = pd.read_parquet(tmp_path / "out" / file["path"])
+        assert len(rows) == file["rows"]
+        assert [set(rows[f"Metadata_{key}"]) for key in by] == [{x} for x in file["labels"]]
+    assert run(["convert", str(tmp_path / "out"), str(tmp_path / "back.zarr")]) == 0
+    back = anndata.read_zarr(tmp_path / "back.zarr")
+    order = np.argsort(back.X[:, 0])
+    assert back.obs["Metadata_a"].iloc[order].tolist() == np.repeat(AWKWARD, 2).tolist()
+
+
+def test_names_of_files_are_cut_at_characters_and_numbered():
+    long = "é" * 100
+    assert file_parts(["\0", "b", "B", "b", "~2", "b~2", "A=1."], ".parquet") == [
+        f"{name}.parquet" for name in ("%00", "b", "B~2", "b~3", "%7E2", "b%7E2", "A%3D1.")
+    ]
+    assert file_parts(["con", "CON.1", "consul", "manifest.json", "a.", ".", ""]) == [
+        *("%63on", "%43ON.1", "consul", "%6Danifest.json", "a%2E", "%2E", "(empty)"),
+    ]
+    assert file_parts([long, long + "a", long.upper()]) == [
+        *("%C3%A9" * 31 + "~1", "%C3%A9" * 31 + "~2", "%C3%89" * 31 + "~1"),
+    ]
+    assert file_parts(["y" * 192, "y" * 193], ".parquet")[0] == "y" * 192 + ".parquet"
+
+
+def test_a_table_outside_the_folder_is_never_written(tmp_path, store):
+    table = TableFile("../elsewhere.parquet", np.arange(2))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InvalidInputError, match="would be written outside"):
+        export.export_tables(open_store(store), "X", [table], tmp_path / "out")
+    assert not (tmp_path / "elsewhere.parquet").exists()
+
+
+def test_the_table_of_a_hidden_store_is_not_hidden(tmp_path, store):
+    (tmp_path / "in.zarr").rename(tmp_path / ".in.zarr")
+    export_store(str(tmp_path / ".in.zarr"), str(tmp_path / "out"))
+    assert run(["convert", str(tmp_path / "out"), str(tmp_path / "back.zarr")]) == 0
+    assert anndata.read_zarr(tmp_path / "back.zarr").n_obs == 500
+
+
+@pytest.mark.parametrize(
+    ("stored", "exported"),
+    [("f2", "f4"), ("f4", "f4"), (">f4", "f4"), ("f8", "f8"), ("i2", "f4"), ("i8", "f8")],
+)
+def test_values_are_exported_as_exactly_as_they_are_stored(tmp_path, stored, exported):
+    large = {"f8": 1e300, "i8": 2**40 + 1}.get(stored, 300)
+    values = np.array([[large, 1], [3, 0]], dtype=stored)
+    values[1, 1] = 1 if stored[-2] == "i" else 1 / 3
+    store = write_anndata(tmp_path / "in.zarr", values, obsm={"X_pca": values})
+    for matrix in ("X", "X_pca"):
+        export_store(store, str(tmp_path / "out.parquet"), matrix, overwrite=True)
+        table = pd.read_parquet(tmp_path / "out.parquet").drop(columns="Metadata_row")
+        assert set(table.dtypes) == {np.dtype(exported)}
+        np.testing.assert_array_equal(table, values)
+
+
+@pytest.mark.parametrize(
+    ("columns", "name"),
+    [
+        (["row", "column"], "Metadata_row_name"),
+        (["Row", "Col"], "Metadata_row_name"),
+        (["Metadata_Row", "row_name"], "Metadata_row_label"),
+        (["row_number"], "Metadata_row"),
+    ],
+)
+def test_names_of_rows_stand_beside_the_rows_of_a_plate(tmp_path, columns, name):
+    store = labelled(tmp_path, **{column: list("AABB") for column in columns})
+    export_store(store, str(tmp_path / "out.parquet"))
+    table = pd.read_parquet(tmp_path / "out.parquet")
+    assert table[name].tolist() == [f"well{i}" for i in range(4)]
+    assert len(table.columns) == len(columns) + 3
 
 
 @pytest.mark.parametrize(

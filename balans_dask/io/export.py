@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from balans_dask.errors import InvalidInputError
 from balans_dask.io.checkpoint import WRITTEN_BY, sync_file
 from balans_dask.io.export_files import TableFile
 from balans_dask.io.jump_columns import JumpColumns
 from balans_dask.io.matrices import checked_array
-from balans_dask.io.slabs import float32
 from balans_dask.io.store import ProfileStore
 
 __all__ = ["export_tables", "manifest_of"]
@@ -42,12 +42,13 @@ def export_tables(
     Returns
     -------
     files : list of dict
-        Path, rows, size and hash of every file.
+        Path, labels, rows, size and hash of every file.
 
     Raises
     ------
     InvalidInputError
-        If the matrix is not there or damaged, or columns get the same name.
+        If the matrix is not there or damaged, columns get the same name, or a file would lie
+        outside the folder.
 
     Notes
     -----
@@ -61,11 +62,11 @@ def export_tables(
     if matrix != "X":
         names = [f"X_{place + 1}" for place in range(array.shape[1])]
     columns = JumpColumns(store.path, store.obs, names)
-    schema = pa.schema([*columns.fields(), *(pa.field(name, pa.float32()) for name in names)])
+    kind = pa.from_numpy_dtype(np.result_type(array.dtype, np.float32))
+    schema = pa.schema([*columns.fields(), *(pa.field(name, kind) for name in names)])
     values = _gathered(checked_array(array), tables)
     files = []
-    for table in tables:
-        path = folder / table.name
+    for path, table in zip(_places(folder, tables), tables, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
             n_left = len(table.rows)
@@ -116,6 +117,14 @@ def manifest_of(
     }
 
 
+def _places(folder: Path, tables: Sequence[TableFile]) -> list[Path]:
+    places = [folder / table.name for table in tables]
+    inside = folder.resolve()
+    if not all(place.resolve().is_relative_to(inside) for place in places):
+        raise InvalidInputError(f"a table would be written outside {folder}: nothing is exported")
+    return places
+
+
 def _gathered(
     array: Any, tables: Sequence[TableFile]
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[Any]]]:
@@ -146,13 +155,13 @@ def _groups_of(
 
 
 def _rows_of(array: Any, rows: NDArray[np.intp]) -> NDArray[Any]:
-    values = np.empty((len(rows), array.shape[1]), dtype=np.float32)
+    values = np.empty((len(rows), array.shape[1]), np.result_type(array.dtype, np.float32))
     order = np.argsort(rows, kind="stable")
     chunks = rows[order] // array.chunks[0]
     starts = np.flatnonzero(np.diff(chunks, prepend=-1))
     for places in np.split(order, starts[1:]):
         first, last = int(rows[places[0]]), int(rows[places[-1]])
-        values[places] = float32(array[first : last + 1][rows[places] - first])
+        values[places] = array[first : last + 1][rows[places] - first]
     return values
 
 
@@ -161,8 +170,10 @@ def _facts(path: Path, table: TableFile) -> dict[str, Any]:
     with path.open("rb") as file:
         while block := file.read(2**20):
             digest.update(block)
+    labels = {"labels": list(table.labels)} if table.labels else {}
     return {
         "path": table.name,
+        **labels,
         "rows": len(table.rows),
         "columns": len(pq.read_schema(path)),
         "bytes": path.stat().st_size,

@@ -16,14 +16,16 @@ __all__ = ["JumpColumns"]
 
 KEYS = tuple(METADATA_PREFIX + name for name in ("Source", "Batch", "Plate", "Well", "JCP2022"))
 """Tables are joined by these, so that they are text in all of them."""
-ROW_NAME = f"{METADATA_PREFIX}row"
+ROW_NAMES = [METADATA_PREFIX + name for name in ("row", "row_name", "row_label", "obs_name")]
+"""For the names of rows: the first that no other column has, also in another case."""
 
 
 class JumpColumns:
     """All columns of a table but the values of the features.
 
     Columns of ``obs`` get the prefix ``Metadata_`` where they lack it, as any other column would be
-    read as a feature. Names of rows that are no mere numbers become ``Metadata_row``.
+    read as a feature. Names of rows that are no mere numbers become ``Metadata_row``, or
+    ``Metadata_row_name`` where that is a column, as on plates with rows and columns.
 
     Parameters
     ----------
@@ -42,7 +44,9 @@ class JumpColumns:
         named = {str(name): obs[name] for name in obs.columns}
         columns = [(_prefixed(name), column) for name, column in named.items()]
         if list(obs.index) != [str(row) for row in range(len(obs))]:
-            columns.append((ROW_NAME, obs.index.to_series()))
+            taken = {name.lower() for name in (*(name for name, _ in columns), *features)}
+            free = next((name for name in ROW_NAMES if name.lower() not in taken), ROW_NAMES[0])
+            columns.append((free, obs.index.to_series()))
         names = [*(name for name, _ in columns), *features]
         repeated = sorted(name for name, count in Counter(names).items() if count > 1)
         if repeated:

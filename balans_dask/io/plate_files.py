@@ -77,7 +77,9 @@ class PlateFile:
         return found
 
 
-def chosen_files(folder: str, files: Sequence[PlateFile], pattern: str | None) -> list[PlateFile]:
+def chosen_files(
+    folder: str, files: Sequence[PlateFile], pattern: str | None, exported: bool = False
+) -> list[PlateFile]:
     """Choose the tables of a folder, in natural order: plate 2 before plate 10.
 
     Parameters
@@ -87,6 +89,8 @@ def chosen_files(folder: str, files: Sequence[PlateFile], pattern: str | None) -
     files : sequence of PlateFile
     pattern : str or None
         Glob for names of files, or for their paths within the folder if it holds a ``/``.
+    exported : bool
+        The files are the parts of one store, whatever they are called.
 
     Raises
     ------
@@ -104,7 +108,8 @@ def chosen_files(folder: str, files: Sequence[PlateFile], pattern: str | None) -
             f"none of the {len(files)} tables of {folder} matches --pattern {pattern!r}: "
             f"their names are like {ordered[0].name}"
         )
-    _require_one_variant(folder, chosen)
+    if not exported:
+        _require_one_variant(folder, chosen)
     return chosen
 
 

@@ -13,7 +13,7 @@ from balans_dask.io.csv_table import open_csv
 from balans_dask.io.files import files_below
 from balans_dask.io.h5ad_table import open_h5ad
 from balans_dask.io.parquet_table import open_parquet
-from balans_dask.io.paths import require_exists
+from balans_dask.io.paths import is_export, require_exists
 from balans_dask.io.places import place_of, resolved
 from balans_dask.io.plate_files import TABLE_SUFFIXES, PlateFile, chosen_files
 from balans_dask.io.slabs import RowStream, Slab
@@ -42,7 +42,9 @@ def open_table(path: str, rule: ColumnRule | None = None, pattern: str | None = 
     source = place_of(path)
     require_exists(path)
     if source.is_dir():
-        return _joined(chosen_files(path, _tables_in(source), pattern), rule or ColumnRule())
+        exported = is_export(source)
+        files = chosen_files(path, _tables_in(source, exported), pattern, exported)
+        return _joined(files, rule or ColumnRule())
     if pattern is not None:
         raise InvalidInputError(f"{path} is one file, and --pattern chooses some of a folder")
     name = source.name.lower()
@@ -63,14 +65,14 @@ def _open_file(path: str, rule: ColumnRule) -> RowStream:
     return open_parquet(path, rule) if path.lower().endswith(".parquet") else open_csv(path, rule)
 
 
-def _tables_in(folder: Path) -> list[PlateFile]:
+def _tables_in(folder: Path, with_hidden: bool) -> list[PlateFile]:
     root = resolved(folder)
     return [
         PlateFile(str(root / name), name)
         for name in files_below(root)
         # Editors and file systems keep copies in hidden places.
         if name.lower().endswith(TABLE_SUFFIXES)
-        and not any(part.startswith(".") for part in name.split("/"))
+        and (with_hidden or not any(part.startswith(".") for part in name.split("/")))
     ]
 
 
