@@ -11,9 +11,10 @@ from stores import write_anndata
 from test_against_reference import exponentials
 
 from balans_dask import Balans
-from balans_dask.anchors import anchors_by_query
+from balans_dask.anchors import anchors_by_query, require_anchors
+from balans_dask.batches import batch_labels
 from balans_dask.errors import InputWarning, InvalidInputError
-from balans_dask.parameters import OPERATORS
+from balans_dask.parameters import OPERATORS, Parameters
 
 
 def confounded(n_rows=1500, seed=0):
@@ -53,6 +54,22 @@ def test_scales_and_displacements_are_those_of_the_anchors(max_rows):
     np.testing.assert_allclose(found, moved, rtol=0, atol=1e-4)
 
 
+def test_without_an_elbow_only_max_neighbors_cuts():
+    screen = integer_screen(60, seed=4)
+    anchor = np.arange(60) % 3 != 1
+    whole, roomy, tight = (
+        Balans(n_components=None, patience=500, operator="displace", max_neighbors=limit).fit(
+            screen.profiles, batch=screen.batch, anchor=anchor
+        )
+        for limit in (None, 60, 6)
+    )
+    assert (whole.thresholds_ == reference.LAST_U).all()
+    assert (roomy.thresholds_ == reference.LAST_U).all()
+    assert (tight.thresholds_ < reference.LAST_U).any()
+    assert sorted(whole.sampled_rows_) == np.flatnonzero(anchor).tolist()
+    assert whole.stop_reason_ == "all_rows"
+
+
 def test_compounds_of_one_plate_keep_their_distance_to_the_controls():
     X, plate, compound, control, offset = confounded()
     without = Balans(operator="displace", n_components=None, n_passes=2)
@@ -85,12 +102,22 @@ def test_features_are_centred_and_standardised_by_the_anchors():
 
 
 def test_landmarks_are_anchors_and_every_row_follows_its_batch_s_anchors():
-    X, plate, _, control, offset = confounded()
-    model = Balans(operator="displace", n_passes=3)
+    X, plate, _, control, offset = confounded(300)
+    model = Balans(operator="displace", n_components=None, n_passes=2, block_rows=1, patience=3)
     found = model.fit_transform(X, batch=plate, anchor=control)
     assert control[model.sampled_rows_].all()
-    shift = (found - X)[plate == "a"].mean(axis=0) - (found - X)[plate == "b"].mean(axis=0)
-    np.testing.assert_allclose(shift, offset, atol=0.5)
+    centre, expected = X[control].mean(axis=0, dtype=float), X.astype(float)
+    for number in range(2):
+        P = (expected - centre).astype(np.float32)
+        fitted = reference.balans(
+            P, plate, n_neighbors=5, patience=3, exponentials=exponentials(0, number),
+            anchors=control,
+        )  # fmt: skip
+        expected = reference.displace(fitted, P, expected, plate, control)
+    np.testing.assert_array_equal(model.sampled_rows_, fitted.rows)
+    # Affinities, displacements and the output are float32.
+    atol = 4 * np.spacing(np.float32(np.abs(expected).max()))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
     followed = (found - X)[(plate == "a") & ~control] @ offset / (offset @ offset)
     of_controls = (found - X)[(plate == "a") & control] @ offset / (offset @ offset)
     assert followed.mean() > 0.9 * of_controls.mean()
@@ -152,6 +179,15 @@ def test_masks_and_batches_without_anchors_are_refused():
     few = control & ((plate == "a") | (np.cumsum(control & (plate == "b")) <= 2))
     with pytest.warns(InputWarning, match="1 of 2 batches have fewer than 5 anchor rows .b"):
         model.fit(X, batch=plate, anchor=few)
+
+
+def test_as_many_anchors_as_neighbours_are_enough():
+    """Of which only warnings would say otherwise, and those fail a test."""
+    labels = batch_labels([np.repeat(["a", "b"], 6)], ["plate"], 12)
+    five_of_each = np.arange(12) % 6 < 5
+    require_anchors(five_of_each, labels, Parameters(operator="displace", n_neighbors=5))
+    with pytest.warns(InputWarning, match="2 of 2 batches have fewer than 6 anchor rows"):
+        require_anchors(five_of_each, labels, Parameters(operator="displace", n_neighbors=6))
 
 
 OBS = pd.DataFrame({"kind": ["negcon", "trt", "negcon", "poscon"], "dose (uM)": [0, 1, 2, 3]})
