@@ -1,5 +1,30 @@
-"""``python -m balans_dask`` is the command line."""
+"""``balans`` and ``python -m balans_dask``: the command line, which hears signals at once."""
 
-from balans_dask.cli import main
+import sys
 
-main()
+from balans_dask.errors import Interrupted
+from balans_dask.signals import end_with, stoppable
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line; a signal while it is imported ends it as one in the run does."""
+    with stoppable():
+        code = _exit_code()
+    end_with(code)
+
+
+def _exit_code() -> int:
+    try:
+        from balans_dask.cli import run
+
+        return run()
+    except Interrupted as early:
+        from balans_dask.cli import ended
+
+        return ended(early, sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main()

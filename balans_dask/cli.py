@@ -33,7 +33,7 @@ from balans_dask.cli_storage import STORAGE_OPTIONS
 from balans_dask.errors import InputWarning, Interrupted, printable
 from balans_dask.intervals import CHECKPOINT_SECONDS
 
-__all__ = ["main", "run"]
+__all__ = ["ended", "run"]
 
 _out = Console()
 
@@ -226,13 +226,21 @@ def run(arguments: list[str] | None = None) -> int:
             return EXIT_INPUT
         except (Exception, Interrupted, KeyboardInterrupt) as error:  # noqa: BLE001
             # The last resort: whatever happened, a user gets one line.
-            message, code = explained(error, given)
-            if code == EXIT_OTHER and "--verbose" in given:
-                traceback.print_exc()
-            click.echo(f"balans: error: {printable(message)}", err=True)
-            return code
+            return ended(error, given)
 
 
-def main() -> None:
-    """Run the command line."""
-    sys.exit(run())
+def ended(error: BaseException, given: list[str]) -> int:
+    """Say in one line what ended a command, and return its exit code.
+
+    Parameters
+    ----------
+    error : BaseException
+        The one being handled.
+    given : list of str
+        Arguments of the command.
+    """
+    message, code = explained(error, given)
+    if code == EXIT_OTHER and "--verbose" in given:
+        traceback.print_exc()
+    click.echo(f"balans: error: {printable(message)}", err=True)
+    return code

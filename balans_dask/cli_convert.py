@@ -7,7 +7,6 @@ from rich.console import Console
 from balans_dask.cli_options import column_rule
 from balans_dask.errors import first_names
 from balans_dask.io.convert import convert_table
-from balans_dask.signals import stoppable
 from balans_dask.terminal import facts_table
 
 __all__ = ["run_convert"]
@@ -23,8 +22,7 @@ def run_convert(
 ) -> None:
     """Make a store of a table, and say what it holds."""
     rule = column_rule(options)
-    with stoppable():
-        found = convert_table(source, target, overwrite, rule, pattern)
+    found = convert_table(source, target, overwrite, rule, pattern)
     facts = {
         "rows": f"{found.n_rows:,}",
         "features": f"{found.n_features:,}",

@@ -5,7 +5,6 @@ import click
 from balans_dask.cli_completion import folders
 from balans_dask.cli_storage import STORAGE_OPTIONS
 from balans_dask.errors import printable
-from balans_dask.signals import stoppable
 
 __all__ = ["export"]
 
@@ -34,8 +33,7 @@ def export(source: str, target: str, matrix: str, by: tuple[str, ...], overwrite
     """
     from balans_dask.exporting import export_store
 
-    with stoppable():
-        manifest = export_store(source, target, matrix, by, overwrite)
+    manifest = export_store(source, target, matrix, by, overwrite)
     files = manifest["files"]
     click.echo(
         f"{printable(target)}: {manifest['n_rows']:,} rows of {matrix} in {len(files):,} "

@@ -9,7 +9,6 @@ from balans_dask.cli_options import option_group
 from balans_dask.cli_preset import PRESET_OPTION
 from balans_dask.errors import printable
 from balans_dask.preprocessing import NORMALIZE, SELECT, TRANSFORM, Preprocessing
-from balans_dask.signals import stoppable
 
 __all__ = ["PREPROCESS_OPTIONS", "run_preprocess", "steps_of"]
 
@@ -78,7 +77,7 @@ def run_preprocess(source: str, target: str, **options: Any) -> None:
             click.echo(text, err=True)
 
     steps, overwrite = steps_of(options), options["overwrite"]
-    with stoppable(), open_engine(options["cluster"]) as (engine, limit_bytes):
+    with open_engine(options["cluster"]) as (engine, limit_bytes):
         found = preprocess_store(engine, source, target, steps, limit_bytes, overwrite, say)
     if options["quiet"]:
         return

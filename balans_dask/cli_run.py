@@ -24,7 +24,6 @@ from balans_dask.parameters import Parameters
 from balans_dask.passes.blas import single_threaded_blas
 from balans_dask.performance import reporting, require_report
 from balans_dask.progress import Progress
-from balans_dask.signals import stoppable
 from balans_dask.stage import OnStage
 from balans_dask.store_run import StoreRun, store_run
 from balans_dask.terminal import facts_table, input_facts, plan_facts
@@ -35,11 +34,7 @@ __all__ = ["run_check", "run_correct", "run_transform"]
 def run_check(console: Console, source: str, **options: Any) -> None:
     """Print what a run would correct, and its plan."""
     asked = _run(source, options)
-    with (
-        stoppable(),
-        open_engine(options["cluster"]) as (engine, limit_bytes),
-        single_threaded_blas(),
-    ):
+    with open_engine(options["cluster"]) as (engine, limit_bytes), single_threaded_blas():
         plan = plan_run(asked.inputs, asked.parameters, engine.workers(limit_bytes))
         examined = examine(engine, asked.inputs, asked.parameters, plan.tiling)
     facts = _keys(asked) | input_facts(asked.inputs, asked.parameters, examined)
@@ -67,7 +62,7 @@ def run_correct(
     asked = _run(source, options, writes=not into)
     asked = added_to(asked, layer) if into else asked
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
-    with stoppable(), open_engine(options["cluster"]) as (engine, limit_bytes):
+    with open_engine(options["cluster"]) as (engine, limit_bytes):
         workers = engine.workers(limit_bytes)
         freezes = model is not None
         plan = plan_run(asked.inputs, asked.parameters, workers, freezes=freezes)
@@ -109,7 +104,7 @@ def run_transform(
         known=frozen.batches,
     )
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
-    with stoppable(), open_engine(options["cluster"]) as (engine, limit_bytes):
+    with open_engine(options["cluster"]) as (engine, limit_bytes):
         workers = engine.workers(limit_bytes)
         plan = plan_run(asked.inputs, frozen.parameters, workers, frozen.sizes)
         progress = Progress(console, verbose, facts_table("plan", plan_facts(plan)))

@@ -8,7 +8,6 @@ from balans_dask.cli_engine import open_engine
 from balans_dask.cli_grid import grid_of, require_outputs
 from balans_dask.events import Events
 from balans_dask.progress import Progress
-from balans_dask.signals import stoppable
 from balans_dask.sweep.store import run_sweep, sweep_run
 from balans_dask.sweep.table import save_sweep, sweep_lines
 
@@ -36,7 +35,7 @@ def run_sweep_command(
     asked = sweep_run(source, keys, label_key, grid, base, basis, anchor, eval_rows, scores)
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     watched = Progress(console, verbose)
-    with stoppable(), open_engine(options["cluster"]) as (engine, limit_bytes), watched as progress:
+    with open_engine(options["cluster"]) as (engine, limit_bytes), watched as progress:
         result = run_sweep(engine, asked, limit_bytes, scratch, Events(progress))
     for line in sweep_lines(result):
         out.print(line, soft_wrap=isinstance(line, str), markup=False, highlight=False)

@@ -1,16 +1,19 @@
 """Signals that ask a run to stop, as exceptions in the main thread."""
 
+import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from types import FrameType
+from typing import NoReturn
 
 from balans_dask.errors import Interrupted
 
-__all__ = ["deaf_to_interrupts", "stoppable"]
+__all__ = ["deaf_to_interrupts", "end_with", "stoppable"]
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 ECHO_SECONDS = 5
@@ -22,7 +25,7 @@ AGAIN_SECONDS = 0.05
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Turn SIGTERM and Ctrl-C into ``Interrupted``, once; a second one ends the process as ever.
+    """Turn SIGTERM and Ctrl-C into ``Interrupted``, once; a second one ends the process at once.
 
     Batch systems send SIGTERM before they kill, and that moment is enough for a checkpoint. What
     echoes a SIGTERM, within ``ECHO_SECONDS``, is not a second one. One that comes while a finaliser
@@ -41,9 +44,11 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        restore()
+        # Not as Python would: a KeyboardInterrupt would wait for Dask to close, and show where.
+        for each in STOPPING:
+            signal.signal(each, signal.SIG_DFL)
         if number == signal.SIGTERM:
-            signal.signal(number, _deaf_to_echoes(restore))
+            signal.signal(number, _deaf_to_echoes())
         raise Interrupted(signal.Signals(number).name)
 
     def dropped(what: "sys.UnraisableHookArgs") -> None:
@@ -66,18 +71,32 @@ def stoppable() -> Iterator[None]:
         restore()
 
 
+def end_with(code: int) -> NoReturn:
+    """Leave Python with an exit code, at once where a signal comes: Dask may take seconds to end.
+
+    Parameters
+    ----------
+    code : int
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    for number in STOPPING:
+        signal.signal(number, lambda *_: os._exit(code))
+    sys.exit(code)
+
+
 def _signal_main_thread(number: int) -> None:
     """Wake it from what it waits for, too."""
     signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
-def _deaf_to_echoes(restore: Callable[[], None]) -> Callable[[int, FrameType | None], None]:
+def _deaf_to_echoes() -> Callable[[int, FrameType | None], None]:
     """Return the handler of a second signal."""
     began = time.monotonic()
 
     def handle(number: int, frame: FrameType | None) -> None:
         if time.monotonic() - began > ECHO_SECONDS:
-            restore()
+            signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
     return handle
@@ -85,12 +104,15 @@ def _deaf_to_echoes(restore: Callable[[], None]) -> Callable[[int, FrameType | N
 
 @contextmanager
 def deaf_to_interrupts() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach: the driver alone decides what it means."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Start processes that Ctrl-C does not reach: the driver alone decides what it means.
+
+    Threads and processes that begin inside hold it back for as long as they live, and so do theirs;
+    the driver hears it at the end at the latest.
+    """
+    # Python starts it with the first process, and then lets signals in.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -30,7 +30,7 @@ def watch(event, arguments):
     if event == "os.rename" and text in str(arguments[1]):
         os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(watch)
-from balans_dask.cli import main
+from balans_dask.__main__ import main
 main()
 """
 KILL_BEFORE_EVERY_RENAME = """

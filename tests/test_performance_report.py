@@ -10,7 +10,9 @@ from screens import gaussian_screen
 from stores import write_anndata
 
 SCREEN = gaussian_screen(600, n_features=6)
-WITHOUT_BOKEH = "import sys; sys.modules['bokeh'] = None; from balans_dask.cli import main; main()"
+WITHOUT_BOKEH = (
+    "import sys; sys.modules['bokeh'] = None; from balans_dask.__main__ import main; main()"
+)
 
 
 @pytest.fixture

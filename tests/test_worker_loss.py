@@ -17,12 +17,14 @@ from screens import gaussian_screen
 
 from balans_dask.applying import correct
 from balans_dask.batches import batch_labels
+from balans_dask.cluster import resilience
 from balans_dask.cluster.opening import open_client
 from balans_dask.cluster.request import ClusterRequest
 from balans_dask.errors import RunError
 from balans_dask.fitting import learn
 from balans_dask.inputs import Inputs, plan_run
 from balans_dask.parameters import Parameters
+from balans_dask.passes import losses
 from balans_dask.passes.engine import QUIET_DASHBOARD, Engine
 from balans_dask.passes.losses import killed_workers
 from balans_dask.passes.sources import Rows, StoredRows
@@ -48,13 +50,14 @@ class KillingEngine(Engine):
     """The real engine, which kills a worker just after it has submitted one pass."""
 
     victim = ""
+    number = signal.SIGKILL
 
     def map(self, name, function, *columns, **options):
         futures = super().map(name, function, *columns, **options)
         if name == self.victim:
             self.victim = ""
             pids = list(self.client.run(os.getpid, on_error="ignore").values())
-            os.kill(random.choice(pids), signal.SIGKILL)
+            os.kill(random.choice(pids), self.number)
         return futures
 
 
@@ -180,3 +183,21 @@ def test_a_lost_scheduler_ends_the_run_with_the_remedy():
         with pytest.raises(RunError, match="connection to the scheduler is lost"):
             Engine(client).gather(futures)
         client.close(timeout=1)
+
+
+class StoppingEngine(KillingEngine):
+    """The real engine, which stops a worker just after it has submitted one pass."""
+
+    number = signal.SIGSTOP
+
+
+@pytest.mark.long
+def test_a_worker_that_is_stopped_is_replaced(monkeypatch, expected):
+    monkeypatch.setattr(resilience, "SILENT_WORKER_TIMEOUT", "3s")
+    monkeypatch.setattr(losses, "SILENT_SECONDS", 2.0)
+    said = []
+    with open_client(ClusterRequest("local", 2, "2GB")) as client:
+        engine = StoppingEngine(client, on_wait=said.append)
+        engine.victim = "cover"
+        assert corrected(engine).tobytes() == expected.tobytes()
+    assert ["has not answered for 2 s" in line for line in said] == [True]

@@ -15,6 +15,9 @@ REUSED_MEMORY = {"MALLOC_TRIM_THRESHOLD_": 64 * 2**20, "MALLOC_MMAP_THRESHOLD_":
 BLAS_THREADS = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1}
 LOST_WORKER_TIMEOUT = "3s"
 """After how long a worker that is gone is gone for good, and replaced."""
+SILENT_WORKER_TIMEOUT = "60s"
+"""After how long without a heartbeat a worker is replaced; Dask's own five minutes are for tasks
+that hold Python's lock, and ours release it."""
 ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 
 
@@ -23,6 +26,7 @@ def replacing_workers() -> Any:
     return dask.config.set(
         {
             "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
+            "distributed.scheduler.worker-ttl": SILENT_WORKER_TIMEOUT,
             "distributed.deploy.lost-worker-timeout": LOST_WORKER_TIMEOUT,
             ENVIRONMENT: dask.config.get(ENVIRONMENT) | REUSED_MEMORY,
         }

@@ -151,8 +151,8 @@ class RunFolder:
     def held(self) -> Iterator[None]:
         """Create the folder if it is not there, and keep every other process out of it.
 
-        A store that a killed run had just moved out of its place is put back first. A folder in
-        which nothing was begun is removed at the end.
+        A store that a killed run had just moved out of its place is put back first, or removed if
+        the run had put its own there. A folder in which nothing was begun is removed at the end.
 
         Raises
         ------
@@ -163,8 +163,7 @@ class RunFolder:
             raise StoreExistsError(f"{self.path} is in the way and is not ours: move it")
         make_folder(self.path)
         with self._locked():
-            if self._replaced.exists() and not self.target.exists():
-                self._replaced.rename(self.target)
+            self._settle_replaced()
             if read_json(self._record) is None:
                 write_json(self._record, {"written_by": WRITTEN_BY})
             try:
@@ -172,6 +171,20 @@ class RunFolder:
             finally:
                 if self.exists and not self.begun and not self.last.store.exists():
                     self.discard()
+
+    def _settle_replaced(self) -> None:
+        """Finish or undo the replacing of a store that a kill has interrupted."""
+        if not self._replaced.exists():
+            return
+        if not self.target.exists():
+            self._replaced.rename(self.target)
+        elif not self.last.store.exists():
+            remove_tree(self._replaced)
+        else:
+            raise StoreExistsError(
+                f"{self._replaced} is the store that a killed run was replacing, and {self.target} "
+                "has come since: move one of them"
+            )
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import isfinite
+from math import inf, isfinite
 
 from distributed import CancelledError, Client, KilledWorker, Scheduler
 from distributed.comm import CommClosedError
@@ -12,6 +12,10 @@ from balans_dask.errors import RunError, first_names
 from balans_dask.memory import format_bytes
 
 __all__ = ["WorkerWatch", "blamed_tasks", "killed_workers", "scheduler_errors"]
+
+SILENT_SECONDS = 60.0
+"""After how long without a heartbeat a worker is said to be silent; a sound one has several a
+second."""
 
 
 @contextmanager
@@ -89,14 +93,14 @@ def killed_workers(
 
 
 class WorkerWatch:
-    """Notices that all workers are gone, says so, and gives up after a time.
+    """Notices workers that are gone or silent, says so, and gives up if all are gone for a time.
 
     Parameters
     ----------
     client : distributed.Client
     timeout_seconds : float
     say : callable
-        Told in a line when all workers are gone, and when there are some again.
+        Told in a line when all workers are gone, when there are some again, and when one is silent.
     """
 
     def __init__(self, client: Client, timeout_seconds: float, say: Callable[[str], None]) -> None:
@@ -104,6 +108,9 @@ class WorkerWatch:
         self._timeout_seconds = timeout_seconds
         self._say = say
         self._alone_since: float | None = None
+        self._heard: dict[str, tuple[float, float]] = {}
+        self._silent: set[str] = set()
+        self._listened_at = -inf
 
     def look(self) -> None:
         """Look at the workers.
@@ -115,6 +122,7 @@ class WorkerWatch:
         """
         if self._client.nthreads():
             self.back()
+            self._listen()
         elif self._alone_since is None:
             limit = f"up to {self._timeout_seconds:g} s " * isfinite(self._timeout_seconds)
             self._say(f"no workers are left: waiting {limit}for some")
@@ -124,6 +132,29 @@ class WorkerWatch:
                 f"no workers for {self._timeout_seconds:g} s: start workers, and continue with "
                 "--resume"
             )
+
+    def _listen(self) -> None:
+        """Say which workers have stopped to answer: Dask would replace them without a word."""
+        now = time.monotonic()
+        if now - self._listened_at < SILENT_SECONDS / 4:
+            return
+        self._listened_at = now
+        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        # By the change of the scheduler's time, whose clock may be another one.
+        for address, found in workers.items():
+            if self._heard.get(address, (None, now))[0] != found["last_seen"]:
+                self._heard[address] = (found["last_seen"], now)
+        silent = {
+            address
+            for address, (_, heard_at) in self._heard.items()
+            if address in workers and now - heard_at >= SILENT_SECONDS
+        }
+        for address in sorted(silent - self._silent):
+            self._say(
+                f"worker {address} has not answered for {SILENT_SECONDS:g} s: its tasks run again "
+                "elsewhere once it is replaced"
+            )
+        self._silent = silent
 
     def back(self) -> None:
         """Notice that there is a result, or a worker."""

@@ -1,5 +1,7 @@
 """A store is complete or not there, and tasks write whole shards."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,6 +57,33 @@ def test_remains_of_a_killed_run_are_cleared_and_anything_else_is_not(tmp_path):
     with pytest.raises(StoreExistsError, match="is not ours"):
         write(tmp_path / "p.zarr")
     assert (tmp_path / "p.zarr.partial" / "notes.txt").read_text() == "mine"
+
+
+def replaced_by_a_killed_run(tmp_path) -> tuple[RunFolder, Path]:
+    """A store that a run of ours has moved out of its place, before it was killed."""
+    write(tmp_path / "o.zarr")
+    killed = RunFolder(str(tmp_path / "o.zarr"))
+    with killed.held():
+        killed.write_record({"identity": {}})
+        killed.last.store.mkdir()
+        (tmp_path / "o.zarr").rename(killed.path / "replaced")
+    return killed, killed.path / "replaced"
+
+
+def test_a_store_that_a_killed_run_has_replaced_is_not_in_the_way_of_the_next(tmp_path):
+    killed, _ = replaced_by_a_killed_run(tmp_path)
+    killed.last.store.rmdir()
+    write(tmp_path / "o.zarr", overwrite=True, rows=ROWS + 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["o.zarr"]
+
+
+def test_of_two_stores_in_one_place_none_is_removed(tmp_path):
+    _, replaced = replaced_by_a_killed_run(tmp_path)
+    zarr.create_group(tmp_path / "o.zarr")
+    with pytest.raises(StoreExistsError, match="has come since: move one of them"):
+        write(tmp_path / "o.zarr", overwrite=True)
+    assert (replaced / "X" / "zarr.json").exists()
+    assert (tmp_path / "o.zarr").exists()
 
 
 def test_zero_chunks_are_on_disk(tmp_path):

@@ -2,12 +2,16 @@
 
 import asyncio
 import errno
+import os
+import signal
+import time
 
 import pytest
 from distributed.comm import connect
 
 from balans_dask.errors import RunError
-from balans_dask.passes.losses import scheduler_errors
+from balans_dask.passes import losses
+from balans_dask.passes.losses import WorkerWatch, scheduler_errors
 
 NOWHERE = "tcp://127.0.0.1:9"
 
@@ -22,3 +26,20 @@ def test_what_a_task_says_of_its_disk_is_passed_on():
     with pytest.raises(OSError, match="No space left") as raised, scheduler_errors():
         raise full
     assert raised.value is full
+
+
+def test_a_worker_that_is_stopped_is_said_to_be_silent_once(processes, monkeypatch):
+    monkeypatch.setattr(losses, "SILENT_SECONDS", 2.0)
+    said = []
+    watch = WorkerWatch(processes, 60, said.append)
+    address, number = min(processes.run(os.getpid).items())
+    os.kill(number, signal.SIGSTOP)
+    try:
+        end = time.monotonic() + 60
+        while not said and time.monotonic() < end:
+            watch.look()
+            time.sleep(0.1)
+        watch.look()
+    finally:
+        os.kill(number, signal.SIGCONT)
+    assert [line.split(" has not")[0] for line in said] == [f"worker {address}"]
