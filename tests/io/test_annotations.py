@@ -17,6 +17,7 @@ from stores import files
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.convert import convert_table
+from balans_dask.io.slabs import SLAB_ROWS
 
 
 def converted(tmp_path, name):
@@ -116,6 +117,14 @@ def test_rows_of_a_csv_longer_than_its_header_are_refused(tmp_path):
     refused(tmp_path, "t.csv", "Expected 2 fields in line 3, saw 3")
 
 
+def test_cells_beyond_the_header_are_refused_also_far_below_it(tmp_path):
+    rows = [f"x,{i}," for i in range(SLAB_ROWS + 2)]
+    rows[-1] += "7"
+    (tmp_path / "t.csv").write_text("\n".join(["Metadata_a,f", *rows]))
+    reason = f"the 2 columns of its header in 1 rows, first in row {SLAB_ROWS + 1}"
+    refused(tmp_path, "t.csv", reason)
+
+
 def test_row_numbers_without_a_name_are_kept(tmp_path):
     data = from_csv(tmp_path, ",Unnamed: 0,Metadata_a,f\n4,0,x,1\n7,1,y,2\n")
     assert data.obs["Unnamed: 0.1"].tolist() == [4, 7]
@@ -198,6 +207,9 @@ def test_numbers_beside_missing_ones_stay_what_they_are(tmp_path):
         (([12], [0.5]), [12.0, 0.5]),
         (([12], ["12"], [12.0]), ["12", "12", "12"]),
         (([13], ["0012"]), ["13", "0012"]),
+        # Beyond 2^53 a float may stand for several integers, and is spelled as none of them.
+        (([2**60 + 1], [2.0**60]), [2.0**60, 2.0**60]),
+        ((["a"], [2.0**60]), ["a", "1.152921504606847e+18"]),
         (([True], [1]), ["True", "1"]),
         (([1], pa.array([2], pa.uint64()), pa.array([3], pa.int8())), [1, 2, 3]),
         (([12], pa.nulls(1), pa.array([12]).dictionary_encode()), [12, None, 12]),
