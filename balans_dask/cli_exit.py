@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from balans_dask.errors import BalansError, Interrupted, RunError, printable
+from balans_dask.errors import BalansError, Interrupted, RunError, exhaustion, printable
 
 __all__ = ["EXIT_INPUT", "EXIT_OTHER", "EXIT_RESUMABLE", "explained", "say_warning"]
 
@@ -37,6 +37,8 @@ def explained(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]
             return f"stopped by {error}; continue with: {_resuming(arguments)}", EXIT_RESUMABLE
         case Interrupted():
             return f"stopped by {error}; nothing was put out: run it again", EXIT_OTHER
+        case _ if out := exhaustion(error):
+            return str(out), EXIT_OTHER
         case click.ClickException():
             return error.format_message(), EXIT_INPUT
         case click.Abort() | KeyboardInterrupt():

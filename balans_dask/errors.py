@@ -1,5 +1,6 @@
 """What balans_dask raises and warns of; nothing that a caller would not want to catch by name."""
 
+import errno
 import logging
 import warnings
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ __all__ = [
     "RunError",
     "StoreExistsError",
     "WrongTypeError",
+    "exhaustion",
     "first_names",
     "printable",
     "warn_of_input",
@@ -57,6 +59,25 @@ def warn_of_input(message: str) -> None:
     """Log a line about the input, and warn the caller of the package."""
     logger.info(message)
     warnings.warn(message, InputWarning, stacklevel=4)
+
+
+def exhaustion(error: BaseException) -> RunError | None:
+    """Say that the machine has no memory or threads left, which says nothing about the data.
+
+    Returns
+    -------
+    error : RunError or None
+        ``None`` if the error is another one.
+    """
+    # Python has no class of its own for a thread that cannot start.
+    starved = isinstance(error, RuntimeError) and "can't start new thread" in str(error)
+    full = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    if not (starved or full or isinstance(error, MemoryError)):
+        return None
+    return RunError(
+        f"out of memory or threads ({error or type(error).__name__}): use fewer workers, or allow "
+        "this user or job more memory and threads, and run it again"
+    )
 
 
 def first_names(names: Sequence[object], at_most: int = 5) -> str:

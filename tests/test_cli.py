@@ -1,5 +1,6 @@
 """The command line end to end on real stores, and every refusal in one line."""
 
+import errno
 import re
 import subprocess
 import sys
@@ -307,6 +308,31 @@ def test_a_damaged_chunk_is_refused_with_its_rows(capsys, tmp_path, zarr_format)
             line = refusal(capsys, *command, "--batch-key", "p")
             assert any(re.search(reason, line) for reason in reasons), line
     assert [path.name for path in tmp_path.iterdir()] == ["in.zarr"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("command", ["check", "inspect"])
+def test_a_machine_without_room_is_not_called_a_damaged_store(
+    capsys, store, monkeypatch, command, error
+):
+    def out_of_room(*_):
+        raise error
+
+    monkeypatch.setattr(zarr.Array, "__getitem__", out_of_room)
+    options = ["--batch-key", "Metadata_plate"] if command == "check" else []
+    code, _, err = balans(capsys, command, store, *options)
+    assert code == 1
+    [line] = err.splitlines()
+    assert line.startswith("balans: error: out of memory or threads (")
+    assert line.endswith("and run it again")
 
 
 def test_what_the_output_will_not_hold_is_said(capsys, tmp_path):

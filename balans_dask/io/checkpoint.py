@@ -17,6 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from balans_dask.errors import exhaustion
 from balans_dask.io.files import open_file, put
 from balans_dask.io.places import is_remote
 
@@ -83,7 +84,9 @@ def read_state(path: Path) -> dict[str, NDArray[Any]] | None:
             content = io.BytesIO(file.read())
         with _PARSING, np.load(content, allow_pickle=False) as state:
             return {name: state[name] for name in state.files}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, RuntimeError, zlib.error):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, RuntimeError, zlib.error) as error:
+        if out := exhaustion(error):
+            raise out from error
         # Damage can make a zip look encrypted or compressed by another method.
         return None
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from anndata.io import read_elem, sparse_dataset
 
-from balans_dask.errors import InvalidInputError
+from balans_dask.errors import InvalidInputError, exhaustion
 from balans_dask.io.annotations import storable
 from balans_dask.io.columns import require_features
 from balans_dask.io.files import table_source
@@ -48,7 +48,7 @@ def _frame(path: str, file: h5py.File, key: str) -> pd.DataFrame:
         frame = read_elem(file[key])
     except Exception as error:  # anndata wraps whatever a torn element raises
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InvalidInputError(
+        raise exhaustion(error) or InvalidInputError(
             f"{path} cannot be read as h5ad ({key}: {reason}): check it"
         ) from error
     return storable(path, frame)

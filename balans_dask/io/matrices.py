@@ -7,13 +7,16 @@ from typing import Any
 
 import zarr
 
-from balans_dask.errors import InvalidInputError, RunError
+from balans_dask.errors import InvalidInputError, RunError, exhaustion
 from balans_dask.io.chunks import folder_of, require_rows, require_uncut
 from balans_dask.io.files import network_errors
 from balans_dask.io.paths import is_store
 from balans_dask.io.places import is_remote, place_of_zarr, resolved
 
 __all__ = ["VisibleArray", "checked_array"]
+
+UNREAD = (MemoryError, RuntimeError, ValueError, TypeError, KeyError)
+"""What reading raises: a codec on bytes that are not its own has no common base."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +60,8 @@ class VisibleArray:
         place = f"{self.array.path} of {self.path} in rows {rows.start} to {rows.stop}"
         try:
             return self.array[rows]
-        except network_errors() as error:
-            raise RunError(
-                f"cannot read {place} ({error}): look at the file system or network, and continue "
-                "with --resume"
-            ) from error
-        except (RuntimeError, ValueError, TypeError, KeyError) as error:
-            # What a codec raises on bytes that are not its own has no common base.
-            raise InvalidInputError(
-                f"cannot decode {place} ({_first_line(error)}): a chunk is damaged, restore it"
-            ) from error
+        except (*UNREAD, *network_errors()) as error:
+            raise exhaustion(error) or _unread(place, error) from error
 
 
 def checked_array(array: zarr.Array) -> zarr.Array | VisibleArray:
@@ -94,6 +89,17 @@ def checked_array(array: zarr.Array) -> zarr.Array | VisibleArray:
     require_rows(array, path)
     require_uncut(array, path)
     return VisibleArray(array, path)
+
+
+def _unread(place: str, error: Exception) -> RunError | InvalidInputError:
+    if isinstance(error, network_errors()):
+        return RunError(
+            f"cannot read {place} ({error}): look at the file system or network, and continue "
+            "with --resume"
+        )
+    return InvalidInputError(
+        f"cannot decode {place} ({_first_line(error)}): a chunk is damaged, restore it"
+    )
 
 
 def _first_line(error: Exception) -> str:

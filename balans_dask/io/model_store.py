@@ -10,7 +10,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from balans_dask.errors import InvalidInputError
+from balans_dask.errors import InvalidInputError, exhaustion
 from balans_dask.io.files import files_below
 from balans_dask.io.output import OutputStore
 from balans_dask.io.paths import is_store, require_exists
@@ -82,7 +82,7 @@ def read_model(path: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         attributes: Any = root.attrs["model"]
         checksum = _checksum(attributes, arrays)
     except UNREADABLE as error:
-        raise InvalidInputError(
+        raise exhaustion(error) or InvalidInputError(
             f"{path} cannot be read as a model ({error}): restore it"
         ) from error
     if root.attrs.get("checksum") != checksum:

@@ -7,7 +7,13 @@ import pandas as pd
 import zarr
 from anndata.io import read_elem
 
-from balans_dask.errors import InvalidInputError, first_names, warn_of_input
+from balans_dask.errors import (
+    BalansError,
+    InvalidInputError,
+    exhaustion,
+    first_names,
+    warn_of_input,
+)
 from balans_dask.io.chunks import has_every_chunk, require_every_chunk, require_uncut
 from balans_dask.io.paths import is_store, require_exists
 from balans_dask.io.places import place_of, resolved, zarr_place
@@ -170,6 +176,8 @@ def _dense(element: Any, what: str, n_rows: int | None) -> zarr.Array:
     return element
 
 
-def _unreadable(path: str, error: Exception) -> InvalidInputError:
+def _unreadable(path: str, error: Exception) -> BalansError:
+    if out := exhaustion(error):
+        return out
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return InvalidInputError(f"{path} cannot be read as AnnData on Zarr ({reason}): write it again")
