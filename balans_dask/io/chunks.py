@@ -4,6 +4,7 @@ Zarr leaves out chunks that hold nothing but the fill value unless it is told ot
 missing one as fill values: a lost chunk and an empty one look the same.
 """
 
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,14 @@ from balans_dask.io.places import is_remote, place_of
 __all__ = ["folder_of", "has_every_chunk", "require_every_chunk", "require_rows", "require_uncut"]
 
 
-def has_every_chunk(array: zarr.Array, path: str | Path) -> bool:
-    """Tell whether all chunks of an array of a store are on disk."""
-    return bool(_stored(array, path).all())
+def has_every_chunk(array: zarr.Array, path: str | Path, mask: zarr.Array | None = None) -> bool:
+    """Tell whether all chunks of an array of a store are on disk, or hold masked values alone."""
+    return _n_missing(array, path, mask) == 0
 
 
-def require_every_chunk(array: zarr.Array, path: str | Path) -> None:
+def require_every_chunk(
+    array: zarr.Array, path: str | Path, mask: zarr.Array | None = None
+) -> None:
     """Refuse an array of which stored chunks are missing.
 
     Parameters
@@ -30,13 +33,14 @@ def require_every_chunk(array: zarr.Array, path: str | Path) -> None:
     array : zarr.Array
     path : str or Path
         Of the store.
+    mask : zarr.Array or None
+        Says which values of a column are missing: a chunk of nothing else need not be there.
 
     Raises
     ------
     InvalidInputError
     """
-    stored = _stored(array, path)
-    _refuse_missing(array, path, int((~stored).sum()), stored.size)
+    _refuse_missing(array, path, _n_missing(array, path, mask), prod(_grid(array)))
 
 
 def require_rows(matrix: zarr.Array, path: str | Path) -> None:
@@ -82,6 +86,16 @@ def require_uncut(array: zarr.Array, path: str | Path) -> None:
     n_cut = sum(file.is_file() and _is_cut_off(file) for file in _files(array, path))
     if n_cut:
         raise InvalidInputError(f"{path} has {n_cut} chunks of {array.path} cut off: restore them")
+
+
+def _n_missing(array: zarr.Array, path: str | Path, mask: zarr.Array | None) -> int:
+    missing = ~_stored(array, path)
+    if mask is None or not missing.any():
+        return int(missing.sum())
+    length = (array.shards or array.chunks)[0]
+    masked = np.asarray(mask[...])
+    starts = np.flatnonzero(missing) * length
+    return sum(not masked[start : start + length].all() for start in starts.tolist())
 
 
 def _refuse_missing(array: zarr.Array, path: str | Path, n_missing: int, n_stored: int) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import zarr
+from anndata import settings
 from anndata.io import write_elem
 from zarr.codecs import BloscCodec
 
@@ -134,6 +136,9 @@ def create_columns(
 def write_annotations(root: zarr.Group, elements: Mapping[str, Any]) -> None:
     """Write obs, var and the like: anything but a large matrix.
 
+    The versions of anndata and pandas do not change the layout: text is stored plainly but where
+    its type has room for missing values, and nothing in shards.
+
     Parameters
     ----------
     root : zarr.Group
@@ -141,11 +146,33 @@ def write_annotations(root: zarr.Group, elements: Mapping[str, Any]) -> None:
         By key, such as ``obs`` or ``uns/balans``.
     """
     place = place_of_zarr(root.store)
-    for key, element in elements.items():
-        if place is not None and is_remote(place):
-            put_group(place, partial(write_elem, k=key, elem=element), key)
-        else:
-            write_elem(root, key, element)
+    with settings.override(allow_write_nullable_strings=True, auto_shard_zarr_v3=False):
+        for key, element in elements.items():
+            plain = _with_plain_text(element) if isinstance(element, pd.DataFrame) else element
+            if place is not None and is_remote(place):
+                put_group(place, partial(_write, key=key, element=plain), key)
+            else:
+                _write(root, key, plain)
+
+
+def _write(root: zarr.Group, key: str, element: Any) -> None:
+    group, _, name = key.rpartition("/")
+    # anndata takes no path for a name.
+    write_elem(root.require_group(group) if group else root, name, element)
+
+
+def _with_plain_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return text that pandas 3 made of plain text as objects, unless some is missing."""
+    plain = [name for name in frame.columns if _is_plain_text(frame[name])]
+    frame = frame.astype(dict.fromkeys(plain, object))
+    return frame.set_axis(frame.index.astype(object)) if _is_plain_text(frame.index) else frame
+
+
+def _is_plain_text(values: Any) -> bool:
+    kind = values.dtype
+    if not isinstance(kind, pd.StringDtype) or kind.na_value is pd.NA:
+        return False
+    return not values.isna().any()
 
 
 def consolidate(store: Path) -> None:

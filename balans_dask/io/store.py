@@ -79,11 +79,8 @@ class ProfileStore:
                 f"{self.path} has no column {name!r} in obs: choose one of its "
                 f"{len(self.obs.columns)} columns, {first_names(list(self.obs.columns))}"
             )
-        element = self.root["obs"][name]
-        if isinstance(element, zarr.Group):
-            element = element.get("categories", element.get("values"))
-        if isinstance(element, zarr.Array) and _is_text(element):
-            require_every_chunk(element, self.path)
+        for text, missing in _texts(self.root["obs"], name):
+            require_every_chunk(text, self.path, missing)
         return self.obs[name]
 
     def embedding(self, basis: str) -> zarr.Array:
@@ -145,12 +142,19 @@ def _frame(path: str, root: zarr.Group, name: str) -> pd.DataFrame:
     frame = read_elem(element)
     if not isinstance(frame, pd.DataFrame):
         raise InvalidInputError(f"{path} has no table in {name}: write it as a data frame")
-    require_every_chunk(element[element.attrs["_index"]], path)
-    arrays = [member for _, member in element.members(max_depth=None)]
-    arrays = [array for array in arrays if isinstance(array, zarr.Array)]
-    for array in arrays:
+    for array in _arrays(element):
         require_uncut(array, path)
-    lost = [array.path for array in arrays if _is_text(array) and not has_every_chunk(array, path)]
+    index = str(element.attrs["_index"])
+    for text, mask in _texts(element, index):
+        require_every_chunk(text, path, mask)
+    lost = sorted(
+        {
+            text.path
+            for column in element
+            for text, mask in _texts(element, column)
+            if not has_every_chunk(text, path, mask)
+        }
+    )
     if lost:
         warn_of_input(
             f"{path} holds no text in {len(lost)} arrays ({first_names(lost)}): restore them if "
@@ -159,8 +163,25 @@ def _frame(path: str, root: zarr.Group, name: str) -> pd.DataFrame:
     return frame
 
 
-def _is_text(array: zarr.Array) -> bool:
-    return array.dtype.kind in "OTU"
+def _arrays(element: zarr.Array | zarr.Group) -> list[zarr.Array]:
+    if isinstance(element, zarr.Array):
+        return [element]
+    members = [member for _, member in element.members(max_depth=None)]
+    return [member for member in members if isinstance(member, zarr.Array)]
+
+
+def _texts(table: zarr.Group, column: str) -> list[tuple[zarr.Array, zarr.Array | None]]:
+    """Find the arrays of text of a column, each with the mask of what is missing, if it has one.
+
+    A column of text is an array, categories, or values beside a mask; anndata 0.7 keeps the
+    categories of all columns apart.
+    """
+    element = table[column]
+    arrays = [array for array in _arrays(element) if array.dtype.kind in "OTU"]
+    mask = element.get("mask") if isinstance(element, zarr.Group) else None
+    found = [(array, mask if isinstance(mask, zarr.Array) else None) for array in arrays]
+    apart = element.attrs.get("categories")
+    return found + (_texts(table, str(apart)) if apart is not None else [])
 
 
 def _dense(element: Any, what: str, n_rows: int | None) -> zarr.Array:
