@@ -101,7 +101,7 @@ def run_transform(
         frozen.parameters,
         basis,
         _query_of(frozen) if options["anchor"] is None else options["anchor"],
-        known=frozen.batches,
+        model=frozen,
     )
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     with open_engine(options["cluster"]) as (engine, limit_bytes):
@@ -115,7 +115,7 @@ def run_transform(
             )
     if not quiet:
         n_uncovered = int(record["n_uncovered"])
-        n_new = len(set(asked.inputs.labels.names) - set(frozen.batches))
+        n_new = frozen.places_of(asked.inputs.labels).count(-1)
         click.echo(
             f"{printable(target)}: {asked.inputs.n_rows:,} rows corrected by "
             f"{printable(model)}, {n_new:,} of {asked.inputs.labels.n_batches:,} batches new, "

@@ -1,6 +1,7 @@
 """The frozen model: everything that correcting further rows takes, and none of the rows fitted."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balans_dask.applying import Learned
+from balans_dask.batches import BatchLabels
 from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.fitting import Fit
 from balans_dask.inputs import Inputs, ModelSizes
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.projection import Projection
+from balans_dask.labels import SPELLING
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import coverage_of_rows
 from balans_dask.passes.covered import covered_rows
@@ -100,6 +103,36 @@ class Model:
     def sizes(self) -> ModelSizes:
         """What the plan of a transform takes."""
         return ModelSizes(self.n_landmarks, self.projection.n_components, self.batches)
+
+    def places_of(self, labels: BatchLabels) -> list[int]:
+        """Find batches among those of the fit; -1 for a new one.
+
+        Raises
+        ------
+        InvalidInputError
+            If an earlier version wrote the model and gave one name to several batches, one of which
+            is asked for.
+        """
+        names: Sequence[Collection[str]] = [{name} for name in labels.names]
+        if self.record.get("spelling") != SPELLING:
+            names = labels.before
+        codes: dict[str, list[int]] = {}
+        for code, name in enumerate(self.batches):
+            codes.setdefault(name, []).append(code)
+        found = [[code for name in own for code in codes.get(name, [])] for own in names]
+        claims = Counter(code for own in found for code in own)
+        unclear = [
+            labels.names[place]
+            for place, own in enumerate(found)
+            if len(own) > 1 or any(claims[code] > 1 for code in own)
+        ]
+        if unclear:
+            raise InvalidInputError(
+                f"the model is of an earlier version and has one name for several batches, and "
+                f"{len(unclear)} of {labels.n_batches} batches bear it ({first_names(unclear)}): "
+                "fit it again"
+            )
+        return [own[0] if own else -1 for own in found]
 
     @property
     def risk(self) -> float:

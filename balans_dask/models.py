@@ -12,6 +12,7 @@ from balans_dask.errors import InvalidInputError
 from balans_dask.frozen import FrozenPass, Model
 from balans_dask.io.model_store import read_model, write_model
 from balans_dask.kernels.projection import Projection
+from balans_dask.labels import SPELLING
 from balans_dask.parameters import Parameters
 from balans_dask.state import block_arrays, blocks_from
 
@@ -140,7 +141,8 @@ def _require_facts(attributes: Mapping[str, Any]) -> None:
         if not (isinstance(names, list) and names and all(isinstance(n, str) for n in names)):
             raise ValueError(f"{name} is not a list of names")
     n_same = len(attributes["batches"]) - len(set(attributes["batches"]))
-    if n_same:
+    # Earlier versions could give one name to several batches.
+    if n_same and attributes["record"].get("spelling") == SPELLING:
         raise ValueError(f"{n_same} of {len(attributes['batches'])} batches are there twice")
     if not (width is None or (isinstance(width, int) and width is not True and width > 0)):
         raise ValueError(f"n_embedding is {width!r}, not a number of columns")

@@ -16,6 +16,7 @@ from balans_dask.examine import Examined
 from balans_dask.inputs import Inputs
 from balans_dask.io.store import ProfileStore
 from balans_dask.kernels.projection import Projection
+from balans_dask.labels import SPELLING
 from balans_dask.parameters import Parameters
 from balans_dask.passes.blas import blas_fingerprint
 from balans_dask.sampled import SampledRows
@@ -98,6 +99,7 @@ def model_record(identity: Mapping[str, Any]) -> dict[str, Any]:
         "batch_key": identity["batch_key"],
         "basis": identity["basis"],
         "anchor": identity.get("anchor"),
+        "spelling": SPELLING,
         "versions": package_versions(),
         "arithmetic": blas_fingerprint(),
         "fingerprint": fingerprint(identity),

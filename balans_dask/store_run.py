@@ -1,6 +1,6 @@
 """A correction asked of a store, checked before any profile is read."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from balans_dask.batch_order import labels_in_order
 from balans_dask.batches import BatchLabels, batch_labels
 from balans_dask.errors import first_names, warn_of_input
 from balans_dask.examine import Examined
+from balans_dask.frozen import Model
 from balans_dask.inputs import Inputs, require_sizes
 from balans_dask.io.graft import ELEMENTS
 from balans_dask.io.layout import row_layout
@@ -140,7 +141,7 @@ def store_run(
     parameters: Parameters,
     basis: str | None = None,
     anchor: str | None = None,
-    known: Collection[str] | None = None,
+    model: Model | None = None,
     writes: bool = True,
     batch_order: bool = False,
 ) -> StoreRun:
@@ -158,9 +159,9 @@ def store_run(
     anchor : str or None
         Query on ``obs`` for the rows from which scales, displacements and the standardisation are
         estimated; ``None`` for all rows.
-    known : collection of str or None
-        Batches of the model that is to transform the store; ``None`` to fit. A transform may be of
-        a single row, and asks for anchors only if there are new batches.
+    model : Model or None
+        Which is to transform the store; ``None`` to fit. A transform may be of a single row, and
+        asks for anchors only if there are new batches.
     writes : bool
         There is to be an output: warn of what it will not hold.
     batch_order : bool
@@ -171,7 +172,7 @@ def store_run(
     InvalidInputError
         If a column, label, matrix or row is missing, or a key's turn would do nothing.
     """
-    require_sizes(store.path, store.features.shape, 2 if known is None else 1)
+    require_sizes(store.path, store.features.shape, 2 if model is None else 1)
     columns = [store.column(key) for key in batch_keys]
     names = [f"obs column {key!r}" for key in batch_keys]
     order: tuple[BatchLabels, ...] = ()
@@ -180,9 +181,9 @@ def store_run(
         parameters = replace(parameters, n_passes=parameters.n_passes * len(order))
     labels = order[-1] if order else batch_labels(columns, names, store.n_rows)
     reference = None
-    if anchor is not None and (known is None or set(labels.names) - set(known)):
+    if anchor is not None and (model is None or -1 in model.places_of(labels)):
         reference = anchors_by_query(store.obs, anchor)
-    if known is None and reference is not None:
+    if model is None and reference is not None:
         require_anchors(reference, labels, parameters)
     features = StoredRows(checked_array(store.features))
     embedding = None if basis is None else StoredRows(checked_array(store.embedding(basis)))

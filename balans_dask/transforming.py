@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import count
 
 import numpy as np
 from distributed import Future
@@ -40,16 +41,18 @@ def known_to(model: Model, inputs: Inputs) -> Inputs:
     Raises
     ------
     InvalidInputError
-        If a new batch has no reference row, or anchors are given to a model fitted without.
+        If a new batch has no reference row, anchors are given to a model fitted without, or one
+        name of the model is that of several batches.
     """
     _require_fitted_on_anchors(model, inputs)
     labels = inputs.labels
-    place = {name: code for code, name in enumerate(model.batches)}
-    new = [name for name in labels.names if name not in place]
-    place |= {name: len(model.batches) + number for number, name in enumerate(new)}
+    places = model.places_of(labels)
+    new = [name for name, place in zip(labels.names, places, strict=True) if place < 0]
     names = (*model.batches, *new)
+    further = count(len(model.batches))
     kind = np.min_scalar_type(len(names) - 1)
-    codes = np.array([place[name] for name in labels.names], dtype=kind)[labels.codes]
+    numbers = np.array([next(further) if place < 0 else place for place in places], dtype=kind)
+    codes = numbers[labels.codes]
     sizes = np.bincount(codes, minlength=len(names))
     reference = codes >= len(model.batches)
     if inputs.reference is not None:

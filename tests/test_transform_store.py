@@ -163,7 +163,7 @@ def test_the_plan_of_a_transform_counts_the_batches_of_the_model(folder):
         open_store(str(folder / "new.zarr")),
         ["Metadata_batch"],
         frozen.parameters,
-        known=frozen.batches,
+        model=frozen,
     )
     workers = Workers(1, 1, 16 * 2**30, embedded=True)
     many = tuple(f"batch{i}" for i in range(1000))

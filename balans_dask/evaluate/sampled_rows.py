@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from balans_dask.batches import BatchLabels, batch_labels
+from balans_dask.batches import BatchLabels, batch_labels, labels_of_column
 from balans_dask.errors import InvalidInputError
 from balans_dask.evaluate.controls import controls_by_query
 from balans_dask.evaluate.scoring import RowLabels
 from balans_dask.evaluate.subsample import stratified_rows
 from balans_dask.io.store import ProfileStore
+from balans_dask.labels import spelled
 
 __all__ = ["LEAST_ROWS", "SampledRows", "sampled_rows"]
 
@@ -96,8 +97,9 @@ def sampled_rows(
 def _compounds(column: pd.Series) -> NDArray[np.str_]:
     """Name compounds; a row without one is of a compound of its own."""
     own = np.char.add("row ", np.arange(len(column)).astype(str))
-    known = column.notna().to_numpy()
-    names: NDArray[np.str_] = np.where(known, np.char.add("compound ", column.astype(str)), own)
+    codes, values = labels_of_column(column)
+    compounds = np.array([*(f"compound {spelled(value)}" for value in values), ""])
+    names: NDArray[np.str_] = np.where(codes < 0, own, compounds[codes])
     return names
 
 

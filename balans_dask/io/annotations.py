@@ -9,6 +9,7 @@ import pandas as pd
 
 from balans_dask.io.columns import with_stored_names
 from balans_dask.io.spelling import joined_as_text, joined_numbers, spelled_numbers
+from balans_dask.labels import spelled
 
 __all__ = ["joined_annotations", "storable"]
 
@@ -20,7 +21,8 @@ def joined_annotations(
 
     Columns that some files lack are empty there. Text that repeats becomes categories. Integers
     stay integers beside missing ones. A column with integers in some files and floats in others
-    becomes integers if all values are whole; of other mixed types, text.
+    becomes integers if all values are whole; of other mixed types, and of numbers that no type
+    holds exactly together, text.
 
     Parameters
     ----------
@@ -85,7 +87,7 @@ def _storable(column: pd.Series) -> pd.Series:
 
 
 def _as_text(column: pd.Series) -> pd.Series:
-    """Make text of any values: dates in ISO 8601, nested values in JSON."""
+    """Make text of any values: as labels are spelled, and nested values in JSON."""
     missing = column.isna()
     values = column.astype(object)
     text = values.where(missing, values[~missing].map(_text)).where(~missing, None)
@@ -93,16 +95,9 @@ def _as_text(column: pd.Series) -> pd.Series:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
     if isinstance(value, (list, tuple, dict, np.ndarray)):
         return json.dumps(value, default=_json_part, ensure_ascii=False)
-    # A timedelta has isoformat as well, but pandas' own notation is the readable one.
-    if hasattr(value, "isoformat") and not isinstance(value, pd.Timedelta):
-        return str(value.isoformat())
-    return str(value)
+    return spelled(value)
 
 
 def _json_part(value: Any) -> Any:
@@ -132,11 +127,12 @@ def _joined(path: str, name: str, pieces: list[pd.Series], n_rows: int) -> pd.Se
     if not pieces:
         return pd.Series(pd.Categorical([None] * n_rows), index=rows)
     kinds = {_kind(piece) for piece in pieces}
+    column: Any = None
     if kinds == {"boolean"}:
-        column: Any = pd.concat(pieces)
+        column = pd.concat(pieces)
     elif kinds <= {"integer", "float"}:
         column = joined_numbers(pieces)
-    else:
+    if column is None:
         column = joined_as_text(path, name, pieces)
     if len(column) < n_rows and _kind(column) in {"integer", "boolean"}:
         column = column.convert_dtypes()

@@ -8,9 +8,10 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from balans_dask.batches import label_name
+from balans_dask.batches import labels_of_column
 from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.io.columns import METADATA_PREFIX
+from balans_dask.labels import spelled
 
 __all__ = ["JumpColumns"]
 
@@ -91,10 +92,11 @@ def _kind(name: str, column: pd.Series) -> pa.DataType:
 
 
 def _array(column: pd.Series, kind: pa.DataType) -> pa.Array:
-    missing = column.isna().to_numpy()
     if pa.types.is_string(kind):
-        values = column.astype(object).map(label_name, na_action="ignore")
-        return pa.array(values.to_numpy(), kind, mask=missing)
+        codes, values = labels_of_column(column)
+        texts = np.array([*(spelled(value) for value in values), None], dtype=object)
+        return pa.array(texts[codes], kind)
+    missing = column.isna().to_numpy()
     if isinstance(column.dtype, pd.CategoricalDtype):
         return pa.array(column.to_numpy(dtype=object), kind, mask=missing)
     return pa.array(column, kind, from_pandas=True)

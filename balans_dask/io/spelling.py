@@ -7,12 +7,11 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import union_categoricals
 
+from balans_dask.batches import labels_of_column
 from balans_dask.errors import InvalidInputError, first_names
+from balans_dask.labels import EXACT, spelled
 
 __all__ = ["joined_as_text", "joined_numbers", "spelled_numbers"]
-
-_EXACT = 2**53
-"""Beyond this, floats skip integers."""
 
 _BOOLEANS = [
     {"True": True, "False": False},
@@ -41,7 +40,7 @@ def spelled_numbers(text: Any) -> Any:
         return text
     if all(_spells(label, int) or _spells(label, float) for label in labels):
         numbers = {label: float(label) for label in labels}
-        if all(abs(int(label)) <= _EXACT for label in labels if _spells(label, int)):
+        if all(abs(int(label)) < EXACT for label in labels if _spells(label, int)):
             return text.astype(object).map(numbers).astype("float64")
     return text
 
@@ -54,20 +53,29 @@ def _spells(label: str, kind: Callable[[str], Any]) -> bool:
         return False
 
 
-def joined_numbers(pieces: list[pd.Series]) -> pd.Series:
-    """Join integers and floats: integers if all are whole, or all floats if these are exact.
+def joined_numbers(pieces: list[pd.Series]) -> pd.Series | None:
+    """Join integers and floats: integers if all are whole, else floats; ``None`` if none is exact.
 
     A file in which a value is missing often holds its integers as floats.
     """
     if len({piece.dtype for piece in pieces}) == 1:
         return _end_to_end(pieces)
     integers = [piece for piece in pieces if pd.api.types.is_integer_dtype(piece.dtype)]
-    floats = [piece.astype("float64") for piece in pieces if piece.dtype.kind == "f"]
+    floats = [_as_float64(piece) for piece in pieces if piece.dtype.kind == "f"]
     whole = all((piece.dropna() % 1 == 0).all() for piece in floats)
     largest = max([float(piece.dropna().abs().max()) for piece in floats], default=0)
-    if integers and whole and largest <= _EXACT:
+    if integers and whole and largest < EXACT:
         return _joined_integers(integers + [piece.astype("Int64") for piece in floats])
-    return pd.concat([piece.astype("float64") for piece in pieces])
+    if any(max(int(piece.max()), -int(piece.min())) >= EXACT for piece in integers):
+        return None
+    return pd.concat([piece.astype("float64") for piece in integers] + floats)
+
+
+def _as_float64(piece: pd.Series) -> pd.Series:
+    """Widen floats to those of the same spelling: a label that is 0.1 stays 0.1."""
+    codes, values = labels_of_column(piece)
+    wide = np.array([*(float(spelled(value)) for value in values), np.nan])
+    return pd.Series(wide[codes], index=piece.index)
 
 
 def _end_to_end(pieces: list[pd.Series]) -> pd.Series:
@@ -75,11 +83,11 @@ def _end_to_end(pieces: list[pd.Series]) -> pd.Series:
     return column
 
 
-def _joined_integers(pieces: list[pd.Series]) -> pd.Series:
+def _joined_integers(pieces: list[pd.Series]) -> pd.Series | None:
     negative = min(int(piece.min()) for piece in pieces) < 0
     beyond_signed = max(int(piece.max()) for piece in pieces) >= 2**63
     if negative and beyond_signed:
-        return pd.concat([piece.astype("float64") for piece in pieces])
+        return None
     return pd.concat([piece.astype("UInt64" if beyond_signed else "Int64") for piece in pieces])
 
 
@@ -104,21 +112,15 @@ def joined_as_text(path: str, name: str, pieces: list[pd.Series]) -> pd.Series:
 def _spelled(piece: pd.Series) -> pd.Series:
     if isinstance(piece.dtype, pd.CategoricalDtype) or piece.dtype == object:
         return piece
-    missing = piece.isna()
-    text = piece.astype(object).map(_spelling).where(~missing, None)
-    return pd.Series(pd.Categorical(text), index=piece.index)
-
-
-def _spelling(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
-        return str(int(value))
-    return str(value)
+    codes, values = labels_of_column(piece)
+    texts = np.array([*(spelled(value) for value in values), None], dtype=object)
+    return pd.Series(pd.Categorical(texts[codes]), index=piece.index)
 
 
 def _require_one_spelling(
     path: str, name: str, pieces: list[pd.Series], texts: list[pd.Series]
 ) -> None:
-    numbers: dict[float, str] = {}
+    numbers: dict[int | float, str] = {}
     for piece, text in zip(pieces, texts, strict=True):
         if pd.api.types.is_numeric_dtype(piece.dtype):
             numbers |= {
@@ -135,12 +137,14 @@ def _require_one_spelling(
         raise InvalidInputError(
             f"{path} has {name} as number in some files and as text in others, where "
             f"{len(other)} labels look like the same number ({first_names(other)} and "
-            f"{numbers[float(other[0])]}): write it as text in all files"
+            f"{numbers[_number(other[0]) or 0]}): write it as text in all files"
         )
 
 
-def _number(label: str) -> float | None:
-    try:
-        return float(label)
-    except ValueError:
-        return None
+def _number(label: str) -> int | float | None:
+    for kind in (int, float):
+        try:
+            return kind(label)
+        except ValueError:
+            continue
+    return None

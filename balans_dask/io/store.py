@@ -15,7 +15,6 @@ from balans_dask.errors import (
     warn_of_input,
 )
 from balans_dask.io.chunks import has_every_chunk, require_every_chunk, require_uncut
-from balans_dask.io.codecs import known_arrays
 from balans_dask.io.paths import is_store, require_exists
 from balans_dask.io.places import place_of, resolved, zarr_place
 
@@ -107,8 +106,7 @@ def open_store(path: str) -> ProfileStore:
     Raises
     ------
     InvalidInputError
-        If there is no AnnData store at the path, its parts do not fit each other, or one of its
-        arrays is stored by a codec that is not read.
+        If there is no AnnData store at the path, or its parts do not fit each other.
     """
     require_exists(path)
     if not is_store(path):
@@ -116,11 +114,8 @@ def open_store(path: str) -> ProfileStore:
     try:
         # Absolute, because workers may have another working directory.
         root = zarr.open_group(zarr_place(resolved(place_of(path))), mode="r")
-        known_arrays(root, path)
         missing = [name for name in ("X", "obs", "var") if name not in root]
-    except InvalidInputError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise _unreadable(path, error) from error
     if missing:
         raise InvalidInputError(
@@ -206,6 +201,4 @@ def _unreadable(path: str, error: Exception) -> BalansError:
     if out := exhaustion(error):
         return out
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if isinstance(error, RecursionError):
-        reason = "its metadata are nested too deep"
     return InvalidInputError(f"{path} cannot be read as AnnData on Zarr ({reason}): write it again")

@@ -9,12 +9,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from balans_dask.anchors import GIVEN_ROWS, anchors_by_query
-from balans_dask.batches import BatchLabels, batch_labels, label_name
+from balans_dask.batches import BatchLabels, batch_labels, labels_of_column
 from balans_dask.errors import BalansError, InvalidInputError
 from balans_dask.evaluate.controls import controls_by_query
 from balans_dask.io.graft import ELEMENTS
 from balans_dask.io.paths import path_beside
 from balans_dask.io.store import ProfileStore, open_store
+from balans_dask.labels import spelled
 from balans_dask.provenance import correction_record
 
 __all__ = ["LABEL_COLUMNS", "Factor", "Reported", "factor", "reported"]
@@ -137,8 +138,8 @@ def reported(path: str, label_key: str | None, control: str | None) -> Reported:
 
 def factor(column: Any, name: str) -> Factor:
     """Make groups of a column's values; missing ones are in none."""
-    codes, values = pd.factorize(pd.Series(np.asarray(column, dtype=object)))
-    return Factor(name, codes, [label_name(value) for value in values])
+    codes, values = labels_of_column(column, name)
+    return Factor(name, codes, [spelled(value) for value in values])
 
 
 def _keys(record: Mapping[str, Any]) -> tuple[str, ...]:

@@ -208,7 +208,7 @@ def test_numbers_beside_missing_ones_stay_what_they_are(tmp_path):
         (([12], ["12"], [12.0]), ["12", "12", "12"]),
         (([13], ["0012"]), ["13", "0012"]),
         # Beyond 2^53 a float may stand for several integers, and is spelled as none of them.
-        (([2**60 + 1], [2.0**60]), [2.0**60, 2.0**60]),
+        (([2**60 + 1], [2.0**60]), [str(2**60 + 1), "1.152921504606847e+18"]),
         ((["a"], [2.0**60]), ["a", "1.152921504606847e+18"]),
         (([True], [1]), ["True", "1"]),
         (([1], pa.array([2], pa.uint64()), pa.array([3], pa.int8())), [1, 2, 3]),
