@@ -15,7 +15,13 @@ from balans_dask.io.places import is_remote, place_of_zarr, resolved
 
 __all__ = ["VisibleArray", "checked_array"]
 
-UNREAD = (MemoryError, RuntimeError, ValueError, TypeError, KeyError)
+UNREAD: tuple[type[Exception], ...] = (
+    MemoryError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    KeyError,
+)
 """What reading raises: a codec on bytes that are not its own has no common base."""
 
 
@@ -60,7 +66,7 @@ class VisibleArray:
         place = f"{self.array.path} of {self.path} in rows {rows.start} to {rows.stop}"
         try:
             return self.array[rows]
-        except (*UNREAD, *network_errors()) as error:
+        except UNREAD + network_errors() as error:
             raise exhaustion(error) or _unread(place, error) from error
 
 

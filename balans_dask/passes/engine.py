@@ -111,7 +111,7 @@ class Engine:
     worker_timeout_seconds : float
         Give up when there has been no worker for so long.
     on_wait : callable
-        Told in a line when all workers are gone, and when there are some again.
+        Told in a line when workers are gone, silent or there again.
     check : callable
         Called now and then while results are waited for; raises if nobody will bring them.
 
@@ -130,8 +130,7 @@ class Engine:
     ) -> None:
         self._client = client
         self._check = check
-        self._worker_timeout_seconds = worker_timeout_seconds
-        self._on_wait = on_wait
+        self._watch = WorkerWatch(client, worker_timeout_seconds, on_wait)
         self.task_bytes: dict[str, int] = {}
         self._run = uuid4().hex[:8]
         self._n_calls = 0
@@ -247,7 +246,6 @@ class Engine:
         RunError
             If there are no workers for too long, they are given up, or the scheduler is gone.
         """
-        watch = WorkerWatch(self._client, self._worker_timeout_seconds, self._on_wait)
         with scheduler_errors():
             while True:
                 try:
@@ -255,11 +253,11 @@ class Engine:
                     self._client.sync(_wait, list(futures), timeout=WATCH_SECONDS)
                 except TimeoutError:
                     self._check()
-                    watch.look()
+                    self._watch.look()
                     if self._followed is not None:
                         self._followed.look()
                 else:
-                    watch.back()
+                    self._watch.back()
                     return
 
     @contextmanager
