@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import zarr
@@ -11,11 +10,10 @@ from numpy.typing import NDArray
 from balans_dask.applying import Learned, correct
 from balans_dask.errors import RunError
 from balans_dask.inputs import Inputs
-from balans_dask.io.files import make_folder, many, remove_file
+from balans_dask.io.files import make_folder, many, remove_all_but, remove_file
 from balans_dask.io.layout import create_matrix, create_root, row_layout
 from balans_dask.io.output import StoreSink
 from balans_dask.io.pass_folder import PassFolder
-from balans_dask.io.places import is_remote, zarr_place
 from balans_dask.io.units import Unit, recorded_units, unit_files
 from balans_dask.kernels.projection import Projection
 from balans_dask.passes.engine import Engine, task
@@ -75,7 +73,7 @@ class PassWriter:
         self._engine = engine
         self._folder = folder
         self._inputs = inputs
-        self.root = self._opened_root()
+        self.root = self._opened_root(features_key, embedding_key)
         self._sink = self._opened_sink(features_key, embedding_key, projection, run)
         make_folder(folder.units)
 
@@ -158,21 +156,14 @@ class PassWriter:
             )
         return units
 
-    def _opened_root(self) -> zarr.Group:
-        """Open the store of an earlier attempt, or make one."""
-        store = self._folder.store
-        try:
-            root = zarr.open_group(zarr_place(store), mode="r+", use_consolidated=False)
-            names = [name for name, _ in root.groups()]
-            if root.attrs.get("encoding-type") == "anndata" and "varp" in names:
-                return root
-        except (FileNotFoundError, ValueError, KeyError):
-            pass
-        except OSError:
-            if is_remote(store):  # a network that fails says nothing about the store
-                raise
-        self._folder.clear_store()
-        return create_root(store)
+    def _opened_root(self, features_key: str | None, embedding_key: str | None) -> zarr.Group:
+        """Make the store, around the shards that an earlier attempt may have left.
+
+        They alone are recorded with a hash: all else of the store might be damaged.
+        """
+        names = [features_key, embedding_key and _in_obsm(embedding_key)]
+        remove_all_but(self._folder.store, [f"{name}/c" for name in names if name is not None])
+        return create_root(self._folder.store)
 
     def _opened_sink(
         self,
@@ -186,22 +177,19 @@ class PassWriter:
         dtype = output_dtype(inputs.features.dtype)
         features = None
         if features_key is not None:
-            features = self._matrix(features_key, inputs.features.shape, dtype, layout)
+            features = create_matrix(self.root, features_key, inputs.features.shape, dtype, layout)
         embedding = None
         if embedding_key is not None:
             source = inputs.embedding
             width = projection.n_components if source is None else source.shape[1]
             kind = np.dtype(np.float32) if source is None else output_dtype(source.dtype)
-            name = f"obsm/{embedding_key}"
-            embedding = self._matrix(name, (inputs.n_rows, width), kind, layout)
+            name = _in_obsm(embedding_key)
+            embedding = create_matrix(self.root, name, (inputs.n_rows, width), kind, layout)
         return StoreSink(features, embedding, self._folder.store, self._folder.units, run)
 
-    def _matrix(
-        self, name: str, shape: tuple[int, int], dtype: np.dtype[Any], layout: tuple[int, int]
-    ) -> zarr.Array:
-        """Create a matrix whose shards an earlier attempt may have left: they stay."""
-        remove_file(self._folder.store / name / "zarr.json")
-        return create_matrix(self.root, name, shape, dtype, layout)
+
+def _in_obsm(key: str) -> str:
+    return f"obsm/{key}"
 
 
 @task

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from balans_dask.io.checkpoint import read_json, write_json
-from balans_dask.io.files import files_below, remove_file, remove_tree
+from balans_dask.io.checkpoint import write_json
+from balans_dask.io.files import files_below, is_file, remove_file, remove_tree
 from balans_dask.io.paths import STORE_NAMES
 
 __all__ = ["is_half_published", "publish_by_copy"]
@@ -47,7 +47,7 @@ def is_half_published(folder: Path) -> bool:
     folder : Path
         Of the run.
     """
-    return read_json(_mark(folder)) is not None
+    return is_file(_mark(folder))
 
 
 def _mark(folder: Path) -> Path:

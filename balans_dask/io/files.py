@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +24,7 @@ __all__ = [
     "open_file",
     "put",
     "relative_name",
+    "remove_all_but",
     "remove_file",
     "remove_tree",
     "table_source",
@@ -149,6 +150,28 @@ def remove_tree(folder: Path) -> None:
     place: Any = folder
     with suppress(FileNotFoundError):
         place.fs.rm(place.path, recursive=True)
+
+
+def remove_all_but(folder: Path, kept: Collection[str]) -> None:
+    """Remove all that is in a folder but some of it.
+
+    Parameters
+    ----------
+    folder : Path
+    kept : collection of str
+        Paths within the folder.
+    """
+    for name in files_in(folder):
+        place = folder / name
+        within = {path.removeprefix(f"{name}/") for path in kept if path.startswith(f"{name}/")}
+        if name in kept:
+            continue
+        if not is_remote(place) and not place.is_dir():
+            remove_file(place)
+        elif within:
+            remove_all_but(place, within)
+        else:
+            remove_tree(place)
 
 
 def put(place: Path, content: bytes) -> None:

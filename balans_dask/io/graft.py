@@ -19,6 +19,7 @@ from anndata.io import read_elem
 
 from balans_dask.errors import InvalidInputError, StoreExistsError, first_names
 from balans_dask.io.checkpoint import read_json, sync_folder, write_json
+from balans_dask.io.codecs import known_arrays
 from balans_dask.io.listing import COLUMNS, consolidated, relisted, within
 from balans_dask.io.paths import is_store
 from balans_dask.io.places import is_remote
@@ -205,7 +206,9 @@ class GraftFolder(RunFolder):
         if not is_store(str(record)):
             return ()
         try:
-            found = read_elem(zarr.open_group(str(record), mode="r"))[ELEMENTS]
+            group = zarr.open_group(str(record), mode="r")
+            known_arrays(group, record)
+            found = read_elem(group)[ELEMENTS]
         except Exception:  # noqa: BLE001  (anndata wraps whatever a torn element raises)
             return ()
         named = [str(name) for name in np.atleast_1d(found)]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
+from balans_dask.io.h5_parts import require_plain
 
 __all__ = ["H5Matrix"]
 
@@ -38,7 +39,14 @@ class H5Matrix:
 
     @classmethod
     def of(cls, dataset: h5py.Dataset) -> Self:
-        """Describe a matrix of an open file."""
+        """Describe a matrix of an open file.
+
+        Raises
+        ------
+        InvalidInputError
+            If it lies in another file, or needs a plugin of HDF5.
+        """
+        require_plain(str(dataset.file.filename), dataset)
         path = str(Path(dataset.file.filename).resolve())
         return cls(path, dataset.name, dataset.shape, dataset.dtype, dataset.chunks)
 

@@ -12,6 +12,7 @@ from balans_dask.errors import InvalidInputError, exhaustion
 from balans_dask.io.annotations import storable
 from balans_dask.io.columns import require_features
 from balans_dask.io.files import table_source
+from balans_dask.io.h5_parts import require_parts
 from balans_dask.io.slabs import SLAB_ROWS, RowStream, Slab, float32, readable
 
 __all__ = ["open_h5ad"]
@@ -23,10 +24,12 @@ def open_h5ad(path: str) -> RowStream:
     Raises
     ------
     InvalidInputError
-        If the file cannot be read, holds no features, or X as anything but dense or csr.
+        If the file cannot be read, holds no features, X as anything but dense or csr, or parts that
+        lie elsewhere.
     """
     with readable(path, "h5ad"):
         file = h5py.File(table_source(path), "r")
+        require_parts(path, file)
         obs, var = _frame(path, file, "obs"), _frame(path, file, "var")
         matrix = file["X"]
         if isinstance(matrix, h5py.Group):

@@ -9,6 +9,7 @@ import zarr
 
 from balans_dask.errors import InvalidInputError, RunError, exhaustion
 from balans_dask.io.chunks import folder_of, require_rows, require_uncut
+from balans_dask.io.codecs import require_known
 from balans_dask.io.files import network_errors
 from balans_dask.io.paths import is_store
 from balans_dask.io.places import is_remote, place_of_zarr, resolved
@@ -82,16 +83,18 @@ def checked_array(array: zarr.Array) -> zarr.Array | VisibleArray:
     Raises
     ------
     InvalidInputError
-        If stored chunks are missing or cut off.
+        If it is stored by a codec that is not read, or stored chunks are missing or cut off.
     """
     found = place_of_zarr(array.store)
     if found is None:
+        require_known(array, str(array.store))
         return array
     place = resolved(found)
     path = place if is_remote(place) else str(place)
     if not is_remote(found) and not found.is_absolute():
         # Workers may have another working directory.
         array = zarr.open_array(path, path=array.path, mode="r")
+    require_known(array, path)
     require_rows(array, path)
     require_uncut(array, path)
     return VisibleArray(array, path)

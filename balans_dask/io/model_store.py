@@ -11,6 +11,7 @@ import zarr
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError, exhaustion
+from balans_dask.io.codecs import known_arrays
 from balans_dask.io.files import files_below
 from balans_dask.io.output import OutputStore
 from balans_dask.io.paths import is_store, require_exists
@@ -77,10 +78,11 @@ def read_model(path: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
             "again, or install the version that wrote it"
         )
     try:
-        members = root.members(max_depth=None)
-        arrays = {name: _whole(found) for name, found in members if isinstance(found, zarr.Array)}
+        arrays = {found.path: _whole(found) for found in known_arrays(root, path)}
         attributes: Any = root.attrs["model"]
         checksum = _checksum(attributes, arrays)
+    except InvalidInputError:
+        raise
     except UNREADABLE as error:
         raise exhaustion(error) or InvalidInputError(
             f"{path} cannot be read as a model ({error}): restore it"

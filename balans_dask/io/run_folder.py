@@ -16,18 +16,27 @@ In a bucket, ``OUT.zarr.partial/`` is a prefix, ``lock`` holds leases (``io.leas
 is copied to its place (``io.bucket_run``).
 """
 
-import fcntl
+import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from balans_dask.errors import InvalidInputError, StoreExistsError, warn_of_input
+from balans_dask.errors import InvalidInputError, StoreExistsError
 from balans_dask.io.bucket_run import MARK as PUBLISHING
 from balans_dask.io.bucket_run import is_half_published, publish_by_copy
 from balans_dask.io.checkpoint import WRITTEN_BY, read_json, sync_folder, write_json
-from balans_dask.io.files import files_in, make_folder, move_file, remove_file, remove_tree
+from balans_dask.io.files import (
+    files_in,
+    make_folder,
+    move_file,
+    remove_all_but,
+    remove_file,
+    remove_tree,
+)
 from balans_dask.io.lease import Lease, leased
+from balans_dask.io.lock import locked
 from balans_dask.io.pass_folder import PassFolder
 from balans_dask.io.paths import is_export, is_store
 from balans_dask.io.places import is_remote, place_of, reaching, require_writable, resolved
@@ -37,8 +46,9 @@ __all__ = ["RunFolder", "check_output", "require_apart"]
 SUFFIX = ".partial"
 EARLIER = "pass_"
 EVENTS = "events.jsonl"
+LOCK = "lock"
 OUR_NAMES = {
-    *("run.json", "lock", "checkpoint.npz", "units", "store", "replaced", EVENTS, PUBLISHING),
+    *("run.json", LOCK, "checkpoint.npz", "units", "store", "replaced", EVENTS, PUBLISHING),
 }
 
 
@@ -103,6 +113,7 @@ class RunFolder:
         self._record = self.path / "run.json"
         self.events = self.path / EVENTS
         self._lease: Lease | None = None
+        self._is_gone = False
         self.published_events = self.target.with_name(f"{self.target.name}.{EVENTS}")
 
     def passes(self, n_passes: int) -> list[PassFolder]:
@@ -139,13 +150,17 @@ class RunFolder:
 
     def record(self) -> dict[str, Any] | None:
         """Read what the run is; ``None`` if it never came so far, or the record is damaged."""
-        run = (read_json(self._record) or {}).get("run")
-        sound = isinstance(run, dict) and isinstance(run.get("identity"), dict)
-        return run if sound else None
+        record = read_json(self._record) or {}
+        run = record.get("run")
+        if not (isinstance(run, dict) and isinstance(run.get("identity"), dict)):
+            return None
+        checksum = _checksum(run)
+        return run if record.get("checksum", checksum) == checksum else None
 
     def write_record(self, run: Mapping[str, Any]) -> None:
         """Say what the run is."""
-        write_json(self._record, {"written_by": WRITTEN_BY, "run": dict(run)})
+        checksum = _checksum(run)
+        write_json(self._record, {"written_by": WRITTEN_BY, "run": dict(run), "checksum": checksum})
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -159,9 +174,7 @@ class RunFolder:
         StoreExistsError
             If another process holds it, or it is not ours.
         """
-        if self.exists and not self._is_ours():
-            raise StoreExistsError(f"{self.path} is in the way and is not ours: move it")
-        make_folder(self.path)
+        self._is_gone = False
         with self._locked():
             self._settle_replaced()
             if read_json(self._record) is None:
@@ -169,7 +182,8 @@ class RunFolder:
             try:
                 yield
             finally:
-                if self.exists and not self.begun and not self.last.store.exists():
+                # Where this run has removed the folder, another one may have made it anew.
+                if not self._is_gone and not self.begun and not self.last.store.exists():
                     self.discard()
 
     def _settle_replaced(self) -> None:
@@ -188,27 +202,19 @@ class RunFolder:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        lock = self.path / "lock"
+        lock = self.path / LOCK
         if is_remote(lock):
+            self._make()
             with leased(lock, self.target.name) as self._lease:
                 yield
             return
-        with lock.open("w") as file:
-            self._lock(file)
+        with locked(lock, self._make, self.target.name):
             yield
 
-    def _lock(self, lock: Any) -> None:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StoreExistsError(
-                f"another process is writing {self.target.name}: wait, or choose another output"
-            ) from error
-        except OSError as error:
-            warn_of_input(
-                f"the file system of {self.path} has no locks ({error.strerror}): make sure that "
-                "no other run writes this output"
-            )
+    def _make(self) -> None:
+        if self.exists and not self._is_ours():
+            raise StoreExistsError(f"{self.path} is in the way and is not ours: move it")
+        make_folder(self.path)
 
     @contextmanager
     def held_afresh(self, drop: bool) -> Iterator[None]:
@@ -242,11 +248,17 @@ class RunFolder:
         write_json(self._record, {"written_by": WRITTEN_BY})
 
     def discard(self) -> None:
-        """Remove the folder; what marks it as ours goes last."""
+        """Remove the folder, first what marks it as begun, and last what keeps others out."""
         for path in (*self._earlier(), self.last.units, self.last.store, self._replaced):
             remove_tree(path)
         remove_file(self.last.checkpoint)
-        remove_tree(self.path)
+        self._is_gone = True
+        remove_all_but(self.path, [LOCK])
+        if is_remote(self.path):
+            return  # a lease is released by its holder
+        remove_file(self.path / LOCK)
+        with suppress(OSError):  # not empty: another run has begun
+            self.path.rmdir()
 
     def discard_remains(self) -> None:
         """Remove what a run killed just after it had published left behind."""
@@ -312,6 +324,11 @@ class RunFolder:
             name in OUR_NAMES or name.startswith(EARLIER) or name.endswith(".writing")
             for name in files_in(self.path)
         )
+
+
+def _checksum(run: Mapping[str, Any]) -> str:
+    """Hash what a run is: a changed letter would make it another one."""
+    return blake2b(json.dumps(run, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def _is_half(target: Path) -> bool:

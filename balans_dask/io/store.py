@@ -15,6 +15,7 @@ from balans_dask.errors import (
     warn_of_input,
 )
 from balans_dask.io.chunks import has_every_chunk, require_every_chunk, require_uncut
+from balans_dask.io.codecs import known_arrays
 from balans_dask.io.paths import is_store, require_exists
 from balans_dask.io.places import place_of, resolved, zarr_place
 
@@ -106,7 +107,8 @@ def open_store(path: str) -> ProfileStore:
     Raises
     ------
     InvalidInputError
-        If there is no AnnData store at the path, or its parts do not fit each other.
+        If there is no AnnData store at the path, its parts do not fit each other, or one of its
+        arrays is stored by a codec that is not read.
     """
     require_exists(path)
     if not is_store(path):
@@ -114,8 +116,11 @@ def open_store(path: str) -> ProfileStore:
     try:
         # Absolute, because workers may have another working directory.
         root = zarr.open_group(zarr_place(resolved(place_of(path))), mode="r")
+        known_arrays(root, path)
         missing = [name for name in ("X", "obs", "var") if name not in root]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except InvalidInputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _unreadable(path, error) from error
     if missing:
         raise InvalidInputError(
@@ -201,4 +206,6 @@ def _unreadable(path: str, error: Exception) -> BalansError:
     if out := exhaustion(error):
         return out
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if isinstance(error, RecursionError):
+        reason = "its metadata are nested too deep"
     return InvalidInputError(f"{path} cannot be read as AnnData on Zarr ({reason}): write it again")

@@ -1,0 +1,171 @@
+"""Which arrays of a store that somebody sent are decoded at all, by their metadata alone.
+
+A codec is a program that the metadata choose. What is decoded here, and why it may be:
+
+- blosc, zstd, gzip, zlib and lz4 yield bytes, and say or show how many (``io.encoded``). One of
+  them for an array: what a second one yields has no size that the metadata state. bz2 and lzma are
+  left out, which hold tables of a size that the stream chooses, and which hardly a store uses.
+- shuffle, delta, the rounding filters, transpose, bytes and sharding move or add numbers; the
+  types in their settings are those of numbers.
+- crc32c, crc32, adler32 and fletcher32 compare a sum.
+- vlen-utf8 and vlen-bytes make Python objects, but only text and bytes. anndata writes no others:
+  nullable and categorical columns, records and sparse matrices are groups of plain arrays.
+
+Everything else is refused, whatever the installed numcodecs would do: pickle runs the code of
+whoever wrote the store, json2 and msgpack2 make objects of any depth, vlen-array is of no use to a
+table, categorize and astype decode to a type of the writer's choice, and a codec that another
+package brings is not known.
+
+The arrays that are checked are those that Zarr returns, by the metadata that it decodes them with:
+consolidated metadata that say another thing than an array's own cannot hide a codec.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.errors import ZarrUserWarning
+
+from balans_dask.errors import InvalidInputError, first_names
+
+__all__ = ["codecs_of", "known_arrays", "require_known"]
+
+COMPRESSORS = ("blosc", "zstd", "gzip", "zlib", "lz4")
+CHECKSUMS = {"crc32c", "crc32", "adler32", "fletcher32"}
+TEXT = {"vlen-utf8", "vlen-bytes"}
+OF_NUMBERS = {"delta", "quantize", "bitround", "fixedscaleoffset"}
+PLAIN = {"bytes", "endian", "transpose", "shuffle"}
+SHARDS = "sharding_indexed"
+INDEXED_BY = (["bytes", "crc32c"], ["bytes"])
+NUMERIC = "biuf"
+LARGEST_DEPTH = 32
+"""Groups within groups; readers go down by calling themselves."""
+LARGEST_GRID = 2**24
+"""Files of an array; every one is looked for."""
+
+
+def known_arrays(root: zarr.Group, path: str | Path) -> list[zarr.Array]:
+    """Return all arrays of a group, after looking at how each is stored.
+
+    Parameters
+    ----------
+    root : zarr.Group
+    path : str or Path
+        Of the store.
+
+    Raises
+    ------
+    InvalidInputError
+        If one of them is stored by a codec or of a type that is not read, or groups lie too deep.
+    """
+    arrays = []
+    waiting = [(root, 0)]
+    while waiting:
+        group, depth = waiting.pop()
+        if depth > LARGEST_DEPTH:
+            raise InvalidInputError(
+                f"{path} holds groups within groups, {depth} deep and more: write it again with "
+                f"no more than {LARGEST_DEPTH}"
+            )
+        for member in _members(group):
+            if isinstance(member, zarr.Array):
+                require_known(member, path)
+                arrays.append(member)
+            else:
+                waiting.append((member, depth + 1))
+    return arrays
+
+
+def require_known(array: zarr.Array, path: str | Path) -> None:
+    """Refuse an array that is stored by a codec, or of a type, that is not read.
+
+    Parameters
+    ----------
+    array : zarr.Array
+    path : str or Path
+        Of the store.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    what = f"{path} has {array.path or 'an array'}"
+    codecs = codecs_of(array)
+    names = [name for name, _ in codecs]
+    strange = [name for name in names if name not in _KNOWN]
+    if strange:
+        raise InvalidInputError(
+            f"{what} stored by the codec {first_names([repr(name) for name in strange])}, which is "
+            f"not read: write it again with {', '.join(COMPRESSORS[:-1])} or {COMPRESSORS[-1]}"
+        )
+    if sum(name in COMPRESSORS for name in names) > 1 or names.count(SHARDS) > 1:
+        raise InvalidInputError(
+            f"{what} stored by {' within '.join(names)}: write it again with one compressor"
+        )
+    for name, settings in codecs:
+        if name in OF_NUMBERS:
+            _require_numbers(what, name, settings)
+        index = [str(codec["name"]) for codec in settings.get("index_codecs", ())]
+        if name == SHARDS and index not in INDEXED_BY:
+            raise InvalidInputError(
+                f"{what} in shards with an index stored by {', '.join(index)}: write it again with "
+                "bytes and crc32c"
+            )
+    # An element that is an object is one only of the text that its codec makes.
+    if array.dtype.hasobject and not (array.dtype.fields is None and TEXT.intersection(names)):
+        raise InvalidInputError(f"{what} of Python objects: write it again as text or numbers")
+    n_files = math.prod(
+        -(-length // max(size, 1))
+        for length, size in zip(array.shape, array.shards or array.chunks, strict=True)
+    )
+    if n_files > LARGEST_GRID:
+        raise InvalidInputError(
+            f"{what} cut into {n_files:,} chunks, more than {LARGEST_GRID:,}: write it again in "
+            "larger ones"
+        )
+
+
+def codecs_of(array: zarr.Array) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return names and settings of the codecs of an array, in the order of writing.
+
+    Those within shards, and of their indexes, follow the one that makes shards.
+
+    Parameters
+    ----------
+    array : zarr.Array
+    """
+    described: Any = array.metadata.to_dict()
+    if described["zarr_format"] == 2:
+        used = [*(described["filters"] or ()), described["compressor"]]
+        return [(str(codec["id"]), codec) for codec in used if codec is not None]
+    return list(_named(described["codecs"]))
+
+
+def _named(codecs: Sequence[Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for codec in codecs:
+        settings = codec.get("configuration") or {}
+        yield str(codec["name"]).removeprefix("numcodecs."), settings
+        yield from _named([*settings.get("codecs", ()), *settings.get("index_codecs", ())])
+
+
+def _members(group: zarr.Group) -> list[Any]:
+    with warnings.catch_warnings():
+        # Files of others in a store are none of our business.
+        warnings.filterwarnings("ignore", category=ZarrUserWarning)
+        return [member for _, member in group.members()]
+
+
+def _require_numbers(what: str, name: str, settings: Mapping[str, Any]) -> None:
+    for key in ("dtype", "astype"):
+        kind = settings.get(key)
+        if kind is not None and np.dtype(kind).kind not in NUMERIC:
+            raise InvalidInputError(
+                f"{what} stored by {name} of type {kind!r}: write it again as numbers"
+            )
+
+
+_KNOWN = {*COMPRESSORS, *CHECKSUMS, *TEXT, *OF_NUMBERS, *PLAIN, SHARDS}

@@ -1,0 +1,102 @@
+"""Which parts of an HDF5 file that somebody sent are read: those that lie in it, as plain data.
+
+A file can name others to be read in its place (external links, external storage, virtual datasets)
+and filters for which HDF5 loads a plugin; both are refused by what the file says of itself, before
+a value is read. So are references and sequences of any length but text. Soft links stay within the
+file, and anndata 0.7 keeps categories by references in attributes, which are not followed here.
+"""
+
+from collections.abc import Iterator
+
+import h5py
+
+from balans_dask.errors import InvalidInputError
+
+__all__ = ["require_parts", "require_plain"]
+
+FILTERS = {
+    h5py.h5z.FILTER_DEFLATE,
+    h5py.h5z.FILTER_SHUFFLE,
+    h5py.h5z.FILTER_FLETCHER32,
+    h5py.h5z.FILTER_SCALEOFFSET,
+    h5py.h5z.FILTER_LZF,
+}
+"""What is part of HDF5 and of h5py; szip and nbit are not in every build, or hardly tried."""
+LARGEST_DEPTH = 32
+
+
+def require_parts(path: str, file: h5py.File) -> None:
+    """Refuse a file of which some part is elsewhere, or not plain data.
+
+    Parameters
+    ----------
+    path : str
+        As the user gave it.
+    file : h5py.File
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    waiting: list[tuple[h5py.Group, int]] = [(file, 0)]
+    seen = set()
+    while waiting:
+        group, depth = waiting.pop()
+        place = h5py.h5o.get_info(group.id).addr
+        if place in seen:
+            continue
+        seen.add(place)
+        if depth > LARGEST_DEPTH:
+            raise InvalidInputError(
+                f"{path} holds groups within groups, {depth} deep and more: save it again with no "
+                f"more than {LARGEST_DEPTH}"
+            )
+        for member in _members(path, group):
+            if isinstance(member, h5py.Dataset):
+                require_plain(path, member)
+            elif isinstance(member, h5py.Group):
+                waiting.append((member, depth + 1))
+
+
+def require_plain(path: str, dataset: h5py.Dataset) -> None:
+    """Refuse a dataset that lies in other files, needs a plugin, or holds references.
+
+    Parameters
+    ----------
+    path : str
+        Of its file, as the user gave it.
+    dataset : h5py.Dataset
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    what = f"{path} has {dataset.name}"
+    made = dataset.id.get_create_plist()
+    if dataset.is_virtual or made.get_external_count():
+        raise InvalidInputError(f"{what} in another file: copy its values into this one")
+    filters = [made.get_filter(i) for i in range(made.get_nfilters())]
+    strange = [name.decode(errors="replace") or str(code) for code, _, _, name in filters
+               if code not in FILTERS]  # fmt: skip
+    if strange:
+        raise InvalidInputError(
+            f"{what} stored by the filter {', '.join(strange)}, which is not read: save it again "
+            "with gzip or lzf"
+        )
+    kind = dataset.dtype
+    kinds = [kind] if kind.fields is None else [kind[i] for i in range(len(kind))]
+    if any(each.hasobject and h5py.check_string_dtype(each) is None for each in kinds):
+        raise InvalidInputError(
+            f"{what} of references or sequences: save it again as text or numbers"
+        )
+
+
+def _members(path: str, group: h5py.Group) -> Iterator[h5py.Dataset | h5py.Group]:
+    for name in group:
+        if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
+            raise InvalidInputError(
+                f"{path} has {group.name.rstrip('/')}/{name} in another file: copy it into this one"
+            )
+        # A soft link may lead nowhere, which matters to nobody who does not read it.
+        if (member := group.get(name)) is not None:
+            yield member
