@@ -1,5 +1,6 @@
 """Whole runs from store to store, which any kill can interrupt and ``resume`` continues."""
 
+from dataclasses import replace
 from typing import Any
 
 from balans_dask.errors import InvalidInputError
@@ -96,6 +97,7 @@ def correct_store(
                 check_output(model, overwrite, taken)
         with following(engine, on_stage, _examining(plan), ("moments",)):
             examined = examine(engine, run.inputs, run.parameters, plan.tiling)
+        run = replace(run, inputs=examined.held(run.inputs))
         identity = run.identity(examined)
         if model is not None:
             # A run killed between its model and its store finds the model that it has saved.
@@ -159,6 +161,7 @@ def transform_store(
             folder.check(overwrite, inputs)
         with following(engine, on_stage, _examining(plan), ("moments",)):
             examined = examine_values(engine, run.inputs, plan.tiling)
+        numbered = examined.held(numbered)
         identity = run.identity(examined) | {"model": model.record["fingerprint"]}
         opened = OpenedRun(folder, identity, inputs, overwrite, resume, run.inputs.n_rows)
         return opened.finish(write)

@@ -266,7 +266,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
             inputs = known_to(model, inputs_of(engine, X, batch, anchor))
             with single_threaded_blas():
                 plan = plan_run(inputs, model.parameters, engine.workers(), model.sizes)
-                examine_values(engine, inputs, plan.tiling)
+                inputs = examine_values(engine, inputs, plan.tiling).held(inputs)
                 return transform_arrays(engine, inputs, model, plan, collector_of(X, on_stage))
 
     def save(self, path: str | PathLike[str], overwrite: bool = False) -> None:

@@ -89,6 +89,7 @@ def fit_inputs(
         stage = Stage(EXAMINING, n_total=plan.tiling.n_partitions)
         with following(engine, on_stage, stage, ("moments",)):
             examined = examine(engine, inputs, parameters, plan.tiling)
+        inputs = examined.held(inputs)
         identity = run_identity(inputs, parameters, examined, batch_keys, basis, anchor)
         return fit_arrays(
             engine, inputs, parameters, plan, examined, collect, wanted, identity, on_stage

@@ -35,6 +35,19 @@ class Examined:
     scored: Moments
     reference: Moments
 
+    def held(self, inputs: Inputs) -> Inputs:
+        """Return what was examined, which may not change from now on.
+
+        Raises
+        ------
+        InvalidInputError
+            If chunks have gone meanwhile; and, of later reads, if rows are not as they were.
+        """
+        features, embedding = inputs.features.examined(self.features.checksums), None
+        if inputs.embedding is not None:
+            embedding = inputs.embedding.examined(self.scored.checksums)
+        return inputs.moved(features, embedding)
+
 
 def examine(engine: Engine, inputs: Inputs, parameters: Parameters, tiling: Tiling) -> Examined:
     """Read all values once; refuse what cannot be corrected and warn of what is odd.

@@ -58,13 +58,27 @@ class VisibleArray:
         """Shape of a chunk."""
         return tuple(self.array.chunks)
 
+    @property
+    def name(self) -> str:
+        """What an error calls it."""
+        return f"{self.array.path} of {self.path}"
+
+    def require_rows(self) -> None:
+        """Refuse a matrix of which chunks are missing by now.
+
+        Raises
+        ------
+        InvalidInputError
+        """
+        require_rows(self.array, self.path)
+
     def __getitem__(self, rows: slice) -> Any:
         if not is_store(folder_of(self.array, self.path)):
             raise InvalidInputError(
                 f"the worker on {platform.node()} does not see {self.path}: put the store "
                 "where all workers see it"
             )
-        place = f"{self.array.path} of {self.path} in rows {rows.start} to {rows.stop}"
+        place = f"{self.name} in rows {rows.start} to {rows.stop}"
         try:
             return self.array[rows]
         except UNREAD + network_errors() as error:

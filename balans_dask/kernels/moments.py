@@ -1,5 +1,6 @@
 """Sums over the rows of a tile from which the preprocessor is made."""
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from balans_dask.tiling import TILE_ROWS, tree_sum
 
-__all__ = ["Moments", "add_moments", "centred_tile", "moments_of_tile"]
+__all__ = ["Moments", "add_moments", "centred_tile", "checksum_of_tile", "moments_of_tile"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Moments:
         Rows with at least one such value.
     digests : tuple of bytes
         Hash of the bytes of every tile, in row order.
+    checksums : tuple of int
+        A quick one of the same: whoever reads the rows again compares it.
     """
 
     n_rows: int
@@ -36,6 +39,7 @@ class Moments:
     n_bad: NDArray[np.int64]
     n_bad_rows: int
     digests: tuple[bytes, ...]
+    checksums: tuple[int, ...]
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -76,6 +80,7 @@ def moments_of_tile(rows: NDArray[np.number]) -> Moments:
         n_bad=bad.sum(axis=0),
         n_bad_rows=int(bad.any(axis=1).sum()),
         digests=(blake2b(np.ascontiguousarray(rows).data, digest_size=16).digest(),),
+        checksums=(checksum_of_tile(rows),),
     )
 
 
@@ -90,7 +95,13 @@ def add_moments(parts: Sequence[Moments]) -> Moments:
             n_bad=np.add.reduce([part.n_bad for part in parts]),
             n_bad_rows=sum(part.n_bad_rows for part in parts),
             digests=tuple(digest for part in parts for digest in part.digests),
+            checksums=tuple(checksum for part in parts for checksum in part.checksums),
         )
+
+
+def checksum_of_tile(rows: NDArray[np.number]) -> int:
+    """Checksum of the bytes of a tile, several times as fast as a hash."""
+    return zlib.crc32(np.ascontiguousarray(rows).data)
 
 
 def centred_tile(

@@ -1,6 +1,6 @@
 """Where a task finds its rows: a slice of a Zarr, numpy or Dask array."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
+from balans_dask.kernels.moments import checksum_of_tile
 from balans_dask.task_memory import Chunks
+from balans_dask.tiling import TILE_ROWS, tile_slices
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -36,18 +38,46 @@ class RowSource(Protocol):
     def rows(self, start: int, stop: int) -> Any:
         """Return what a task needs to read some rows: ``Rows``, or a ``LazySlice``."""
 
+    def examined(self, checksums: tuple[int, ...]) -> "RowSource":
+        """Return the same rows, held to the checksums of their tiles where they can change."""
+
 
 @dataclass(frozen=True)
 class Rows:
-    """A recipe for reading consecutive rows; cheap to send, except for a slice of numpy."""
+    """A recipe for reading consecutive rows; cheap to send, except for a slice of numpy.
+
+    Attributes
+    ----------
+    array : object
+    start, stop : int
+    checksums : tuple of int
+        Of the tiles of these rows, as they must be; none where nobody has examined them.
+    """
 
     array: Any
     start: int
     stop: int
+    checksums: tuple[int, ...] = ()
 
     def read(self) -> NDArray[np.number]:
-        """Read the rows."""
-        return np.ascontiguousarray(self.array[self.start : self.stop])
+        """Read the rows.
+
+        Raises
+        ------
+        InvalidInputError
+            If they are not as they were.
+        """
+        rows = np.ascontiguousarray(self.array[self.start : self.stop])
+        tiles = tile_slices(len(rows)) if self.checksums else []
+        for tile, checksum in zip(tiles, self.checksums, strict=True):
+            if checksum_of_tile(rows[tile]) != checksum:
+                name = getattr(self.array, "name", None) or "the input"
+                raise InvalidInputError(
+                    f"rows {self.start + tile.start} to {self.start + tile.stop} of {name} have "
+                    "changed since this run first read them: restore them, or begin afresh when "
+                    "nothing writes to them"
+                )
+        return rows
 
 
 @dataclass(frozen=True)
@@ -121,9 +151,12 @@ class StoredRows:
     Parameters
     ----------
     array : zarr.Array, VisibleArray, HeldArray or ndarray of shape (n_rows, n_features)
+    checksums : tuple of int
+        Of all tiles, as they must be whenever they are read; none to believe what is there.
     """
 
     array: Any
+    checksums: tuple[int, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -146,7 +179,23 @@ class StoredRows:
         """Return a recipe that sends no row of a Zarr array, and only these of a numpy array."""
         if isinstance(self.array, np.ndarray):
             return Rows(self.array[start:stop], 0, stop - start)
-        return Rows(self.array, start, stop)
+        tiles = slice(start // TILE_ROWS, -(-stop // TILE_ROWS))
+        return Rows(self.array, start, stop, self.checksums[tiles])
+
+    def examined(self, checksums: tuple[int, ...]) -> "StoredRows":
+        """Return the same rows, which from now on must be as they were when all were read.
+
+        Raises
+        ------
+        InvalidInputError
+            If a chunk has gone, which would have been read as fill values.
+        """
+        if isinstance(self.array, np.ndarray | HeldArray):
+            return self
+        require_rows = getattr(self.array, "require_rows", None)
+        if require_rows is not None:
+            require_rows()
+        return replace(self, checksums=checksums)
 
 
 @dataclass(frozen=True)
@@ -181,6 +230,10 @@ class LazyRows:
     def rows(self, start: int, stop: int) -> LazySlice:
         """Return the slice, still lazy."""
         return LazySlice(self.array[start:stop], (stop - start, self.shape[1]), self.dtype)
+
+    def examined(self, checksums: tuple[int, ...]) -> "LazyRows":
+        """Return the same rows: what a graph computes is its owner's."""
+        return self
 
 
 def _chunks(source: RowSource, n_rows: int, n_columns: int, **at_once: int) -> Chunks:

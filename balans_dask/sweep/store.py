@@ -176,6 +176,7 @@ def run_sweep(
     engine.task_bytes = plan.task_bytes
     with single_threaded_blas():
         examined = examine(engine, inputs, asked.settings[0], plan.tiling)
+        inputs = examined.held(inputs)
         embeddings = Embeddings(engine, inputs, plan, examined, rows, scratch, on_stage)
         batch, label = inputs.labels.codes[rows], asked.label[rows].astype(str)
         points, before = {}, None
