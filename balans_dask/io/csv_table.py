@@ -1,15 +1,12 @@
 """Reading csv as a stream of rows."""
 
-import csv
-import gzip
-import io
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, TextIO
 
+import numpy as np
 import pandas as pd
 
 from balans_dask.errors import InvalidInputError, first_names
+from balans_dask.io.bad_cells import bad_cells, numbers_of, warn_of_bad_cells
 from balans_dask.io.columns import (
     METADATA_PREFIX,
     ColumnRule,
@@ -17,9 +14,8 @@ from balans_dask.io.columns import (
     require_features,
     require_unique,
 )
-from balans_dask.io.files import open_file, table_source
-from balans_dask.io.places import place_of
-from balans_dask.io.slabs import SLAB_ROWS, RowStream, Slab, float32, readable
+from balans_dask.io.csv_blocks import CsvBlock, csv_blocks, csv_header
+from balans_dask.io.slabs import RowStream, Slab, float32, readable
 
 __all__ = ["open_csv"]
 
@@ -42,100 +38,58 @@ def open_csv(path: str, rule: ColumnRule) -> RowStream:
     InvalidInputError
         If the file cannot be read, has no features or rows, or rows longer than its header.
     """
-    with readable(path, "csv"):
-        names, surplus = _header(path)
+    names = named(csv_header(path))
     require_unique(path, names)
-    with readable(path, "csv"):
-        first = _read(path, names + surplus, _options(names, surplus), nrows=SLAB_ROWS)
-        if first.empty:
-            raise InvalidInputError(f"{path} has no rows below its header: check the file")
-        _require_empty(path, first, surplus, len(names))
-        features = [name for name in names if rule.is_feature(name, _is_number(first[name]))]
-        require_features(path, features, names, rule)
-        _, left_out = rule.others(names, features)
-        annotations = [name for name in (*names, *surplus) if name not in set(features)]
-        options = _options(features, annotations)
-        reader = _read(path, names + surplus, options, chunksize=SLAB_ROWS)
+    first = next((_read(path, block, names, []) for block in csv_blocks(path, len(names))), None)
+    if first is None:
+        raise InvalidInputError(f"{path} has no rows below its header: check the file")
+    candidates = [name for name in names if rule.is_feature(name, True)]
+    features = [name for name in candidates if numbers_of(first[name]) is not None]
+    require_features(path, features, names, rule)
+    warn_of_bad_cells(path, [bad_cells(name, first[name]) for name in candidates])
+    kept, left_out = rule.others(names, features)
 
     def slabs() -> Iterator[Slab]:
-        with readable(path, "csv"), reader:
-            for frame in reader:
-                _require_empty(path, frame, surplus, len(names))
-                yield _slab(path, frame.drop(columns=[*surplus, *left_out]), features)
+        for block in csv_blocks(path, len(names)):
+            yield _slab(path, _read(path, block, names, kept)[[*kept, *features]], features)
 
     var = pd.DataFrame(index=pd.Index(features))
     return RowStream(var, slabs(), untyped=True, left_out=tuple(left_out))
 
 
-def _header(path: str) -> tuple[list[str], list[str]]:
-    """Return the names of the columns, and names for cells of the first row beyond them.
-
-    Given the header alone, pandas would take the first cells of longer rows as an index. What a
-    delimiter at the end of the header names is no column either.
-    """
-    with _text(path) as file:
-        rows = (row for row in csv.reader(file) if row)
-        header, row = next(rows), next(rows, [])
-    width = max(len(header), len(row))
-    while header and header[-1] == "":
-        header.pop()
-    surplus = [f"beyond the header {place}" for place in range(len(header), width)]
-    return named(header), surplus
-
-
-@contextmanager
-def _text(path: str) -> Iterator[TextIO]:
-    with open_file(place_of(path)) as content:
-        plain = gzip.GzipFile(fileobj=content) if path.lower().endswith(".gz") else content
-        with io.TextIOWrapper(plain, encoding="utf-8-sig", newline="") as text:
-            yield text
-
-
-def _options(numbers: list[str], annotations: list[str]) -> dict[str, Any]:
-    return {
-        "na_values": dict.fromkeys(numbers, _NO_NUMBER) | {name: [""] for name in annotations},
-        # Categories of text: a label is held once a slab, not once a row.
-        "dtype": dict.fromkeys(annotations, "category"),
-    }
-
-
-def _read(path: str, names: list[str], options: dict[str, Any], **rows: int) -> Any:
-    read: Any = pd.read_csv
-    return read(
-        table_source(path),
-        header=0,
-        names=names,
-        index_col=False,
-        keep_default_na=False,
-        low_memory=False,  # or pandas guesses types in pieces of a slab
-        compression="gzip" if path.lower().endswith(".gz") else None,
-        **options,
-        **rows,
-    )
-
-
-def _is_number(column: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-
-
-def _require_empty(path: str, frame: pd.DataFrame, surplus: list[str], n_columns: int) -> None:
-    filled = frame[surplus].notna().any(axis=1).to_numpy()
-    if filled.any():
-        raise InvalidInputError(
-            f"{path} has more cells than the {n_columns} columns of its header in "
-            f"{int(filled.sum())} rows, first in row {frame.index[int(filled.argmax())]}: "
-            "name every column in the header"
+def _read(path: str, block: CsvBlock, names: list[str], annotations: list[str]) -> pd.DataFrame:
+    """Parse rows; annotations become categories of text: a label is held once, not once a row."""
+    numbers = [name for name in names if name not in set(annotations)]
+    with readable(path, "csv"):
+        frame: pd.DataFrame = pd.read_csv(
+            block.text,
+            header=None,
+            names=names,
+            usecols=range(len(names)),  # cells beyond are empty
+            index_col=False,
+            keep_default_na=False,
+            low_memory=False,  # or pandas guesses types in pieces of a slab
+            float_precision="round_trip",  # or numbers of 17 digits are not the nearest float
+            na_values=dict.fromkeys(numbers, _NO_NUMBER) | {name: [""] for name in annotations},
+            dtype=dict.fromkeys(annotations, "category"),
         )
+        if len(frame) != block.n_rows:
+            raise ValueError(f"{block.n_rows} rows from row {block.start} make {len(frame)}")
+    return frame.set_axis(pd.RangeIndex(block.start, block.start + block.n_rows))
 
 
 def _slab(path: str, frame: pd.DataFrame, features: list[str]) -> Slab:
-    text = [name for name in features if not _is_number(frame[name])]
-    if text:
+    values = np.empty((len(frame), len(features)), dtype=np.float32)
+    bad = []
+    for place, name in enumerate(features):
+        numbers = numbers_of(frame[name])
+        if numbers is None:
+            bad.append(bad_cells(name, frame[name], frame.index[0]))
+        else:
+            values[:, place] = float32(numbers.to_numpy())
+    if bad:
         raise InvalidInputError(
-            f"{path} has text in {len(text)} numeric features ({first_names(text)}) between rows "
-            f"{frame.index[0]} and {frame.index[-1]}: correct these cells, or begin the names of "
-            f"columns that describe rows with {METADATA_PREFIX}"
+            f"{path} has text in {len(bad)} numeric features ({first_names(bad)}): correct these "
+            f"cells, or begin the names of columns that describe rows with {METADATA_PREFIX}"
         )
-    return Slab(
-        frame.drop(columns=features).reset_index(drop=True), float32(frame[features].to_numpy())
-    )
+    return Slab(frame.drop(columns=features).reset_index(drop=True), values)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from balans_dask.io.bad_cells import bad_cells, warn_of_bad_cells
 from balans_dask.io.columns import ColumnRule, require_features
 from balans_dask.io.files import table_source
 from balans_dask.io.slabs import SLAB_ROWS, RowStream, Slab, float32, readable
@@ -44,12 +45,21 @@ def open_parquet(path: str, rule: ColumnRule) -> RowStream:
     annotations, left_out = rule.others(schema.names, features)
     # Without names the reader takes all columns, however many there are.
     wanted = [*annotations, *features] if left_out else None
-    slabs = _slabs(path, features, annotations, wanted)
+    text = [
+        name
+        for name in annotations
+        if _is_text(schema.field(name).type) and rule.is_feature(name, True)
+    ]
+    slabs = _slabs(path, features, annotations, text, wanted)
     return RowStream(pd.DataFrame(index=pd.Index(features)), slabs, left_out=tuple(left_out))
 
 
 def _slabs(
-    path: str, features: list[str], annotations: list[str], wanted: list[str] | None
+    path: str,
+    features: list[str],
+    annotations: list[str],
+    text: list[str],
+    wanted: list[str] | None,
 ) -> Iterator[Slab]:
     with readable(path, "parquet"):
         # Buffered in small pieces: by default the whole file is fetched ahead.
@@ -58,6 +68,9 @@ def _slabs(
             obs = batch.select(annotations).to_pandas(
                 ignore_metadata=True, types_mapper=_NULLABLE.get
             )
+            warn_of_bad_cells(path, [bad_cells(name, obs[name]) for name in text])
+            # As in csv, the first slab tells.
+            text = []
             yield Slab(obs, _float32_matrix(batch, features))
 
 
@@ -74,6 +87,12 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(
         pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _float32_matrix(batch: pa.RecordBatch, features: list[str]) -> NDArray[np.float32]:

@@ -114,7 +114,7 @@ def test_rows_of_a_csv_longer_than_its_header_are_refused(tmp_path):
     (tmp_path / "t.csv").write_text("Metadata_a,f\nx,1,,\ny,2,,7\n")
     refused(tmp_path, "t.csv", "in 1 rows, first in row 1")
     (tmp_path / "t.csv").write_text("Metadata_a,f\nx,1\ny,2,3\n")
-    refused(tmp_path, "t.csv", "Expected 2 fields in line 3, saw 3")
+    refused(tmp_path, "t.csv", "2 columns of its header in 1 rows, first in row 1")
 
 
 def test_cells_beyond_the_header_are_refused_also_far_below_it(tmp_path):

@@ -180,7 +180,7 @@ def test_columns_of_the_same_name_are_refused(tmp_path):
 def test_text_within_a_numeric_column_of_a_csv_is_refused(tmp_path):
     lines = [f"p1,{i}" for i in range(9000)] + ["p2,broken"]
     (tmp_path / "t.csv").write_text("\n".join(["Metadata_Plate,f", *lines]))
-    refused(tmp_path, "t.csv", r"text in 1 numeric features \(f\) between rows 8192 and 9000")
+    refused(tmp_path, "t.csv", r"text in 1 numeric features \(f: 'broken' in row 9000\)")
 
 
 def test_unusable_files_are_refused(tmp_path):
