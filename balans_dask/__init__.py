@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from balans_dask.errors import require_assertions
+
 if TYPE_CHECKING:
     from balans_dask import pp
     from balans_dask.estimator import Balans, correct_batches
@@ -21,6 +23,8 @@ _PLACES = {
 
 def __getattr__(name: str) -> Any:
     """Import the estimator when it is asked for; workers and commands start without it."""
+    if name in __all__:
+        require_assertions()
     if name == "pp":
         return import_module("balans_dask.pp")
     if name in _PLACES:

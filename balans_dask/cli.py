@@ -30,7 +30,7 @@ from balans_dask.cli_options import (
 )
 from balans_dask.cli_preprocess import PREPROCESS_OPTIONS
 from balans_dask.cli_storage import STORAGE_OPTIONS
-from balans_dask.errors import InputWarning, Interrupted, printable
+from balans_dask.errors import InputWarning, Interrupted, printable, require_assertions
 from balans_dask.intervals import CHECKPOINT_SECONDS
 
 __all__ = ["ended", "run"]
@@ -42,6 +42,7 @@ _out = Console()
 @click.version_option(balans_dask.__version__, prog_name="balans")
 def cli() -> None:
     """Batch correction for Cell Painting profiles."""
+    require_assertions()
 
 
 cli.add_command(completion)

@@ -17,6 +17,7 @@ __all__ = [
     "exhaustion",
     "first_names",
     "printable",
+    "require_assertions",
     "warn_of_input",
 ]
 
@@ -78,6 +79,20 @@ def exhaustion(error: BaseException) -> RunError | None:
         f"out of memory or threads ({error or type(error).__name__}): use fewer workers, or allow "
         "this user or job more memory and threads, and run it again"
     )
+
+
+def require_assertions() -> None:
+    """Refuse a Python that was told to drop assertions.
+
+    Raises
+    ------
+    RunError
+    """
+    if not __debug__:
+        raise RunError(
+            "this Python drops assertions, without which zarr cannot read what it writes (its "
+            "issue 4362): start it without -O, and unset PYTHONOPTIMIZE"
+        )
 
 
 def first_names(names: Sequence[object], at_most: int = 5) -> str:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from conftest import REPOSITORY
 
@@ -30,3 +31,16 @@ def test_the_package_is_typed_and_runs_as_a_module():
         [sys.executable, "-m", "balans_dask", "--version"], capture_output=True, text=True
     )
     assert done.stdout == f"balans, version {balans_dask.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("-m", "balans_dask", "convert", "a.parquet", "b.zarr"), ("-c", "from balans_dask import pp")],
+)
+def test_a_python_without_assertions_is_refused_in_one_line(tmp_path, arguments):
+    done = subprocess.run(
+        [sys.executable, "-O", *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "start it without -O, and unset PYTHONOPTIMIZE" in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
