@@ -49,7 +49,7 @@ class KeptFeatures:
         InvalidInputError
             If none is left then.
         """
-        self.dropped[rule] = self._named(unwanted)
+        self.dropped[rule] = [*self.dropped.get(rule, ()), *self._named(unwanted)]
         self.places = self.places[~unwanted]
         if not len(self.places):
             counts = ", ".join(f"{name} {len(names)}" for name, names in self.dropped.items())
@@ -91,6 +91,7 @@ class KeptFeatures:
         """
         steps = self._steps
         rules = {
+            "missing": facts.bad,
             "flat": facts.flat,
             "variance": facts.variance <= steps.min_variance,
             "frequency": (facts.frequency_ratio < steps.freq_cut)
@@ -101,7 +102,16 @@ class KeptFeatures:
         for name, unwanted in rules.items():
             if name in steps.select:
                 columns = columns[self.drop(name, unwanted[columns])]
-        flat = facts.flat[columns]
+        bad = facts.bad[columns]
+        if bad.any():
+            n_nan, n_infinite = (int(n[columns].sum()) for n in (facts.n_nan, facts.n_infinite))
+            remedy = ", or raise --epsilon" if steps.normalize == "mad" else ""
+            warn_of_input(
+                f"{int(bad.sum())} of {len(bad)} features hold {n_nan} NaN and {n_infinite} "
+                f"infinite values after normalising ({first_names(self._named(bad))}): add missing "
+                f"to --select to drop them{remedy}"
+            )
+        flat = facts.flat[columns] & ~bad
         if flat.any():
             warn_of_input(
                 f"{int(flat.sum())} of {len(flat)} features do not vary among the controls of some "

@@ -173,8 +173,12 @@ def _changed(
     columns = kept.drop_uninformative(facts)
     if "correlation" in steps.select:
         on_stage("correlating features")
-        rows = StoredRows(ChosenColumns(after, columns))
-        columns = columns[kept.drop("correlation", _correlated(engine, rows, steps, row_bytes))]
+        unwanted = np.zeros(len(columns), dtype=bool)
+        finite = ~facts.bad[columns]
+        if finite.any():
+            rows = StoredRows(ChosenColumns(after, columns[finite]))
+            unwanted[finite] = _correlated(engine, rows, steps, row_bytes)
+        columns = columns[kept.drop("correlation", unwanted)]
     return StoredRows(ChosenColumns(after, columns))
 
 

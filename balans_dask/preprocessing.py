@@ -33,9 +33,10 @@ class Preprocessing:
     transform : {"rank-int", "rank-int-by-plate"} or None
         Normal quantiles of the ranks of a feature, among all rows or in every plate.
     select : tuple of str
-        Features to drop: with ``missing`` or infinite values, ``flat`` among the controls of some
-        plate, of low ``variance``, of a low ``frequency`` of other values than one, with
-        ``outliers``, of high ``correlation`` with another. In this order, whatever the order given.
+        Features to drop: with ``missing`` or infinite values before or after normalising, ``flat``
+        among the controls of some plate, of low ``variance``, of a low ``frequency`` of other
+        values than one, with ``outliers`` (also infinite ones, or NaN), of high ``correlation``
+        with another. In this order, whatever the order given.
     plate_keys : tuple of str
         Columns of ``obs`` that tell plates apart.
     controls : str or None

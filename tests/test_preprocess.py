@@ -222,6 +222,81 @@ def test_missing_values_are_refused_with_the_remedy_or_their_features_dropped(en
     np.testing.assert_array_equal(data.X, PROFILES[:, kept])
 
 
+FLAT_CONTROLS = {"normalize": "mad", "plate_keys": ("Metadata_Plate",), "epsilon": 0.0}
+BAD_AFTER = {
+    "values": np.array([[1, 1, 9], [2, 1, 8], [3, 4, 7], [4, 1, 7], [5, 2, 7], [7, 3, 7]], "f4"),
+    "Metadata_Plate": ["a", "a", "a", "b", "b", "b"],
+    "Metadata_control": [True, True, False, True, True, False],
+}
+"""The second feature does not vary among the controls of plate a, nor the third on plate b."""
+
+
+def bad_after(tmp_path, **others):
+    columns = BAD_AFTER | others
+    values = columns.pop("values")
+    path = tmp_path / "in.zarr"
+    return write_anndata(path, values, **columns)
+
+
+@pytest.mark.parametrize("rules", [("missing",), ("outliers",), ("outliers", "missing", "flat")])
+@pytest.mark.parametrize("transform", [None, "rank-int", "rank-int-by-plate"])
+def test_features_that_normalising_makes_nan_or_infinite_are_dropped(
+    engine, tmp_path, rules, transform
+):
+    steps = FLAT_CONTROLS | {"controls": "Metadata_control", "transform": transform}
+    data = made(engine, bad_after(tmp_path), tmp_path, **steps, select=rules)
+    assert list(data.var_names) == ["Cells_0"]
+    rule = "missing" if "missing" in rules else "outliers"
+    dropped = data.uns["balans_preprocess"]["dropped"]
+    assert list(dropped[rule]) == ["Cells_1", "Cells_2"]
+    assert np.isfinite(data.X).all()
+
+
+@pytest.mark.filterwarnings("ignore:1 of 2 features do not vary")
+def test_a_tiny_epsilon_leads_beyond_the_range_of_floats(engine, tmp_path):
+    steps = FLAT_CONTROLS | {"controls": "Metadata_control", "epsilon": 1e-50}
+    data = made(engine, bad_after(tmp_path), tmp_path, **steps, select=("missing",))
+    # 3 over 1e-50 is no float32; 0 over it is 0.
+    assert list(data.var_names) == ["Cells_0", "Cells_2"]
+
+
+def test_without_a_rule_values_that_are_not_finite_are_counted_and_ranks_are_of_the_others(
+    engine, tmp_path
+):
+    steps = FLAT_CONTROLS | {"controls": "Metadata_control"}
+    reason = (
+        r"2 of 3 features hold 5 NaN and 1 infinite values after normalising \(Cells_1, Cells_2\): "
+        "add missing to --select to drop them, or raise --epsilon"
+    )
+    store = bad_after(tmp_path)
+    with pytest.warns(UserWarning, match=reason) as said:
+        plain = made(engine, store, tmp_path, **steps).X
+    assert not any("do not vary" in str(warning.message) for warning in said)
+    np.testing.assert_array_equal(np.isnan(plain).sum(axis=0), [0, 2, 3])
+    assert np.isinf(plain[2, 1])
+    with pytest.warns(UserWarning, match=reason):
+        ranked = made(engine, store, tmp_path, **steps, transform="rank-int").X
+    for column in range(3):
+        known = ~np.isnan(plain[:, column])
+        ranks = rankdata(plain[known, column])
+        expected = norm.ppf((ranks - 0.375) / (known.sum() + 0.25))
+        np.testing.assert_allclose(ranked[known, column], expected, rtol=1e-6)
+        assert np.isnan(ranked[~known, column]).all()
+
+
+def test_correlations_are_of_the_finite_features(engine, tmp_path):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(60, 4)).astype("f4")
+    values[:, 2] = values[:, 0] * 2
+    plates, controls = np.repeat(["a", "b"], 30), np.arange(60) % 3 == 0
+    values[controls, 3] = 1
+    store = bad_after(tmp_path, values=values, Metadata_Plate=plates, Metadata_control=controls)
+    steps = FLAT_CONTROLS | {"controls": "Metadata_control"}
+    with pytest.warns(UserWarning, match="1 of 4 features hold 20 NaN and 40 infinite"):
+        data = made(engine, store, tmp_path, **steps, select=("correlation",))
+    assert list(data.var_names) == ["Cells_0", "Cells_1", "Cells_3"]
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

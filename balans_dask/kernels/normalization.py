@@ -73,21 +73,26 @@ def normalized(
     """
     result = np.empty(values.shape)
     flat = np.zeros(values.shape[1], dtype=bool)
-    for rows, controls in groups:
-        reference = values[controls].astype(np.float64)
-        if method == MAD:
-            deviation = median_abs_deviation(reference, axis=0, scale=1 / TO_DEVIATION)
-            result[rows] = (values[rows] - np.median(reference, axis=0)) / (deviation + epsilon)
-        else:
-            scaler = StandardScaler().fit(reference)
-            deviation = scaler.var_
-            result[rows] = scaler.transform(values[rows].astype(np.float64))
-        flat |= deviation == 0.0
+    # Without a deviation, or beyond the range of floats: whoever calls counts what is not finite.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        for rows, controls in groups:
+            reference = values[controls].astype(np.float64)
+            if method == MAD:
+                deviation = median_abs_deviation(reference, axis=0, scale=1 / TO_DEVIATION)
+                centred = values[rows] - np.median(reference, axis=0)
+                result[rows] = centred / (deviation + epsilon)
+            else:
+                scaler = StandardScaler().fit(reference)
+                deviation = scaler.var_
+                result[rows] = scaler.transform(values[rows].astype(np.float64))
+            flat |= deviation == 0.0
     return result, flat
 
 
 def rank_int(values: NDArray[np.floating], groups: RowGroups) -> NDArray[np.float64]:
     """Replace values by the normal quantiles of their ranks in their group; equal ones share one.
+
+    NaN stays where it is, and has no part in the ranks of the others.
 
     Parameters
     ----------
@@ -101,6 +106,7 @@ def rank_int(values: NDArray[np.floating], groups: RowGroups) -> NDArray[np.floa
     result = np.empty(values.shape)
     for rows, _ in groups:
         for column in range(values.shape[1]):
-            ranks = rankdata(values[rows, column])
-            result[rows, column] = ndtri((ranks - BLOM) / (len(rows) - 2 * BLOM + 1))
+            ranks = rankdata(values[rows, column], nan_policy="omit")
+            n_ranked = len(rows) - np.isnan(ranks).sum()
+            result[rows, column] = ndtri((ranks - BLOM) / (n_ranked - 2 * BLOM + 1))
     return result

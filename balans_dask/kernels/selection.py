@@ -20,7 +20,9 @@ class ColumnFacts:
     unique_ratio : ndarray of shape (n_columns,), float64
         Different values over values.
     largest : ndarray of shape (n_columns,), float64
-        Of the absolute values.
+        Of the absolute values; infinite where a value is not finite.
+    n_nan, n_infinite : ndarray of shape (n_columns,), int64
+        Values that are not finite, before they became ranks.
     flat : ndarray of shape (n_columns,), bool
         Without spread among the controls of some plate.
     """
@@ -29,16 +31,29 @@ class ColumnFacts:
     frequency_ratio: NDArray[np.float64]
     unique_ratio: NDArray[np.float64]
     largest: NDArray[np.float64]
+    n_nan: NDArray[np.int64]
+    n_infinite: NDArray[np.int64]
     flat: NDArray[np.bool_]
 
+    @property
+    def bad(self) -> NDArray[np.bool_]:
+        """Columns with a value that is not finite."""
+        return self.n_nan + self.n_infinite > 0
 
-def column_facts(values: NDArray[np.floating], flat: NDArray[np.bool_]) -> ColumnFacts:
+
+def column_facts(
+    values: NDArray[np.floating],
+    flat: NDArray[np.bool_],
+    unranked: NDArray[np.floating] | None = None,
+) -> ColumnFacts:
     """Describe columns.
 
     Parameters
     ----------
     values : ndarray of shape (n_rows, n_columns)
     flat : ndarray of shape (n_columns,), bool
+    unranked : ndarray of shape (n_rows, n_columns) or None
+        What the ranks are of, where the values are ranks.
     """
     n_rows, n_columns = values.shape
     frequency, unique = np.zeros(n_columns), np.zeros(n_columns)
@@ -48,8 +63,13 @@ def column_facts(values: NDArray[np.floating], flat: NDArray[np.bool_]) -> Colum
         if len(counts) > 1:
             second, first = np.partition(counts, len(counts) - 2)[-2:]
             frequency[column] = second / first
-    variance = values.var(axis=0, dtype=np.float64)
-    return ColumnFacts(variance, frequency, unique, np.abs(values).max(axis=0), flat)
+    before = values if unranked is None else unranked
+    n_nan, n_infinite = np.isnan(before).sum(axis=0), np.isinf(before).sum(axis=0)
+    bad = n_nan + n_infinite > 0
+    with np.errstate(invalid="ignore"):
+        variance = values.var(axis=0, dtype=np.float64)
+        largest = np.where(bad, np.inf, np.abs(values).max(axis=0))
+    return ColumnFacts(variance, frequency, unique, largest, n_nan, n_infinite, flat)
 
 
 def correlated(scatter: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:

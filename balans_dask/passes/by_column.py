@@ -164,12 +164,14 @@ def _change(
     plates, ranked = groups
     if steps.method is not None:
         values, flat = normalized(values, plates, steps.method, steps.epsilon)
+    unranked = values if steps.ranks else None
     if steps.ranks:
         values = rank_int(values, ranked)
-    # Rounded as it is stored: what is selected is what is there.
-    values = values.astype(after.dtype)
+    # Rounded as it is stored: what is selected is what is there, and infinite if it is too large.
+    with np.errstate(over="ignore"):
+        values = values.astype(after.dtype)
     after[:, columns] = values
-    return column_facts(values, flat)
+    return column_facts(values, flat, unranked)
 
 
 @task
