@@ -11,7 +11,7 @@ from anndata.abc import CSCDataset, CSRDataset
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
-from balans_dask.anchors import anchor_mask, anchors_by_query
+from balans_dask.anchors import anchor_mask
 from balans_dask.array_checks import matrix_of
 from balans_dask.arrays import source_of
 from balans_dask.batches import BatchLabels, batch_labels
@@ -19,6 +19,7 @@ from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.io.h5_matrix import H5Matrix
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.sources import RowSource, StoredRows
+from balans_dask.query_rows import rows_by_query
 
 __all__ = [
     "anchors_of",
@@ -91,7 +92,7 @@ def anchors_of(adata: AnnData, anchor: Any) -> NDArray[np.bool_] | None:
     if anchor is None:
         return None
     if isinstance(anchor, str):
-        return anchors_by_query(_in_memory(adata.obs), anchor)
+        return rows_by_query(_in_memory(adata.obs), anchor)
     return anchor_mask(anchor, adata.n_obs)
 
 

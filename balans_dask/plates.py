@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.anchors import anchors_by_query
 from balans_dask.batches import BatchLabels, batch_labels
 from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.io.store import ProfileStore
 from balans_dask.kernels.normalization import RowGroups
 from balans_dask.preprocessing import Preprocessing
+from balans_dask.query_rows import rows_by_query
 
 __all__ = ["Plates", "plates_of"]
 
@@ -66,7 +66,7 @@ def plates_of(store: ProfileStore, steps: Preprocessing) -> Plates:
     )
     if steps.normalize is None or steps.controls is None:
         return Plates(labels, None, store.n_rows)
-    is_control = anchors_by_query(store.obs, steps.controls)
+    is_control = rows_by_query(store.obs, steps.controls)
     n_controls = np.bincount(labels.codes[is_control], minlength=labels.n_batches)
     without = [labels.names[code] for code in np.flatnonzero(n_controls == 0).tolist()]
     if without:

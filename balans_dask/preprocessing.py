@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from balans_dask.errors import InvalidInputError
+from balans_dask.query import parse_query
 
 __all__ = [
     "NORMALIZE",
@@ -49,7 +50,8 @@ class Preprocessing:
     Raises
     ------
     InvalidInputError
-        If there is no step, a step is unknown, or a number out of range.
+        If there is no step, a step is unknown, the query cannot be read, or a number is out of
+        range.
     """
 
     normalize: str | None = None
@@ -80,6 +82,8 @@ class Preprocessing:
             )
         if "flat" in self.select and self.normalize is None:
             raise InvalidInputError("select flat means nothing without --normalize: leave it out")
+        if self.controls is not None:
+            parse_query(self.controls)
         for name in ("epsilon", "min_variance", "outlier_cutoff"):
             self._number(name, math.inf)
         for name in ("freq_cut", "unique_cut", "correlation_threshold"):

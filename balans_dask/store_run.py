@@ -6,7 +6,7 @@ from typing import Any
 
 from anndata.io import read_elem
 
-from balans_dask.anchors import anchors_by_query, require_anchors
+from balans_dask.anchors import require_anchors
 from balans_dask.batch_order import labels_in_order
 from balans_dask.batches import BatchLabels, batch_labels
 from balans_dask.errors import first_names, warn_of_input
@@ -21,6 +21,8 @@ from balans_dask.parameters import Parameters
 from balans_dask.passes.profiles import output_dtype
 from balans_dask.passes.sources import RowSource, StoredRows
 from balans_dask.provenance import run_identity
+from balans_dask.query import parse_query
+from balans_dask.query_rows import rows_by_query
 from balans_dask.tiling import TILE_ROWS
 
 __all__ = [
@@ -170,9 +172,13 @@ def store_run(
     Raises
     ------
     InvalidInputError
-        If a column, label, matrix or row is missing, or a key's turn would do nothing.
+        If a column, label, matrix or row is missing, the query cannot be used, or a key's turn
+        would do nothing.
     """
     require_sizes(store.path, store.features.shape, 2 if model is None else 1)
+    if anchor is not None:
+        # Also where all batches are known and it is not asked: the record of the output repeats it.
+        parse_query(anchor)
     columns = [store.column(key) for key in batch_keys]
     names = [f"obs column {key!r}" for key in batch_keys]
     order: tuple[BatchLabels, ...] = ()
@@ -182,7 +188,7 @@ def store_run(
     labels = order[-1] if order else batch_labels(columns, names, store.n_rows)
     reference = None
     if anchor is not None and (model is None or -1 in model.places_of(labels)):
-        reference = anchors_by_query(store.obs, anchor)
+        reference = rows_by_query(store.obs, anchor)
     if model is None and reference is not None:
         require_anchors(reference, labels, parameters)
     features = StoredRows(checked_array(store.features))

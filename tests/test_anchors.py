@@ -11,10 +11,11 @@ from stores import write_anndata
 from test_against_reference import exponentials
 
 from balans_dask import Balans
-from balans_dask.anchors import anchors_by_query, require_anchors
+from balans_dask.anchors import require_anchors
 from balans_dask.batches import batch_labels
 from balans_dask.errors import InputWarning, InvalidInputError
 from balans_dask.parameters import OPERATORS, Parameters
+from balans_dask.query_rows import rows_by_query
 
 
 def confounded(n_rows=1500, seed=0):
@@ -202,7 +203,7 @@ OBS = pd.DataFrame({"kind": ["negcon", "trt", "negcon", "poscon"], "dose (uM)": 
     ],
 )
 def test_a_query_compares_columns_with_values(query, expected):
-    np.testing.assert_array_equal(anchors_by_query(OBS, query), np.array(expected, dtype=bool))
+    np.testing.assert_array_equal(rows_by_query(OBS, query), np.array(expected, dtype=bool))
 
 
 @pytest.mark.parametrize(
@@ -222,7 +223,7 @@ def test_a_query_compares_columns_with_values(query, expected):
 )
 def test_anything_else_is_refused_and_not_run(query):
     with pytest.raises(InvalidInputError, match="the query"):
-        anchors_by_query(OBS, query)
+        rows_by_query(OBS, query)
 
 
 @pytest.mark.filterwarnings("ignore:.*covered by no landmark")

@@ -11,11 +11,12 @@ import balans_dask
 
 PACKAGE = Path(balans_dask.__file__).parent
 FLOORS = {
-    0: ["errors", "intervals", "labels", "parameters", "tiling"],
+    0: ["errors", "intervals", "labels", "parameters", "query", "tiling"],
     1: ["batches", "kernels", "memory", "presets", "task_memory"],
     2: ["passes"],
     3: [
         "anchors",
+        "query_rows",
         "batch_order",
         "inputs",
         "examine",

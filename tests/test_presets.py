@@ -9,9 +9,9 @@ import pytest
 from screens import gaussian_screen
 from stores import write_anndata
 
-from balans_dask.anchors import anchors_by_query
 from balans_dask.cli import cli, run
 from balans_dask.presets import PRESETS
+from balans_dask.query_rows import rows_by_query
 
 SCREEN = gaussian_screen(300, n_features=4)
 CODES = np.array(["JCP2022_033924", "JCP2022_000001", "JCP2022_800002", "JCP2022_999999"])
@@ -139,7 +139,7 @@ def test_commands_that_ask_for_labels_and_controls_take_them_from_the_preset():
 
 
 def test_negative_controls_of_jump_are_dmso_and_its_stand_ins():
-    found = anchors_by_query(pd.DataFrame({"Metadata_JCP2022": CODES}), PRESETS["jump"].controls)
+    found = rows_by_query(pd.DataFrame({"Metadata_JCP2022": CODES}), PRESETS["jump"].controls)
     assert found.tolist() == [True, False, True, False]
 
 
@@ -156,5 +156,5 @@ def test_real_cellprofiler_wells(real_data, tmp_path):
     data = anndata.read_zarr(tmp_path / "o.zarr")
     assert data.shape == (632, 459)
     assert all(name.startswith(("Cells_", "Cytoplasm_", "Nuclei_")) for name in data.var_names)
-    controls = anchors_by_query(data.obs, PRESETS["cellprofiler"].controls)
+    controls = rows_by_query(data.obs, PRESETS["cellprofiler"].controls)
     assert controls.sum() == 330

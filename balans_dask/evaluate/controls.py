@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from balans_dask.anchors import anchors_by_query
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.store import ProfileStore
+from balans_dask.query_rows import rows_by_query
 
 __all__ = ["controls_by_query", "shift_followed"]
 
@@ -20,14 +20,14 @@ def controls_by_query(store: ProfileStore, query: str) -> NDArray[np.bool_]:
     ----------
     store : ProfileStore
     query : str
-        In the language of ``DataFrame.query``, about the columns of ``obs``.
+        About the columns of ``obs``, as ``rows_by_query`` takes it.
 
     Raises
     ------
     InvalidInputError
         If the query cannot be used, or names no row.
     """
-    found = anchors_by_query(store.obs, query)
+    found = rows_by_query(store.obs, query)
     if not found.any():
         raise InvalidInputError(
             f"no row of {store.path} is a control by {query!r}: check the query's values"

@@ -117,8 +117,8 @@ def evaluate_stores(
     label_key : str
         Column with what should be told apart. Rows without a label are left out.
     control : str or None
-        Query for negative controls, in the language of ``DataFrame.query``. Replicates are ranked
-        against them, and they take part in no other score.
+        Query for negative controls, as ``rows_by_query`` takes it. Replicates are ranked against
+        them, and they take part in no other score.
     compound_key : str or None
         Rows of the same compound do not vouch for each other's label.
     max_rows : int

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from balans_dask.anchors import GIVEN_ROWS, anchors_by_query
+from balans_dask.anchors import GIVEN_ROWS
 from balans_dask.batches import BatchLabels, batch_labels, labels_of_column
 from balans_dask.errors import BalansError, InvalidInputError
 from balans_dask.evaluate.controls import controls_by_query
@@ -17,6 +17,7 @@ from balans_dask.io.paths import path_beside
 from balans_dask.io.store import ProfileStore, open_store
 from balans_dask.labels import spelled
 from balans_dask.provenance import correction_record
+from balans_dask.query_rows import rows_by_query
 
 __all__ = ["LABEL_COLUMNS", "Factor", "Reported", "factor", "reported"]
 
@@ -120,9 +121,7 @@ def reported(path: str, label_key: str | None, control: str | None) -> Reported:
     if query is not None:
         # A model's query for anchors may name no row of new plates; one that is given must.
         given = control is not None
-        is_control = (
-            controls_by_query(store, query) if given else anchors_by_query(store.obs, query)
-        )
+        is_control = controls_by_query(store, query) if given else rows_by_query(store.obs, query)
     source, missing = _source(path, record, store.n_rows)
     return Reported(
         store,
@@ -147,9 +146,9 @@ def _keys(record: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _usual_control(obs: pd.DataFrame, record: Mapping[str, Any]) -> str | None:
-    anchor = record["parameters"].get("anchor")
+    anchor: str | None = record["parameters"].get("anchor")
     if anchor is not None and anchor != GIVEN_ROWS:
-        return str(anchor)
+        return anchor
     for name in CONTROL_COLUMNS:
         if name in obs.columns and (obs[name] == CONTROL).any():
             return f"{name} == '{CONTROL}'"

@@ -1,0 +1,149 @@
+"""Which rows a query names: its tree, evaluated by the operators of pandas' columns."""
+
+import functools
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from balans_dask.errors import first_names, printable
+from balans_dask.query import (
+    Column,
+    Compared,
+    Constant,
+    Joined,
+    Listed,
+    Minus,
+    Node,
+    Opposite,
+    parse_query,
+    query_error,
+)
+
+__all__ = ["rows_by_query"]
+
+SIGNS: dict[str, Callable[[Any, Any], Any]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+JOINS: dict[str, Callable[[Any, Any], Any]] = {"and": operator.and_, "or": operator.or_}
+
+
+class _Meaningless(Exception):
+    """Why a query says nothing of these columns."""
+
+
+def rows_by_query(obs: pd.DataFrame, query: str) -> NDArray[np.bool_]:
+    """Find the rows that a query names, such as ``Metadata_pert_type == 'negcon'``.
+
+    Parameters
+    ----------
+    obs : DataFrame
+        Annotations of the rows.
+    query : str
+        Comparisons of columns with values or with each other, joined by ``and``, ``or``, ``not``;
+        a column of yes and no stands for itself. ``balans_dask.query`` has the grammar.
+
+    Returns
+    -------
+    mask : ndarray of shape (n_rows,), bool
+
+    Raises
+    ------
+    InvalidInputError
+        If it cannot be understood, names a column that is not there, or compares what has no order.
+
+    Notes
+    -----
+    The rows are those of ``obs.query(query)``, also where values are missing: text that is missing
+    is unlike every text (``!=`` and ``not in`` name it), and a number or a yes that is missing in a
+    nullable column is neither like nor unlike, so that no comparison names its row.
+    """
+    tree = parse_query(query)
+    try:
+        found = _yes_or_no(_value(tree, obs))
+    except (_Meaningless, TypeError, ValueError, ArithmeticError, NotImplementedError) as error:
+        raise query_error(query, printable(error)) from error
+    mask: NDArray[np.bool_] = found.to_numpy(dtype=bool, na_value=False)
+    return mask
+
+
+def _value(node: Node, obs: pd.DataFrame) -> Any:
+    """Return what a node stands for: a column, a constant or a list."""
+    match node:
+        case Column(name):
+            return _column(obs, name)
+        case Constant(value):
+            return value
+        case Listed(constants):
+            return list(constants)
+        case Minus(operand):
+            return -_value(operand, obs)
+        case Opposite(operand):
+            return ~_yes_or_no(_value(operand, obs))
+        case Joined(word, parts):
+            conditions = (_yes_or_no(_value(part, obs)) for part in parts)
+            return functools.reduce(JOINS[word], conditions)
+        case Compared(operands, signs):
+            values = [_value(operand, obs) for operand in operands]
+            each = (
+                _compared(values[i], sign, values[i + 1], operands[i : i + 2])
+                for i, sign in enumerate(signs)
+            )
+            return functools.reduce(operator.and_, each)
+
+
+def _column(obs: pd.DataFrame, name: str) -> pd.Series:
+    n_columns = sum(column == name for column in obs.columns)
+    if n_columns > 1:
+        raise _Meaningless(f"obs has {n_columns} columns {name!r}")
+    if n_columns:
+        return pd.Series(obs[name].array)
+    if name in (obs.index.name, "index"):
+        return pd.Series(obs.index.array)
+    there = first_names([repr(column) for column in obs.columns])
+    raise _Meaningless(f"obs has no column {name!r}, but {len(obs.columns)} others: {there}")
+
+
+def _compared(left: Any, sign: str, right: Any, nodes: tuple[Node, ...]) -> pd.Series:
+    """Compare as ``DataFrame.query`` does: what is equal to text or a list is *in* it."""
+    if not isinstance(left, pd.Series) and not isinstance(right, pd.Series):
+        raise _Meaningless("it compares two values that are no column")
+    is_listed = isinstance(left, str | list) or isinstance(right, str | list)
+    if sign in ("in", "not in") or (sign in ("==", "!=") and is_listed):
+        found = _is_in(left, right, nodes)
+        return ~found if sign in ("!=", "not in") else found
+    if isinstance(left, list) or isinstance(right, list):
+        raise _Meaningless(f"a list has no order, which {sign} asks for")
+    answer: pd.Series = SIGNS[sign](left, right)
+    return answer
+
+
+def _is_in(left: Any, right: Any, nodes: tuple[Node, ...]) -> pd.Series:
+    turned = not isinstance(left, pd.Series)
+    column, values, node = (right, left, nodes[1]) if turned else (left, right, nodes[0])
+    if not isinstance(node, Column):
+        raise _Meaningless("text and lists are compared with columns only")
+    if isinstance(values, str):
+        values = [values]
+    if not isinstance(values, list | pd.Series):
+        raise _Meaningless("in asks for a list, as in \"kind in ['negcon', 'DMSO']\"")
+    found: pd.Series = column.isin(values)
+    return found
+
+
+def _yes_or_no(value: Any) -> pd.Series:
+    if isinstance(value, pd.Series):
+        if value.dtype.kind == "b":
+            return value
+        values = np.asarray(value, dtype=object)
+        if pd.api.types.infer_dtype(values, skipna=False) == "boolean":
+            return pd.Series(values.astype(bool))
+    raise _Meaningless("it does not say yes or no of every row")

@@ -1,0 +1,83 @@
+"""Queries that want to run code, and the file by which it would be seen."""
+
+from pathlib import Path
+
+CANARY = "canary"
+LEAVES_IT = [f"kind.to_csv({CANARY!r})", f"__import__('pathlib').Path({CANARY!r}).touch()"]
+WRAPPINGS = [
+    "{call}",
+    "{call} == 1",
+    "kind == '`' or {call} == '`'",
+    'kind == "`" or {call} == "`"',
+    "kind == '\\'`' or {call} == '`'",
+    "`kind` == '``' or {call} or `kind` == '`'",
+    "`{call}` == 1",
+    "`kind == '` or {call} or '` == kind",
+    "@{call} == 1",
+    "kind.map(lambda _: {call}) == 1",
+    "(lambda: {call})() == 1",
+    "f'{{{call}}}' == kind",
+    "(kind := {call}) == 1",
+    "[{call} for _ in kind] == kind",
+    "kind in [{call}]",
+    "kind in ('a', {call})",
+    "kind == {{{call}: 1}}",
+    "kind[{call}] == 1",
+    "kind if {call} else kind",
+    "kind == 'a'; {call}",
+    "kind == 'a'\n{call}",
+    "kind == 'a' # `\n{call} # `",
+    "kind == \\\n{call}",
+    "kind == 'a\0' or {call}",
+    "kind == 'a' or *{call}",
+    "ｋind == 'a' or {call}",
+    "kind == 'a' or " * 30 + "{call}",
+    "kind == 'a' or " * 20_000 + "{call}",
+    "not " * 3_000 + "{call}",
+    "(" * 3_000 + "{call}" + ")" * 3_000,
+]
+HOSTILE = [wrapping.format(call=call) for wrapping in WRAPPINGS for call in LEAVES_IT] + [
+    "kind.__class__.__base__.__subclasses__() == 1",
+    "__builtins__ == 1",
+    "@__builtins__ == 1",
+    "not " * 3_000 + "flag",
+    "~" * 3_000 + "flag",
+    "(" * 3_000 + "flag" + ")" * 3_000,
+    "[" * 3_000 + "]" * 3_000 + " == kind",
+    "kind < " * 20_000 + "kind",
+    "dose == " + "9" * 5_000,
+    "dose == -'a'",
+    "kind == 'a' 'b'",
+    "kind == '\\N{DIGIT ONE}'",
+    "kind == '\\uD8'",
+    "kind == '\\U99999999'",
+    "kind is None",
+    "class == 'a'",
+    "ﬁne == 'a'",
+    "dose == ١",
+    "dose == 1j",
+    "dose == 0x10",
+    "dose == 007",
+    "\ud800 == 'a'",
+    "\0",
+    "`kind",
+    "``",
+    "'kind",
+    "kind ==",
+    "kind == ('a'",
+    "kind == 'a')",
+    "kind == ['a', kind]",
+    "kind == [['a']]",
+    "kind not 'a'",
+    "kind = 'a'",
+    "kind <> 'a'",
+    "dose + 1 == 2",
+    "dose == --",
+    "",
+    " ",
+]
+
+
+def nothing_ran(folder: Path) -> bool:
+    """Whether no hostile query has left its file in the working directory."""
+    return not (folder / CANARY).exists()
