@@ -22,7 +22,8 @@ def write_anndata(
     frame = pd.DataFrame(obs, index=[f"well{i}" for i in range(len(profiles))])
     names = [f"Cells_{i}" for i in range(profiles.shape[1])]
     data = anndata.AnnData(profiles, frame, pd.DataFrame(index=names), obsm=obsm)
-    with anndata.settings.override(zarr_write_format=zarr_format):
+    # anndata 0.13 makes shards of its own choice.
+    with anndata.settings.override(zarr_write_format=zarr_format, auto_shard_zarr_v3=False):
         data.write_zarr(path, chunks=chunks)
     assert zarr.open_group(path, mode="r").metadata.zarr_format == zarr_format
     return str(path)
