@@ -30,6 +30,7 @@ from balans_dask.cli_options import (
 )
 from balans_dask.cli_preprocess import PREPROCESS_OPTIONS
 from balans_dask.cli_storage import STORAGE_OPTIONS
+from balans_dask.disclosure import public
 from balans_dask.errors import InputWarning, Interrupted, printable, require_assertions
 from balans_dask.intervals import CHECKPOINT_SECONDS
 
@@ -242,6 +243,6 @@ def ended(error: BaseException, given: list[str]) -> int:
     """
     message, code = explained(error, given)
     if code == EXIT_OTHER and "--verbose" in given:
-        traceback.print_exc()
+        click.echo(public(traceback.format_exc()), err=True, nl=False)
     click.echo(f"balans: error: {printable(message)}", err=True)
     return code

@@ -12,11 +12,14 @@ import tomli_w
 
 import balans_dask
 from balans_dask.cli_options import option_group
+from balans_dask.disclosure import public
 from balans_dask.errors import InvalidInputError
 
 __all__ = ["CONFIG_OPTION", "PRINT_OPTIONS", "ConfigurableCommand", "resolved"]
 
 PRINTS = "balans_dask.print_config"
+UNEXPOSED = "balans_dask.unexposed"
+"""Where options that no command gets are kept, as far as they may be told."""
 NEVER = {"config", "print_config"}
 """Options of which a file says nothing."""
 
@@ -72,13 +75,23 @@ class ConfigurableCommand(click.Command):
 
 
 def resolved(context: click.Context) -> dict[str, Any]:
-    """Return the options of a command as they came out, by flag; without those that are not set."""
-    found = {}
+    """Return the options of a command as they came out, by flag; without those that are not set.
+
+    In the place of a secret are dots, which no command takes for one.
+    """
+    found: dict[str, Any] = {}
     for option in _configurable(context.command.params):
         value = context.params.get(str(option.name))
         if value not in (None, ()):
-            found[_key(option)] = list(value) if isinstance(value, tuple) else value
+            found[_key(option)] = _told(value)
+    found.update(context.meta.get(UNEXPOSED, {}))
     return found
+
+
+def _told(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_told(each) for each in value]
+    return public(value) if isinstance(value, str) else value
 
 
 def _optional(param: click.Parameter) -> click.Parameter:

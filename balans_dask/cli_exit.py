@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from balans_dask.disclosure import public_arguments
 from balans_dask.errors import BalansError, Interrupted, RunError, exhaustion, printable
 
 __all__ = ["EXIT_INPUT", "EXIT_OTHER", "EXIT_RESUMABLE", "explained", "say_warning"]
@@ -39,6 +40,8 @@ def explained(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]
             return f"stopped by {error}; nothing was put out: run it again", EXIT_OTHER
         case _ if out := exhaustion(error):
             return str(out), EXIT_OTHER
+        case click.UsageError() if "extra argument" in error.message and _of_buckets(arguments):
+            return "an argument too many, perhaps of --storage-option KEY=VALUE", EXIT_INPUT
         case click.ClickException():
             return error.format_message(), EXIT_INPUT
         case click.Abort() | KeyboardInterrupt():
@@ -52,6 +55,12 @@ def explained(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]
     return f"{type(error).__name__}: {error}", EXIT_OTHER
 
 
+def _of_buckets(arguments: Sequence[str]) -> bool:
+    """Whether what is left over may be a secret."""
+    return any(argument.startswith("--storage-option") for argument in arguments)
+
+
 def _resuming(arguments: Sequence[str]) -> str:
     """Return the command that continues a run."""
-    return shlex.join(["balans", *(a for a in arguments if a != "--resume"), "--resume"])
+    given = [argument for argument in arguments if argument != "--resume"]
+    return shlex.join(["balans", *public_arguments(given), "--resume"])

@@ -5,6 +5,8 @@ import logging
 import warnings
 from collections.abc import Sequence
 
+from balans_dask.disclosure import public
+
 __all__ = [
     "BalansError",
     "InputWarning",
@@ -25,7 +27,10 @@ logger = logging.getLogger(__name__)
 
 
 class BalansError(Exception):
-    """Base of every error that balans_dask raises on purpose; its text is one line."""
+    """Base of every error that balans_dask raises on purpose; one line, which holds no secret."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(public(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class InvalidInputError(BalansError, ValueError):
@@ -58,6 +63,7 @@ class InputWarning(UserWarning):
 
 def warn_of_input(message: str) -> None:
     """Log a line about the input, and warn the caller of the package."""
+    message = public(message)
     logger.info(message)
     warnings.warn(message, InputWarning, stacklevel=4)
 
@@ -102,6 +108,6 @@ def first_names(names: Sequence[object], at_most: int = 5) -> str:
 
 
 def printable(text: object) -> str:
-    """Return text on one line, with control characters spelled out."""
-    one_line = " ".join(str(text).split())
+    """Return text on one line, with control characters spelled out and secrets left out."""
+    one_line = " ".join(public(str(text)).split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in one_line)

@@ -11,7 +11,7 @@ import balans_dask
 
 PACKAGE = Path(balans_dask.__file__).parent
 FLOORS = {
-    0: ["errors", "intervals", "labels", "parameters", "query", "tiling"],
+    0: ["disclosure", "errors", "intervals", "labels", "parameters", "query", "tiling"],
     1: ["batches", "kernels", "memory", "presets", "task_memory"],
     2: ["passes"],
     3: [

@@ -86,3 +86,11 @@ def test_an_address_without_a_scheduler_is_refused_in_one_line(
     nowhere = "tcp://127.0.0.1:9"
     said = refusal(capsys, store, tmp_path / "o.zarr", "--cluster", nowhere)
     assert said == f"no scheduler answers at {nowhere}: start one, or check the address"
+
+
+def test_a_refusal_by_a_worker_process_is_one_line(capfd, store, tmp_path):
+    for chunk in (tmp_path / "in.zarr/X/c").rglob("*"):
+        if chunk.is_file():
+            chunk.write_bytes(b"no chunk")
+    where = ["--cluster", "local", "--workers", 1, "--quiet"]
+    assert refusal(capfd, store, tmp_path / "o.zarr", *where).startswith("cannot decode X")

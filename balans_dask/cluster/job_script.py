@@ -7,6 +7,7 @@ from balans_dask.cluster.encryption import protocol
 from balans_dask.cluster.job_settings import LOG_FOLDER, job_settings
 from balans_dask.cluster.jobqueue import job_class, setting
 from balans_dask.cluster.request import ClusterRequest
+from balans_dask.disclosure import public_script
 from balans_dask.errors import InvalidInputError
 
 __all__ = ["job_script", "make_log_folder"]
@@ -45,6 +46,8 @@ def make_log_folder(system: str) -> str:
 def job_script(request: ClusterRequest) -> str:
     """Return the script of a job, with ``SCHEDULER:PORT`` for what is known once one listens.
 
+    Secrets that jobqueue.yaml lets it export are left out.
+
     Parameters
     ----------
     request : ClusterRequest
@@ -63,4 +66,4 @@ def job_script(request: ClusterRequest) -> str:
             log_directory=folder,
             **job_settings(request, "SCHEDULER"),
         )
-        return str(job.job_script()).replace(folder, log_folder(request.kind))
+        return public_script(str(job.job_script()).replace(folder, log_folder(request.kind)))

@@ -44,10 +44,12 @@ def job_settings(request: ClusterRequest, host: str) -> dict[str, Any]:
     Raises
     ------
     InvalidInputError
-        If neither flags nor jobqueue.yaml say how large a job is, or the latter in no such words.
+        If neither flags nor jobqueue.yaml say how large a job is, or the latter in no such words,
+        or a key of TLS would be in the script.
     """
     system = request.kind
     _require_size(request)
+    _require_named_keys()
     given = {
         "cores": request.cores,
         "memory": request.memory,
@@ -70,6 +72,19 @@ def job_settings(request: ClusterRequest, host: str) -> dict[str, Any]:
         # SGE reads no shebang, and its own shell is often csh.
         given["job_extra_directives"] = [*directives, "-S /bin/bash"]
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _require_named_keys() -> None:
+    """Refuse a key that stands in Dask's configuration itself: it would be in every job script."""
+    security = encryption()
+    if security is None:
+        return
+    for name, value in security.get_tls_config_for_role("worker").items():
+        if "-----BEGIN" in str(value):
+            raise InvalidInputError(
+                f"distributed.comm.tls of Dask's configuration holds the {name} of workers itself, "
+                "which would be in every job script: name a file that only you may read"
+            )
 
 
 def _require_size(request: ClusterRequest) -> None:

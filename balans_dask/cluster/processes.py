@@ -61,7 +61,8 @@ def _started(request: ClusterRequest, n_workers: int) -> LocalCluster:
                 security=encryption(),
                 dashboard_address=QUIET_DASHBOARD,
                 local_directory=request.local_directory,
-                silence_logs=logging.ERROR,
+                # A worker reports what a task raised, which the run says itself.
+                silence_logs=max(logging.ERROR, logging.getLogger("distributed").level),
             )
         except RuntimeError as error:
             if attempt == START_ATTEMPTS:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import zarr
 
+from balans_dask.disclosure import public
 from balans_dask.errors import InvalidInputError, warn_of_input
 from balans_dask.evaluate.cautions import RAW
 from balans_dask.evaluate.raw_scores import RawScores, default_scores, recorded_scores
@@ -92,9 +93,10 @@ def open_stores(
 
 def _names(paths: Sequence[str]) -> list[str]:
     """Names of the files where they tell the stores apart, else the paths."""
-    names = [Path(path).name.removesuffix(".zarr") for path in paths]
+    told = [public(str(path)) for path in paths]
+    names = [Path(path).name.removesuffix(".zarr") for path in told]
     taken = len(set(names)) < len(names) or RAW in names
-    return [str(path) for path in paths] if taken else names
+    return told if taken else names
 
 
 def _require_same_rows(first: ProfileStore, other: ProfileStore) -> None:

@@ -11,6 +11,8 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
 
+from balans_dask.disclosure import keep_secret
+
 __all__ = ["options_for", "storage_options"]
 
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
@@ -36,6 +38,7 @@ def storage_options(**options: Any) -> Iterator[None]:
     >>> with storage_options(endpoint_url="http://127.0.0.1:9000"):
     ...     pass  # Balans.load("s3://bucket/model.zarr")
     """
+    keep_secret(options)
     token = _given.set({**_given.get(), **options})
     try:
         yield

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from balans_dask.disclosure import public
 from balans_dask.fitting import UNCOVERED_SHARE, limited_landmarks
 from balans_dask.io.paths import require_free_file
 from balans_dask.report.asked import Factor, Reported, reported
@@ -79,7 +80,7 @@ def write_report(
         displacement_section(asked),
         sampling_section(asked),
     ]
-    title = f"Batch correction of {Path(path).resolve().name}"
+    title = f"Batch correction of {Path(public(path)).resolve().name}"
     _write(html, rendered(title, _facts(asked), warnings, sections), overwrite)
     return warnings
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from balans_dask.disclosure import public
 from balans_dask.events import read_events
 from balans_dask.memory import format_bytes
 from balans_dask.report.asked import Reported
@@ -38,7 +39,7 @@ def run_section(asked: Reported) -> Section:
     record = asked.record
     reason = str(record["stop_reason"])
     facts = [
-        ("store", asked.store.path),
+        ("store", public(asked.store.path)),
         ("input", str(record.get("input", "not recorded"))),
         ("batch", " + ".join(asked.batch_keys)),
         ("stopped because", STOP_REASONS.get(reason, reason)),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from balans_dask.disclosure import public
 from balans_dask.evaluate.choice import RULE, SIGNAL_KEPT, Point, choose, pareto_front
 from balans_dask.fitting import UNCOVERED_SHARE, limited_landmarks
 from balans_dask.parameters import Parameters
@@ -58,8 +59,8 @@ class SweepResult:
         parameters = self.chosen.parameters
         if parameters is None:
             return None
-        varied = _options(parameters)
-        return shlex.join(["balans", "correct", self.store, "OUT.zarr", *self.options, *varied])
+        given = [public(self.store), "OUT.zarr", *self.options, *_options(parameters)]
+        return shlex.join(["balans", "correct", *given])
 
     @property
     def reason(self) -> str:
@@ -92,7 +93,7 @@ class SweepResult:
         """Return everything as plain values, for JSON."""
         front, chosen = self.front, self.chosen
         return {
-            "store": self.store,
+            "store": public(self.store),
             "signal": self.signal,
             "mixing": self.mixing,
             "rows": {"scored": self.n_scored, "all": self.n_rows},
