@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.io.columns import with_stored_names
 from balans_dask.io.spelling import joined_as_text, joined_numbers, spelled_numbers
 from balans_dask.labels import spelled
 
-__all__ = ["joined_annotations", "storable"]
+__all__ = ["joined_annotations", "require_no_nul", "storable"]
 
 
 def joined_annotations(
@@ -40,6 +41,7 @@ def joined_annotations(
     pieces: dict[str, list[pd.Series]] = {}
     start = 0
     for frame in frames:
+        require_no_nul(path, frame)
         frame = with_stored_names(path, frame)
         rows = pd.RangeIndex(start, start + len(frame))
         for name in frame.columns:
@@ -64,6 +66,7 @@ def storable(path: str, frame: pd.DataFrame) -> pd.DataFrame:
     InvalidInputError
         If a store cannot hold a name.
     """
+    require_no_nul(path, frame)
     frame = with_stored_names(path, frame)
     columns = {name: _storable(frame[name]) for name in frame.columns}
     index = frame.index.astype(str)
@@ -72,6 +75,37 @@ def storable(path: str, frame: pd.DataFrame) -> pd.DataFrame:
     if not isinstance(index.name, str) or index.name in taken or "/" in index.name:
         index.name = None
     return pd.DataFrame({name: column.array for name, column in columns.items()}, index=index)
+
+
+def require_no_nul(path: str, frame: pd.DataFrame) -> None:
+    """Refuse labels with a NUL: pandas and others end them there, and take two for one.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    counts = {str(name): _n_with_nul(frame[name]) for name in frame.columns}
+    counts["the names of rows"] = _n_with_nul(frame.index.to_series())
+    found = [name for name, count in counts.items() if count]
+    if found:
+        n_labels = sum(counts.values())
+        raise InvalidInputError(
+            f"{path} has a NUL character in {n_labels} labels of {len(found)} columns "
+            f"({first_names(found)}): remove it"
+        )
+
+
+def _n_with_nul(column: pd.Series) -> int:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        is_bad = [_has_nul(label) for label in column.cat.categories]
+        return int(np.isin(column.cat.codes, np.flatnonzero(is_bad)).sum()) if any(is_bad) else 0
+    if not pd.api.types.is_string_dtype(column.dtype) and column.dtype != object:
+        return 0
+    return sum(map(_has_nul, column))
+
+
+def _has_nul(label: Any) -> bool:
+    return (isinstance(label, str) and "\0" in label) or (isinstance(label, bytes) and 0 in label)
 
 
 def _storable(column: pd.Series) -> pd.Series:

@@ -142,7 +142,7 @@ def convert_table(
     at the end if all its values are the usual spelling of these, so ``0012`` stays text.
 
     Of h5ad, X (dense or csr), obs, var and the dense matrices of obsm are converted; layers, raw,
-    uns, varm, obsp and varp are not.
+    uns, varm, obsp and varp are not, and a warning names them.
     """
     with OutputStore(target, overwrite, (source,)) as output:
         stream = open_table(source, rule, pattern)

@@ -1,25 +1,33 @@
 """Reading h5ad as a stream of rows."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import read_elem, sparse_dataset
+from numpy.typing import NDArray
 
-from balans_dask.errors import InvalidInputError, exhaustion
+from balans_dask.errors import InvalidInputError, exhaustion, first_names, warn_of_input
 from balans_dask.io.annotations import storable
 from balans_dask.io.columns import require_features
 from balans_dask.io.files import table_source
 from balans_dask.io.h5_parts import require_parts
+from balans_dask.io.h5ad_old import records_frame, with_categories
 from balans_dask.io.slabs import SLAB_ROWS, RowStream, Slab, float32, readable
 
 __all__ = ["open_h5ad"]
 
+NUMBERS = "biuf"
+"""Kinds of types that a matrix may have."""
+WHOLE = {"X", "obs", "var"}
+GROUPS = {"layers", "obsm", "obsp", "varm", "varp", "uns"}
+
 
 def open_h5ad(path: str) -> RowStream:
-    """Open an h5ad file: its X, obs, var and the dense matrices of its obsm, nothing else.
+    """Open an h5ad file: its X, obs, var and the dense matrices of its obsm; warn of all else.
 
     Raises
     ------
@@ -30,10 +38,11 @@ def open_h5ad(path: str) -> RowStream:
     with readable(path, "h5ad"):
         file = h5py.File(table_source(path), "r")
         require_parts(path, file)
-        obs, var = _frame(path, file, "obs"), _frame(path, file, "var")
+        (obs, of_obs), (var, of_var) = _frame(path, file, "obs"), _frame(path, file, "var")
         matrix = file["X"]
         if isinstance(matrix, h5py.Group):
             matrix = sparse_dataset(matrix)
+        obsm = _dense_matrices(file)
     kind = getattr(matrix, "format", "dense")
     if kind not in {"dense", "csr"}:
         raise InvalidInputError(f"{path} holds X as {kind}: save it dense or as csr")
@@ -42,32 +51,100 @@ def open_h5ad(path: str) -> RowStream:
             f"{path} has X of shape {matrix.shape} with {len(obs)} rows in obs and {len(var)} in "
             "var: write the file again"
         )
+    for name, reader in obsm.items():
+        if reader.n_rows != len(obs):
+            raise InvalidInputError(
+                f"{path} has {reader.n_rows} rows in obsm/{name} and {len(obs)} in obs: write the "
+                "file again"
+            )
     require_features(path, list(var.index), list(var.index))
-    return RowStream(var, _slabs(path, file, matrix, len(obs)), obs_complete=obs)
+    _warn_of_what_stays_behind(path, file, {"obsm": set(obsm), "uns": {*of_obs, *of_var}})
+    return RowStream(var, _slabs(path, file, matrix, obsm, len(obs)), obs_complete=obs)
 
 
-def _frame(path: str, file: h5py.File, key: str) -> pd.DataFrame:
+@dataclass(frozen=True)
+class _DenseMatrix:
+    """A matrix of obsm: of its own, or a field of records, as anndata wrote them before 0.7."""
+
+    element: h5py.Dataset
+    field: str | None = None
+
+    @property
+    def n_rows(self) -> int:
+        return int(self.element.shape[0])
+
+    def read(self, rows: slice) -> NDArray[np.float32]:
+        values = self.element if self.field is None else self.element.fields(self.field)
+        return float32(values[rows])
+
+
+def _dense_matrices(file: h5py.File) -> dict[str, _DenseMatrix]:
+    obsm = file.get("obsm", {})
+    if isinstance(obsm, h5py.Dataset):
+        fields = {name: obsm.dtype[name] for name in obsm.dtype.names or ()}
+        return {
+            name: _DenseMatrix(obsm, name)
+            for name, kind in fields.items()
+            if len(kind.shape) == 1 and kind.base.kind in NUMBERS
+        }
+    return {
+        name: _DenseMatrix(element)
+        for name, element in obsm.items()
+        if isinstance(element, h5py.Dataset) and element.ndim == 2 and element.dtype.kind in NUMBERS
+    }
+
+
+def _frame(path: str, file: h5py.File, key: str) -> tuple[pd.DataFrame, list[str]]:
+    """Read a table, and name what of uns it takes."""
+    used: list[str] = []
     try:
-        frame = read_elem(file[key])
+        element = file[key]
+        if isinstance(element, h5py.Dataset):
+            frame, used = with_categories(records_frame(element), file.get("uns"))
+        else:
+            frame = read_elem(element)
+        if not isinstance(frame, pd.DataFrame):
+            raise ValueError("it is no table")
     except Exception as error:  # anndata wraps whatever a torn element raises
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise exhaustion(error) or InvalidInputError(
             f"{path} cannot be read as h5ad ({key}: {reason}): check it"
         ) from error
-    return storable(path, frame)
+    return storable(path, frame), used
 
 
-def _slabs(path: str, file: h5py.File, matrix: Any, n_rows: int) -> Iterator[Slab]:
-    obsm = {
-        name: element
-        for name, element in (file["obsm"].items() if "obsm" in file else ())
-        if isinstance(element, h5py.Dataset) and element.ndim == 2
-    }
+def _warn_of_what_stays_behind(path: str, file: h5py.File, taken: dict[str, set[str]]) -> None:
+    """Name, by group, what the store will not hold."""
+    found = []
+    n_left = 0
+    for key in file:
+        group = file[key]
+        members = list(group) if isinstance(group, h5py.Group) else group.dtype.names or ()
+        left = [name for name in members if name not in taken.get(key, ())]
+        if key in WHOLE or not left:
+            continue
+        if key in GROUPS:
+            found.append(f"{len(left)} of {key} ({first_names(left, 3)})")
+            n_left += len(left)
+        elif "raw" not in found:
+            # Before 0.7 its parts were called raw.X and raw.var.
+            found.append(key.partition(".")[0])
+            n_left += 1
+    if found:
+        warn_of_input(
+            f"{n_left} elements of {path} are not converted ({', '.join(found)}): only X, obs, var "
+            "and the dense matrices of obsm are"
+        )
+
+
+def _slabs(
+    path: str, file: h5py.File, matrix: Any, obsm: dict[str, _DenseMatrix], n_rows: int
+) -> Iterator[Slab]:
     with file, readable(path, "h5ad"):
         for start in range(0, n_rows, SLAB_ROWS):
             rows = slice(start, min(start + SLAB_ROWS, n_rows))
             block: Any = matrix[rows]
             dense = block if isinstance(block, np.ndarray) else block.toarray()
-            extra = {name: float32(element[rows]) for name, element in obsm.items()}
+            extra = {name: element.read(rows) for name, element in obsm.items()}
             # Annotations are complete already.
             yield Slab(pd.DataFrame(), float32(dense), extra)

@@ -14,6 +14,7 @@ from balans_dask.errors import (
     first_names,
     warn_of_input,
 )
+from balans_dask.io.annotations import require_no_nul
 from balans_dask.io.chunks import has_every_chunk, require_every_chunk, require_uncut
 from balans_dask.io.codecs import known_arrays
 from balans_dask.io.paths import is_store, require_exists
@@ -165,6 +166,8 @@ def _frame(path: str, root: zarr.Group, name: str) -> pd.DataFrame:
             f"{path} holds no text in {len(lost)} arrays ({first_names(lost)}): restore them if "
             "it is lost"
         )
+    if name == "obs":
+        require_no_nul(path, frame)
     return frame
 
 

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import scipy.sparse
-from stores import files
+from stores import files, write_anndata
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.convert import convert_table
 from balans_dask.io.slabs import SLAB_ROWS
+from balans_dask.io.store import open_store
 
 
 def converted(tmp_path, name):
@@ -293,3 +294,26 @@ def test_an_h5ad_that_cannot_be_used_is_refused_in_one_line(tmp_path):
     refused(tmp_path, "none.h5ad", "cannot be read as h5ad")
     refused(tmp_path, "obs.h5ad", "cannot be read as h5ad")
     refused(tmp_path, "short.h5ad", r"X of shape \(3, 3\) with 2 rows in obs")
+
+
+def test_a_nul_in_a_label_is_refused_with_column_and_count(tmp_path):
+    labels = ["a\0b", "a\0c", "a", "a"]
+    reason = r"NUL character in 2 labels of 1 columns \(Metadata_a\): remove it"
+    for column in (
+        pa.array(labels),
+        pa.array(labels).dictionary_encode(),
+        pa.array([*labels, None]),
+        pa.array([label.encode() for label in labels]),
+    ):
+        n = len(column)
+        pq.write_table(pa.table({"Metadata_a": column, "f": np.zeros(n)}), tmp_path / "t.parquet")
+        refused(tmp_path, "t.parquet", reason)
+    # anndata itself takes labels for one that are equal up to a NUL.
+    for column in (["b\0b", "c\0", "a", "a"], ["b\0b", "c\0", "a", "d"]):
+        path = write_anndata(tmp_path / "in.zarr", np.zeros((4, 2), "f4"), Metadata_a=column)
+        with pytest.raises(InvalidInputError, match=reason):
+            open_store(path)
+    frame = pd.DataFrame(index=labels)
+    anndata.AnnData(np.zeros((4, 2), "f4"), frame).write_zarr(tmp_path / "named.zarr")
+    with pytest.raises(InvalidInputError, match=r"2 labels of 1 columns \(the names of rows\)"):
+        open_store(str(tmp_path / "named.zarr"))
