@@ -135,7 +135,8 @@ def convert_table(
     The files of a folder follow each other in natural order of their names, at any depth, and must
     be of one step of processing and one format. Where they lie as ``BATCH/PLATE/PLATE*.parquet``,
     as in the Cell Painting Gallery, ``Metadata_Plate``, ``Metadata_Batch`` and (below
-    ``SOURCE/workspace/profiles``) ``Metadata_Source`` come from there if a file lacks them.
+    ``SOURCE/workspace/profiles``) ``Metadata_Source`` come from there if a file lacks them. Folders
+    named ``NAME=VALUE`` are columns; a file that has one of them with another value is refused.
 
     In csv, a column is a feature if it is numeric in the first slab (or empty there). Annotations
     are read as text, of which only the empty cell is missing; a column becomes numbers or booleans

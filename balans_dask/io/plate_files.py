@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import PurePath
 
 from balans_dask.errors import InvalidInputError, first_names
+from balans_dask.io.partitions import is_partition
 
 __all__ = ["TABLE_SUFFIXES", "PlateFile", "chosen_files"]
 
@@ -74,7 +75,7 @@ class PlateFile:
             found["Metadata_Batch"] = above[-1]
         if in_profiles and len(above) > 4 and above[-3] in WORKSPACES:
             found["Metadata_Source"] = above[-4]
-        return found
+        return {name: label for name, label in found.items() if not is_partition(label)}
 
 
 def chosen_files(

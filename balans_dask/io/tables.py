@@ -13,6 +13,7 @@ from balans_dask.io.csv_table import open_csv
 from balans_dask.io.files import files_below
 from balans_dask.io.h5ad_table import open_h5ad
 from balans_dask.io.parquet_table import open_parquet
+from balans_dask.io.partitions import Partitions
 from balans_dask.io.paths import is_export, require_exists
 from balans_dask.io.places import place_of, resolved
 from balans_dask.io.plate_files import TABLE_SUFFIXES, PlateFile, chosen_files
@@ -44,7 +45,7 @@ def open_table(path: str, rule: ColumnRule | None = None, pattern: str | None = 
     if source.is_dir():
         exported = is_export(source)
         files = chosen_files(path, _tables_in(source, exported), pattern, exported)
-        return _joined(files, rule or ColumnRule())
+        return _joined(path, files, rule or ColumnRule())
     if pattern is not None:
         raise InvalidInputError(f"{path} is one file, and --pattern chooses some of a folder")
     name = source.name.lower()
@@ -76,10 +77,12 @@ def _tables_in(folder: Path, with_hidden: bool) -> list[PlateFile]:
     ]
 
 
-def _joined(files: list[PlateFile], rule: ColumnRule) -> RowStream:
+def _joined(path: str, files: list[PlateFile], rule: ColumnRule) -> RowStream:
     """Join tables that follow each other; the first one says what the features are."""
     first = _open_file(files[0].path, rule)
+    partitions = Partitions(path, [file.name for file in files], rule, first.untyped)
     features = first.var.index
+    partitions.require_no_features(files[0].path, list(features))
     if not first.untyped:
         # Schemas are cheap: what the last plate lacks is said before the first one is written.
         for file in files[1:]:
@@ -91,7 +94,8 @@ def _joined(files: list[PlateFile], rule: ColumnRule) -> RowStream:
             places = _places(file, stream.var.index, features)
             for slab in stream.slabs:
                 values = slab.features if places is None else slab.features[:, places]
-                yield Slab(_with_columns(slab.obs, file.columns()), values)
+                obs = partitions.added(file.path, file.name, slab.obs)
+                yield Slab(_with_columns(obs, file.columns()), values)
 
     return RowStream(first.var, slabs(), untyped=first.untyped, left_out=first.left_out)
 
