@@ -6,6 +6,7 @@ So help, completion and refused options do not wait for Dask, zarr and numba.
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -243,6 +244,8 @@ def ended(error: BaseException, given: list[str]) -> int:
     """
     message, code = explained(error, given)
     if code == EXIT_OTHER and "--verbose" in given:
-        click.echo(public(traceback.format_exc()), err=True, nl=False)
-    click.echo(f"balans: error: {printable(message)}", err=True)
+        with suppress(OSError):
+            click.echo(public(traceback.format_exc()), err=True, nl=False)
+    with suppress(OSError):  # there may be nobody to tell
+        click.echo(f"balans: error: {printable(message)}", err=True)
     return code

@@ -1,6 +1,7 @@
 """``balans evaluate``: the table on the terminal, and in files."""
 
 import csv
+import io
 import json
 import math
 from collections.abc import Sequence
@@ -16,7 +17,8 @@ from balans_dask.errors import printable
 from balans_dask.evaluate.cautions import NULL, cautions
 from balans_dask.evaluate.definitions import BLOCKS
 from balans_dask.evaluate.table import EvaluationTable, evaluate_stores
-from balans_dask.io.paths import require_free_file
+from balans_dask.io.checkpoint import replace_file
+from balans_dask.io.paths import require_free_files
 
 __all__ = ["print_table", "run_evaluate", "write_csv", "write_json"]
 
@@ -43,14 +45,13 @@ def run_evaluate(
         As ``evaluate_stores`` takes them.
     """
     silence_dask()
-    for path in filter(None, (json_path, csv_path)):
-        require_free_file(path, overwrite)
+    require_free_files([json_path, csv_path], overwrite, stores)
     found = evaluate_stores(stores, **options)
-    print_table(console, found)
     if json_path is not None:
         write_json(json_path, found)
     if csv_path is not None:
         write_csv(csv_path, found)
+    print_table(console, found)
 
 
 def print_table(console: Console, found: EvaluationTable) -> None:
@@ -79,15 +80,17 @@ def print_table(console: Console, found: EvaluationTable) -> None:
 def write_json(path: str, found: EvaluationTable) -> None:
     """Write facts, scores (null where undefined) and definitions."""
     record = {"facts": found.facts, "rows": _plain(found), "definitions": found.definitions}
-    Path(path).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    replace_file(Path(path), text.encode("utf-8", "backslashreplace"))
 
 
 def write_csv(path: str, found: EvaluationTable) -> None:
     """Write one line for each row of the table; undefined scores are empty."""
-    with Path(path).open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(found.rows[0]))
-        writer.writeheader()
-        writer.writerows(_plain(found))
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=list(found.rows[0]))
+    writer.writeheader()
+    writer.writerows(_plain(found))
+    replace_file(Path(path), text.getvalue().encode("utf-8", "backslashreplace"))
 
 
 def _plain(found: EvaluationTable) -> list[dict[str, Any]]:

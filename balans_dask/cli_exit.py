@@ -2,6 +2,7 @@
 
 import errno
 import shlex
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,14 @@ EXIT_OTHER = 1
 EXIT_RESUMABLE = 75
 RESUMABLE = {"correct", "transform"}
 """Commands that go on where they were; others put nothing out until they are complete."""
-FULL = {errno.ENOSPC, errno.EDQUOT}
+CONTINUE, AGAIN = "continue with --resume", "run it again"
+FULL = {
+    errno.ENOSPC: "free some",
+    errno.EDQUOT: "free some",
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
+}
+SPEAKING = {"click.utils", "rich.console"}
+"""What writes to the terminal; every command does so when all else is done."""
 REFUSED_PATHS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG}
 """What a file system says of a path that the user may not use."""
 
@@ -31,7 +39,7 @@ def explained(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]
     """Return what to say about the end of a command, and its exit code."""
     match error:
         case RunError():
-            return str(error), EXIT_OTHER
+            return str(error).replace(CONTINUE, _remedy(arguments)), EXIT_OTHER
         case BalansError():
             return str(error), EXIT_INPUT
         case Interrupted() if arguments[0] in RESUMABLE:
@@ -46,18 +54,29 @@ def explained(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]
             return error.format_message(), EXIT_INPUT
         case click.Abort() | KeyboardInterrupt():
             return "interrupted", EXIT_OTHER
+        case OSError() if _is_of_terminal(error):
+            return f"standard output: {error.strerror}: the work is done, but not said", EXIT_OTHER
         case OSError() if error.errno in REFUSED_PATHS:
             # Arrow names the file in its own words.
             place = "" if error.filename is None else f"{error.filename}: "
             return f"{place}{error.strerror}: choose another path", EXIT_INPUT
         case OSError() if error.errno in FULL:
-            return f"{error.strerror}: free some, and continue with --resume", EXIT_OTHER
+            return f"{error.strerror}: {FULL[error.errno]}, and {_remedy(arguments)}", EXIT_OTHER
     return f"{type(error).__name__}: {error}", EXIT_OTHER
 
 
 def _of_buckets(arguments: Sequence[str]) -> bool:
     """Whether what is left over may be a secret."""
     return any(argument.startswith("--storage-option") for argument in arguments)
+
+
+def _remedy(arguments: Sequence[str]) -> str:
+    return CONTINUE if arguments[0] in RESUMABLE else AGAIN
+
+
+def _is_of_terminal(error: OSError) -> bool:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_globals.get("__name__") in SPEAKING
 
 
 def _resuming(arguments: Sequence[str]) -> str:

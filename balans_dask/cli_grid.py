@@ -1,19 +1,16 @@
 """Options of ``balans sweep``: lists of values, and files that it may write."""
 
 from collections.abc import Callable
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import click
 
 from balans_dask.cli_completion import columns
 from balans_dask.cli_options import option_group, ratio_of
-from balans_dask.errors import InvalidInputError, StoreExistsError
 from balans_dask.parameters import Parameters
 from balans_dask.sweep.grid import EVAL_ROWS, Grid
 
-__all__ = ["GRID_OPTIONS", "SWEEP_OUTPUTS", "grid_of", "require_outputs"]
+__all__ = ["GRID_OPTIONS", "SWEEP_OUTPUTS", "grid_of"]
 
 _BASE = Parameters()
 _GRID = Grid()
@@ -99,26 +96,3 @@ def grid_of(options: dict[str, Any]) -> tuple[Grid, Parameters]:
         given.setdefault("operator", ("displace",))
     base = Parameters(n_components=options["n_components"] or None, seed=options["seed"])
     return Grid(**given), base
-
-
-def require_outputs(
-    json: str | None, plot: str | None, scratch: str | None, overwrite: bool
-) -> None:
-    """Refuse, before any work, places that could not be written to after it.
-
-    Raises
-    ------
-    InvalidInputError
-        If matplotlib is missing, or a folder.
-    StoreExistsError
-        If a file is there that is not to be replaced.
-    """
-    if plot is not None and find_spec("matplotlib") is None:
-        raise InvalidInputError('--plot needs matplotlib: pip install "balans-dask[plot]"')
-    if scratch is not None and not Path(scratch).is_dir():
-        raise InvalidInputError(f"{scratch} is no folder: make it, or leave out --scratch")
-    for path in filter(None, (json, plot)):
-        if Path(path).is_dir() or not Path(path).absolute().parent.is_dir():
-            raise InvalidInputError(f"{path} cannot be a file there: choose another path")
-        if Path(path).exists() and not overwrite:
-            raise StoreExistsError(f"{path} exists: add --overwrite to replace it")

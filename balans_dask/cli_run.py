@@ -34,6 +34,7 @@ __all__ = ["run_check", "run_correct", "run_transform"]
 def run_check(console: Console, source: str, **options: Any) -> None:
     """Print what a run would correct, and its plan."""
     asked = _run(source, options)
+    asked.try_writing()
     with open_engine(options["cluster"]) as (engine, limit_bytes), single_threaded_blas():
         plan = plan_run(asked.inputs, asked.parameters, engine.workers(limit_bytes))
         examined = examine(engine, asked.inputs, asked.parameters, plan.tiling)
@@ -57,8 +58,8 @@ def run_correct(
     **options: Any,
 ) -> None:
     """Correct a store, and say what was done."""
-    require_report(performance_report, overwrite)
     target = output_of(source, target, into, layer)
+    require_report(performance_report, overwrite, (source, target, model))
     asked = _run(source, options, writes=not into)
     asked = added_to(asked, layer) if into else asked
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
@@ -92,7 +93,7 @@ def run_transform(
     **options: Any,
 ) -> None:
     """Correct a store by a frozen model, and say what was done."""
-    require_report(performance_report, overwrite)
+    require_report(performance_report, overwrite, (source, target, model))
     frozen = load_model(model)
     basis = None if frozen.n_embedding is None else frozen.record["basis"]
     asked = store_run(

@@ -1,12 +1,16 @@
 """``balans sweep``."""
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from balans_dask.cli_engine import open_engine
-from balans_dask.cli_grid import grid_of, require_outputs
+from balans_dask.cli_grid import grid_of
+from balans_dask.errors import InvalidInputError
 from balans_dask.events import Events
+from balans_dask.io.paths import require_free_files
 from balans_dask.progress import Progress
 from balans_dask.sweep.store import run_sweep, sweep_run
 from balans_dask.sweep.table import save_sweep, sweep_lines
@@ -29,7 +33,7 @@ def run_sweep_command(
     **options: Any,
 ) -> None:
     """Score a grid of settings, and say which to take."""
-    require_outputs(json, plot, scratch, overwrite)
+    _require_outputs(source, json, plot, scratch, overwrite)
     grid, base = grid_of(options)
     keys, basis, anchor = options["batch_keys"], options["basis"], options["anchor"]
     asked = sweep_run(source, keys, label_key, grid, base, basis, anchor, eval_rows, scores)
@@ -37,6 +41,25 @@ def run_sweep_command(
     watched = Progress(console, verbose)
     with open_engine(options["cluster"]) as (engine, limit_bytes), watched as progress:
         result = run_sweep(engine, asked, limit_bytes, scratch, Events(progress))
+    save_sweep(result, json, plot)
     for line in sweep_lines(result):
         out.print(line, soft_wrap=isinstance(line, str), markup=False, highlight=False)
-    save_sweep(result, json, plot)
+
+
+def _require_outputs(
+    source: str, json: str | None, plot: str | None, scratch: str | None, overwrite: bool
+) -> None:
+    """Refuse, before any work, places that could not be written to after it.
+
+    Raises
+    ------
+    InvalidInputError
+        If matplotlib is missing, or a folder.
+    StoreExistsError
+        If a file is there that is not to be replaced.
+    """
+    if plot is not None and find_spec("matplotlib") is None:
+        raise InvalidInputError('--plot needs matplotlib: pip install "balans-dask[plot]"')
+    if scratch is not None and not Path(scratch).is_dir():
+        raise InvalidInputError(f"{scratch} is no folder: make it, or leave out --scratch")
+    require_free_files([json, plot], overwrite, (source,))

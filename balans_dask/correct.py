@@ -10,6 +10,8 @@ from balans_dask.frozen import Model, require_features
 from balans_dask.intervals import CHECKPOINT_SECONDS
 from balans_dask.io.graft import GraftFolder
 from balans_dask.io.model_store import model_fingerprint
+from balans_dask.io.paths import require_apart
+from balans_dask.io.places import place_of, require_writable, resolved
 from balans_dask.io.run_folder import RunFolder, check_output
 from balans_dask.memory import MemoryPlan
 from balans_dask.opened_run import OpenedRun
@@ -91,6 +93,12 @@ def correct_store(
 
     engine.task_bytes = plan.task_bytes
     with single_threaded_blas():
+        if model is not None:
+            require_apart(model, taken)
+            RunFolder(model).require_droppable(overwrite)
+        for path in filter(None, (target, model)):
+            require_writable(resolved(place_of(path)))
+        run.try_writing(folder.target)
         if not resume:
             folder.check(overwrite, inputs)
             if model is not None:
@@ -157,8 +165,10 @@ def transform_store(
     engine.task_bytes = plan.task_bytes
     with single_threaded_blas():
         folder = RunFolder(target)
+        require_writable(folder.target)
         if not resume:
             folder.check(overwrite, inputs)
+        run.try_writing(folder.target)
         with following(engine, on_stage, _examining(plan), ("moments",)):
             examined = examine_values(engine, run.inputs, plan.tiling)
         numbered = examined.held(numbered)

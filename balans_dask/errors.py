@@ -17,6 +17,7 @@ __all__ = [
     "StoreExistsError",
     "WrongTypeError",
     "exhaustion",
+    "first_line",
     "first_names",
     "printable",
     "require_assertions",
@@ -99,6 +100,12 @@ def require_assertions() -> None:
             "this Python drops assertions, without which zarr cannot read what it writes (its "
             "issue 4362): start it without -O, and unset PYTHONOPTIMIZE"
         )
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error of a library says in its first line, or else its kind."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def first_names(names: Sequence[object], at_most: int = 5) -> str:

@@ -1,13 +1,15 @@
 """``--performance-report``: what Dask saw of a run, as one HTML file."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from distributed import Client, performance_report
 
 from balans_dask.errors import InvalidInputError
+from balans_dask.io.checkpoint import replace_file
 from balans_dask.io.paths import require_free_file
 
 __all__ = ["reporting", "require_report"]
@@ -15,8 +17,17 @@ __all__ = ["reporting", "require_report"]
 REMEDY = 'pip install "balans-dask[dashboard]"'
 
 
-def require_report(path: str | None, overwrite: bool) -> None:
+def require_report(path: str | None, overwrite: bool, apart: Iterable[str | None]) -> None:
     """Refuse, before there is a cluster, a report that could not be written.
+
+    Parameters
+    ----------
+    path : str or None
+        ``None`` for no report.
+    overwrite : bool
+        Replace a file that is there.
+    apart : iterable of str or None
+        Other paths of the command.
 
     Raises
     ------
@@ -29,7 +40,7 @@ def require_report(path: str | None, overwrite: bool) -> None:
         return
     if find_spec("bokeh") is None:
         raise InvalidInputError(f"--performance-report needs bokeh: {REMEDY}")
-    require_free_file(path, overwrite)
+    require_free_file(path, overwrite, [other for other in apart if other is not None])
 
 
 @contextmanager
@@ -54,14 +65,16 @@ def reporting(client: Client, path: str | None) -> Iterator[None]:
         raise InvalidInputError(
             f"--performance-report needs bokeh where the scheduler runs: {REMEDY} there"
         )
-    growing = f"{path}.writing"
-    with client.as_current():
-        report = performance_report(filename=growing, mode="inline")
-        report.__enter__()
-    yield
-    with client.as_current():
-        report.__exit__(None, None, None)
-    os.replace(growing, path)
+    with TemporaryDirectory() as folder:
+        # Dask takes a path for a URL where it can, and packs what ends in .gz.
+        page = Path(folder) / "report.html"
+        with client.as_current():
+            report = performance_report(filename=str(page), mode="inline")
+            report.__enter__()
+        yield
+        with client.as_current():
+            report.__exit__(None, None, None)
+        replace_file(Path(path), page.read_bytes())
 
 
 def _has_bokeh() -> bool:

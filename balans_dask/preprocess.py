@@ -14,7 +14,9 @@ from balans_dask.io.layout import create_columns, create_matrix, row_layout, wri
 from balans_dask.io.matrices import checked_array
 from balans_dask.io.output import OutputStore, ShardSink
 from balans_dask.io.paths import path_from
+from balans_dask.io.places import place_of, resolved
 from balans_dask.io.store import ProfileStore, open_store
+from balans_dask.io.trial import FEW, try_annotations
 from balans_dask.kept_features import KeptFeatures
 from balans_dask.kernels.normalization import BLOM
 from balans_dask.kernels.selection import correlated
@@ -121,6 +123,9 @@ def preprocess_store(
     plates = plates_of(store, steps)
     kept = KeptFeatures([str(name) for name in store.var.index], steps)
     with OutputStore(target, overwrite, (path,)) as output:
+        few = {"obs": store.obs[:FEW], "var": store.var[:FEW]}
+        told = {RECORD: {"input": path_from(target, path)}}
+        try_annotations(path, earlier_steps(store) | few | told, (), resolved(place_of(target)))
         workers = engine.workers(limit_bytes)
         at_once, row_bytes = _columns_at_once(store.n_rows, workers), _rows_at_once(workers)
         warn_of_what_stays_behind(store, None)

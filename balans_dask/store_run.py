@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from anndata.io import read_elem
 
 from balans_dask.anchors import require_anchors
@@ -16,11 +18,13 @@ from balans_dask.inputs import Inputs, require_sizes
 from balans_dask.io.graft import ELEMENTS
 from balans_dask.io.layout import row_layout
 from balans_dask.io.matrices import checked_array
+from balans_dask.io.paths import path_from
 from balans_dask.io.store import ProfileStore
+from balans_dask.io.trial import FEW, try_annotations
 from balans_dask.parameters import Parameters
 from balans_dask.passes.profiles import output_dtype
 from balans_dask.passes.sources import RowSource, StoredRows
-from balans_dask.provenance import run_identity
+from balans_dask.provenance import run_identity, texts
 from balans_dask.query import parse_query
 from balans_dask.query_rows import rows_by_query
 from balans_dask.tiling import TILE_ROWS
@@ -135,6 +139,30 @@ class StoreRun:
             return {"obs": obs[[]].assign(**columns), f"uns/{OURS}": record}
         made = {"obs": obs.assign(**columns), "var": self.store.var, f"uns/{OURS}": dict(record)}
         return earlier_steps(self.store) | made
+
+    def try_writing(self, place: Path | None = None) -> None:
+        """Write what the output will say of a few rows to nowhere, and read it.
+
+        Parameters
+        ----------
+        place : Path or None
+            Of the output; ``None`` if there is to be none.
+
+        Raises
+        ------
+        InvalidInputError
+            If that fails.
+        """
+        few = replace(self.store, obs=self.store.obs[:FEW], var=self.store.var[:FEW])
+        columns = dict.fromkeys(ADDED_COLUMNS, np.zeros(len(few.obs), dtype=bool))
+        record = {
+            "input": path_from(str(place or "out.zarr"), self.store.path),
+            "batches": texts(self.inputs.labels.names),
+            "asked": texts([*self.batch_keys, self.basis or "", self.anchor or ""]),
+        }
+        elements = replace(self, store=few).annotations(columns, record)
+        matrices = [] if self.embedding_key is None else [f"obsm/{self.embedding_key}"]
+        try_annotations(self.store.path, elements, matrices, place)
 
 
 def store_run(

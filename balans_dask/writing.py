@@ -19,6 +19,7 @@ from balans_dask.io.pass_folder import PassFolder
 from balans_dask.io.paths import path_from
 from balans_dask.io.places import is_remote
 from balans_dask.io.run_folder import RunFolder
+from balans_dask.io.trial import require_readable
 from balans_dask.kernels.projection import Projection
 from balans_dask.memory import MemoryPlan
 from balans_dask.pass_writer import PassWriter, WrittenRows
@@ -150,6 +151,7 @@ class StoreWriter(ABC):
         write_annotations(root, self._run.annotations(columns, record))
         store = self._folder.last.store
         consolidate(store)
+        require_readable(store, "look at the disk, and continue with --resume")
         _sync(store, {file for unit in written[-1].units for file in unit.paths()})
         self._after_writing(covered)
         self._folder.publish(self._options.replace)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from balans_dask.errors import InvalidInputError, first_names
-from balans_dask.io.columns import with_stored_names
+from balans_dask.io.columns import stored_index_name, with_stored_names
 from balans_dask.io.spelling import joined_as_text, joined_numbers, spelled_numbers
 from balans_dask.labels import spelled
 
@@ -70,10 +70,7 @@ def storable(path: str, frame: pd.DataFrame) -> pd.DataFrame:
     frame = with_stored_names(path, frame)
     columns = {name: _storable(frame[name]) for name in frame.columns}
     index = frame.index.astype(str)
-    # AnnData stores the index under its name.
-    taken = {"", *frame.columns}
-    if not isinstance(index.name, str) or index.name in taken or "/" in index.name:
-        index.name = None
+    index.name = stored_index_name(frame)
     return pd.DataFrame({name: column.array for name, column in columns.items()}, index=index)
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "WRITTEN_BY",
     "read_json",
     "read_state",
+    "replace_file",
     "sync_file",
     "sync_folder",
     "write_json",
@@ -44,7 +45,7 @@ def write_json(path: Path, record: Mapping[str, Any]) -> None:
     if is_remote(path):
         put(path, content)
     else:
-        _replace(path, content)
+        replace_file(path, content)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -58,6 +59,18 @@ def read_json(path: Path) -> dict[str, Any] | None:
             raise
         return None
     return record if isinstance(record, dict) else None
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a file of this machine in one step; one that fails leaves nothing behind."""
+    temporary = _beside(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            _to_disk(file)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_state(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -106,14 +119,6 @@ def sync_folder(path: Path) -> None:
     """Wait until the names in a folder are on disk, where the file system can do that."""
     with suppress(OSError):
         sync_file(path)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = _beside(path)
-    with temporary.open("wb") as file:
-        file.write(content)
-        _to_disk(file)
-    temporary.replace(path)
 
 
 def _beside(path: Path) -> Path:

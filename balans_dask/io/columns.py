@@ -1,8 +1,9 @@
 """Which columns of a table are features, which describe the rows, and what these are called."""
 
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,12 @@ if TYPE_CHECKING:
 __all__ = [
     "METADATA_PREFIX",
     "ColumnRule",
+    "alike",
+    "is_storable",
     "named",
     "require_features",
     "require_unique",
+    "stored_index_name",
     "with_stored_names",
 ]
 
@@ -133,7 +137,7 @@ def with_stored_names(path: str, frame: "pd.DataFrame") -> "pd.DataFrame":
         If two columns get one name, or a name cannot be that of a file.
     """
     names = [_stored_name(name) for name in named([str(name) for name in frame.columns])]
-    bad = [name for name in names if name in _FORBIDDEN or _n_bytes(name) > _LONGEST_NAME_BYTES]
+    bad = [name for name in names if not is_storable(name)]
     if bad:
         raise InvalidInputError(
             f"{path} has {len(bad)} annotations with names that a store cannot hold "
@@ -149,9 +153,30 @@ def with_stored_names(path: str, frame: "pd.DataFrame") -> "pd.DataFrame":
     return frame.set_axis(names, axis=1)
 
 
+def stored_index_name(frame: "pd.DataFrame") -> str | None:
+    """Return the name under which AnnData can store an index; ``None`` for its own one."""
+    name = frame.index.name
+    if not isinstance(name, str) or name in {"", *frame.columns} or "/" in name:
+        return None
+    return name if is_storable(name) else None
+
+
 def _stored_name(name: str) -> str:
     return "index" if name == "_index" else name.replace("/", "_")
 
 
-def _n_bytes(name: str) -> int:
-    return len(name.encode("utf-8", "surrogatepass"))
+def is_storable(name: str) -> bool:
+    """Tell whether a name can be that of a folder, and be written in JSON."""
+    try:
+        n_bytes = len(name.encode())
+    except UnicodeEncodeError:
+        return False
+    return name not in _FORBIDDEN and "\0" not in name and n_bytes <= _LONGEST_NAME_BYTES
+
+
+def alike(names: Iterable[str]) -> list[str]:
+    """Names that differ from others in case, or in the form of their Unicode, only."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(unicodedata.normalize("NFKC", name).casefold(), []).append(name)
+    return [name for group in groups.values() if len(group) > 1 for name in group]

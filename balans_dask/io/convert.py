@@ -1,6 +1,8 @@
 """Turning a table into a store, slab by slab."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,10 @@ from balans_dask.io.annotations import joined_annotations
 from balans_dask.io.columns import ColumnRule
 from balans_dask.io.layout import create_matrix, row_layout, write_annotations
 from balans_dask.io.output import OutputStore, write_shards
-from balans_dask.io.slabs import RowStream
+from balans_dask.io.places import place_of, resolved
+from balans_dask.io.slabs import RowStream, Slab
 from balans_dask.io.tables import open_table
+from balans_dask.io.trial import FEW, try_annotations
 
 __all__ = ["Converted", "convert_table"]
 
@@ -147,7 +151,8 @@ def convert_table(
     """
     with OutputStore(target, overwrite, (source,)) as output:
         stream = open_table(source, rule, pattern)
-        found = _write_stream(source, stream, output.root)
+        place = resolved(place_of(target))
+        found = _write_stream(source, stream, output.root, place)
         if rule is not None and rule != ColumnRule():
             write_annotations(output.root, {"uns/balans_convert": _record(rule, found.left_out)})
         return found
@@ -159,7 +164,19 @@ def _record(rule: ColumnRule, left_out: list[str]) -> dict[str, Any]:
     return {**prefixes, "n_left_out": len(left_out)}
 
 
-def _write_stream(source: str, stream: RowStream, root: zarr.Group) -> Converted:
+def _try_first(
+    source: str, stream: RowStream, slab: Slab, columns: Iterable[str], place: Path
+) -> None:
+    """Try the annotations and names of a stream by its first rows."""
+    obs = stream.obs_complete
+    if obs is None:
+        first = slab.obs[:FEW].reindex(columns=list(columns))
+        obs = joined_annotations(source, [first], stream.untyped)
+    elements = {"obs": obs[:FEW], "var": stream.var[:FEW]}
+    try_annotations(source, elements, [f"obsm/{name}" for name in slab.obsm], place)
+
+
+def _write_stream(source: str, stream: RowStream, root: zarr.Group, place: Path) -> Converted:
     matrices: dict[str, _GrowingMatrix] = {}
     frames: list[pd.DataFrame] = []
     n_rows = n_bad_rows = 0
@@ -170,7 +187,12 @@ def _write_stream(source: str, stream: RowStream, root: zarr.Group) -> Converted
             matrices[name] = _GrowingMatrix(root, name, rows.shape[1])
         matrices[name].push(rows)
 
+    tried: dict[str, None] = {}
     for slab in stream.slabs:
+        if n_rows == 0 or set(slab.obs.columns) - tried.keys():
+            # Some files of a folder may have columns that the others lack.
+            tried |= dict.fromkeys(slab.obs.columns)
+            _try_first(source, stream, slab, tried, place)
         push("X", slab.features)
         for name, rows in slab.obsm.items():
             push(f"obsm/{name}", rows)

@@ -68,7 +68,11 @@ def export_tables(
     files = []
     for path, table in zip(_places(folder, tables), tables, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        # Arrow takes only text for a path, and file systems hold other names.
+        with (
+            path.open("wb") as file,
+            pq.ParquetWriter(file, schema, compression="zstd") as writer,
+        ):
             n_left = len(table.rows)
             while n_left:
                 rows, block = next(values)
@@ -168,6 +172,8 @@ def _rows_of(array: Any, rows: NDArray[np.intp]) -> NDArray[Any]:
 def _facts(path: Path, table: TableFile) -> dict[str, Any]:
     digest = sha256()
     with path.open("rb") as file:
+        n_columns = len(pq.read_schema(file))
+        file.seek(0)
         while block := file.read(2**20):
             digest.update(block)
     labels = {"labels": list(table.labels)} if table.labels else {}
@@ -175,7 +181,7 @@ def _facts(path: Path, table: TableFile) -> dict[str, Any]:
         "path": table.name,
         **labels,
         "rows": len(table.rows),
-        "columns": len(pq.read_schema(path)),
+        "columns": n_columns,
         "bytes": path.stat().st_size,
         "sha256": digest.hexdigest(),
     }

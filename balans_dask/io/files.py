@@ -132,7 +132,8 @@ def table_source(path: str | Path) -> Any:
     """Return what a reader of tables takes: a path, or an open object that is read in pieces."""
     place: Any = place_of(path)
     if not is_remote(place):
-        return path
+        # A relative path could be taken for a URL, such as s3:plate.parquet.
+        return os.path.abspath(place)
     return place.open("rb", block_size=BLOCK_BYTES, cache_type="blockcache")
 
 

@@ -6,6 +6,7 @@ metadata of the store are consolidated, which anndata does, they list all new el
 rename on. Elsewhere every element appears by its own, the record of the correction last.
 """
 
+import os
 import shutil
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,9 +21,9 @@ from anndata.io import read_elem
 from balans_dask.errors import InvalidInputError, StoreExistsError, first_names
 from balans_dask.io.checkpoint import read_json, sync_folder, write_json
 from balans_dask.io.codecs import known_arrays
-from balans_dask.io.listing import COLUMNS, consolidated, relisted, within
+from balans_dask.io.listing import COLUMNS, DOCUMENT, consolidated, relisted, within
 from balans_dask.io.paths import is_store
-from balans_dask.io.places import is_remote
+from balans_dask.io.places import is_remote, require_writable
 from balans_dask.io.run_folder import RunFolder
 
 __all__ = ["ELEMENTS", "GraftFolder"]
@@ -31,7 +32,6 @@ ELEMENTS = "elements"
 """Entry of a record that names what a correction has added to a store."""
 RECORD = "uns/balans"
 GROUPS = ("obs", "obsm", "layers", "uns")
-DOCUMENT = "zarr.json"
 
 
 class GraftFolder(RunFolder):
@@ -75,6 +75,7 @@ class GraftFolder(RunFolder):
         StoreExistsError
             If it holds elements of these names that are not ours, or may not be replaced.
         """
+        self._require_writable()
         if self._journal.exists():
             # Elements that a killed run has moved in part: whoever holds the folder finishes that.
             return
@@ -101,6 +102,22 @@ class GraftFolder(RunFolder):
             raise StoreExistsError(
                 f"{self.given} holds {len(owned)} elements of an earlier correction "
                 f"({first_names(owned)}): add --overwrite to replace them"
+            )
+
+    def _require_writable(self) -> None:
+        """Refuse a store that can only be read, or beside which nothing can be written.
+
+        Raises
+        ------
+        InvalidInputError
+        """
+        require_writable(self.target)
+        folders = [self.target / group for group in ("", *GROUPS)]
+        closed = [place for place in folders if place.exists() and not os.access(place, os.W_OK)]
+        if closed:
+            raise InvalidInputError(
+                f"{self.given} can only be read ({closed[0]}): correct it into a new store, "
+                "without --into"
             )
 
     @contextmanager
@@ -206,7 +223,7 @@ class GraftFolder(RunFolder):
         if not is_store(str(record)):
             return ()
         try:
-            group = zarr.open_group(str(record), mode="r")
+            group = zarr.open_group(record, mode="r")
             known_arrays(group, record)
             found = read_elem(group)[ELEMENTS]
         except Exception:  # noqa: BLE001  (anndata wraps whatever a torn element raises)

@@ -12,8 +12,11 @@ import zarr
 from anndata import settings
 from anndata.io import write_elem
 from zarr.codecs import BloscCodec
+from zarr.storage import MemoryStore
 
+from balans_dask.io.checkpoint import read_json, write_json
 from balans_dask.io.group_put import put_group
+from balans_dask.io.listing import DOCUMENT, is_grouped, regrouped
 from balans_dask.io.places import is_remote, place_of, place_of_zarr, zarr_place
 from balans_dask.tiling import TILE_ROWS, largest_power_of_two
 
@@ -22,6 +25,7 @@ __all__ = [
     "create_columns",
     "create_matrix",
     "create_root",
+    "list_members",
     "row_layout",
     "write_annotations",
 ]
@@ -57,13 +61,13 @@ def row_layout(n_rows: int | None, row_bytes: int) -> tuple[int, int]:
     return chunk_rows, shard_rows
 
 
-def create_root(path: str | Path) -> zarr.Group:
-    """Create an empty AnnData store at a path where nothing is."""
-    place = place_of(path)
-    if is_remote(place):
+def create_root(path: str | Path | MemoryStore) -> zarr.Group:
+    """Create an empty AnnData store at a path where nothing is, or in memory."""
+    place: Any = path if isinstance(path, MemoryStore) else place_of(path)
+    if place is not path and is_remote(place):
         put_group(place, _fill_root)
         return zarr.open_group(zarr_place(place), mode="r+", use_consolidated=False)
-    root = zarr.create_group(str(place), zarr_format=3)
+    root = zarr.create_group(place, zarr_format=3)
     _fill_root(root)
     return root
 
@@ -182,7 +186,15 @@ def consolidate(store: Path) -> None:
     ----------
     store : Path
     """
+    list_members(zarr_place(store))
+    document = read_json(store / DOCUMENT) or {}
+    if not is_grouped(document):
+        write_json(store / DOCUMENT, regrouped(document))
+
+
+def list_members(store: Any) -> None:
+    """Let Zarr list all members of a store in its root, in an order that may not be read again."""
     with warnings.catch_warnings():
         # That other programs may not read the list is no concern of who saves a model.
         warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-        zarr.consolidate_metadata(zarr_place(store))
+        zarr.consolidate_metadata(store)

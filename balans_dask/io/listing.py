@@ -5,10 +5,21 @@ Edited as JSON, so that whatever else another program has written there stays.
 
 from collections.abc import Collection, Mapping
 from copy import deepcopy
+from itertools import groupby
 from typing import Any
 
-__all__ = ["COLUMNS", "consolidated", "relisted", "within"]
+__all__ = [
+    "COLUMNS",
+    "DOCUMENT",
+    "consolidated",
+    "is_grouped",
+    "regrouped",
+    "relisted",
+    "within",
+]
 
+DOCUMENT = "zarr.json"
+"""File that begins a group."""
 COLUMNS = "column-order"
 """Attribute of a table that lists its columns."""
 TABLE = "obs"
@@ -19,6 +30,35 @@ def consolidated(document: Mapping[str, Any]) -> dict[str, Any]:
     listed = document.get("consolidated_metadata")
     found = listed.get("metadata") if isinstance(listed, dict) else None
     return found if isinstance(found, dict) else {}
+
+
+def is_grouped(document: Mapping[str, Any]) -> bool:
+    """Tell whether the members of every group stand together, as Zarr wants to read them.
+
+    Zarr lists them in an order in which the members of groups stand mixed that differ in case only,
+    or in the form of their Unicode, and then loses some.
+    """
+    levels = sorted(consolidated(document), key=lambda name: name.count("/"))
+    groups = [group for group, _ in groupby(levels, lambda name: name.rpartition("/")[0])]
+    return len(groups) == len(set(groups))
+
+
+def regrouped(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a group that lists the members of every group together.
+
+    Parameters
+    ----------
+    document : mapping
+        Its ``zarr.json``.
+    """
+    changed = dict(document)
+    if isinstance(changed.get("consolidated_metadata"), dict):
+        members = dict(sorted(consolidated(document).items()))
+        changed["consolidated_metadata"] = {
+            **changed["consolidated_metadata"],
+            "metadata": members,
+        }
+    return changed
 
 
 def within(path: str, elements: Collection[str]) -> bool:

@@ -7,12 +7,12 @@ from typing import Any
 
 import zarr
 
-from balans_dask.errors import InvalidInputError, RunError, exhaustion
+from balans_dask.errors import InvalidInputError, RunError, exhaustion, first_line
 from balans_dask.io.chunks import folder_of, require_rows, require_uncut
 from balans_dask.io.codecs import require_known
 from balans_dask.io.files import network_errors
 from balans_dask.io.paths import is_store
-from balans_dask.io.places import is_remote, place_of_zarr, resolved
+from balans_dask.io.places import is_remote, place_of_zarr, resolved, zarr_place
 
 __all__ = ["VisibleArray", "checked_array"]
 
@@ -107,7 +107,7 @@ def checked_array(array: zarr.Array) -> zarr.Array | VisibleArray:
     path = place if is_remote(place) else str(place)
     if not is_remote(found) and not found.is_absolute():
         # Workers may have another working directory.
-        array = zarr.open_array(path, path=array.path, mode="r")
+        array = zarr.open_array(zarr_place(path), path=array.path, mode="r")
     require_known(array, path)
     require_rows(array, path)
     require_uncut(array, path)
@@ -121,10 +121,5 @@ def _unread(place: str, error: Exception) -> RunError | InvalidInputError:
             "with --resume"
         )
     return InvalidInputError(
-        f"cannot decode {place} ({_first_line(error)}): a chunk is damaged, restore it"
+        f"cannot decode {place} ({first_line(error)}): a chunk is damaged, restore it"
     )
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

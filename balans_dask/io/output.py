@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from balans_dask.io.files import remove_file
 from balans_dask.io.layout import consolidate, create_root
 from balans_dask.io.run_folder import RunFolder, check_output
+from balans_dask.io.trial import require_readable
 from balans_dask.io.units import record_unit, shard_files
 
 __all__ = ["OutputStore", "ShardSink", "StoreSink", "write_shards"]
@@ -59,11 +60,16 @@ class OutputStore:
         trace: TracebackType | None,
     ) -> None:
         with self._held:
-            if kind is None:
-                consolidate(self._folder.last.store)
-                self._folder.publish(self._overwrite)
-            else:
+            if kind is not None:
                 self._folder.discard()
+                return
+            try:
+                consolidate(self._folder.last.store)
+                require_readable(self._folder.last.store, "look at the disk, and run it again")
+                self._folder.publish(self._overwrite)
+            except BaseException:
+                self._folder.discard()
+                raise
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,20 @@
 
 import os
 import posixpath
+from collections.abc import Iterable
 from pathlib import Path
 
 from balans_dask.errors import InvalidInputError, StoreExistsError
 from balans_dask.io.checkpoint import WRITTEN_BY, read_json
 from balans_dask.io.files import files_below, is_file
-from balans_dask.io.places import is_remote, is_url, place_of, reaching
+from balans_dask.io.places import (
+    is_remote,
+    is_url,
+    place_of,
+    reaching,
+    require_writable,
+    resolved,
+)
 
 __all__ = [
     "MANIFEST",
@@ -16,8 +24,10 @@ __all__ = [
     "is_store",
     "path_beside",
     "path_from",
+    "require_apart",
     "require_exists",
     "require_free_file",
+    "require_free_files",
 ]
 
 MANIFEST = "manifest.json"
@@ -68,23 +78,58 @@ def _require_remote(path: str, place: Path) -> None:
         raise FileNotFoundError(path)
 
 
-def require_free_file(path: str, overwrite: bool) -> None:
+def require_apart(path: str | Path, inputs: Iterable[str]) -> None:
+    """Refuse an output that is, holds or lies within an input.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    target = resolved(place_of(path))
+    for name in inputs:
+        source = resolved(place_of(name))
+        if target == source or target in source.parents or source in target.parents:
+            raise InvalidInputError(
+                f"{path} and {name} are the same place, or one is in the other: choose another path"
+            )
+
+
+def require_free_file(path: str, overwrite: bool, apart: Iterable[str] = ()) -> None:
     """Refuse a path at which no file may be written.
+
+    Parameters
+    ----------
+    path : str
+    overwrite : bool
+        Replace a file that is there.
+    apart : iterable of str
+        Inputs and other outputs.
 
     Raises
     ------
     StoreExistsError
         If a folder is there, or a file that may not be replaced.
     InvalidInputError
-        If its folder is missing.
+        If its folder is missing or cannot be written to, or it lies in one of the others.
     """
+    require_apart(path, apart)
     place = Path(path)
-    if not place.parent.is_dir():
-        raise InvalidInputError(f"the folder of {path} does not exist: create it first")
+    require_writable(place)
     if place.is_dir():
         raise StoreExistsError(f"{path} is a folder: choose another file")
     if place.exists() and not overwrite:
         raise StoreExistsError(f"{path} exists: choose another file, or add --overwrite")
+
+
+def require_free_files(
+    paths: Iterable[str | None], overwrite: bool, apart: Iterable[str] = ()
+) -> None:
+    """Refuse files of which one cannot be written, or two are one; ``None`` is not asked for."""
+    others = list(apart)
+    for path in paths:
+        if path is not None:
+            require_free_file(path, overwrite, others)
+            others.append(path)
 
 
 def path_from(store: str, other: str) -> str:
@@ -95,12 +140,12 @@ def path_from(store: str, other: str) -> str:
     and the query of a URL, which may be secrets.
     """
     if not is_url(store) and not is_url(other):
-        return os.path.relpath(Path(other).resolve(), Path(store).resolve().parent)
+        return _utf8(os.path.relpath(Path(other).resolve(), Path(store).resolve().parent))
     if is_url(store) and is_url(other):
         here, there = _parted(store), _parted(other)
         if here[:2] == there[:2]:
             return posixpath.relpath(f"/{there[2]}", posixpath.dirname(f"/{here[2]}"))
-    return _public(other) if is_url(other) else str(Path(other).resolve())
+    return _public(other) if is_url(other) else _utf8(str(Path(other).resolve()))
 
 
 def path_beside(store: str, relative: str) -> str:
@@ -112,6 +157,11 @@ def path_beside(store: str, relative: str) -> str:
         found = posixpath.normpath(posixpath.join(posixpath.dirname(f"/{key}"), relative))
         return f"{protocol}://{bucket}{found}"
     return os.path.normpath(Path(store).resolve().parent / relative)
+
+
+def _utf8(path: str) -> str:
+    """Spell out bytes that are no text, which a store cannot hold."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _public(url: str) -> str:

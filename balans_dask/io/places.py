@@ -8,15 +8,17 @@ mechanism, one set of options. obstore reads faster, but has other names for eve
 be a second way beside each of these; conditional puts, which locks need, fsspec has too.
 """
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from zarr.storage import FsspecStore, LocalStore
 
-from balans_dask.errors import BalansError, InvalidInputError
+from balans_dask.errors import BalansError, InvalidInputError, first_line
 from balans_dask.io.storage_options import options_for
 
 __all__ = [
@@ -27,11 +29,17 @@ __all__ = [
     "reaching",
     "require_writable",
     "resolved",
+    "tried_beside",
     "zarr_place",
 ]
 
 LIBRARIES = {"s3": "s3fs", "gs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
 """What reaches each kind of URL."""
+TRIAL = ".trial.."
+"""With the eight letters that the system adds as long as any ending of ours, such as
+``.events.jsonl``, or ``.writing`` behind the number of a process."""
+FAILING = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+"""What says nothing about a path, but about the disk."""
 
 
 def is_url(path: str) -> bool:
@@ -79,14 +87,19 @@ def resolved(place: Path) -> Path:
 
 
 def require_writable(place: Path) -> None:
-    """Refuse to write to a place that can only be read, or whose bucket is not there.
+    """Refuse to write to a place that can only be read, or whose folder or bucket is not there.
+
+    In a file system it is tried, with a name beside it as long as any that a run makes.
 
     Raises
     ------
     InvalidInputError
     """
     if not is_remote(place):
-        return
+        if not place.parent.is_dir():
+            raise InvalidInputError(f"the folder of {place} does not exist: create it first")
+        with tried_beside(place):
+            return
     where: Any = place
     if where.protocol.startswith("http"):
         raise InvalidInputError(f"{place} can only be read: write to a path, s3:// or gs://")
@@ -97,11 +110,34 @@ def require_writable(place: Path) -> None:
         )
 
 
+@contextmanager
+def tried_beside(place: Path) -> Iterator[Path]:
+    """Make a folder beside a place for a moment.
+
+    Raises
+    ------
+    InvalidInputError
+        If the file system refuses that.
+    """
+    try:
+        trial = TemporaryDirectory(prefix=f"{place.name}{TRIAL}", dir=place.parent)
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) in FAILING:
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidInputError(
+            f"{place} cannot be written ({reason}): choose another path"
+        ) from error
+    with trial as folder:
+        yield Path(folder)
+
+
 def zarr_place(path: str | Path) -> Any:
-    """Return what Zarr opens: a path as text, or a store that reaches a bucket."""
+    """Return what Zarr opens: a path, or a store that reaches a bucket."""
     place: Any = place_of(path)
     if not is_remote(place):
-        return str(place)
+        # As text it could be taken for a chain of URLs, such as plate::1.zarr.
+        return place
     return FsspecStore.from_url(str(place), storage_options=dict(place.storage_options))
 
 
@@ -128,9 +164,8 @@ def reaching(path: str | Path) -> Iterator[None]:
     except Exception as error:  # every library has errors of its own
         if not is_url(str(path)):
             raise
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InvalidInputError(
-            f"{path} cannot be reached ({reason}): check the address, the endpoint "
+            f"{path} cannot be reached ({first_line(error)}): check the address, the endpoint "
             "(--storage-option endpoint_url=URL) and the keys (or --anonymous)"
         ) from error
 

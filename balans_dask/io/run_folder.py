@@ -31,6 +31,7 @@ from balans_dask.io.files import (
     files_in,
     make_folder,
     move_file,
+    network_errors,
     remove_all_but,
     remove_file,
     remove_tree,
@@ -38,10 +39,10 @@ from balans_dask.io.files import (
 from balans_dask.io.lease import Lease, leased
 from balans_dask.io.lock import locked
 from balans_dask.io.pass_folder import PassFolder
-from balans_dask.io.paths import is_export, is_store
+from balans_dask.io.paths import is_export, is_store, require_apart
 from balans_dask.io.places import is_remote, place_of, reaching, require_writable, resolved
 
-__all__ = ["RunFolder", "check_output", "require_apart"]
+__all__ = ["RunFolder", "check_output"]
 
 SUFFIX = ".partial"
 EARLIER = "pass_"
@@ -60,16 +61,20 @@ def check_output(path: str | Path, overwrite: bool, inputs: tuple[str, ...] = ()
     StoreExistsError
         If something is there and must not be, or may not be, replaced.
     InvalidInputError
-        If the output is, holds or lies within an input, or its folder is missing.
+        If the output is, holds or lies within an input, or cannot be written there.
     """
     if not path:
         raise InvalidInputError("the path of the output is empty: name a folder to write")
     require_apart(path, inputs)
+    with reaching(path):
+        require_writable(resolved(place_of(path)))
+    RunFolder(str(path)).require_ours()
+    _require_free(path, overwrite)
+
+
+def _require_free(path: str | Path, overwrite: bool) -> None:
     target = resolved(place_of(path))
     with reaching(path):
-        require_writable(target)
-        if not is_remote(target) and not target.parent.is_dir():
-            raise InvalidInputError(f"the folder of {path} does not exist: create it first")
         if not target.exists() or _is_half(target):
             return
     if not overwrite:
@@ -78,22 +83,6 @@ def check_output(path: str | Path, overwrite: bool, inputs: tuple[str, ...] = ()
         raise StoreExistsError(
             f"{path} exists and is not a Zarr store, so it is not replaced: choose another output"
         )
-
-
-def require_apart(path: str | Path, inputs: tuple[str, ...]) -> None:
-    """Refuse an output that is, holds or lies within an input.
-
-    Raises
-    ------
-    InvalidInputError
-    """
-    target = resolved(place_of(path))
-    for name in inputs:
-        source = resolved(place_of(name))
-        if target == source or target in source.parents or source in target.parents:
-            raise InvalidInputError(
-                f"output {path} and input {name} are the same place: choose another output"
-            )
 
 
 class RunFolder:
@@ -162,6 +151,16 @@ class RunFolder:
         checksum = _checksum(run)
         write_json(self._record, {"written_by": WRITTEN_BY, "run": dict(run), "checksum": checksum})
 
+    def require_ours(self) -> None:
+        """Refuse a folder that something else has made.
+
+        Raises
+        ------
+        StoreExistsError
+        """
+        if self.exists and not self._is_ours():
+            raise StoreExistsError(f"{self.path} is in the way and is not ours: move it")
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Create the folder if it is not there, and keep every other process out of it.
@@ -188,11 +187,10 @@ class RunFolder:
 
     def _settle_replaced(self) -> None:
         """Finish or undo the replacing of a store that a kill has interrupted."""
+        self._put_back()
         if not self._replaced.exists():
             return
-        if not self.target.exists():
-            self._replaced.rename(self.target)
-        elif not self.last.store.exists():
+        if not self.last.store.exists():
             remove_tree(self._replaced)
         else:
             raise StoreExistsError(
@@ -212,8 +210,7 @@ class RunFolder:
             yield
 
     def _make(self) -> None:
-        if self.exists and not self._is_ours():
-            raise StoreExistsError(f"{self.path} is in the way and is not ours: move it")
+        self.require_ours()
         make_folder(self.path)
 
     @contextmanager
@@ -231,13 +228,23 @@ class RunFolder:
             As ``held`` does, and if there is one that may not be dropped.
         """
         with self.held():
-            if self.record() is not None and not drop:
-                raise StoreExistsError(
-                    f"{self.path} holds an unfinished correction: finish it with "
-                    "`balans correct --resume`, or add --overwrite to drop it"
-                )
+            self.require_droppable(drop)
             self.clear()
             yield
+
+    def require_droppable(self, drop: bool) -> None:
+        """Refuse the place of an unfinished correction, unless that may be forgotten.
+
+        Raises
+        ------
+        StoreExistsError
+        """
+        self.require_ours()
+        if self.record() is not None and not drop:
+            raise StoreExistsError(
+                f"{self.path} holds an unfinished correction: finish it with "
+                "`balans correct --resume`, or add --overwrite to drop it"
+            )
 
     def clear(self) -> None:
         """Forget what was done; the folder stays, and stays held."""
@@ -249,6 +256,7 @@ class RunFolder:
 
     def discard(self) -> None:
         """Remove the folder, first what marks it as begun, and last what keeps others out."""
+        self._put_back()
         for path in (*self._earlier(), self.last.units, self.last.store, self._replaced):
             remove_tree(path)
         remove_file(self.last.checkpoint)
@@ -283,7 +291,7 @@ class RunFolder:
         StoreExistsError
             If something has appeared in the place that may not be replaced; nothing is lost.
         """
-        check_output(self.target, replace)
+        _require_free(self.target, replace)
         if is_remote(self.target):
             if self._lease is not None:
                 self._lease.require()
@@ -299,14 +307,25 @@ class RunFolder:
             torn.unlink()
         if self.target.exists():
             self.target.rename(self._replaced)
-        self.last.store.rename(self.target)
+        try:
+            self.last.store.rename(self.target)
+        except BaseException:
+            self._put_back()
+            raise
+
+    def _put_back(self) -> None:
+        """Return a store that had left its place to one that never came."""
+        if self._replaced.exists() and not self.target.exists():
+            self._replaced.rename(self.target)
 
     def _publish_events(self) -> None:
         """Put the events beside the output; those of a store that it replaces go."""
-        if self.events.exists():
-            move_file(self.events, self.published_events)
-        else:
-            remove_file(self.published_events)
+        # The output is there already, and does not fail because its times cannot be noted.
+        with suppress(*network_errors()):
+            if self.events.exists():
+                move_file(self.events, self.published_events)
+            else:
+                remove_file(self.published_events)
 
     def _earlier(self) -> list[Path]:
         return [self.path / name for name in files_in(self.path) if name.startswith(EARLIER)]

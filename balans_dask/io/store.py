@@ -17,6 +17,8 @@ from balans_dask.errors import (
 from balans_dask.io.annotations import require_no_nul
 from balans_dask.io.chunks import has_every_chunk, require_every_chunk, require_uncut
 from balans_dask.io.codecs import known_arrays
+from balans_dask.io.columns import stored_index_name, with_stored_names
+from balans_dask.io.listing import COLUMNS
 from balans_dask.io.paths import is_store, require_exists
 from balans_dask.io.places import place_of, resolved, zarr_place
 
@@ -36,7 +38,7 @@ class ProfileStore:
     features : zarr.Array of shape (n_rows, n_features)
         The store's ``X``.
     obs, var : DataFrame
-        Annotations of rows and of features.
+        Annotations of rows and of features; a slash in a name has become ``_``.
     """
 
     path: str
@@ -81,7 +83,10 @@ class ProfileStore:
                 f"{self.path} has no column {name!r} in obs: choose one of its "
                 f"{len(self.obs.columns)} columns, {first_names(list(self.obs.columns))}"
             )
-        for text, missing in _texts(self.root["obs"], name):
+        # The name in the store may hold a slash, and then names a group in a group.
+        table = self.root["obs"]
+        stored = dict(zip(self.obs.columns, table.attrs[COLUMNS], strict=True))
+        for text, missing in _texts(table, stored[name]):
             require_every_chunk(text, self.path, missing)
         return self.obs[name]
 
@@ -168,6 +173,9 @@ def _frame(path: str, root: zarr.Group, name: str) -> pd.DataFrame:
         )
     if name == "obs":
         require_no_nul(path, frame)
+    # AnnData of 0.11 and before wrote names with a slash, which it does not take any more.
+    frame = with_stored_names(f"{path}: {name}", frame)
+    frame.index.name = stored_index_name(frame)
     return frame
 
 

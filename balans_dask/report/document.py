@@ -1,10 +1,10 @@
 """``balans report``: one HTML file about one corrected store."""
 
-import os
 from pathlib import Path
 
 from balans_dask.disclosure import public
 from balans_dask.fitting import UNCOVERED_SHARE, limited_landmarks
+from balans_dask.io.checkpoint import replace_file
 from balans_dask.io.paths import require_free_file
 from balans_dask.report.asked import Factor, Reported, reported
 from balans_dask.report.contingency import Contingency
@@ -67,7 +67,7 @@ def write_report(
     StoreExistsError
         If there is something at the path of the report that may not be replaced.
     """
-    require_free_file(html, overwrite)
+    require_free_file(html, overwrite, (path,))
     asked = reported(path, label_key, control)
     tables = confounding(asked)
     scores, cautions = score_section(asked, evaluate)
@@ -81,20 +81,11 @@ def write_report(
         sampling_section(asked),
     ]
     title = f"Batch correction of {Path(public(path)).resolve().name}"
-    _write(html, rendered(title, _facts(asked), warnings, sections), overwrite)
+    page = rendered(title, _facts(asked), warnings, sections)
+    require_free_file(html, overwrite, (path,))
+    # Lone surrogates, which a label may hold, are no UTF-8.
+    replace_file(Path(html), page.encode("utf-8", "replace"))
     return warnings
-
-
-def _write(html: str, page: str, overwrite: bool) -> None:
-    """Replace the file in one step; a reader never sees half of it."""
-    temporary = Path(f"{html}.{os.getpid()}.writing")
-    try:
-        # Lone surrogates, which a label may hold, are no UTF-8.
-        temporary.write_bytes(page.encode("utf-8", "replace"))
-        require_free_file(html, overwrite)
-        temporary.replace(html)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _facts(asked: Reported) -> list[tuple[str, str]]:

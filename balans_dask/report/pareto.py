@@ -1,7 +1,7 @@
 """Signal against mixing: the picture of a sweep."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -89,11 +89,11 @@ def pareto_figure(result: ScoredPoints) -> Figure:
     return figure
 
 
-def save_pareto(path: str, result: ScoredPoints) -> None:
+def save_pareto(file: str | BinaryIO, result: ScoredPoints) -> None:
     """Write the picture of ``pareto_figure`` as a PNG."""
     figure = pareto_figure(result)
     FigureCanvasAgg(figure)
-    figure.savefig(path, dpi=120, format="png")
+    figure.savefig(file, dpi=120, format="png")
 
 
 def _settings(axes: Axes, points: Sequence[Point]) -> None:

@@ -1,5 +1,6 @@
 """What a sweep says: a table on the terminal, JSON, and a picture."""
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from balans_dask.evaluate.choice import RULE, Point
+from balans_dask.io.checkpoint import replace_file
 from balans_dask.sweep.result import SweepResult
 
 __all__ = ["save_sweep", "sweep_lines"]
@@ -56,11 +58,14 @@ def save_sweep(result: SweepResult, json_path: str | None, plot_path: str | None
         For the picture, as a PNG.
     """
     if json_path is not None:
-        Path(json_path).write_text(json.dumps(result.as_dict(), indent=1) + "\n")
+        text = json.dumps(result.as_dict(), indent=1) + "\n"
+        replace_file(Path(json_path), text.encode())
     if plot_path is not None:
         from balans_dask.report.pareto import save_pareto  # noqa: PLC0415  (an optional extra)
 
-        save_pareto(plot_path, result)
+        picture = io.BytesIO()
+        save_pareto(picture, result)
+        replace_file(Path(plot_path), picture.getvalue())
 
 
 def _table(result: SweepResult) -> Table:
