@@ -9,6 +9,7 @@ from balans_dask.cluster.request import ClusterRequest, memory_bytes
 from balans_dask.cluster.resilience import BLAS_THREADS, REUSED_MEMORY
 from balans_dask.cluster.walltime import lifetime_arguments, walltime_for, walltime_seconds
 from balans_dask.errors import InvalidInputError
+from balans_dask.memory import PROCESS_BYTES, format_bytes
 from balans_dask.passes.engine import QUIET_DASHBOARD
 
 __all__ = ["LOG_FOLDER", "job_settings", "processes_of"]
@@ -45,7 +46,7 @@ def job_settings(request: ClusterRequest, host: str) -> dict[str, Any]:
     ------
     InvalidInputError
         If neither flags nor jobqueue.yaml say how large a job is, or the latter in no such words,
-        or a key of TLS would be in the script.
+        or it is too small, or a key of TLS would be in the script.
     """
     system = request.kind
     _require_size(request)
@@ -95,8 +96,16 @@ def _require_size(request: ClusterRequest) -> None:
                 f"--cluster {system} does not know the {key} of a job: give --{key}, or set "
                 f"jobqueue.{system}.{key} in jobqueue.yaml"
             )
-    memory_bytes(str(request.memory or setting(system, "memory")), f"jobqueue.{system}.memory")
     cores, processes = request.cores or setting(system, "cores"), processes_of(system)
+    memory = str(request.memory or setting(system, "memory"))
+    source = f"jobqueue.{system}.memory" if request.memory is None else "--memory"
+    n_bytes = memory_bytes(memory, source) or 0
+    if n_bytes < processes * PROCESS_BYTES:
+        # A number without a unit is bytes, as dask-jobqueue reads it.
+        raise InvalidInputError(
+            f"{source} {memory} is {format_bytes(n_bytes)}, and each of the {processes} processes "
+            f"of a job takes {format_bytes(PROCESS_BYTES)} by itself: write one like 2GB"
+        )
     if cores < processes:
         raise InvalidInputError(
             f"a job of {cores} cores has no thread for each of its {processes} processes: give "
