@@ -16,6 +16,7 @@ from balans_dask.batches import batch_labels
 from balans_dask.inputs import Inputs
 from balans_dask.lazy import lazy_rows
 from balans_dask.passes.engine import Engine, embedded_client
+from balans_dask.passes.this_process import require_usable
 from balans_dask.stage import OnStage
 
 __all__ = ["NO_BATCH", "collector_of", "current_engine", "inputs_of"]
@@ -26,13 +27,20 @@ NO_BATCH = "all"
 
 @contextmanager
 def current_engine() -> Iterator[Engine]:
-    """Use the client of the caller, which stays open, or one for this call."""
+    """Use the client of the caller, which stays open, or one for this call.
+
+    Raises
+    ------
+    InvalidInputError
+        If nobody could wait for the client of the caller.
+    """
     try:
         client = default_client()
     except ValueError:
         with embedded_client() as client:
             yield Engine(client)
     else:
+        require_usable(client)
         engine = Engine(client)
         try:
             yield engine

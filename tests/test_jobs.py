@@ -163,8 +163,8 @@ REFUSED = [
     (["slurm-runner", "--memory", "2GB"], "does not read --memory: leave it out"),
     (["slurm", "--walltime", "90"], "--walltime 90 is no time: write HH:MM:SS, such as 04:00:00"),
     (["slurm", "--memory", "much"], "--memory much is no size: write one like 2GB"),
-    (["slurm", "--cores", 2, "--memory", 16], "--memory 16 is 16 B, and each of the 1 processes"),
-    (["sge", "--cores", 2, "--memory", 8000], "by itself: write one like 2GB"),
+    (["slurm", "--cores", 2, "--memory", 16], "--memory 16 is 16 B, and a job needs 420 MiB"),
+    (["sge", "--cores", 2, "--memory", 8000], "before any work: write one like 2GB"),
     (["threads"], "has no job to print: --dry-run is for slurm, pbs, lsf, sge"),
 ]
 

@@ -103,8 +103,8 @@ def _require_size(request: ClusterRequest) -> None:
     if n_bytes < processes * PROCESS_BYTES:
         # A number without a unit is bytes, as dask-jobqueue reads it.
         raise InvalidInputError(
-            f"{source} {memory} is {format_bytes(n_bytes)}, and each of the {processes} processes "
-            f"of a job takes {format_bytes(PROCESS_BYTES)} by itself: write one like 2GB"
+            f"{source} {memory} is {format_bytes(n_bytes)}, and a job needs "
+            f"{format_bytes(processes * PROCESS_BYTES)} before any work: write one like 2GB"
         )
     if cores < processes:
         raise InvalidInputError(

@@ -9,7 +9,6 @@ import logging
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from threading import Lock
 from typing import Any, ParamSpec, TypeVar
 from uuid import uuid4
 from weakref import WeakSet
@@ -31,6 +30,7 @@ from balans_dask.passes.losses import (
     scheduler_errors,
 )
 from balans_dask.passes.sources import LazySlice
+from balans_dask.passes.this_process import THIS_PROCESS
 from balans_dask.task_memory import COLLECTED_NODES
 
 __all__ = ["QUIET_DASHBOARD", "Engine", "embedded_client", "task"]
@@ -43,9 +43,6 @@ COPY_SECONDS = 10.0
 """How long a shared value may take to reach all workers before tasks are submitted anyway."""
 QUIET_DASHBOARD = "127.0.0.1:0"
 """Dask always opens a page: on loopback, and on a port that no other run can hold."""
-
-_STARTING = Lock()
-"""Dask imports its page while it starts; two threads that do so at once see half a module."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -82,23 +79,26 @@ def embedded_client(n_threads: int | None = None) -> Iterator[Client]:
     n_threads : int or None
         Worker threads; ``None`` for one a core.
     """
-    with _STARTING:
-        client = Client(
-            processes=False,
-            n_workers=1,
-            threads_per_worker=n_threads,
-            memory_limit=0,
-            # Also where the user's configuration asks for encryption: nothing leaves the process.
-            protocol="inproc://",
-            dashboard_address=QUIET_DASHBOARD,
-            # Dask would open the page of the worker to every host.
-            worker_dashboard_address=QUIET_DASHBOARD,
-            set_as_default=False,
-            # Closing interrupts a heartbeat now and then, which Dask reports as an error.
-            silence_logs=logging.CRITICAL,
-        )
-    with client:
-        yield client
+    with THIS_PROCESS.quiet():
+        with THIS_PROCESS.starting:
+            client = Client(
+                processes=False,
+                n_workers=1,
+                threads_per_worker=n_threads,
+                memory_limit=0,
+                # Also where the user's configuration asks for encryption: nothing leaves the
+                # process.
+                protocol="inproc://",
+                dashboard_address=QUIET_DASHBOARD,
+                # Dask would open the page of the worker to every host.
+                worker_dashboard_address=QUIET_DASHBOARD,
+                set_as_default=False,
+                # Closing interrupts a heartbeat now and then, which Dask reports as an error: the
+                # log is off for longer than this cluster would turn it off.
+                silence_logs=False,
+            )
+        with client:
+            yield client
 
 
 class Engine:
