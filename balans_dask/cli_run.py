@@ -97,7 +97,7 @@ def run_transform(
     frozen = load_model(model)
     basis = None if frozen.n_embedding is None else frozen.record["basis"]
     asked = store_run(
-        open_store(source),
+        open_store(source, options["cluster"].limit_bytes),
         options["batch_keys"],
         frozen.parameters,
         basis,
@@ -142,7 +142,7 @@ def _run(source: str, options: dict[str, Any], writes: bool = True) -> StoreRun:
         given["max_scale_ratio"] = None
     parameters = Parameters(**given)
     return store_run(
-        open_store(source),
+        open_store(source, options["cluster"].limit_bytes),
         options["batch_keys"],
         parameters,
         options["basis"],

@@ -118,7 +118,7 @@ def preprocess_store(
     bytes for a value of its columns and 64 for a row, so that 10 million rows need 1 GB; for
     correlations, the square of the number of features.
     """
-    store = open_store(path)
+    store = open_store(path, limit_bytes)
     require_sizes(path, store.features.shape, 1)
     plates = plates_of(store, steps)
     kept = KeptFeatures([str(name) for name in store.var.index], steps)

@@ -7,7 +7,6 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from anndata.io import read_elem
 from numpy.typing import NDArray
 
 from balans_dask.batches import BatchLabels
@@ -226,7 +225,7 @@ def correction_record(store: ProfileStore) -> dict[str, Any] | None:
     """Read what ``correct_store`` recorded in a store; ``None`` for any other store."""
     if "uns/balans" not in store.root:
         return None
-    record = read_elem(store.root["uns/balans"])
+    record = store.element("uns/balans")
     return record if isinstance(record, dict) and record.keys() >= FACTS else None
 
 

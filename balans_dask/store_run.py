@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from anndata.io import read_elem
 
 from balans_dask.anchors import require_anchors
 from balans_dask.batch_order import labels_in_order
@@ -237,7 +236,7 @@ def store_run(
 
 def earlier_steps(store: ProfileStore) -> dict[str, Any]:
     """Read what a store says about the steps that made it, by name of the element."""
-    return {name: read_elem(store.root[name]) for name in EARLIER_STEPS if name in store.root}
+    return {name: store.element(name) for name in EARLIER_STEPS if name in store.root}
 
 
 def warn_of_what_stays_behind(store: ProfileStore, basis: str | None) -> None:

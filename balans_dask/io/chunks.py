@@ -1,10 +1,11 @@
 """Which chunks of an array are on disk, and whole.
 
 Zarr leaves out chunks that hold nothing but the fill value unless it is told otherwise, and reads a
-missing one as fill values: a lost chunk and an empty one look the same.
+missing one as fill values: a lost chunk and an empty one look the same. It also takes a shard that
+is too short to have an index for one without chunks.
 """
 
-from math import prod
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +13,34 @@ import zarr
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.io.files import are_files
+from balans_dask.io.codecs import encoding_of
+from balans_dask.io.encoded import require_stated
+from balans_dask.io.files import file_sizes
 from balans_dask.io.places import is_remote, place_of
+from balans_dask.io.room import free_bytes, require_room
 
-__all__ = ["folder_of", "has_every_chunk", "require_every_chunk", "require_rows", "require_uncut"]
+__all__ = [
+    "folder_of",
+    "has_every_chunk",
+    "require_decodable",
+    "require_every_chunk",
+    "require_rows",
+    "require_small",
+    "require_uncut",
+]
+
+MISSING = -1
 
 
 def has_every_chunk(array: zarr.Array, path: str | Path, mask: zarr.Array | None = None) -> bool:
     """Tell whether all chunks of an array of a store are on disk, or hold masked values alone."""
-    return _n_missing(array, path, mask) == 0
+    return _n_missing(array, _sizes(array, path), mask) == 0
 
 
 def require_every_chunk(
     array: zarr.Array, path: str | Path, mask: zarr.Array | None = None
 ) -> None:
-    """Refuse an array of which stored chunks are missing.
+    """Refuse an array of which stored chunks are missing or plainly cut off.
 
     Parameters
     ----------
@@ -40,11 +54,13 @@ def require_every_chunk(
     ------
     InvalidInputError
     """
-    _refuse_missing(array, path, _n_missing(array, path, mask), prod(_grid(array)))
+    sizes = _sizes(array, path)
+    _refuse_missing(array, path, _n_missing(array, sizes, mask), sizes.size)
+    _refuse_cut(array, path, int(_too_short(array, sizes).sum()))
 
 
 def require_rows(matrix: zarr.Array, path: str | Path) -> None:
-    """Refuse a matrix of which some rows lack chunks that other rows have.
+    """Refuse a matrix of which some rows lack chunks that other rows have, or have cut ones.
 
     Columns of which no chunk is stored are features that hold the fill value in every row; they
     will be reported as constant.
@@ -59,14 +75,17 @@ def require_rows(matrix: zarr.Array, path: str | Path) -> None:
     ------
     InvalidInputError
     """
-    stored = _stored(matrix, path)
+    sizes = _sizes(matrix, path)
+    stored = sizes != MISSING
     _refuse_missing(matrix, path, int((~stored & stored.any(axis=0)).sum()), stored.size)
+    _refuse_cut(matrix, path, int(_too_short(matrix, sizes).sum()))
 
 
 def require_uncut(array: zarr.Array, path: str | Path) -> None:
     """Refuse an array of which stored chunks are cut off and would still be decoded.
 
-    Blosc reads on beyond the end of a buffer; other codecs notice it.
+    Blosc reads on beyond the end of a buffer, and shards end with their index; other codecs notice.
+    In a bucket an object is whole or not there.
 
     Parameters
     ----------
@@ -78,18 +97,72 @@ def require_uncut(array: zarr.Array, path: str | Path) -> None:
     ------
     InvalidInputError
     """
-    codecs = array.compressors
     if is_remote(place_of(path)):
-        return  # an object is whole or not there
-    if array.shards or not codecs or "blosc" not in type(codecs[-1]).__name__.lower():
         return
-    n_cut = sum(file.is_file() and _is_cut_off(file) for file in _files(array, path))
-    if n_cut:
-        raise InvalidInputError(f"{path} has {n_cut} chunks of {array.path} cut off: restore them")
+    codecs = array.compressors
+    cut = _too_short(array, _sizes(array, path))
+    if codecs and not array.shards and "blosc" in type(codecs[-1]).__name__.lower():
+        files = np.array(_files(array, path), dtype=object).reshape(cut.shape)
+        cut = np.array(
+            [file.is_file() and _is_cut_off(file) for file in files.flat], dtype=np.bool_
+        )
+    _refuse_cut(array, path, int(cut.sum()))
 
 
-def _n_missing(array: zarr.Array, path: str | Path, mask: zarr.Array | None) -> int:
-    missing = ~_stored(array, path)
+def require_decodable(array: zarr.Array, path: str | Path, rows: slice | None = None) -> None:
+    """Refuse an array of which stored chunks decode to more than its metadata state.
+
+    Parameters
+    ----------
+    array : zarr.Array
+    path : str or Path
+        Of the store.
+    rows : slice or None
+        Those that will be read; ``None`` for all.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    if is_remote(place_of(path)):
+        return
+    encoding = encoding_of(array, free_bytes())
+    folder, grid = folder_of(array, path), _grid(array)
+    touched = range(grid[0]) if grid else range(0)
+    if rows is not None:
+        length = (array.shards or array.chunks)[0]
+        touched = range(rows.start // length, -(-rows.stop // length))
+    beside = list(np.ndindex(*grid[1:]))
+    for place in [(first, *others) for first in touched for others in beside] if grid else [()]:
+        name = array.metadata.encode_chunk_key(place)
+        require_stated(folder / name, encoding, f"{array.path}/{name} of {path}")
+
+
+def require_small(
+    arrays: Sequence[zarr.Array], path: str | Path, limit_bytes: int | None = None
+) -> None:
+    """Refuse arrays that are to be read whole where they are too large, cut off, or lie.
+
+    Parameters
+    ----------
+    arrays : sequence of zarr.Array
+    path : str or Path
+        Of the store.
+    limit_bytes : int or None
+        Memory that may be used.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    require_room(arrays, path, limit_bytes)
+    for array in arrays:
+        require_uncut(array, path)
+        require_decodable(array, path)
+
+
+def _n_missing(array: zarr.Array, sizes: NDArray[np.int64], mask: zarr.Array | None) -> int:
+    missing = sizes == MISSING
     if mask is None or not missing.any():
         return int(missing.sum())
     length = (array.shards or array.chunks)[0]
@@ -105,6 +178,19 @@ def _refuse_missing(array: zarr.Array, path: str | Path, n_missing: int, n_store
             f"read as {str(array.fill_value)!r}: restore them, or write the store again with "
             "Zarr's write_empty_chunks"
         )
+
+
+def _refuse_cut(array: zarr.Array, path: str | Path, n_cut: int) -> None:
+    if n_cut:
+        kind = "shards" if array.shards else "chunks"
+        raise InvalidInputError(f"{path} has {n_cut} {kind} of {array.path} cut off: restore them")
+
+
+def _too_short(array: zarr.Array, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Find files that cannot be what they should be, whatever is in them."""
+    least = max(1, encoding_of(array, 0).index_bytes)
+    short: NDArray[np.bool_] = (sizes != MISSING) & (sizes < least)
+    return short
 
 
 def _grid(array: zarr.Array) -> tuple[int, ...]:
@@ -130,9 +216,11 @@ def _files(array: zarr.Array, path: str | Path) -> list[Path]:
     return [folder / name for name in _names(array)]
 
 
-def _stored(array: zarr.Array, path: str | Path) -> NDArray[np.bool_]:
-    stored = are_files(folder_of(array, path), _names(array))
-    return np.array(stored, dtype=np.bool_).reshape(_grid(array))
+def _sizes(array: zarr.Array, path: str | Path) -> NDArray[np.int64]:
+    """Bytes of every stored chunk or shard; ``MISSING`` where there is none."""
+    found = file_sizes(folder_of(array, path), _names(array))
+    sizes = [MISSING if size is None else size for size in found]
+    return np.array(sizes, dtype=np.int64).reshape(_grid(array))
 
 
 def _is_cut_off(file: Path) -> bool:

@@ -31,8 +31,9 @@ import zarr
 from zarr.errors import ZarrUserWarning
 
 from balans_dask.errors import InvalidInputError, first_names
+from balans_dask.io.encoded import Encoding
 
-__all__ = ["codecs_of", "known_arrays", "require_known"]
+__all__ = ["encoding_of", "known_arrays", "require_known"]
 
 COMPRESSORS = ("blosc", "zstd", "gzip", "zlib", "lz4")
 CHECKSUMS = {"crc32c", "crc32", "adler32", "fletcher32"}
@@ -40,7 +41,11 @@ TEXT = {"vlen-utf8", "vlen-bytes"}
 OF_NUMBERS = {"delta", "quantize", "bitround", "fixedscaleoffset"}
 PLAIN = {"bytes", "endian", "transpose", "shuffle"}
 SHARDS = "sharding_indexed"
+CHECKSUM_BYTES = 4
+INDEX_ENTRY_BYTES = 16
 INDEXED_BY = (["bytes", "crc32c"], ["bytes"])
+SMALL = {*TEXT, *COMPRESSORS, "crc32c", SHARDS}
+"""What text is stored by."""
 NUMERIC = "biuf"
 LARGEST_DEPTH = 32
 """Groups within groups; readers go down by calling themselves."""
@@ -94,7 +99,7 @@ def require_known(array: zarr.Array, path: str | Path) -> None:
     InvalidInputError
     """
     what = f"{path} has {array.path or 'an array'}"
-    codecs = codecs_of(array)
+    codecs = _codecs_of(array)
     names = [name for name, _ in codecs]
     strange = [name for name in names if name not in _KNOWN]
     if strange:
@@ -102,9 +107,17 @@ def require_known(array: zarr.Array, path: str | Path) -> None:
             f"{what} stored by the codec {first_names([repr(name) for name in strange])}, which is "
             f"not read: write it again with {', '.join(COMPRESSORS[:-1])} or {COMPRESSORS[-1]}"
         )
-    if sum(name in COMPRESSORS for name in names) > 1 or names.count(SHARDS) > 1:
+    pressed = [i for i, name in enumerate(names) if name in COMPRESSORS]
+    shards = [i for i, name in enumerate(names) if name == SHARDS]
+    after = codecs[pressed[0] + 1 :] if pressed else []
+    if (
+        (len(pressed) > 1 or shards not in ([], [0]) or _around_shards(array))
+        or any(name != "crc32c" or made.get("location", "end") != "end" for name, made in after)
+        or (TEXT.intersection(names) and not SMALL.issuperset(names))
+    ):
         raise InvalidInputError(
-            f"{what} stored by {' within '.join(names)}: write it again with one compressor"
+            f"{what} stored by {' within '.join(names)}: write it again with one compressor, and "
+            "nothing after it but crc32c"
         )
     for name, settings in codecs:
         if name in OF_NUMBERS:
@@ -129,10 +142,10 @@ def require_known(array: zarr.Array, path: str | Path) -> None:
         )
 
 
-def codecs_of(array: zarr.Array) -> list[tuple[str, Mapping[str, Any]]]:
+def _codecs_of(array: zarr.Array) -> list[tuple[str, Mapping[str, Any]]]:
     """Return names and settings of the codecs of an array, in the order of writing.
 
-    Those within shards, and of their indexes, follow the one that makes shards.
+    Those within shards follow the one that makes shards.
 
     Parameters
     ----------
@@ -145,11 +158,49 @@ def codecs_of(array: zarr.Array) -> list[tuple[str, Mapping[str, Any]]]:
     return list(_named(described["codecs"]))
 
 
+def encoding_of(array: zarr.Array, text_bytes: int) -> Encoding:
+    """Describe how the files of an array came about.
+
+    Parameters
+    ----------
+    array : zarr.Array
+        That ``require_known`` has let pass.
+    text_bytes : int
+        What a chunk of text may decode to.
+    """
+    codecs = _codecs_of(array)
+    names = [name for name, _ in codecs]
+    is_text = bool(TEXT.intersection(names))
+    pressed = [i for i, name in enumerate(names) if name in COMPRESSORS]
+    at = pressed[0] if pressed else len(names)
+    kinds = [made[key] for _, made in codecs for key in ("dtype", "astype") if key in made]
+    width = max([array.dtype.itemsize, *(np.dtype(kind).itemsize for kind in kinds)])
+    n_values = math.prod(array.chunks)
+    checked = CHECKSUM_BYTES * sum(name in CHECKSUMS for name in names[:at])
+    shard = codecs[0][1] if array.shards else {}
+    within = zip(array.shards or array.chunks, array.chunks, strict=True)
+    n_chunks = math.prod(n // size for n, size in within) if shard else 0
+    return Encoding(
+        compressor=names[at] if pressed else "",
+        chunk_bytes=text_bytes if is_text else n_values * width + checked,
+        n_values=n_values if is_text else 0,
+        n_chunks=n_chunks,
+        index_bytes=INDEX_ENTRY_BYTES * n_chunks
+        + CHECKSUM_BYTES * (len(shard.get("index_codecs", ())) == 2),
+        index_first=shard.get("index_location") == "start",
+        checksum_bytes=CHECKSUM_BYTES * len(names[at + 1 :]),
+    )
+
+
 def _named(codecs: Sequence[Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for codec in codecs:
         settings = codec.get("configuration") or {}
         yield str(codec["name"]).removeprefix("numcodecs."), settings
-        yield from _named([*settings.get("codecs", ()), *settings.get("index_codecs", ())])
+        yield from _named(settings.get("codecs", ()))
+
+
+def _around_shards(array: zarr.Array) -> bool:
+    return bool(array.shards) and len(array.metadata.codecs) > 1
 
 
 def _members(group: zarr.Group) -> list[Any]:

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from balans_dask.io.places import is_remote, place_of
 
 __all__ = [
-    "are_files",
     "file_size",
+    "file_sizes",
     "files_below",
     "files_in",
     "is_file",
@@ -32,6 +32,7 @@ __all__ = [
 
 REQUESTS = 32
 """Requests under way at a time; each of them mostly waits for the network."""
+UNKNOWN_SIZE = sys.maxsize
 BLOCK_BYTES = 4 * 2**20
 """What is read ahead in an object, so that no large one is held whole."""
 
@@ -70,16 +71,20 @@ def is_file(place: Path) -> bool:
     return file_size(place) is not None if is_remote(place) else place.is_file()
 
 
-def are_files(folder: Path, names: Sequence[str]) -> list[bool]:
-    """Tell which of some files of a folder are there; of a bucket, by one listing."""
+def file_sizes(folder: Path, names: Sequence[str]) -> list[int | None]:
+    """Bytes of some files of a folder, ``None`` where there is none; of a bucket, by one listing.
+
+    What a web server does not say the size of counts as ``UNKNOWN_SIZE``.
+    """
     where: Any = folder
     if not is_remote(folder):
-        return [(folder / name).is_file() for name in names]
+        return [file_size(folder / name) for name in names]
     if where.protocol.startswith("http"):
         # Web servers need not list.
-        return many(lambda name: is_file(folder / name), names)
+        sizes = many(lambda name: file_size(folder / name), names)
+        return [UNKNOWN_SIZE if size == 0 else size for size in sizes]
     found = files_below(folder)
-    return [name in found for name in names]
+    return [found.get(name) for name in names]
 
 
 def files_below(folder: Path) -> dict[str, int]:

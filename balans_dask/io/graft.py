@@ -20,6 +20,7 @@ from anndata.io import read_elem
 
 from balans_dask.errors import InvalidInputError, StoreExistsError, first_names
 from balans_dask.io.checkpoint import read_json, sync_folder, write_json
+from balans_dask.io.chunks import require_small
 from balans_dask.io.codecs import known_arrays
 from balans_dask.io.listing import COLUMNS, DOCUMENT, consolidated, relisted, within
 from balans_dask.io.paths import is_store
@@ -224,7 +225,7 @@ class GraftFolder(RunFolder):
             return ()
         try:
             group = zarr.open_group(record, mode="r")
-            known_arrays(group, record)
+            require_small(known_arrays(group, record), record)
             found = read_elem(group)[ELEMENTS]
         except Exception:  # noqa: BLE001  (anndata wraps whatever a torn element raises)
             return ()

@@ -2,15 +2,21 @@
 
 A file can name others to be read in its place (external links, external storage, virtual datasets)
 and filters for which HDF5 loads a plugin; both are refused by what the file says of itself, before
-a value is read. So are references and sequences of any length but text. Soft links stay within the
-file, and anndata 0.7 keeps categories by references in attributes, which are not followed here.
+a value is read. So are chunks that would inflate to more than they should hold (HDF5 doubles its
+buffer until a stream ends), and references and sequences of any length but text.
+Soft links stay within the file, and anndata 0.7 keeps categories by references in attributes, which
+are not followed here.
 """
 
 from collections.abc import Iterator
+from math import prod
+from typing import Any
 
 import h5py
 
 from balans_dask.errors import InvalidInputError
+from balans_dask.io.encoded import DEFLATE_RATIO, HARMLESS_BYTES, inflated_bytes
+from balans_dask.io.room import free_bytes
 
 __all__ = ["require_parts", "require_plain"]
 
@@ -23,6 +29,10 @@ FILTERS = {
 }
 """What is part of HDF5 and of h5py; szip and nbit are not in every build, or hardly tried."""
 LARGEST_DEPTH = 32
+READ = ("X", "obs", "var", "obsm", "uns")
+MOST_OVERHEAD = 2**16
+"""Of a chunk that a filter has made longer: checksums and headers."""
+ANNOTATIONS = ("/obs/", "/var/")
 
 
 def require_parts(path: str, file: h5py.File) -> None:
@@ -39,7 +49,7 @@ def require_parts(path: str, file: h5py.File) -> None:
     InvalidInputError
     """
     waiting: list[tuple[h5py.Group, int]] = [(file, 0)]
-    seen = set()
+    seen, total = set(), 0
     while waiting:
         group, depth = waiting.pop()
         place = h5py.h5o.get_info(group.id).addr
@@ -54,8 +64,16 @@ def require_parts(path: str, file: h5py.File) -> None:
         for member in _members(path, group):
             if isinstance(member, h5py.Dataset):
                 require_plain(path, member)
+                total += member.size * member.dtype.itemsize * member.name.startswith(ANNOTATIONS)
+                if member.name.split("/")[1] in READ:
+                    _require_inflated(path, member)
             elif isinstance(member, h5py.Group):
                 waiting.append((member, depth + 1))
+    if total > free_bytes():
+        raise InvalidInputError(
+            f"{path} has annotations of {total:,} bytes, more than the {free_bytes():,} of memory "
+            "that there are: save fewer, or use a larger machine"
+        )
 
 
 def require_plain(path: str, dataset: h5py.Dataset) -> None:
@@ -76,6 +94,8 @@ def require_plain(path: str, dataset: h5py.Dataset) -> None:
     if dataset.is_virtual or made.get_external_count():
         raise InvalidInputError(f"{what} in another file: copy its values into this one")
     filters = [made.get_filter(i) for i in range(made.get_nfilters())]
+    if [code for code, *_ in filters].count(h5py.h5z.FILTER_DEFLATE) > 1:
+        raise InvalidInputError(f"{what} compressed twice: save it again with gzip or lzf")
     strange = [name.decode(errors="replace") or str(code) for code, _, _, name in filters
                if code not in FILTERS]  # fmt: skip
     if strange:
@@ -84,11 +104,35 @@ def require_plain(path: str, dataset: h5py.Dataset) -> None:
             "with gzip or lzf"
         )
     kind = dataset.dtype
+    size = prod(dataset.chunks or ()) * kind.itemsize
+    if size > free_bytes():
+        raise InvalidInputError(
+            f"{what} in chunks of {size:,} bytes, more than the {free_bytes():,} of memory that "
+            "there are: save it again in smaller ones"
+        )
     kinds = [kind] if kind.fields is None else [kind[i] for i in range(len(kind))]
     if any(each.hasobject and h5py.check_string_dtype(each) is None for each in kinds):
         raise InvalidInputError(
             f"{what} of references or sequences: save it again as text or numbers"
         )
+
+
+def _require_inflated(path: str, dataset: h5py.Dataset) -> None:
+    if dataset.chunks is None or dataset.compression is None:
+        return
+    size = prod(dataset.chunks) * dataset.dtype.itemsize
+    stored: list[tuple[Any, int]] = []
+    dataset.id.chunk_iter(lambda chunk: stored.append((chunk.chunk_offset, chunk.size)))
+    for place, n_stored in stored:
+        n_bytes = n_stored if n_stored > size + MOST_OVERHEAD else 0
+        if dataset.compression == "gzip" and n_stored * DEFLATE_RATIO > max(size, HARMLESS_BYTES):
+            content = dataset.id.read_direct_chunk(place)[1]
+            n_bytes = inflated_bytes(content, size + MOST_OVERHEAD)
+        if n_bytes > size + MOST_OVERHEAD:
+            raise InvalidInputError(
+                f"{path} has {dataset.name} with a chunk that decodes to more than the {size:,} "
+                "bytes it may have: restore it, or do not use the file"
+            )
 
 
 def _members(path: str, group: h5py.Group) -> Iterator[h5py.Dataset | h5py.Group]:

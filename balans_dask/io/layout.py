@@ -11,7 +11,7 @@ import pandas as pd
 import zarr
 from anndata import settings
 from anndata.io import write_elem
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
 from balans_dask.io.checkpoint import read_json, write_json
@@ -21,6 +21,7 @@ from balans_dask.io.places import is_remote, place_of, place_of_zarr, zarr_place
 from balans_dask.tiling import TILE_ROWS, largest_power_of_two
 
 __all__ = [
+    "SMALL_CODECS",
     "consolidate",
     "create_columns",
     "create_matrix",
@@ -32,6 +33,8 @@ __all__ = [
 
 CHUNK_BYTES = 2 * 2**20
 SHARD_BYTES = 8 * 2**20
+SMALL_CODECS = (ZstdCodec(level=0), Crc32cCodec())
+"""Of everything but large matrices: Zarr's own choice, and a checksum that shows a changed bit."""
 SHARD_TILES = 4
 """A task writes whole shards, so shards of few columns must not grow beyond a partition."""
 
@@ -106,7 +109,11 @@ def create_matrix(
         shards=(shard_rows, shape[1]),
         dtype=dtype,
         fill_value=np.nan,
-        compressors=BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", typesize=dtype.itemsize),
+        compressors=[
+            BloscCodec(cname="lz4", clevel=5, shuffle="shuffle", typesize=dtype.itemsize),
+            # Blosc decodes a changed bit to other numbers without a word.
+            Crc32cCodec(),
+        ],
         # An all-zero chunk must be on disk too: only then is an absent file a lost one.
         config={"write_empty_chunks": True},
     )
@@ -162,7 +169,8 @@ def write_annotations(root: zarr.Group, elements: Mapping[str, Any]) -> None:
 def _write(root: zarr.Group, key: str, element: Any) -> None:
     group, _, name = key.rpartition("/")
     # anndata takes no path for a name.
-    write_elem(root.require_group(group) if group else root, name, element)
+    parent = root.require_group(group) if group else root
+    write_elem(parent, name, element, dataset_kwargs={"compressors": SMALL_CODECS})
 
 
 def _with_plain_text(frame: pd.DataFrame) -> pd.DataFrame:

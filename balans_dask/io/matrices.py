@@ -8,11 +8,12 @@ from typing import Any
 import zarr
 
 from balans_dask.errors import InvalidInputError, RunError, exhaustion, first_line
-from balans_dask.io.chunks import folder_of, require_rows, require_uncut
+from balans_dask.io.chunks import folder_of, require_decodable, require_rows, require_uncut
 from balans_dask.io.codecs import require_known
 from balans_dask.io.files import network_errors
 from balans_dask.io.paths import is_store
 from balans_dask.io.places import is_remote, place_of_zarr, resolved, zarr_place
+from balans_dask.io.room import require_chunk
 
 __all__ = ["VisibleArray", "checked_array"]
 
@@ -80,7 +81,10 @@ class VisibleArray:
             )
         place = f"{self.name} in rows {rows.start} to {rows.stop}"
         try:
+            require_decodable(self.array, self.path, rows)
             return self.array[rows]
+        except InvalidInputError:
+            raise
         except UNREAD + network_errors() as error:
             raise exhaustion(error) or _unread(place, error) from error
 
@@ -97,7 +101,8 @@ def checked_array(array: zarr.Array) -> zarr.Array | VisibleArray:
     Raises
     ------
     InvalidInputError
-        If it is stored by a codec that is not read, or stored chunks are missing or cut off.
+        If it is stored by a codec that is not read, stored chunks are missing or cut off, or one
+        does not fit in memory.
     """
     found = place_of_zarr(array.store)
     if found is None:
@@ -109,6 +114,7 @@ def checked_array(array: zarr.Array) -> zarr.Array | VisibleArray:
         # Workers may have another working directory.
         array = zarr.open_array(zarr_place(path), path=array.path, mode="r")
     require_known(array, path)
+    require_chunk(array, path)
     require_rows(array, path)
     require_uncut(array, path)
     return VisibleArray(array, path)

@@ -11,8 +11,10 @@ import zarr
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError, exhaustion
+from balans_dask.io.chunks import require_small
 from balans_dask.io.codecs import known_arrays
 from balans_dask.io.files import files_below
+from balans_dask.io.layout import SMALL_CODECS
 from balans_dask.io.output import OutputStore
 from balans_dask.io.paths import is_store, require_exists
 from balans_dask.io.places import place_of, reaching, zarr_place
@@ -44,7 +46,10 @@ def write_model(
         for name, array in arrays.items():
             # An all-zero chunk must be on disk too: only then is an absent file a lost one.
             output.root.create_array(
-                name, data=np.ascontiguousarray(array), config={"write_empty_chunks": True}
+                name,
+                data=np.ascontiguousarray(array),
+                compressors=SMALL_CODECS,
+                config={"write_empty_chunks": True},
             )
 
 
@@ -78,7 +83,9 @@ def read_model(path: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
             "again, or install the version that wrote it"
         )
     try:
-        arrays = {found.path: _whole(found) for found in known_arrays(root, path)}
+        stored = known_arrays(root, path)
+        require_small(stored, path)
+        arrays = {found.path: _whole(found) for found in stored}
         attributes: Any = root.attrs["model"]
         checksum = _checksum(attributes, arrays)
     except InvalidInputError:

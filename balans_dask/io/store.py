@@ -15,7 +15,7 @@ from balans_dask.errors import (
     warn_of_input,
 )
 from balans_dask.io.annotations import require_no_nul
-from balans_dask.io.chunks import has_every_chunk, require_every_chunk, require_uncut
+from balans_dask.io.chunks import has_every_chunk, require_every_chunk, require_small
 from balans_dask.io.codecs import known_arrays
 from balans_dask.io.columns import stored_index_name, with_stored_names
 from balans_dask.io.listing import COLUMNS
@@ -39,6 +39,8 @@ class ProfileStore:
         The store's ``X``.
     obs, var : DataFrame
         Annotations of rows and of features; a slash in a name has become ``_``.
+    limit_bytes : int or None
+        Memory that may be used.
     """
 
     path: str
@@ -46,6 +48,7 @@ class ProfileStore:
     features: zarr.Array
     obs: pd.DataFrame
     var: pd.DataFrame
+    limit_bytes: int | None = None
 
     @property
     def n_rows(self) -> int:
@@ -90,6 +93,22 @@ class ProfileStore:
             require_every_chunk(text, self.path, missing)
         return self.obs[name]
 
+    def element(self, name: str) -> Any:
+        """Read an element that is small, such as ``uns/balans``.
+
+        Raises
+        ------
+        InvalidInputError
+            If it cannot be read.
+        """
+        try:
+            require_small(_arrays(self.root[name]), self.path, self.limit_bytes)
+            return read_elem(self.root[name])
+        except InvalidInputError:
+            raise
+        except Exception as error:  # anndata wraps whatever a torn element raises
+            raise _unreadable(self.path, error) from error
+
     def embedding(self, basis: str) -> zarr.Array:
         """Return a matrix of ``obsm``.
 
@@ -107,8 +126,14 @@ class ProfileStore:
         return _dense(self.root["obsm"][basis], f"{self.path}: obsm/{basis}", self.n_rows)
 
 
-def open_store(path: str) -> ProfileStore:
+def open_store(path: str, limit_bytes: int | None = None) -> ProfileStore:
     """Open a store and check that it holds profiles.
+
+    Parameters
+    ----------
+    path : str
+    limit_bytes : int or None
+        Memory that may be used, if less than there is.
 
     Raises
     ------
@@ -134,7 +159,7 @@ def open_store(path: str) -> ProfileStore:
             "make one with `balans convert`"
         )
     try:
-        obs, var = _frame(path, root, "obs"), _frame(path, root, "var")
+        obs, var = (_frame(path, root, name, limit_bytes) for name in ("obs", "var"))
     except InvalidInputError:
         raise
     except Exception as error:  # anndata wraps whatever a torn element raises
@@ -145,16 +170,15 @@ def open_store(path: str) -> ProfileStore:
             f"{path} has X of shape {features.shape} with {len(obs)} rows in obs and {len(var)} "
             "in var: write the store again"
         )
-    return ProfileStore(path, root, features, obs, var)
+    return ProfileStore(path, root, features, obs, var, limit_bytes)
 
 
-def _frame(path: str, root: zarr.Group, name: str) -> pd.DataFrame:
+def _frame(path: str, root: zarr.Group, name: str, limit_bytes: int | None) -> pd.DataFrame:
     element = root[name]
+    require_small(_arrays(element), path, limit_bytes)
     frame = read_elem(element)
     if not isinstance(frame, pd.DataFrame):
         raise InvalidInputError(f"{path} has no table in {name}: write it as a data frame")
-    for array in _arrays(element):
-        require_uncut(array, path)
     index = str(element.attrs["_index"])
     for text, mask in _texts(element, index):
         require_every_chunk(text, path, mask)

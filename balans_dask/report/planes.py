@@ -8,6 +8,8 @@ import zarr
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
+from balans_dask.io.matrices import checked_array
+
 __all__ = ["has_umap", "principal_plane", "read_rows", "stratified_rows", "umap_plane"]
 
 SLAB_BYTES = 2**26
@@ -48,15 +50,21 @@ def read_rows(matrix: zarr.Array, rows: NDArray[np.int64]) -> NDArray[np.float32
     ----------
     matrix : zarr.Array of shape (n_all_rows, n_features)
     rows : ndarray of int64
+
+    Raises
+    ------
+    InvalidInputError
+        If it is damaged.
     """
     n_all, width = matrix.shape
     values = np.empty((len(rows), width), dtype=np.float32)
+    source = checked_array(matrix)
     chunk = int(matrix.chunks[0])
     slab = max(1, SLAB_BYTES // (chunk * width * matrix.dtype.itemsize)) * chunk
     for start in range(0, n_all, slab):
         wanted = np.flatnonzero((rows >= start) & (rows < start + slab))
         if len(wanted):
-            part: Any = matrix[start : start + slab]
+            part: Any = source[start : start + slab]
             values[wanted] = part[rows[wanted] - start]
     return values
 

@@ -1,0 +1,216 @@
+"""Chunks that would decode to more than their metadata state, or than there is memory for."""
+
+import gzip
+import zlib
+
+import anndata
+import h5py
+import numcodecs
+import numpy as np
+import pyarrow as pa
+import pytest
+import zarr
+from commands import run
+from hostile_stores import copied, fill, rewrite
+from screens import gaussian_screen
+from stores import write_anndata
+
+from balans_dask.errors import InvalidInputError
+from balans_dask.io import encoded
+from balans_dask.io.chunks import require_decodable
+from balans_dask.io.codecs import COMPRESSORS
+from balans_dask.io.room import require_room
+from balans_dask.io.store import open_store
+
+SCREEN = gaussian_screen(300, n_features=4)
+KEY = ["--batch-key", "p"]
+OPTIONS = [*KEY, "--patience", 10]
+CHUNK = np.arange(1_000, dtype="f4")
+LONG = np.zeros(1_001, dtype="f4").tobytes()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bombs")
+    write_anndata(folder / "in.zarr", SCREEN.profiles, p=SCREEN.batch, n=np.arange(300))
+    run("correct", folder / "in.zarr", folder / "o.zarr", *OPTIONS, "--model", folder / "m.zarr")
+    return folder
+
+
+def refused(*arguments):
+    """The one line of a command that refuses what it was given."""
+    lines = run(*arguments, code=2).splitlines()
+    assert sum(line.startswith("balans: error: ") for line in lines) == 1, lines
+    assert "Traceback" not in str(lines)
+    return lines[-1]
+
+
+def unstated(content):
+    """A frame of zstd that does not say how long it will be."""
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(content)
+    return sink.getvalue().to_pybytes()
+
+
+def zstd(content):
+    return numcodecs.Zstd().encode(content)
+
+
+LIARS = {
+    "blosc": ("blosc", numcodecs.Blosc(cname="zstd").encode(LONG)),
+    "lz4": ("lz4", numcodecs.LZ4().encode(LONG)),
+    "zstd": ("zstd", zstd(LONG)),
+    "zstd that states nothing": ("zstd", unstated(LONG)),
+    "zstd in two frames": ("zstd", zstd(LONG[:2_000]) + zstd(LONG[:2_004])),
+    "zstd behind a comment": ("zstd", bytes.fromhex("502a4d180100000000") + zstd(LONG)),
+    "gzip": ("gzip", gzip.compress(LONG)),
+    "gzip in two members": ("gzip", gzip.compress(LONG[:2_000]) + gzip.compress(LONG[:2_004])),
+    "zlib": ("zlib", zlib.compress(LONG)),
+}
+
+
+def compressed(path, compressor):
+    codec = numcodecs.get_codec({"id": compressor})
+    return zarr.create_array(path, data=CHUNK, chunks=CHUNK.shape, zarr_format=2, compressors=codec)
+
+
+@pytest.mark.parametrize(("compressor", "stream"), LIARS.values(), ids=LIARS)
+def test_a_stream_longer_than_its_chunk_is_refused_before_it_is_decoded(
+    tmp_path, monkeypatch, compressor, stream
+):
+    monkeypatch.setattr(encoded, "HARMLESS_BYTES", 0)
+    array = compressed(tmp_path / "a.zarr", compressor)
+    require_decodable(array, tmp_path / "a.zarr")
+    (tmp_path / "a.zarr" / "0").write_bytes(stream)
+    with pytest.raises(InvalidInputError, match=r"more than the 4,000 bytes it may have"):
+        require_decodable(array, tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("stream", ["", "unstated"])
+@pytest.mark.parametrize("compressor", COMPRESSORS)
+def test_what_a_chunk_should_hold_passes(tmp_path, monkeypatch, compressor, stream):
+    monkeypatch.setattr(encoded, "HARMLESS_BYTES", 0)
+    array = compressed(tmp_path / "a.zarr", compressor)
+    if stream and compressor == "zstd":
+        (tmp_path / "a.zarr" / "0").write_bytes(unstated(CHUNK.tobytes()))
+    require_decodable(array, tmp_path / "a.zarr")
+    np.testing.assert_array_equal(array[:], CHUNK)
+
+
+@pytest.mark.parametrize("location", ["start", "end"])
+def test_chunks_of_shards_are_looked_at_one_by_one(tmp_path, location):
+    path = tmp_path / "a.zarr"
+    shards = zarr.codecs.ShardingCodec(
+        chunk_shape=(500,), codecs=[zarr.codecs.BytesCodec(), zarr.codecs.ZstdCodec()],
+        index_location=location,
+    )  # fmt: skip
+    array = zarr.create_array(path, shape=CHUNK.shape, chunks=(1_000,), dtype="f4",
+                              serializer=shards, compressors=None)  # fmt: skip
+    array[:] = CHUNK
+    require_decodable(array, path)
+    file = path / "c" / "0"
+    content = file.read_bytes()
+    index = content[:36] if location == "start" else content[-36:]
+    offsets = np.frombuffer(index[:32], dtype="<u8").reshape(2, 2)
+    first, length = offsets[1].tolist()
+    spoilt = zstd(np.zeros(501, dtype="f4").tobytes()).ljust(length, b"\0")
+    file.write_bytes(content[:first] + spoilt + content[first + length :])
+    with pytest.raises(InvalidInputError, match="more than the 2,000 bytes"):
+        require_decodable(array, path)
+    moved = offsets.copy()
+    moved[1, 0] = 10**9
+    file.write_bytes(content.replace(index[:32], moved.tobytes()))
+    with pytest.raises(InvalidInputError, match=r"a\.zarr is cut off"):
+        require_decodable(array, path)
+
+
+def test_text_holds_as_many_values_as_its_chunk(place, tmp_path):
+    sent = copied(place / "in.zarr", tmp_path / "sent.zarr")
+    fill(sent, "obs/_index", zstd((2**31).to_bytes(4, "little") + bytes(1_000)))
+    assert "obs/_index/c/0 of" in refused("inspect", sent)
+    assert "does not hold the 300 texts of a chunk" in refused("check", sent, *KEY)
+
+
+BOMB = zstd(bytes(2_000_000))
+
+
+@pytest.mark.parametrize(
+    ("store", "array", "arguments"),
+    [
+        ("in.zarr", "obs/n", ["check", "SENT", *KEY]),
+        ("in.zarr", "X", ["correct", "SENT", "OUT", *OPTIONS]),
+        ("in.zarr", "X", ["transform", "m.zarr", "SENT", "OUT", *KEY]),
+        ("in.zarr", "X", ["export", "SENT", "OUT"]),
+        ("in.zarr", "X", ["preprocess", "SENT", "OUT", "--normalize", "mad", "--by", "p"]),
+        ("in.zarr", "var/_index", ["inspect", "SENT"]),
+        ("m.zarr", "mean", ["transform", "SENT", "in.zarr", "OUT", *KEY]),
+        ("m.zarr", "pass_0/scores", ["inspect", "SENT"]),
+        ("o.zarr", "uns/balans/n_sampled", ["report", "SENT", "--html", "OUT"]),
+        ("o.zarr", "obs/balans_covered", ["evaluate", "SENT", *KEY, "--label-key", "p"]),
+    ],
+)
+def test_a_chunk_that_decodes_to_more_is_refused(place, tmp_path, store, array, arguments):
+    sent = copied(place / store, tmp_path / "sent.zarr")
+    fill(sent, array, BOMB)
+    if array in ("X", "obs/n"):
+        # Where a checksum would see it, the writer of a bomb gives the right one.
+        assert "crc32c" not in str(zarr.open_array(sent / array, mode="r").metadata.codecs)
+    places = {"SENT": sent, "OUT": tmp_path / "out"}
+    places |= {name: place / name for name in ("m.zarr", "in.zarr")}
+    error = refused(*(places.get(each, each) for each in arguments))
+    assert f"{array}/c" in error
+    assert "decodes to more than" in error or "texts of a chunk" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["sent.zarr"]
+
+
+def enlarge(document):
+    """Two gibibytes in a chunk, of which the array is a small part."""
+    cut = [2**27, 4] if len(document["shape"]) == 2 else [2**28]
+    document["chunk_grid"]["configuration"]["chunk_shape"] = cut
+
+
+@pytest.mark.parametrize(("array", "said"), [("X", "memory"), ("obs/n", "obs/n in chunks of")])
+def test_a_chunk_larger_than_the_memory_limit_is_refused_by_its_metadata(
+    place, tmp_path, array, said
+):
+    sent = copied(place / "in.zarr", tmp_path / "sent.zarr")
+    rewrite(sent, array, enlarge)
+    for command in (["check", sent], ["correct", sent, tmp_path / "out.zarr"]):
+        error = refused(*command, *KEY, "--memory-limit", "1GB")
+        assert said in error
+        assert "--memory-limit" in error
+
+
+def test_annotations_larger_than_the_memory_are_refused_by_their_metadata():
+    array = zarr.create_array({}, shape=(2**50,), chunks=(2**20,), dtype="f4")
+    with pytest.raises(InvalidInputError, match=r"annotations of 4,503,599,627,370,496 bytes"):
+        require_room([array], "store")
+
+
+def test_a_store_of_one_large_chunk_is_read(tmp_path):
+    rows = np.ones((200_000, 20), dtype="f4")
+    obs = {"p": np.repeat(["a", "b"], 100_000)}
+    with anndata.settings.override(auto_shard_zarr_v3=False):
+        write_anndata(tmp_path / "a.zarr", rows, chunks=rows.shape, **obs)
+    found = open_store(str(tmp_path / "a.zarr"))
+    assert found.features.chunks == rows.shape
+    require_decodable(found.features, tmp_path / "a.zarr")
+
+
+def test_a_chunk_of_an_hdf5_file_that_inflates_to_more_is_refused(place, tmp_path):
+    anndata.read_zarr(place / "in.zarr").write_h5ad(tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad", "r+") as file:
+        del file["X"]
+        made = file.create_dataset("X", (300, 4), "f4", chunks=(300, 4), compression="gzip")
+        made.id.write_direct_chunk((0, 0), zlib.compress(bytes(70 * 2**20)))
+    error = refused("convert", tmp_path / "a.h5ad", tmp_path / "out.zarr")
+    assert "/X with a chunk that decodes to more than the 4,800 bytes" in error
+
+
+def test_annotations_of_an_hdf5_file_fit_in_memory(place, tmp_path):
+    anndata.read_zarr(place / "in.zarr").write_h5ad(tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad", "r+") as file:
+        file["obs"].create_dataset("huge", (2**50,), "f4", chunks=(2**20,))
+    error = refused("convert", tmp_path / "a.h5ad", tmp_path / "out.zarr")
+    assert "has annotations of 4,503,599,6" in error
