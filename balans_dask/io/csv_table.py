@@ -1,6 +1,7 @@
 """Reading csv as a stream of rows."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,10 @@ from balans_dask.io.slabs import RowStream, Slab, float32, readable
 
 __all__ = ["open_csv"]
 
+_NEAREST: dict[str, Any] = {"float_precision": "round_trip"}
+"""Before pandas 3.1, numbers of 17 digits are not the nearest float without it."""
+if tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1):
+    _NEAREST = {}
 _NO_NUMBER = [
     *("", "NA", "N/A", "n/a", "#NA", "#N/A", "<NA>", "nan", "NaN", "-nan", "-NaN"),
     *("null", "NULL", "None"),
@@ -69,12 +74,14 @@ def _read(path: str, block: CsvBlock, names: list[str], annotations: list[str]) 
             index_col=False,
             keep_default_na=False,
             low_memory=False,  # or pandas guesses types in pieces of a slab
-            float_precision="round_trip",  # or numbers of 17 digits are not the nearest float
+            **_NEAREST,
             na_values=dict.fromkeys(numbers, _NO_NUMBER) | {name: [""] for name in annotations},
-            dtype=dict.fromkeys(annotations, "category"),
+            # Categories at once would be numbers in pandas 3: 12 for a plate named 0012.
+            dtype=dict.fromkeys(annotations, str),
         )
         if len(frame) != block.n_rows:
             raise ValueError(f"{block.n_rows} rows from row {block.start} make {len(frame)}")
+    frame = frame.astype(dict.fromkeys(annotations, "category"))
     return frame.set_axis(pd.RangeIndex(block.start, block.start + block.n_rows))
 
 

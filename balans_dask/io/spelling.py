@@ -104,9 +104,15 @@ def joined_as_text(path: str, name: str, pieces: list[pd.Series]) -> pd.Series:
     if len({text.dtype for text in texts}) == 1:
         return _end_to_end(texts)
     joined = union_categoricals(
-        [pd.Categorical(text) for text in texts], sort_categories=True, ignore_order=True
+        [_categories(text) for text in texts], sort_categories=True, ignore_order=True
     )
     return pd.Series(joined, index=np.concatenate([text.index for text in texts]))
+
+
+def _categories(text: pd.Series) -> pd.Categorical:
+    """Make categories of one type: pandas 3 has two for text, which it does not join."""
+    found = pd.Categorical(text)
+    return pd.Categorical.from_codes(found.codes, found.categories.astype(object))
 
 
 def _spelled(piece: pd.Series) -> pd.Series:
