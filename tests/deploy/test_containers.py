@@ -18,6 +18,11 @@ VARIABLE = "BALANS_SCHEMAS"
 KUBERNETES = "1.33"
 
 
+def documents():
+    yaml = pytest.importorskip("yaml")
+    return list(yaml.safe_load_all(MANIFESTS.read_text()))
+
+
 @pytest.fixture
 def instructions():
     """Instructions of the Dockerfile, in their order."""
@@ -29,14 +34,13 @@ def instructions():
 
 @pytest.fixture
 def manifests():
-    yaml = pytest.importorskip("yaml")
-    return {each["kind"]: each for each in yaml.safe_load_all(MANIFESTS.read_text())}
+    return {each["kind"]: each for each in documents()}
 
 
 def test_the_image_runs_what_it_is_told_and_not_as_root(instructions):
     words = [name for name, _ in instructions]
     assert set(words) <= {
-        "COMMENT", "FROM", "COPY", "RUN", "ENV", "USER", "WORKDIR", "STOPSIGNAL", "CMD",
+        "COMMENT", "ARG", "FROM", "COPY", "RUN", "ENV", "USER", "WORKDIR", "STOPSIGNAL", "CMD",
     }  # fmt: skip
     assert dict(instructions)["USER"] == "1000"
     assert words.index("USER") > max(i for i, word in enumerate(words) if word == "RUN")
@@ -94,9 +98,12 @@ def closed(schema):
     return found
 
 
-def test_kubernetes_accepts_the_job(manifests):
+def test_kubernetes_accepts_the_job_and_the_policies():
     validate = pytest.importorskip("kubernetes_validate", reason="make test-deploy")
-    validate.validate(manifests["Job"], KUBERNETES, strict=True)
+    ours = [each for each in documents() if each["kind"] != "DaskCluster"]
+    assert [each["kind"] for each in ours] == ["Job", *["NetworkPolicy"] * 3]
+    for each in ours:
+        validate.validate(each, KUBERNETES, strict=True)
 
 
 def test_the_job_finds_the_cluster_and_both_use_the_same_volume(manifests):
