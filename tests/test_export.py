@@ -214,8 +214,9 @@ def test_any_label_names_a_file_of_its_own_within_the_target(tmp_path, by):
 
 def test_names_of_files_are_cut_at_characters_and_numbered():
     long = "é" * 100
-    assert file_parts(["\0", "b", "B", "b", "~2", "b~2", "A=1."], ".parquet") == [
-        f"{name}.parquet" for name in ("%00", "b", "B~2", "b~3", "%7E2", "b%7E2", "A%3D1.")
+    assert file_parts(["\0", "b", "B", "b", "~2", "b~2", "A=1.", "C", "c"], ".parquet") == [
+        f"{name}.parquet"
+        for name in ("%00", "b", "B~2", "b~3", "%7E2", "b%7E2", "A%3D1.", "C", "c~2")
     ]
     assert file_parts(["con", "CON.1", "consul", "manifest.json", "a.", ".", ""]) == [
         *("%63on", "%43ON.1", "consul", "%6Danifest.json", "a%2E", "%2E", "(empty)"),
