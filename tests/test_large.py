@@ -69,6 +69,11 @@ def test_a_lower_limit_is_kept_and_changes_no_byte(folder, threads):
 
 SHAPES = {
     "wide": (Mixture(n_rows=100_000, n_features=500), None, ["--memory-limit", "1.4GB"]),
+    "many landmarks": (
+        Mixture(n_rows=50_000, n_features=500),
+        None,
+        ["--max-rows", 2_000, "--patience", 9_999],
+    ),
     "one chunk": (Mixture(n_rows=200_000, n_features=100), (200_000, 100), []),
     "1,500 plates": (
         Mixture(n_rows=100_000, n_features=20, n_batches=1_500),

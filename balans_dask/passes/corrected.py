@@ -183,6 +183,8 @@ def correct_one(
                 embedding[place] = after[:, n_features:]
             moved = slice(0 if embedding is None else n_features, None)
             displacement[place] = np.sqrt(np.square(after[:, moved] - before[:, moved]).sum(axis=1))
+            # The plan counts one tile at a time, and none while rows are written.
+            del rows, before, after
     for name, values in (
         ("features", features),
         ("embedding", embedding),
