@@ -7,6 +7,7 @@ from balans_dask.errors import InvalidInputError
 from balans_dask.examine import examine, examine_values
 from balans_dask.fit_writer import FitWriter
 from balans_dask.frozen import Model, require_features
+from balans_dask.inputs import components_of
 from balans_dask.intervals import CHECKPOINT_SECONDS
 from balans_dask.io.graft import GraftFolder
 from balans_dask.io.model_store import model_fingerprint
@@ -86,7 +87,9 @@ def correct_store(
     def write(opened: OpenedRun) -> dict[str, Any]:
         replace_model = overwrite or own
         options = WriteOptions(opened.replace, checkpoint_seconds, model, replace_model, on_stage)
-        states = opened.states(run.parameters.n_passes)
+        states = opened.states(
+            run.state_sizes(), components_of(run.parameters, run.inputs) is not None
+        )
         return FitWriter(
             engine, run, plan, examined, opened.folder, opened.identity, options, states
         ).run()
@@ -111,7 +114,7 @@ def correct_store(
             # A run killed between its model and its store finds the model that it has saved.
             own = resume and model_fingerprint(model) == fingerprint(identity)
             check_output(model, overwrite or own, taken)
-        opened = OpenedRun(folder, identity, inputs, overwrite, resume, run.inputs.n_rows)
+        opened = OpenedRun(folder, identity, inputs, overwrite, resume)
         return opened.finish(write, model)
 
 
@@ -173,7 +176,7 @@ def transform_store(
             examined = examine_values(engine, run.inputs, plan.tiling)
         numbered = examined.held(numbered)
         identity = run.identity(examined) | {"model": model.record["fingerprint"]}
-        opened = OpenedRun(folder, identity, inputs, overwrite, resume, run.inputs.n_rows)
+        opened = OpenedRun(folder, identity, inputs, overwrite, resume)
         return opened.finish(write)
 
 

@@ -1,10 +1,11 @@
 """A run finds its folder: begin, continue, or see that all is done."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
+from balans_dask.bounds import Sizes
 from balans_dask.errors import InvalidInputError, StoreExistsError, warn_of_input
 from balans_dask.io.checkpoint import read_state
 from balans_dask.io.model_store import model_fingerprint
@@ -31,7 +32,6 @@ class OpenedRun:
         Paths that must not be touched.
     overwrite, resume : bool
         As ``correct_store`` takes them.
-    n_rows : int
     """
 
     def __init__(
@@ -41,7 +41,6 @@ class OpenedRun:
         inputs: tuple[str, ...],
         overwrite: bool,
         resume: bool,
-        n_rows: int,
     ) -> None:
         self.folder = folder
         self.identity = identity
@@ -50,7 +49,6 @@ class OpenedRun:
         self._inputs = inputs
         self._resume = resume
         self._continues = False
-        self._n_rows = n_rows
 
     def finish(
         self, write: Callable[["OpenedRun"], dict[str, Any]], model: str | None = None
@@ -83,15 +81,28 @@ class OpenedRun:
             self._begin()
             return write(self)
 
-    def states(self, n_passes: int) -> list[dict[str, NDArray[Any]] | None]:
-        """Read the state of every pass of the run that is continued; ``None`` for the others."""
-        if not self._continues:
-            return [None] * n_passes
-        return [self._state(folder) for folder in self.folder.passes(n_passes)]
+    def states(
+        self, sizes: Sequence[Sizes], weighted: bool
+    ) -> list[dict[str, NDArray[Any]] | None]:
+        """Read the state of every pass of the run that is continued; ``None`` for the others.
 
-    def _state(self, folder: PassFolder) -> dict[str, NDArray[Any]] | None:
+        Parameters
+        ----------
+        sizes : sequence of mapping
+            Of every pass, as ``is_sound`` takes them.
+        weighted : bool
+            Scores are principal components.
+        """
+        if not self._continues:
+            return [None] * len(sizes)
+        folders = self.folder.passes(len(sizes))
+        return [self._state(*of, weighted) for of in zip(folders, sizes, strict=True)]
+
+    def _state(
+        self, folder: PassFolder, sizes: Sizes, weighted: bool
+    ) -> dict[str, NDArray[Any]] | None:
         state = read_state(folder.checkpoint)
-        if state is not None and is_sound(state, self._n_rows):
+        if state is not None and is_sound(state, sizes, weighted):
             return state
         if folder.checkpoint.exists():
             warn_of_input(f"{folder.checkpoint} is damaged: the rows are sampled anew")

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from balans_dask.bounds import Sizes, Table, fault_of, landmark_fault, projection_fault
 from balans_dask.kernels.coverage import Reach
 from balans_dask.kernels.landmarks import LandmarkBlock, landmark_block
 from balans_dask.kernels.projection import Projection
+from balans_dask.parameters import STOPPING
 from balans_dask.sampled import Round, SampledRows
 from balans_dask.stopping import tally_from
 
@@ -20,6 +22,8 @@ __all__ = [
     "is_sound",
     "sampled_from",
 ]
+
+STOP_REASONS = ("", "all_rows", "max_rows", *STOPPING)
 
 
 def arrays_of(projection: Projection, sampled: SampledRows) -> dict[str, NDArray[Any]]:
@@ -94,30 +98,51 @@ def sampled_from(state: Mapping[str, NDArray[Any]], block_rows: int) -> SampledR
     return sampled
 
 
-def is_sound(state: Mapping[str, NDArray[Any]], n_rows: int) -> bool:
+def is_sound(state: Mapping[str, NDArray[Any]], sizes: Sizes, weighted: bool) -> bool:
     """Tell whether a state fits together and fits the data, as a damaged file may not.
 
     Parameters
     ----------
     state : mapping of str to ndarray
-    n_rows : int
-        Of the data set.
+    sizes : mapping of str to int
+        ``n_rows``, ``n_batches`` and ``n_columns`` of the pass, and its ``block_rows``.
+    weighted : bool
+        Scores are principal components.
     """
+    n_rows = sizes["n_rows"]
     try:
-        n_landmarks = int(state["block_sizes"].sum())
-        tables = ("rows", "scores", "scales", "thresholds", "limits", "capped", "n_kept", "n_new")
+        if projection_fault(state, sizes["n_columns"], weighted):
+            return False
+        n_components = state["weights"].shape[1] if weighted else len(state["used"])
+        if landmark_fault(state, {**sizes, "n_components": n_components}):
+            return False
+        n_kept, curve = state["n_kept"], state["curve"]
+        counts = {"n_landmarks": len(state["rows"]), "n_rounds": len(curve)}
+        if fault_of(state, _rules(n_rows), counts):
+            return False
+        covered = np.cumsum(state["n_new"])[curve[:, 0] - 1]
         return (
-            all(len(state[name]) == n_landmarks for name in tables)
-            and bool(((state["rows"] >= 0) & (state["rows"] < n_rows)).all())
-            and len(state["curve"]) == len(state["tally"]) == len(state["block_sizes"]) > 0
-            and state["tally"].shape[1:] == (3,)
-            and bool((np.isfinite(state["tally"]) & (state["tally"] >= 0)).all())
-            and int(state["curve"][-1, 0]) == n_landmarks
-            and bool((state["curve"][:, 2] == n_rows).all())
-            and int(state["curve"][-1, 1]) == int(state["n_new"].sum())
-            and bool(((state["n_new"] >= 0) & (state["n_new"] <= state["n_kept"])).all())
-            and state["used"].shape == state["mean"].shape
-            and all(state[name].ndim == 0 for name in ("total_variance", "unit", "stop_reason"))
+            bool((state["n_new"] <= n_kept).all() and (covered == curve[:, 1]).all())
+            and bool((state["tally"][:, :2] <= curve[:, :1]).all())
+            and str(state["stop_reason"]) in STOP_REASONS
         )
     except (KeyError, IndexError, TypeError, ValueError):
         return False
+
+
+def _rules(n_rows: int) -> dict[str, Table]:
+    """Say what the tables of a sampler may hold besides its landmarks."""
+
+    def counts(values: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return np.asarray((values >= 0) & (values <= n_rows))
+
+    def tallies(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        whole = values == np.floor(values)
+        whole[:, 2] = True
+        return np.asarray(np.isfinite(values) & (values >= 0.0) & whole)
+
+    return {
+        "n_kept": Table(np.int64, ("n_landmarks",), counts),
+        "n_new": Table(np.int64, ("n_landmarks",), counts),
+        "tally": Table(np.float64, ("n_rounds", 3), tallies),
+    }

@@ -10,6 +10,7 @@ import numpy as np
 from balans_dask.anchors import require_anchors
 from balans_dask.batch_order import labels_in_order
 from balans_dask.batches import BatchLabels, batch_labels
+from balans_dask.bounds import Sizes
 from balans_dask.errors import first_names, warn_of_input
 from balans_dask.examine import Examined
 from balans_dask.frozen import Model
@@ -91,6 +92,16 @@ class StoreRun:
         if not self.order:
             return self.inputs.labels
         return self.order[number * len(self.order) // self.parameters.n_passes]
+
+    def state_sizes(self) -> list[Sizes]:
+        """Return the lengths to which the saved state of every pass must fit."""
+        of_data = {
+            "n_rows": self.inputs.n_rows,
+            "n_columns": self.inputs.scored.shape[1],
+            "block_rows": self.parameters.block_rows,
+        }
+        passes = range(self.parameters.n_passes)
+        return [{**of_data, "n_batches": self.labels_of(each).n_batches} for each in passes]
 
     @property
     def features_key(self) -> str | None:

@@ -19,7 +19,7 @@ from balans_dask.kernels.projection import Projection
 from balans_dask.mixture import Mixture, write_mixture
 from balans_dask.provenance import correction_record
 from balans_dask.sampled import Round, SampledRows
-from balans_dask.state import arrays_of, is_sound, sampled_from
+from balans_dask.state import arrays_of, sampled_from
 from balans_dask.stopping import Tally
 
 OPERATORS = ["smooth", "nystrom", "displace"]
@@ -142,20 +142,11 @@ def test_what_a_landmark_reached_survives_a_checkpoint():
     sampled.reach += [Reach(np.array([4, 3, 1]), np.array([4, 1, 1]))]
     sampled.reach += [Reach(np.array([3, 1, 2]), np.zeros(3, dtype=np.int64))]
     state = arrays_of(Projection(np.arange(2), np.zeros(2), None, 1.0, 1.0), sampled)
-    assert is_sound(state, 6)
     restored = sampled_from(state, 4)
     assert restored.n_capped == sampled.n_capped == 4
     np.testing.assert_array_equal(restored.blocks[1].limits, [2.0, 2.0, 2.0])
     np.testing.assert_array_equal(restored.n_kept, [4, 3, 1, 3, 1, 2])
     np.testing.assert_array_equal(restored.reach[0].n_new, [4, 1, 1])
-    assert not is_sound(state | {"capped": state["capped"][:2]}, 6)
-    assert not is_sound(state | {"n_kept": state["n_kept"][:2]}, 6)
-    assert not is_sound(state | {"n_new": state["n_new"] + 1}, 6)
-    assert not is_sound(state | {"n_new": state["n_new"][::-1]}, 6)
-    assert not is_sound(state | {"tally": state["tally"][:, :2]}, 6)
-    assert not is_sound(state | {"tally": state["tally"] * np.nan}, 6)
-    assert not is_sound(state | {"tally": state["tally"] - 1}, 6)
-    assert not is_sound(state, 7)
 
 
 @pytest.mark.parametrize("option", [None, "none", "1.5"])
