@@ -128,14 +128,15 @@ DAMAGES = {
     "objects": retyped({}),
     "a list alone": lambda path: path.write_text("[1]"),
 }
+SHARDS = ("store/X/c/", "store/obsm/X_pca_balans/c/")
 KINDS = {
     "record": lambda name: name == "run.json",
     "checkpoints": lambda name: name.endswith("checkpoint.npz"),
     "units": lambda name: "units/" in name and name.endswith(".json"),
     "facts of rows": lambda name: "units/" in name and name.endswith(".npz"),
-    "shards": lambda name: "/X/c/" in name or "_balans/c/" in name,
-    "metadata": lambda name: "store/" in name and name.endswith("zarr.json"),
-    "annotations": lambda name: "store/" in name and "/c/" in name and "/X/" not in name,
+    "shards": lambda name: any(shards in name for shards in SHARDS),
+    "metadata": lambda name: name.endswith("zarr.json"),
+    "annotations": lambda name: "/c" in name and not any(shards in name for shards in SHARDS),
     "lock": lambda name: name == "lock",
 }
 

@@ -12,6 +12,7 @@ from sklearn.exceptions import NotFittedError
 from balans_dask import Balans
 from balans_dask.errors import InputWarning, InvalidInputError
 from balans_dask.parameters import OPERATORS
+from balans_dask.transforming import warn_of_uncovered
 
 SCREEN = gaussian_screen(1200, n_batches=4)
 OLD = SCREEN.batch != "plate3"
@@ -139,6 +140,15 @@ def test_rows_far_from_all_landmarks_are_reported():
         InputWarning, match=r"40 of \d+ rows \(.*expected.*fit again with these rows"
     ):
         model.transform(strange, batch=labels)
+
+
+@pytest.mark.parametrize(("n_uncovered", "alarms"), [(4, 0), (5, 0), (10, 0), (11, 1)])
+def test_an_alarm_takes_three_deviations_above_twice_what_was_expected(
+    n_uncovered, alarms, recwarn
+):
+    """Of 200 rows 2 were expected: twice that is 4, and its deviation 2."""
+    warn_of_uncovered(n_uncovered, 200, 0.01)
+    assert len(recwarn) == alarms
 
 
 def test_rows_like_those_of_the_fit_raise_no_alarm(recwarn):

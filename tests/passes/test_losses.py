@@ -5,13 +5,14 @@ import errno
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 from distributed.comm import connect
 
 from balans_dask.errors import RunError
 from balans_dask.passes import losses
-from balans_dask.passes.losses import WorkerWatch, scheduler_errors
+from balans_dask.passes.losses import WorkerWatch, blamed_tasks, scheduler_errors
 
 NOWHERE = "tcp://127.0.0.1:9"
 
@@ -43,3 +44,13 @@ def test_a_worker_that_is_stopped_is_said_to_be_silent_once(processes, monkeypat
     finally:
         os.kill(number, signal.SIGCONT)
     assert [line.split(" has not")[0] for line in said] == [f"worker {address}"]
+
+
+def test_only_tasks_that_were_there_at_one_death_too_many_are_blamed():
+    deaths = {"balans-rows-1-1-0": 3, "balans-rows-1-1-1": 4, "balans-rows-1-1-2": 0}
+    scheduler = SimpleNamespace(
+        allowed_failures=3,
+        tasks={key: SimpleNamespace(key=key, suspicious=n) for key, n in deaths.items()},
+    )
+    client = SimpleNamespace(run_on_scheduler=lambda function: function(scheduler))
+    assert blamed_tasks(client) == ["balans-rows-1-1-1"]
