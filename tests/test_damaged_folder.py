@@ -152,9 +152,18 @@ def test_every_file_is_of_some_kind(runs):
         assert any(of(name) for name in runs.files())
 
 
-USUAL = {"middle", "a letter", "cut", "numbers"}
+USUAL = {
+    "record": {"a letter", "numbers"},
+    "checkpoints": {"middle"},
+    "units": {"a letter", "lists"},
+    "facts of rows": {"cut"},
+    "shards": {"middle", "gone"},
+    "metadata": {"middle", "a letter", "cut", "gone", "numbers"},
+    "annotations": {"middle"},
+    "lock": {"gone"},
+}
 CASES = [
-    pytest.param(kind, damage, marks=[] if damage in USUAL or kind == "metadata" else LONG)
+    pytest.param(kind, damage, marks=[] if damage in USUAL[kind] else LONG)
     for kind in KINDS
     for damage in DAMAGES
     if not (damage in OF_JSON and kind in NOT_JSON)

@@ -99,9 +99,11 @@ def test_a_store_that_was_replaced_does_not_come_back_over_the_new_one(tmp_path)
     folder = RunFolder(str(tmp_path / "out.zarr"))
     with folder.held():
         folder.write_record({"identity": {}})
+        folder.last.units.mkdir()
         for place, content in ((folder.target, "new"), (folder.path / "replaced", "old")):
             place.mkdir()
             (place / "zarr.json").write_text(content)
+    assert (folder.path / "replaced").exists()
     with folder.held():
         assert (folder.target / "zarr.json").read_text() == "new"
         folder.discard()
