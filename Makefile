@@ -98,7 +98,7 @@ test-deploy: $(STAMP)
 test-long: $(STAMP)
 	$(BIN)/pytest -m long --timeout 1800
 
-# Ten times the hostile inputs of the default suite, other ones in every run; about ten minutes.
+# Ten times the hostile inputs of the default suite; about ten minutes.
 fuzz: $(STAMP)
 	BALANS_HYPOTHESIS=fuzz $(BIN)/pytest tests/test_fuzz.py --timeout 3600
 

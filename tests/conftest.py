@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: real Dask, real stores on disk, generated and real profiles."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,15 +18,13 @@ settings.register_profile(
     "default",
     deadline=None,
     max_examples=16,
-    derandomize=True,
+    print_blob=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.register_profile(
     "fuzz",
     settings.get_profile("default"),
     max_examples=250,
-    derandomize=False,
-    print_blob=True,
 )
 settings.load_profile(os.environ.get("BALANS_HYPOTHESIS", "default"))
 
@@ -35,10 +34,23 @@ def pytest_configure(config: pytest.Config) -> None:
     # Each idle worker looks at its stacks a hundred times a second, here and in child processes.
     os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")
     dask.config.refresh()
+    if config.option.hypothesis_seed is None:
+        # Other examples in every run; those of a failure can be had again.
+        config.option.hypothesis_seed = secrets.randbelow(2**32)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return drawn_by(config)
+
+
+def drawn_by(config: pytest.Config) -> str:
+    return f"examples drawn by --hypothesis-seed={config.option.hypothesis_seed}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many hostile inputs there were, and how they ended."""
+    """Say how to repeat a failure, and how many hostile inputs there were and how they ended."""
+    if terminalreporter.stats.get("failed"):
+        terminalreporter.write_line(drawn_by(terminalreporter.config))
     if TALLY.n_inputs:
         terminalreporter.section("fuzz")
         for line in TALLY.lines():

@@ -468,14 +468,14 @@ def arrow_tables(draw: st.DrawFn) -> pa.Table:
 
 VALID = {
     "--n-neighbors": st.integers(1, 40),
-    "--patience": st.integers(1, 2**70),
+    "--patience": st.integers(1, 2**63 - 1),
     "--block-rows": st.integers(1, 200),
     "--coverage-tol": st.floats(0, 0.99),
-    "--max-rows": st.integers(1, 2**70),
-    "--n-components": st.integers(0, 2**70),
+    "--max-rows": st.integers(1, 2**63 - 1),
+    "--n-components": st.integers(0, 2**63 - 1),
     "--seed": st.integers(0, 2**64 - 1),
     "--max-scale-ratio": st.floats(1, 1e308),
-    "--max-neighbors": st.integers(1, 2**70),
+    "--max-neighbors": st.integers(1, 2**63 - 1),
     "--uncovered": st.sampled_from(["nearest", "keep"]),
     "--stopping": st.sampled_from(["patience", "auto"]),
     "--operator": st.just("smooth"),

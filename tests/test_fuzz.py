@@ -46,7 +46,7 @@ from hostile_inputs import (
     values,
     write_store,
 )
-from hypothesis import Phase, assume, given, settings
+from hypothesis import Phase, assume, core, given, settings
 from hypothesis import strategies as st
 from screens import gaussian_screen
 
@@ -62,10 +62,14 @@ def tries(n: int) -> settings:
     A run takes half a second, so the default run shows a failure as it was drawn.
     """
     profile = settings.default
-    phases = [
-        phase for phase in profile.phases if not (profile.derandomize and phase is Phase.shrink)
-    ]
+    shrinks = settings.get_current_profile_name() != "default"
+    phases = [phase for phase in profile.phases if shrinks or phase is not Phase.shrink]
     return settings(max_examples=max(1, n * profile.max_examples // 25), phases=phases)
+
+
+def test_every_run_draws_examples_of_its_own_by_a_seed_that_it_prints(pytestconfig):
+    assert not settings.default.derandomize
+    assert str(core.global_force_seed) == str(pytestconfig.option.hypothesis_seed)
 
 
 @contextmanager
