@@ -170,3 +170,4 @@ def test_workers_listen_where_the_policies_let_others_in(manifests):
     args = pods(manifests)["worker"][1]["containers"][0]["args"]
     assert args[args.index("--worker-port") + 1] == str(WORKER)
     assert args[args.index("--nanny-port") + 1] == str(NANNY)
+    assert args[args.index("--dashboard-address") + 1] == "127.0.0.1:0"
