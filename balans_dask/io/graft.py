@@ -156,7 +156,12 @@ class GraftFolder(RunFolder):
     def _move_in(self) -> None:
         """Do what the journal says and is not done yet."""
         journal = read_json(self._journal) or {}
-        gone, came = journal.get("gone", []), journal.get("came", [])
+        gone, came = journal.get("gone"), journal.get("came")
+        if not (_are_elements(gone) and _are_elements(came) and came):
+            raise InvalidInputError(
+                f"{self._journal} is damaged, so nobody knows which elements of {self.given} were "
+                f"being replaced: restore it, or remove {self.path} and what --into had added"
+            )
         if gone:
             for group in ("", *GROUPS):
                 self._list(group, gone, [])
@@ -231,6 +236,11 @@ class GraftFolder(RunFolder):
             return ()
         named = [str(name) for name in np.atleast_1d(found)]
         return tuple(name for name in named if _is_element(name) and (self.target / name).exists())
+
+
+def _are_elements(names: Any) -> bool:
+    """Tell whether a journal lists what may be moved."""
+    return isinstance(names, list) and all(isinstance(n, str) and _is_element(n) for n in names)
 
 
 def _is_element(name: str) -> bool:

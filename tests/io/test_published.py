@@ -1,6 +1,7 @@
 """What is on disk before a store appears, and what becomes of the store that it replaces."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from stores import files, write_anndata
 
 from balans_dask import fit_writer
 from balans_dask.errors import InvalidInputError
+from balans_dask.io.graft import GraftFolder
 from balans_dask.io.run_folder import RunFolder
 
 OPTIONS = ["--batch-key", "plate", "--checkpoint-seconds", 0, "--operator", "smooth"]
@@ -108,6 +110,23 @@ def test_a_store_that_was_replaced_does_not_come_back_over_the_new_one(tmp_path)
         assert (folder.target / "zarr.json").read_text() == "new"
         folder.discard()
     assert files(folder.target) == {"zarr.json": b"new"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"gone": [], "came": []}', '{"gone": 5, "came": ["obs/a"]}',
+     '{"gone": ["obs"], "came": ["obs/a"]}', '{"gone": [], "came": ["../a"]}'],
+)  # fmt: skip
+def test_a_damaged_journal_of_moves_moves_nothing(store, tmp_path, content):
+    folder = GraftFolder(store, ["obs/a", "uns/balans"])
+    before = files(store)
+    with folder.held():
+        folder.last.store.mkdir()
+        (folder.last.store / "journal.json").write_text(content)
+    with pytest.raises(InvalidInputError, match=r"journal\.json is damaged, so nobody knows"):
+        folder.held().__enter__()
+    assert files(store) == before
+    shutil.rmtree(folder.path)
 
 
 def test_an_unfinished_overwrite_is_not_dropped_unless_asked(store, tmp_path, monkeypatch):
