@@ -1,4 +1,5 @@
-# Everything runs in .venv, made here from the tested versions in constraints.txt.
+# Everything runs in .venv, made here from the tested versions in constraints.txt: one set on Python
+# 3.11, another on later ones, which `make VENV=.newest PYTHON=python3.13 test` keeps beside the first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ DEPLOY := build/deploy
 DOCS := $(VENV)/.docs
 PEERS := .peers/.installed
 
-.PHONY: demo test docs notebooks test-package test-evaluate test-scanpy test-browser test-cloud \
+.PHONY: demo test test-stores docs notebooks test-package test-evaluate test-scanpy test-browser test-cloud \
         test-hosts test-slurm test-deploy test-long experiments experiments-full peers fuzz mutants soak lint clean
 
 demo: $(STAMP)
@@ -24,6 +25,10 @@ test: $(STAMP) $(DOCS)
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist worksteal --durations 25
 	$(MAKE) --no-print-directory docs
+
+# What depends most on the versions of anndata, pandas and zarr; two minutes.
+test-stores: $(STAMP)
+	$(BIN)/pytest -n 2 --dist worksteal tests/io tests/test_cli.py tests/test_package.py tests/test_pp.py
 
 # Builds sdist and wheel, and tries each in an empty environment; pip settings such as PIP_FIND_LINKS hold.
 test-package: $(STAMP)
@@ -149,4 +154,4 @@ $(PEERS): benchmarks/peers/requirements.txt
 	touch $(PEERS)
 
 clean:
-	rm -rf $(VENV) .peers demo build docs/_build docs/benchmarks docs/notebooks docs/deploy
+	rm -rf $(VENV) .newest .peers demo build docs/_build docs/benchmarks docs/notebooks docs/deploy

@@ -118,7 +118,9 @@ def test_features_flat_among_the_controls_are_named_or_dropped(engine, store, tm
 
 def test_ranks_become_normal_quantiles_of_all_rows_or_of_every_plate(engine, store, tmp_path):
     def expected(values):
-        return norm.ppf((rankdata(values, axis=0) - 0.375) / (len(values) + 0.25))
+        return norm.ppf(
+            (rankdata(values.astype(np.float64), axis=0) - 0.375) / (len(values) + 0.25)
+        )
 
     data = made(engine, store, tmp_path, transform="rank-int")
     np.testing.assert_allclose(data.X, expected(PROFILES), rtol=1e-6, atol=1e-6)
@@ -278,7 +280,7 @@ def test_without_a_rule_values_that_are_not_finite_are_counted_and_ranks_are_of_
         ranked = made(engine, store, tmp_path, **steps, transform="rank-int").X
     for column in range(3):
         known = ~np.isnan(plain[:, column])
-        ranks = rankdata(plain[known, column])
+        ranks = rankdata(plain[known, column].astype(np.float64))
         expected = norm.ppf((ranks - 0.375) / (known.sum() + 0.25))
         np.testing.assert_allclose(ranked[known, column], expected, rtol=1e-6)
         assert np.isnan(ranked[~known, column]).all()
