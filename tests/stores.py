@@ -1,5 +1,6 @@
 """Stores as other programs write them."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import anndata
@@ -8,6 +9,13 @@ import pandas as pd
 import zarr
 
 INPUT = {"uns/balans/input/c"}
+
+
+def plain_layout(zarr_format: int = 3) -> AbstractContextManager[None]:
+    """Any anndata writes as 0.12 does, without the shards and the masks of text of 0.13."""
+    return anndata.settings.override(
+        zarr_write_format=zarr_format, auto_shard_zarr_v3=False, allow_write_nullable_strings=False
+    )
 
 
 def write_anndata(
@@ -22,8 +30,7 @@ def write_anndata(
     frame = pd.DataFrame(obs, index=[f"well{i}" for i in range(len(profiles))])
     names = [f"Cells_{i}" for i in range(profiles.shape[1])]
     data = anndata.AnnData(profiles, frame, pd.DataFrame(index=names), obsm=obsm)
-    # anndata 0.13 makes shards of its own choice.
-    with anndata.settings.override(zarr_write_format=zarr_format, auto_shard_zarr_v3=False):
+    with plain_layout(zarr_format):
         data.write_zarr(path, chunks=chunks)
     assert zarr.open_group(path, mode="r").metadata.zarr_format == zarr_format
     return str(path)

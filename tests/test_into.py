@@ -130,7 +130,7 @@ def test_scores_are_added_and_nothing_is_rewritten(folder, store):
         assert below(store, element) == below(folder / "pca.zarr", element)
     assert sorted(after.obsm) == ["X_pca", "X_pca_balans", "X_umap"]
     assert list(after.obs.columns) == ["p", "label", *COLUMNS]
-    assert list(after.layers) == []
+    assert set(after.layers) <= {None}  # X, to anndata 0.13
     record, its = after.uns["balans"], normal.uns["balans"]
     assert set(record) - set(its) == {"elements"}
     assert record["sampled_rows"].tolist() == its["sampled_rows"].tolist()
@@ -184,7 +184,7 @@ def test_groups_that_are_missing_are_made(store):
     assert_old_elements_are_untouched(store, before)
     found = anndata.read_zarr(store)
     assert list(found.obsm) == ["X_pca_balans"]
-    assert list(found.layers) == ["balans"]
+    assert set(found.layers) - {None} == {"balans"}
 
 
 def test_a_model_is_saved_beside(store):

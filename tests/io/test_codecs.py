@@ -12,6 +12,7 @@ import zarr
 from commands import run
 from hostile_stores import copied, pickled, rewrite
 from screens import gaussian_screen
+from stores import plain_layout
 from zarr.abc.codec import BytesBytesCodec
 from zarr.registry import register_codec
 
@@ -59,7 +60,7 @@ def place(tmp_path_factory):
     data.uns["numbers"], data.uns["texts"] = np.arange(3), np.array(["a", "b"], dtype=object)
     data.varm["loadings"] = np.eye(4)
     for zarr_format in (2, 3):
-        with anndata.settings.override(zarr_write_format=zarr_format):
+        with plain_layout(zarr_format):
             data.write_zarr(folder / f"v{zarr_format}.zarr")
     run("correct", folder / "v3.zarr", folder / "out.zarr", *OPTIONS, "--model", folder / "m.zarr")
     return folder
@@ -93,6 +94,9 @@ def test_no_array_of_a_store_is_unpickled(store, opened, array):
     assert not opened.exists()
 
 
+@pytest.mark.skipif(
+    int(zarr.__version__.split(".")[1]) >= 4, reason="this zarr and its numcodecs unpickle nothing"
+)
 @pytest.mark.parametrize("array", TEXTS)
 def test_the_test_would_notice_code_that_runs(store, opened, array):
     pickled(store, array, opened)
@@ -188,23 +192,25 @@ def test_what_is_not_on_the_list_is_refused(store, settings, said):
             {"compressors": [zarr.codecs.GzipCodec(), zarr.codecs.BloscCodec()]},
             "stored by bytes within gzip within blosc: write it again with one compressor",
         ),
-        (
-            {
-                "chunks": (2, 2),
-                "serializer": zarr.codecs.ShardingCodec(
-                    chunk_shape=(1, 1), index_codecs=[zarr.codecs.BytesCodec(),
-                                                      zarr.codecs.GzipCodec()],
-                ),
-                "compressors": None,
-            },
-            "in shards with an index stored by bytes, gzip",
-        ),
         ({"chunks": (1, 1), "shape": (2**13, 2**13)}, "cut into 67,108,864 chunks"),
     ],
-)  # fmt: skip
-def test_v3_arrays_are_stored_by_one_compressor_and_plain_indexes(codecs, said):
+)
+def test_v3_arrays_are_stored_by_one_compressor_and_not_too_many_chunks(codecs, said):
     array = zarr.create_array({}, **({"shape": (4, 4), "dtype": "f4"} | codecs))
     with pytest.raises(InvalidInputError, match=said):
+        require_known(array, "store")
+
+
+def test_v3_arrays_have_plain_indexes_of_shards():
+    index = [zarr.codecs.BytesCodec(), zarr.codecs.GzipCodec()]
+    try:
+        sharding = zarr.codecs.ShardingCodec(chunk_shape=(1, 1), index_codecs=index)
+    except ValueError:
+        pytest.skip("this version of zarr refuses such an index itself")
+    array = zarr.create_array(
+        {}, shape=(4, 4), dtype="f4", chunks=(2, 2), serializer=sharding, compressors=None
+    )
+    with pytest.raises(InvalidInputError, match="in shards with an index stored by bytes, gzip"):
         require_known(array, "store")
 
 
@@ -213,7 +219,7 @@ def test_what_programs_write_is_read(place, tmp_path, compressor):
     data = anndata.read_zarr(place / "v2.zarr")
     filters = [numcodecs.Delta(dtype="f4"), numcodecs.CRC32()]
     codec = numcodecs.get_codec({"id": compressor})
-    with anndata.settings.override(zarr_write_format=2):
+    with plain_layout(2):
         data.write_zarr(tmp_path / "a.zarr")
     root = zarr.open_group(tmp_path / "a.zarr", mode="r+", use_consolidated=False)
     attributes = dict(root["X"].attrs)
@@ -239,7 +245,7 @@ def test_deep_json_is_refused_without_a_recursion(place, tmp_path, document):
     root["consolidated_metadata"] = None
     (sent / "zarr.json").write_text(json.dumps(root))
     file = tmp_path / document / "zarr.json"
-    deep = '{"a":' * 5_000 + "1" + "}" * 5_000
+    deep = '{"a":' * 50_000 + "1" + "}" * 50_000
     file.write_text(file.read_text().replace('"attributes": {', f'"attributes": {{"a": {deep},', 1))
     said = "is not a model" if source == "m.zarr" else "its metadata are nested too deep"
     command = ["transform", sent, place / "v3.zarr", tmp_path / "o.zarr", *KEY]
