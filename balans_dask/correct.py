@@ -12,7 +12,7 @@ from balans_dask.intervals import CHECKPOINT_SECONDS
 from balans_dask.io.graft import GraftFolder
 from balans_dask.io.model_store import model_fingerprint
 from balans_dask.io.paths import require_apart
-from balans_dask.io.places import place_of, require_writable, resolved
+from balans_dask.io.places import place_of, reaching, require_writable, resolved
 from balans_dask.io.run_folder import RunFolder, check_output
 from balans_dask.memory import MemoryPlan
 from balans_dask.opened_run import OpenedRun
@@ -98,9 +98,11 @@ def correct_store(
     with single_threaded_blas():
         if model is not None:
             require_apart(model, taken)
-            RunFolder(model).require_droppable(overwrite)
         for path in filter(None, (target, model)):
-            require_writable(resolved(place_of(path)))
+            with reaching(path):
+                require_writable(resolved(place_of(path)))
+        if model is not None:
+            RunFolder(model).require_droppable(overwrite)
         run.try_writing(folder.target)
         if not resume:
             folder.check(overwrite, inputs)
@@ -168,7 +170,8 @@ def transform_store(
     engine.task_bytes = plan.task_bytes
     with single_threaded_blas():
         folder = RunFolder(target)
-        require_writable(folder.target)
+        with reaching(target):
+            require_writable(folder.target)
         if not resume:
             folder.check(overwrite, inputs)
         run.try_writing(folder.target)

@@ -289,7 +289,7 @@ def test_the_picture_is_written_and_not_replaced_unasked(tmp_path, store):
         (["--label-key", "one"], "no column 'one'"),
         (["--label-key", "empty"], "is missing in all 400 rows"),
         (["--operator", "smooth", "--anchor", "kind == 'negcon'"], "anchors mean nothing"),
-        (["--json", "nowhere/s.json"], "choose another path"),
+        (["--json", "nowhere/s.json"], "the folder of nowhere/s.json does not exist"),
         (["--scratch", "nowhere"], "nowhere is no folder"),
         (["--scores", "mine"], "scores must be one of neighbours, scib, got 'mine'"),
     ],

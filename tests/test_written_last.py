@@ -94,6 +94,24 @@ def test_columns_that_differ_in_case_are_both_converted_and_corrected(place):
         assert all(obs[name].tolist() == list(SCREEN.batch) for name in NAMES)
 
 
+def test_a_store_of_anndata_with_such_columns_is_read_though_its_list_lacks_some(place):
+    upper = np.char.upper(SCREEN.batch.astype(str))
+    write_anndata(
+        "twins.zarr",
+        SCREEN.profiles,
+        plate=pd.Categorical(SCREEN.batch),
+        Plate=pd.Categorical(upper),
+    )
+    with pytest.raises(KeyError, match="not found in consolidated metadata"):
+        anndata.read_zarr("twins.zarr")
+    run("correct", "twins.zarr", "out.zarr", *BATCH)
+    run("correct", "twins.zarr", "--into", *BATCH)
+    for made in ("out.zarr", "twins.zarr"):
+        obs = anndata.read_zarr(made).obs
+        assert obs["plate"].tolist() == list(SCREEN.batch)
+        assert obs["Plate"].tolist() == list(upper)
+
+
 def test_the_gallerys_plate_stands_beside_a_column_that_differs_in_case(place):
     table(place / "profiles/b1/PL1/PL1.parquet", Metadata_plate="pl1")
     run("convert", "profiles", "g.zarr")

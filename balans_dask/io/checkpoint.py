@@ -52,7 +52,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """Read a JSON file; ``None`` if it is missing or torn."""
     try:
         record = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
     except OSError:
         if is_remote(path):  # a network that fails says nothing about the file

@@ -68,7 +68,7 @@ def check_output(path: str | Path, overwrite: bool, inputs: tuple[str, ...] = ()
     require_apart(path, inputs)
     with reaching(path):
         require_writable(resolved(place_of(path)))
-    RunFolder(str(path)).require_ours()
+        RunFolder(str(path)).require_ours()
     _require_free(path, overwrite)
 
 

@@ -1,6 +1,7 @@
 """Opening a store of profiles, read-only."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,10 +16,11 @@ from balans_dask.errors import (
     warn_of_input,
 )
 from balans_dask.io.annotations import require_no_nul
+from balans_dask.io.checkpoint import read_json
 from balans_dask.io.chunks import has_every_chunk, require_every_chunk, require_small
 from balans_dask.io.codecs import known_arrays
 from balans_dask.io.columns import stored_index_name, with_stored_names
-from balans_dask.io.listing import COLUMNS
+from balans_dask.io.listing import COLUMNS, DOCUMENT, is_grouped
 from balans_dask.io.paths import is_store, require_exists
 from balans_dask.io.places import place_of, resolved, zarr_place
 
@@ -144,9 +146,22 @@ def open_store(path: str, limit_bytes: int | None = None) -> ProfileStore:
     require_exists(path)
     if not is_store(path):
         raise InvalidInputError(f"{path} is not a Zarr store: make one with `balans convert`")
+    # Absolute, because workers may have another working directory.
+    place = resolved(place_of(path))
     try:
-        # Absolute, because workers may have another working directory.
-        root = zarr.open_group(zarr_place(resolved(place_of(path))), mode="r")
+        return _opened(path, place, limit_bytes)
+    except InvalidInputError:
+        if is_grouped(read_json(place / DOCUMENT) or {}):
+            raise
+    # The list that Zarr has made lacks members of groups whose names differ in case only.
+    return _opened(path, place, limit_bytes, listed=False)
+
+
+def _opened(path: str, place: Path, limit_bytes: int | None, listed: bool = True) -> ProfileStore:
+    """Open what is at a place, by the list of its members or without it."""
+    try:
+        consolidated = None if listed else False
+        root = zarr.open_group(zarr_place(place), mode="r", use_consolidated=consolidated)
         known_arrays(root, path)
         missing = [name for name in ("X", "obs", "var") if name not in root]
     except InvalidInputError:
