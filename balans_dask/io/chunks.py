@@ -109,7 +109,12 @@ def require_uncut(array: zarr.Array, path: str | Path) -> None:
     _refuse_cut(array, path, int(cut.sum()))
 
 
-def require_decodable(array: zarr.Array, path: str | Path, rows: slice | None = None) -> None:
+def require_decodable(
+    array: zarr.Array,
+    path: str | Path,
+    rows: slice | None = None,
+    limit_bytes: int | None = None,
+) -> None:
     """Refuse an array of which stored chunks decode to more than its metadata state.
 
     Parameters
@@ -119,6 +124,8 @@ def require_decodable(array: zarr.Array, path: str | Path, rows: slice | None = 
         Of the store.
     rows : slice or None
         Those that will be read; ``None`` for all.
+    limit_bytes : int or None
+        Memory that may be used.
 
     Raises
     ------
@@ -126,12 +133,14 @@ def require_decodable(array: zarr.Array, path: str | Path, rows: slice | None = 
     """
     if is_remote(place_of(path)):
         return
-    encoding = encoding_of(array, free_bytes())
+    # Text is there as bytes, as objects and in a table of them.
+    encoding = encoding_of(array, free_bytes(limit_bytes) // 4)
     folder, grid = folder_of(array, path), _grid(array)
     touched = range(grid[0]) if grid else range(0)
     if rows is not None:
         length = (array.shards or array.chunks)[0]
-        touched = range(rows.start // length, -(-rows.stop // length))
+        start, stop, _ = rows.indices(array.shape[0])
+        touched = range(start // length, -(-stop // length))
     beside = list(np.ndindex(*grid[1:]))
     for place in [(first, *others) for first in touched for others in beside] if grid else [()]:
         name = array.metadata.encode_chunk_key(place)
@@ -158,7 +167,7 @@ def require_small(
     require_room(arrays, path, limit_bytes)
     for array in arrays:
         require_uncut(array, path)
-        require_decodable(array, path)
+        require_decodable(array, path, limit_bytes=limit_bytes)
 
 
 def _n_missing(array: zarr.Array, sizes: NDArray[np.int64], mask: zarr.Array | None) -> int:

@@ -132,6 +132,17 @@ def test_text_holds_as_many_values_as_its_chunk(place, tmp_path):
     assert "does not hold the 300 texts of a chunk" in refused("check", sent, *KEY)
 
 
+def test_text_stays_within_the_memory_limit(place, tmp_path):
+    sent = copied(place / "in.zarr", tmp_path / "sent.zarr")
+    # As many texts as there should be, of which one is long.
+    long = 32 * 2**20
+    texts = [long, *[0] * 299]
+    content = b"".join(n.to_bytes(4, "little") + bytes(n) for n in texts)
+    fill(sent, "obs/_index", zstd((300).to_bytes(4, "little") + content))
+    error = refused("check", sent, *KEY, "--memory-limit", f"{3 * long}B")
+    assert f"decodes to more than the {3 * long // 4:,} bytes" in error
+
+
 BOMB = zstd(bytes(2_000_000))
 
 
