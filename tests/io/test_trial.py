@@ -42,16 +42,21 @@ def test_what_can_be_written_passes_and_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+NO_SURROGATES = pytest.mark.skipif(
+    int(pd.__version__.split(".")[0]) >= 3, reason="pandas 3 itself has no such names"
+)
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
         ("a/b", "a/b: .*slash"),
         ("_index", "reserved"),
-        ("x\0y", "null byte"),
+        ("x\0y", "null (byte|character)"),
         ("a" * 256, "File name too long"),
         ("\u00e9" * 128, "File name too long"),
         ("..", r"\.\."),
-        ("\ud800", "surrogates"),
+        pytest.param("\ud800", "surrogates", marks=NO_SURROGATES),
     ],
 )
 def test_a_name_that_cannot_be_written_is_refused(tmp_path, name, reason):
