@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,11 @@ from numpy.typing import NDArray
 
 from balans_dask.inputs import Inputs
 from balans_dask.intervals import CHECKPOINT_SECONDS
-from balans_dask.io.checkpoint import sync_file
+from balans_dask.io.checkpoint import sync_files
 from balans_dask.io.files import make_folder
 from balans_dask.io.layout import consolidate, write_annotations
 from balans_dask.io.pass_folder import PassFolder
 from balans_dask.io.paths import path_from
-from balans_dask.io.places import is_remote
 from balans_dask.io.run_folder import RunFolder
 from balans_dask.io.trial import require_readable
 from balans_dask.kernels.projection import Projection
@@ -152,16 +150,8 @@ class StoreWriter(ABC):
         store = self._folder.last.store
         consolidate(store)
         require_readable(store, "look at the disk, and continue with --resume")
-        _sync(store, {file for unit in written[-1].units for file in unit.paths()})
+        # Tasks have waited for the files that they recorded.
+        sync_files(store, {file for unit in written[-1].units for file in unit.paths()})
         self._after_writing(covered)
         self._folder.publish(self._options.replace)
         return record
-
-
-def _sync(store: Path, recorded: set[Path]) -> None:
-    """Wait until all files are on disk; tasks have waited for those that they recorded."""
-    if is_remote(store):
-        return  # every put has waited
-    for file in store.rglob("*"):
-        if file.is_file() and file not in recorded:
-            sync_file(file)

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -27,6 +27,7 @@ __all__ = [
     "read_state",
     "replace_file",
     "sync_file",
+    "sync_files",
     "sync_folder",
     "write_json",
     "write_state",
@@ -113,6 +114,22 @@ def sync_file(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_files(folder: Path, synced: Collection[Path] = ()) -> None:
+    """Wait until all files in and below a folder are on disk.
+
+    Parameters
+    ----------
+    folder : Path
+    synced : collection of Path
+        Files that somebody has waited for already.
+    """
+    if is_remote(folder):
+        return  # every put has waited
+    for file in folder.rglob("*"):
+        if file.is_file() and file not in synced:
+            sync_file(file)
 
 
 def sync_folder(path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from balans_dask.io.checkpoint import sync_files
 from balans_dask.io.files import remove_file
 from balans_dask.io.layout import consolidate, create_root
 from balans_dask.io.run_folder import RunFolder, check_output
@@ -66,6 +67,7 @@ class OutputStore:
             try:
                 consolidate(self._folder.last.store)
                 require_readable(self._folder.last.store, "look at the disk, and run it again")
+                sync_files(self._folder.last.store)
                 self._folder.publish(self._overwrite)
             except BaseException:
                 self._folder.discard()

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from commands import run
 from screens import gaussian_screen
@@ -73,6 +74,17 @@ def test_every_file_of_a_store_is_on_disk_before_it_appears(journal, tmp_path):
     for file in journal.inside[tmp_path / "out.zarr"]:
         assert 0 <= journal.moment("sync", file) < appears, file
     assert journal.moment("sync", tmp_path) > appears
+
+
+def test_every_file_of_a_converted_store_is_on_disk_before_it_appears(tmp_path, monkeypatch):
+    pd.DataFrame({"Metadata_p": ["a", "b"], "f": [1.0, 2.0]}).to_parquet(tmp_path / "t.parquet")
+    with monkeypatch.context() as patched:
+        journal = Journal(patched)
+        run("convert", tmp_path / "t.parquet", tmp_path / "out.zarr")
+    appears = journal.moment("rename", tmp_path / "out.zarr")
+    assert len(journal.inside[tmp_path / "out.zarr"]) > 10
+    for file in journal.inside[tmp_path / "out.zarr"]:
+        assert 0 <= journal.moment("sync", file) < appears, file
 
 
 def test_shards_are_on_disk_before_a_record_vouches_for_them(journal, tmp_path):
