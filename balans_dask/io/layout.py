@@ -67,7 +67,7 @@ def row_layout(n_rows: int | None, row_bytes: int) -> tuple[int, int]:
 def create_root(path: str | Path | MemoryStore) -> zarr.Group:
     """Create an empty AnnData store at a path where nothing is, or in memory."""
     place: Any = path if isinstance(path, MemoryStore) else place_of(path)
-    if place is not path and is_remote(place):
+    if not isinstance(place, MemoryStore) and is_remote(place):
         put_group(place, _fill_root)
         return zarr.open_group(zarr_place(place), mode="r+", use_consolidated=False)
     root = zarr.create_group(place, zarr_format=3)
