@@ -167,7 +167,7 @@ def test_refusals_leave_the_file_that_is_there(store, tmp_path):
         (["report", store, "--html", tmp_path, "--overwrite"], "is a folder"),
         (["report", store.parent / "in.zarr", "--html", tmp_path / "x"], "balans correct"),
         (["report", store, "--html", tmp_path / "x", "--label-key", "L"], "no column 'L'"),
-        (["report", store, "--html", tmp_path / "x", "--control", "f()"], "holds a Call"),
+        (["report", store, "--html", tmp_path / "x", "--control", "f()"], "cannot be used"),
     ]
     for command, reason in refused:
         said = streams(*command, code=2)[1]
