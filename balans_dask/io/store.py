@@ -20,11 +20,15 @@ from balans_dask.io.checkpoint import read_json
 from balans_dask.io.chunks import has_every_chunk, require_every_chunk, require_small
 from balans_dask.io.codecs import known_arrays
 from balans_dask.io.columns import stored_index_name, with_stored_names
+from balans_dask.io.files import is_file
 from balans_dask.io.listing import COLUMNS, DOCUMENT, is_grouped
 from balans_dask.io.paths import is_store, require_exists
 from balans_dask.io.places import place_of, resolved, zarr_place
 
 __all__ = ["ProfileStore", "open_store"]
+
+OLD_LIST = ".zmetadata"
+"""Zarr v2's list of all members of a store."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,9 @@ def open_store(path: str, limit_bytes: int | None = None) -> ProfileStore:
     try:
         return _opened(path, place, limit_bytes)
     except InvalidInputError:
-        if is_grouped(read_json(place / DOCUMENT) or {}):
+        # The list of Zarr v2 does not show whether it lacks some.
+        has_old_list = is_file(place / OLD_LIST)
+        if not has_old_list and is_grouped(read_json(place / DOCUMENT) or {}):
             raise
     # The list that Zarr has made lacks members of groups whose names differ in case only.
     return _opened(path, place, limit_bytes, listed=False)

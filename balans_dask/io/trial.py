@@ -23,7 +23,7 @@ from balans_dask.errors import InvalidInputError, RunError, exhaustion, first_li
 from balans_dask.io.columns import alike, is_storable
 from balans_dask.io.layout import create_matrix, create_root, list_members, write_annotations
 from balans_dask.io.listing import COLUMNS, regrouped
-from balans_dask.io.places import is_remote, tried_beside, zarr_place
+from balans_dask.io.places import FAILING, is_remote, tried_beside, zarr_place
 
 __all__ = ["FEW", "require_readable", "try_annotations"]
 
@@ -152,6 +152,10 @@ def _columns(table: zarr.Group) -> list[str]:
     return [str(attributes[INDEX]), *attributes[COLUMNS]]
 
 
+def _is_plain(name: str) -> bool:
+    return name == INDEX or _PLAIN.fullmatch(name) is not None
+
+
 def _try_names(keys: Iterable[str], place: Path) -> None:
     """Make a folder for every name that is not one in just any file system."""
     groups: dict[str, set[str]] = defaultdict(set)
@@ -163,7 +167,7 @@ def _try_names(keys: Iterable[str], place: Path) -> None:
     odd = sorted(
         (group, name)
         for group, names in groups.items()
-        for name in {*alike(names), *(name for name in names if not _PLAIN.fullmatch(name))}
+        for name in {*alike(names), *(name for name in names if not _is_plain(name))}
     )
     if not odd:
         return
@@ -178,6 +182,8 @@ def _try_names(keys: Iterable[str], place: Path) -> None:
                     f"{place.parent}, which does not tell them apart: rename one of them"
                 ) from error
             except (OSError, ValueError) as error:
+                if getattr(error, "errno", None) in FAILING:
+                    raise
                 reason = getattr(error, "strerror", None) or error
                 raise InvalidInputError(
                     f"{group}/{name} cannot be the name of a file ({reason}): rename it"

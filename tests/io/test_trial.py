@@ -1,6 +1,8 @@
 """Annotations are tried before the work, and a finished store is read once more."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import anndata
@@ -40,6 +42,34 @@ def test_what_can_be_written_passes_and_leaves_nothing(tmp_path):
     odd = table("plate", "a b", "\u00e9t\u00e9", "x\ny", "c", "__x", "-", "a" * 255)
     try_annotations("in.zarr", {"obs": odd}, ["obsm/X_pca"], tmp_path / "out.zarr")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_later_column_of_a_type_that_cannot_be_written_is_refused(tmp_path):
+    obs = table("plate").assign(month=pd.period_range("2026-01", periods=4, freq="M"))
+    with pytest.raises(InvalidInputError, match=r"month.*rename or remove"):
+        try_annotations("in.zarr", {"obs": obs}, (), tmp_path / "out.zarr")
+
+
+@pytest.mark.parametrize("n_made", range(3), ids=["trial", "group", "name"])
+def test_a_full_disk_says_nothing_about_a_name(tmp_path, monkeypatch, n_made):
+    make, made = os.mkdir, []
+
+    def mkdir(*args, **kwargs):
+        if len(made) == n_made:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        made.append(args)
+        make(*args, **kwargs)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    with pytest.raises(OSError, match="No space left") as raised:
+        try_annotations("in.zarr", {"obs": table("a b")}, (), tmp_path / "out.zarr")
+    assert raised.value.errno == errno.ENOSPC
+    assert not list(tmp_path.iterdir())
+
+
+def test_plain_names_need_no_trial_on_the_disk(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "mkdir")
+    try_annotations("in.zarr", {"obs": table("plate")}, ["obsm/X_pca"], tmp_path / "out.zarr")
 
 
 NO_SURROGATES = pytest.mark.skipif(
