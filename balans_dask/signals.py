@@ -85,6 +85,19 @@ def end_with(code: int) -> NoReturn:
     sys.exit(code)
 
 
+def _start_resource_tracker() -> None:
+    """Start what Python starts with its first process, and then lets signals in.
+
+    It outlives a process that ends at once, and would warn of what that has left.
+    """
+    quiet = "ignore::UserWarning:multiprocessing.resource_tracker"
+    sys.warnoptions.append(quiet)
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.remove(quiet)
+
+
 def _signal_main_thread(number: int) -> None:
     """Wake it from what it waits for, too."""
     signal.pthread_kill(threading.main_thread().ident or 0, number)
@@ -109,8 +122,7 @@ def deaf_to_interrupts() -> Iterator[None]:
     Threads and processes that begin inside hold it back for as long as they live, and so do theirs;
     the driver hears it at the end at the latest.
     """
-    # Python starts it with the first process, and then lets signals in.
-    resource_tracker.ensure_running()
+    _start_resource_tracker()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

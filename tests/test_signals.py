@@ -180,3 +180,20 @@ def test_an_interrupt_while_deaf_is_heard_after_it():
         assert heard == ["interrupt"]
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+LEAVING = """
+import os, signal
+from multiprocessing import get_context
+from balans_dask.signals import deaf_to_interrupts
+
+with deaf_to_interrupts():
+    left = get_context("spawn").Semaphore()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_that_ends_at_once_leaves_no_warning_of_what_it_held():
+    argv = [sys.executable, "-c", LEAVING]
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGKILL, "")

@@ -11,6 +11,7 @@ from dataclasses import replace
 import dask
 import numpy as np
 import pytest
+from dask.utils import parse_timedelta
 from distributed import Client, KilledWorker, LocalCluster
 from fits import one_pass
 from screens import gaussian_screen
@@ -183,6 +184,12 @@ def test_a_lost_scheduler_ends_the_run_with_the_remedy():
         with pytest.raises(RunError, match="connection to the scheduler is lost"):
             Engine(client).gather(futures)
         client.close(timeout=1)
+
+
+def test_a_silent_worker_is_replaced_when_it_is_said_to_be_silent():
+    with resilience.replacing_workers():
+        seconds = parse_timedelta(dask.config.get("distributed.scheduler.worker-ttl"))
+    assert seconds == losses.SILENT_SECONDS <= 60
 
 
 class StoppingEngine(KillingEngine):
