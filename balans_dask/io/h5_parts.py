@@ -32,7 +32,7 @@ LARGEST_DEPTH = 32
 READ = ("X", "obs", "var", "obsm", "uns")
 MOST_OVERHEAD = 2**16
 """Of a chunk that a filter has made longer: checksums and headers."""
-ANNOTATIONS = ("/obs/", "/var/")
+ANNOTATIONS = ("obs", "var")
 
 
 def require_parts(path: str, file: h5py.File) -> None:
@@ -48,27 +48,29 @@ def require_parts(path: str, file: h5py.File) -> None:
     ------
     InvalidInputError
     """
-    waiting: list[tuple[h5py.Group, int]] = [(file, 0)]
+    waiting: list[tuple[h5py.Group, str, int]] = [(file, "", 0)]
     seen, total = set(), 0
     while waiting:
-        group, depth = waiting.pop()
-        place = h5py.h5o.get_info(group.id).addr
-        if place in seen:
+        group, part, depth = waiting.pop()
+        # Of two names that a group has, one may be read and the other not.
+        known = h5py.h5o.get_info(group.id).addr, part in READ, part in ANNOTATIONS
+        if known in seen:
             continue
-        seen.add(place)
+        seen.add(known)
         if depth > LARGEST_DEPTH:
             raise InvalidInputError(
                 f"{path} holds groups within groups, {depth} deep and more: save it again with no "
                 f"more than {LARGEST_DEPTH}"
             )
-        for member in _members(path, group):
+        for name, member in _members(path, group):
+            within = part or name
             if isinstance(member, h5py.Dataset):
                 require_plain(path, member)
-                total += member.size * member.dtype.itemsize * member.name.startswith(ANNOTATIONS)
-                if member.name.split("/")[1] in READ:
+                total += member.size * member.dtype.itemsize * (within in ANNOTATIONS)
+                if within in READ:
                     _require_inflated(path, member)
             elif isinstance(member, h5py.Group):
-                waiting.append((member, depth + 1))
+                waiting.append((member, within, depth + 1))
     if total > free_bytes():
         raise InvalidInputError(
             f"{path} has annotations of {total:,} bytes, more than the {free_bytes():,} of memory "
@@ -135,7 +137,7 @@ def _require_inflated(path: str, dataset: h5py.Dataset) -> None:
             )
 
 
-def _members(path: str, group: h5py.Group) -> Iterator[h5py.Dataset | h5py.Group]:
+def _members(path: str, group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset | h5py.Group]]:
     for name in group:
         if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
             raise InvalidInputError(
@@ -143,4 +145,4 @@ def _members(path: str, group: h5py.Group) -> Iterator[h5py.Dataset | h5py.Group
             )
         # A soft link may lead nowhere, which matters to nobody who does not read it.
         if (member := group.get(name)) is not None:
-            yield member
+            yield name, member

@@ -219,6 +219,26 @@ def test_a_chunk_of_an_hdf5_file_that_inflates_to_more_is_refused(place, tmp_pat
     assert "/X with a chunk that decodes to more than the 4,800 bytes" in error
 
 
+@pytest.mark.parametrize("link", ["none", "hard", "soft"])
+def test_another_name_of_a_group_of_an_hdf5_file_hides_nothing(place, tmp_path, link):
+    anndata.read_zarr(place / "in.zarr").write_h5ad(tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad", "r+") as file:
+        obs = file["obs"]
+        described = dict(obs["n"].attrs)
+        del obs["n"]
+        made = obs.create_dataset("n", (300,), "i8", chunks=(300,), compression="gzip")
+        made.attrs.update(described)
+        made.id.write_direct_chunk((0,), zlib.compress(bytes(70 * 2**20)))
+        if link == "hard":
+            # Two names that come before and behind, whichever is looked at first.
+            file["a"] = file["z"] = obs
+        elif link == "soft":
+            file.move("obs", "z")
+            file["obs"] = h5py.SoftLink("/z")
+    error = refused("convert", tmp_path / "a.h5ad", tmp_path / "out.zarr")
+    assert "with a chunk that decodes to more than the 2,400 bytes" in error
+
+
 def test_annotations_of_an_hdf5_file_fit_in_memory(place, tmp_path):
     anndata.read_zarr(place / "in.zarr").write_h5ad(tmp_path / "a.h5ad")
     with h5py.File(tmp_path / "a.h5ad", "r+") as file:
