@@ -36,7 +36,12 @@ def locked(path: Path, make: Callable[[], None], name: str) -> Iterator[None]:
     file = None
     while file is None:
         make()
-        file = _locked_file(path, name)
+        try:
+            file = _locked_file(path, name)
+        except OSError:
+            with suppress(OSError):  # not empty, or gone
+                path.parent.rmdir()
+            raise
     with file:
         yield
 

@@ -176,9 +176,9 @@ class RunFolder:
         self._is_gone = False
         with self._locked():
             self._settle_replaced()
-            if read_json(self._record) is None:
-                write_json(self._record, {"written_by": WRITTEN_BY})
             try:
+                if read_json(self._record) is None:
+                    write_json(self._record, {"written_by": WRITTEN_BY})
                 yield
             finally:
                 # Where this run has removed the folder, another one may have made it anew.

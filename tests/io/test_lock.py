@@ -1,7 +1,9 @@
 """One process at a time holds the folder of an output, however their steps interleave."""
 
+import errno
 import fcntl
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +54,19 @@ def test_a_lock_that_was_removed_while_it_was_waited_for_holds_nothing(target, t
             with late.held():
                 assert (late.path / "lock").exists()
                 assert_is_held(target)
+
+
+@pytest.mark.parametrize(("owner", "step"), [(Path, "open"), (run_folder, "write_json")])
+def test_a_disk_that_is_full_at_the_very_beginning_leaves_no_folder(
+    target, monkeypatch, owner, step
+):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(owner, step, full)
+    with pytest.raises(OSError, match="No space left"):
+        RunFolder(target).held().__enter__()
+    assert not RunFolder(target).exists
 
 
 def test_who_removes_a_folder_leaves_that_of_the_next_run_alone(target, monkeypatch):
