@@ -19,6 +19,7 @@ from balans_dask.evaluate.definitions import BLOCKS
 from balans_dask.evaluate.table import EvaluationTable, evaluate_stores
 from balans_dask.io.checkpoint import replace_file
 from balans_dask.io.paths import require_free_files
+from balans_dask.io.run_folder import taken_by
 
 __all__ = ["print_table", "run_evaluate", "write_csv", "write_json"]
 
@@ -45,7 +46,8 @@ def run_evaluate(
         As ``evaluate_stores`` takes them.
     """
     silence_dask()
-    require_free_files([json_path, csv_path], overwrite, stores)
+    taken = [path for store in stores for path in taken_by(store)]
+    require_free_files([json_path, csv_path], overwrite, taken)
     found = evaluate_stores(stores, **options)
     if json_path is not None:
         write_json(json_path, found)

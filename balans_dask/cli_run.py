@@ -18,6 +18,7 @@ from balans_dask.events import EventLog, Events
 from balans_dask.examine import examine
 from balans_dask.frozen import Model
 from balans_dask.inputs import plan_run
+from balans_dask.io.run_folder import taken_by
 from balans_dask.io.store import open_store
 from balans_dask.models import load_model
 from balans_dask.parameters import Parameters
@@ -59,7 +60,7 @@ def run_correct(
 ) -> None:
     """Correct a store, and say what was done."""
     target = output_of(source, target, into, layer)
-    require_report(performance_report, overwrite, (source, target, model))
+    require_report(performance_report, overwrite, (source, *taken_by(target), model))
     asked = _run(source, options, writes=not into)
     asked = added_to(asked, layer) if into else asked
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
@@ -93,7 +94,7 @@ def run_transform(
     **options: Any,
 ) -> None:
     """Correct a store by a frozen model, and say what was done."""
-    require_report(performance_report, overwrite, (source, target, model))
+    require_report(performance_report, overwrite, (source, *taken_by(target), model))
     frozen = load_model(model)
     basis = None if frozen.n_embedding is None else frozen.record["basis"]
     asked = store_run(

@@ -13,7 +13,7 @@ from balans_dask.io.graft import GraftFolder
 from balans_dask.io.model_store import model_fingerprint
 from balans_dask.io.paths import require_apart
 from balans_dask.io.places import place_of, reaching, require_writable, resolved
-from balans_dask.io.run_folder import RunFolder, check_output
+from balans_dask.io.run_folder import RunFolder, check_output, taken_by
 from balans_dask.memory import MemoryPlan
 from balans_dask.opened_run import OpenedRun
 from balans_dask.passes.blas import single_threaded_blas
@@ -79,9 +79,9 @@ def correct_store(
             "--model, or --batch-order"
         )
     inputs = (run.store.path,)
-    # The model lies in none of these; the second one moves as a whole when it is complete.
     folder = GraftFolder(target, run.elements, run.read) if run.into else RunFolder(target)
-    taken = (*inputs, target, str(folder.path))
+    # The model lies in none of these: the folder of the run moves as a whole when it is complete.
+    taken = (*inputs, *taken_by(target))
     own = False
 
     def write(opened: OpenedRun) -> dict[str, Any]:

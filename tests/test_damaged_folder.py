@@ -1,6 +1,7 @@
 """Damage to the files of an unfinished run costs time, or a line, and never a result."""
 
 import json
+import os
 import random
 import shutil
 import warnings
@@ -9,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from screens import gaussian_screen
-from stores import files_but_input, write_anndata
+from stores import files, files_but_input, write_anndata
 
 from balans_dask.correct import correct_store
-from balans_dask.errors import BalansError, InputWarning
+from balans_dask.errors import BalansError, InputWarning, StoreExistsError
 from balans_dask.inputs import plan_run
 from balans_dask.io.run_folder import RunFolder
 from balans_dask.io.store import open_store
@@ -199,3 +200,42 @@ def hurt(runs: Runs, folder: Path, names: list[str], damage: str) -> None:
         runs.correct(target)
     assert files_but_input(target) == runs.expected
     assert not partial.exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+@pytest.mark.parametrize("name", ["", "lock", "run.json", "units", "store/X", "pass_0/store"])
+def test_what_no_run_makes_is_refused_before_it_is_opened(runs, tmp_path, kind, name):
+    """A link leads into another store, and a pipe waits for ever."""
+    others = shutil.copytree(runs.folder / "undisturbed.zarr", tmp_path / "others.zarr")
+    before = files(others)
+    partial = shutil.copytree(runs.left, tmp_path / "out.zarr.partial")
+    place = partial / name
+    if place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)
+    if kind == "link":
+        place.symlink_to(others / "zarr.json" if name in {"lock", "run.json"} else others)
+    else:
+        os.mkfifo(place)
+    folder = RunFolder(str(tmp_path / "out.zarr"))
+    for begin in (folder.held().__enter__, lambda: folder.require_droppable(True)):
+        with pytest.raises(StoreExistsError, match=r"1 links, pipes or the like|is not ours"):
+            begin()
+    assert files(others) == before
+    assert folder.path.is_symlink() or folder.path.exists()
+
+
+def test_no_other_store_is_written_through_a_link(runs, tmp_path):
+    others = shutil.copytree(runs.folder / "undisturbed.zarr", tmp_path / "others.zarr")
+    before = files(others)
+    partial = shutil.copytree(runs.left, tmp_path / "out.zarr.partial")
+    shutil.rmtree(partial / "store")
+    (partial / "store").symlink_to(others)
+    for how in ({"resume": True}, {"overwrite": True}):
+        with pytest.raises(StoreExistsError, match=r"\(store\): remove them"):
+            runs.correct(tmp_path / "out.zarr", **how)
+    assert files(others) == before
+    (partial / "store").unlink()
+    runs.correct(tmp_path / "out.zarr", resume=True)
+    assert files_but_input(tmp_path / "out.zarr") == runs.expected

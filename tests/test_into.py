@@ -367,3 +367,15 @@ def test_a_run_killed_while_it_moves_leaves_a_sound_store_and_is_finished(
         assert files(store) == undisturbed
         assert not store.with_name(f"{store.name}.partial").exists()
     assert assert_as_before_or_complete(store, expected)
+
+
+def test_no_other_store_gains_results_through_a_link(tmp_path):
+    others = Path(write_store(tmp_path / "others.zarr"))
+    mine = Path(write_store(tmp_path / "in.zarr"))
+    before = files(others)
+    shutil.rmtree(mine / "obsm")
+    (mine / "obsm").symlink_to(others / "obsm")
+    for resume in ([], ["--resume"]):
+        said = run("correct", mine, "--into", *OPTIONS, *resume, code=2)
+        assert "has 1 links in place of folders (obsm)" in said
+    assert files(others) == before

@@ -160,6 +160,7 @@ def test_a_column_that_no_store_can_hold_is_refused_by_convert_at_its_first_rows
         ("in.zarr/m", "same place"),
         ("out.zarr/m", "same place"),
         ("out.zarr.partial", "same place"),
+        ("out.zarr.events.jsonl", "same place"),
         ("strange", "in the way and is not ours"),
         ("begun", "holds an unfinished correction"),
     ],
@@ -173,6 +174,24 @@ def test_a_model_that_cannot_be_written_is_refused_before_the_run(place, model, 
     said = run("correct", "in.zarr", "out.zarr", *BATCH, "--model", model, *resume, code=2)
     assert re.search(reason, said), said
     assert names_in(place) == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["correct", "in.zarr", "out.zarr", *BATCH, "--performance-report"],
+        ["transform", "model", "in.zarr", "out.zarr", *BATCH, "--performance-report"],
+        ["evaluate", "in.zarr", "out.zarr", "--label-key", "plate", *BATCH[:2], "--json"],
+        ["report", "out.zarr", "--html"],
+    ],
+    ids=lambda command: command[0],
+)
+@pytest.mark.parametrize("name", ["out.zarr.events.jsonl", "out.zarr.partial"])
+def test_no_file_takes_the_place_of_an_outputs_events_or_folder(place, command, name, monkeypatch):
+    monkeypatch.setattr("balans_dask.performance.find_spec", lambda name: True)
+    said = run(*command, name, "--overwrite", code=2)
+    assert "same place" in said
+    assert names_in(place) == ["in.zarr"]
 
 
 def outputs():

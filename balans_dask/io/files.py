@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ __all__ = [
     "remove_all_but",
     "remove_file",
     "remove_tree",
+    "strange_below",
     "table_source",
 ]
 
@@ -103,6 +105,23 @@ def files_below(folder: Path) -> dict[str, int]:
     unknown = [name for name, size in found.items() if size is None]
     sizes = many(lambda name: file_size(folder / name), unknown)
     return found | {name: size or 0 for name, size in zip(unknown, sizes, strict=True)}
+
+
+def strange_below(folder: Path) -> list[str]:
+    """Names of what is neither a file nor a folder, at or below a path; follows no link."""
+    if is_remote(folder):
+        return []
+    if folder.is_symlink():
+        return [folder.name]
+    found = []
+    for path, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            place = Path(path, name)
+            with suppress(FileNotFoundError):  # its holder may just remove it
+                kind = place.lstat().st_mode
+                if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+                    found.append(relative_name(place, folder))
+    return sorted(found)
 
 
 def files_in(folder: Path) -> list[str]:

@@ -113,6 +113,12 @@ class GraftFolder(RunFolder):
         InvalidInputError
         """
         require_writable(self.target)
+        linked = [name for name in GROUPS if (self.target / name).is_symlink()]
+        if linked:
+            raise InvalidInputError(
+                f"{self.given} has {len(linked)} links in place of folders ({first_names(linked)}),"
+                " behind which another store may be: correct it into a new store, without --into"
+            )
         folders = [self.target / group for group in ("", *GROUPS)]
         closed = [place for place in folders if place.exists() and not os.access(place, os.W_OK)]
         if closed:
@@ -126,6 +132,7 @@ class GraftFolder(RunFolder):
         """Hold the folder as ever, and finish what a killed run had begun to move."""
         with super().held():
             if self._journal.exists():
+                self._require_writable()
                 self._move_in()
                 self.clear()
             yield

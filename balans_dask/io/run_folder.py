@@ -23,7 +23,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from balans_dask.errors import InvalidInputError, StoreExistsError
+from balans_dask.errors import InvalidInputError, StoreExistsError, first_names
 from balans_dask.io.bucket_run import MARK as PUBLISHING
 from balans_dask.io.bucket_run import is_half_published, publish_by_copy
 from balans_dask.io.checkpoint import WRITTEN_BY, read_json, sync_folder, write_json
@@ -35,6 +35,7 @@ from balans_dask.io.files import (
     remove_all_but,
     remove_file,
     remove_tree,
+    strange_below,
 )
 from balans_dask.io.lease import Lease, leased
 from balans_dask.io.lock import locked
@@ -42,7 +43,7 @@ from balans_dask.io.pass_folder import PassFolder
 from balans_dask.io.paths import is_export, is_store, require_apart
 from balans_dask.io.places import is_remote, place_of, reaching, require_writable, resolved
 
-__all__ = ["RunFolder", "check_output"]
+__all__ = ["RunFolder", "check_output", "taken_by"]
 
 SUFFIX = ".partial"
 EARLIER = "pass_"
@@ -83,6 +84,12 @@ def _require_free(path: str | Path, overwrite: bool) -> None:
         raise StoreExistsError(
             f"{path} exists and is not a Zarr store, so it is not replaced: choose another output"
         )
+
+
+def taken_by(path: str) -> tuple[str, ...]:
+    """Paths that are no other file's: of an output, of its run and of its events."""
+    folder = RunFolder(path)
+    return path, str(folder.path), str(folder.published_events)
 
 
 class RunFolder:
@@ -152,12 +159,20 @@ class RunFolder:
         write_json(self._record, {"written_by": WRITTEN_BY, "run": dict(run), "checksum": checksum})
 
     def require_ours(self) -> None:
-        """Refuse a folder that something else has made.
+        """Refuse a folder that something else has made, before anything in it is opened.
+
+        A link would be written through, into another store perhaps, and a pipe waits for ever.
 
         Raises
         ------
         StoreExistsError
         """
+        strange = strange_below(self.path)
+        if strange:
+            raise StoreExistsError(
+                f"{self.path} holds {len(strange)} links, pipes or the like that no run makes "
+                f"({first_names(strange)}): remove them, or the whole folder to begin afresh"
+            )
         if self.exists and not self._is_ours():
             raise StoreExistsError(f"{self.path} is in the way and is not ours: move it")
 

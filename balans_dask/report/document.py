@@ -6,6 +6,7 @@ from balans_dask.disclosure import public
 from balans_dask.fitting import UNCOVERED_SHARE, limited_landmarks
 from balans_dask.io.checkpoint import replace_file
 from balans_dask.io.paths import require_free_file
+from balans_dask.io.run_folder import taken_by
 from balans_dask.report.asked import Factor, Reported, reported
 from balans_dask.report.contingency import Contingency
 from balans_dask.report.page import rendered
@@ -67,7 +68,7 @@ def write_report(
     StoreExistsError
         If there is something at the path of the report that may not be replaced.
     """
-    require_free_file(html, overwrite, (path,))
+    require_free_file(html, overwrite, taken_by(path))
     asked = reported(path, label_key, control)
     tables = confounding(asked)
     scores, cautions = score_section(asked, evaluate)
@@ -82,7 +83,7 @@ def write_report(
     ]
     title = f"Batch correction of {Path(public(path)).resolve().name}"
     page = rendered(title, _facts(asked), warnings, sections)
-    require_free_file(html, overwrite, (path,))
+    require_free_file(html, overwrite, taken_by(path))
     # Lone surrogates, which a label may hold, are no UTF-8.
     replace_file(Path(html), page.encode("utf-8", "replace"))
     return warnings
