@@ -13,7 +13,7 @@ from balans_dask.errors import InvalidInputError, warn_of_input
 from balans_dask.evaluate.cautions import RAW
 from balans_dask.evaluate.raw_scores import RawScores, default_scores, recorded_scores
 from balans_dask.io.graft import ELEMENTS
-from balans_dask.io.paths import is_store, path_beside
+from balans_dask.io.paths import is_store, leads_away, path_beside
 from balans_dask.io.store import ProfileStore, open_store
 from balans_dask.kernels.projection import Projection
 from balans_dask.provenance import correction_record
@@ -147,7 +147,14 @@ def _input_of(store: ProfileStore, record: Mapping[str, Any]) -> ProfileStore | 
     if "input" not in record:
         warn_of_input(f"{store.path} does not say where its input is: {remedy}")
         return None
-    path = path_beside(store.path, str(record["input"]))
+    recorded = str(record["input"])
+    if leads_away(store.path, recorded):
+        warn_of_input(
+            f"the input of {store.path} is at {public(recorded)}, and such a record is not "
+            f"followed: {remedy}"
+        )
+        return None
+    path = path_beside(store.path, recorded)
     if not is_store(path):
         warn_of_input(f"{path}, the input of {store.path}, is not there: {remedy}")
         return None

@@ -22,6 +22,7 @@ __all__ = [
     "STORE_NAMES",
     "is_export",
     "is_store",
+    "leads_away",
     "path_beside",
     "path_from",
     "require_apart",
@@ -157,6 +158,18 @@ def path_beside(store: str, relative: str) -> str:
         found = posixpath.normpath(posixpath.join(posixpath.dirname(f"/{key}"), relative))
         return f"{protocol}://{bucket}{found}"
     return os.path.normpath(Path(store).resolve().parent / relative)
+
+
+def leads_away(store: str, recorded: str) -> bool:
+    """Tell whether what a store records is a URL of another server or bucket than its own.
+
+    Whoever made the store has chosen it, and it would be asked with the keys of whoever reads.
+    """
+    if not is_url(recorded):
+        return False
+    protocol, place, _ = _parted(store)
+    # Compared whole: https://evil?@host is not at host. A record of ours has no login.
+    return not is_url(store) or _parted(recorded)[:2] != (protocol, place.rpartition("@")[2])
 
 
 def _utf8(path: str) -> str:

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from balans_dask.anchors import GIVEN_ROWS
 from balans_dask.batches import BatchLabels, batch_labels, labels_of_column
+from balans_dask.disclosure import public
 from balans_dask.errors import BalansError, InvalidInputError
 from balans_dask.evaluate.controls import controls_by_query
 from balans_dask.io.graft import ELEMENTS
-from balans_dask.io.paths import path_beside
+from balans_dask.io.paths import leads_away, path_beside
 from balans_dask.io.store import ProfileStore, open_store
 from balans_dask.labels import spelled
 from balans_dask.provenance import correction_record
@@ -161,10 +162,16 @@ def _source(path: str, record: Mapping[str, Any], n_rows: int) -> tuple[ProfileS
         return open_store(path), ""
     if "input" not in record:
         return None, "the store does not say where its input is"
+    recorded = str(record["input"])
+    if leads_away(path, recorded):
+        return None, (
+            f"the input is at {public(recorded)}, and such a record is not followed (`balans "
+            "evaluate` takes it as the first store)"
+        )
     try:
-        store = open_store(path_beside(path, str(record["input"])))
+        store = open_store(path_beside(path, recorded))
     except (BalansError, OSError):
-        return None, f"the input {record['input']} is no longer where it was"
+        return None, f"the input {recorded} is no longer where it was"
     if store.n_rows != n_rows:
-        return None, f"the input {record['input']} has other rows now"
+        return None, f"the input {recorded} has other rows now"
     return store, ""

@@ -7,15 +7,21 @@ import anndata
 import numpy as np
 import pytest
 import zarr
+from anndata.io import write_elem
 from commands import run
 from screens import gaussian_screen
 from stores import write_anndata
 
 from balans_dask import pp
 from balans_dask.errors import InputWarning, InvalidInputError
+from balans_dask.evaluate import stores
 from balans_dask.evaluate.embeddings import read_embeddings
 from balans_dask.evaluate.stores import open_stores
 from balans_dask.evaluate.subsample import stratified_rows
+from balans_dask.io.paths import leads_away
+from balans_dask.io.store import open_store
+from balans_dask.provenance import correction_record
+from balans_dask.report import asked as report_asked
 
 KEY = ["--batch-key", "plate", "--patience", 10]
 COMMON = [*KEY, "--n-components", 5, "--quiet"]
@@ -43,8 +49,8 @@ def folder(tmp_path_factory):
 
 
 def embeddings(folder, *names, raw=True, rows=ROWS):
-    stores = open_stores([str(folder / name) for name in names], ["plate"], raw)
-    return read_embeddings(stores, rows)
+    opened = open_stores([str(folder / name) for name in names], ["plate"], raw)
+    return read_embeddings(opened, rows)
 
 
 @pytest.mark.parametrize("name", ["none.zarr", "basis.zarr", "anchored.zarr"])
@@ -140,6 +146,47 @@ def test_a_lost_input_is_named_and_the_rest_is_read(folder, tmp_path):
     with pytest.warns(InputWarning, match=r"in\.zarr, the input of .* is not there: give"):
         (corrected,) = embeddings(tmp_path, "smooth.zarr")
     assert corrected.before is None
+
+
+def test_a_url_that_a_store_records_is_not_asked(folder, tmp_path, monkeypatch):
+    """Whoever made the store has chosen it; the keys would be those of whoever reads."""
+    away = "https://me:hush@host/in.zarr?token=hush"
+    path = str(shutil.copytree(folder / "smooth.zarr", tmp_path / "smooth.zarr"))
+    root = zarr.open_group(path, use_consolidated=False)
+    write_elem(root, "uns/balans/input", away)
+    zarr.consolidate_metadata(root.store)
+    asked = []
+    monkeypatch.setattr(stores, "is_store", asked.append)
+    with pytest.warns(InputWarning, match="is not followed: give the input as the first") as said:
+        (corrected,) = embeddings(tmp_path, "smooth.zarr")
+    assert corrected.before is None
+    monkeypatch.setattr(report_asked, "open_store", asked.append)
+    record = correction_record(open_store(path))
+    source, why = report_asked._source(path, record, len(ROWS))
+    assert source is None
+    assert "host/in.zarr" in why
+    assert asked == []
+    assert "hush" not in f"{why} {[str(each.message) for each in said]}"
+
+
+@pytest.mark.parametrize(
+    ("store", "recorded", "away"),
+    [
+        ("/data/out.zarr", "../in.zarr", False),
+        ("s3://b/out.zarr", "in.zarr", False),
+        ("s3://b/out.zarr", "/data/in.zarr", False),
+        ("https://me:hush@host/out.zarr", "https://host/in.zarr", False),
+        ("s3://b/out.zarr", "s3://b/runs/in.zarr", False),
+        ("s3://b/out.zarr", "s3://c/in.zarr", True),
+        ("s3://b/out.zarr", "https://b/in.zarr", True),
+        ("https://host/out.zarr", "https://host@evil/in.zarr", True),
+        ("https://host/out.zarr", "https://evil?@host/in.zarr", True),
+        ("https://host/out.zarr", "x::https://host/in.zarr", True),
+        ("/data/out.zarr", "s3://b/in.zarr", True),
+    ],
+)
+def test_only_urls_of_the_stores_own_place_are_followed(store, recorded, away):
+    assert leads_away(store, recorded) == away
 
 
 def test_a_store_of_an_earlier_version_asks_for_its_input(folder, tmp_path):
