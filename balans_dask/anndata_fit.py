@@ -1,6 +1,6 @@
 """A correction of an AnnData object: checked, then fitted; the object itself stays as it is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -109,7 +109,12 @@ def integration(
     InvalidInputError
         If a column, label, matrix or parameter cannot be used.
     """
-    keys = (key,) if isinstance(key, str) else tuple(dict.fromkeys(key))
+    named = [key] if isinstance(key, str) or not isinstance(key, Iterable) else list(key)
+    if strange := [name for name in named if not isinstance(name, str)]:
+        raise InvalidInputError(
+            f"key holds {strange[0]!r}: give the name of a column of obs, as text"
+        )
+    keys = tuple(dict.fromkeys(named))
     parameters = _parameters(basis, params)
     labels = labels_of(adata, keys)
     embedding = None if basis is None else basis_of(adata, basis)

@@ -488,14 +488,14 @@ VALID = {
 _no_numbers = st.sampled_from(["", "nan", "-inf", "1e", "0x10", "1,5", "٣x", "-1", "None", "[red]"])
 INVALID = {
     "--n-neighbors": st.one_of(st.integers(max_value=0), _no_numbers, st.just("5.0")),
-    "--patience": st.one_of(st.integers(max_value=0), _no_numbers),
+    "--patience": st.one_of(st.integers(max_value=0), st.just(2**70), _no_numbers),
     "--block-rows": st.one_of(st.integers(4097), _no_numbers),
     "--coverage-tol": st.one_of(st.floats(1), st.floats(max_value=-1e-9), _no_numbers),
-    "--max-rows": st.one_of(st.integers(max_value=0), _no_numbers),
-    "--n-components": st.one_of(st.integers(max_value=-1), _no_numbers),
+    "--max-rows": st.one_of(st.integers(max_value=0), st.just(2**70), _no_numbers),
+    "--n-components": st.one_of(st.integers(max_value=-1), st.just(2**70), _no_numbers),
     "--seed": st.one_of(st.integers(2**64), _no_numbers),
     "--max-scale-ratio": st.one_of(st.floats(max_value=0.99), st.just("inf"), _no_numbers),
-    "--max-neighbors": st.one_of(st.integers(max_value=0), _no_numbers),
+    "--max-neighbors": st.one_of(st.integers(max_value=0), st.just(2**70), _no_numbers),
     "--uncovered": any_argument,
     "--stopping": any_argument,
     "--operator": any_argument,

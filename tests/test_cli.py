@@ -213,6 +213,10 @@ BAD_OPTIONS = [
     (["--batch-key", "Metadata_plate", "--max-scale-ratio", "0.5"], "max_scale_ratio must be"),
     (["--batch-key", "Metadata_plate", "--seed", "-1"], "seed must be"),
     (["--batch-key", "Metadata_plate", "--n-components", "-2"], "-2 is not in the range x>=0"),
+    *(
+        (["--batch-key", "Metadata_plate", f"--{name}", str(2**70)], f"to {2**63 - 1}, got")
+        for name in ("n-neighbors", "patience", "max-rows", "n-components", "max-neighbors", "seed")
+    ),
     (["--batch-key", "Metadata_plate", "--basis", "X_pca"], "has no 'X_pca' in obsm"),
     (["--batch-key", "Metadata_plate", "--operator", "magic"], "'magic' is not"),
     (["--batch-key", "Metadata_plate", "--cluster", "cloud"], "--cluster cloud is unknown"),

@@ -156,9 +156,9 @@ def test_every_file_is_of_some_kind(runs):
 USUAL = {
     "record": {"a letter", "numbers"},
     "checkpoints": {"middle"},
-    "units": {"a letter", "lists"},
+    "units": {"a letter"},
     "facts of rows": {"cut"},
-    "shards": {"middle", "gone"},
+    "shards": {"middle"},
     "metadata": {"middle", "a letter", "cut", "gone", "numbers"},
     "annotations": {"middle"},
     "lock": {"gone"},
@@ -174,6 +174,14 @@ CASES = [
 @pytest.mark.parametrize(("kind", "damage"), CASES)
 def test_damage_to_all_files_of_a_kind(runs, tmp_path, kind, damage):
     hurt(runs, tmp_path, [name for name in runs.files() if KINDS[kind](name)], damage)
+
+
+@pytest.mark.parametrize("name", [f"store/{group}zarr.json" for group in ("", "obsm/", "uns/")])
+def test_a_letter_of_one_groups_metadata(runs, tmp_path, name):
+    changed = shutil.copy(runs.left / name, tmp_path / "changed.json")
+    of_a_letter(changed)
+    assert json.loads(changed.read_bytes()) != json.loads((runs.left / name).read_bytes())
+    hurt(runs, tmp_path, [name], "a letter")
 
 
 @pytest.mark.long

@@ -278,6 +278,9 @@ MISSING = pd.Series(SCREEN.batch).where(SCREEN.label != 2).to_numpy()
 BAD = [
     (screen, "Plate", {}, r"no column 'Plate' in obs: choose one of its 2 columns \(plate, row\)"),
     (screen, [], {}, "key names no column of obs"),
+    (screen, None, {}, "key holds None: give the name of a column of obs, as text"),
+    (screen, 0, {}, "key holds 0: give"),
+    (screen, ["plate", ["row"]], {}, r"key holds \['row'\]: give"),
     (
         lambda: screen(X_umap=SCORES),
         "plate",

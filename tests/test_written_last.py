@@ -235,6 +235,25 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(place, comm
     assert names_in(place) == before
 
 
+FILES = ("--model", "--json", "--csv", "--html")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["correct", "in.zarr", "out.zarr", *BATCH, "--model", ""],
+        *([*command[:-1], ""] for command in OUTPUTS.values() if command[-2] in FILES),
+    ],
+    ids=lambda command: f"{command[0]}{command[-2]}",
+)
+def test_an_empty_path_is_called_one(place, command):
+    said = run(*command, code=2)
+    assert said.rstrip() == (
+        "balans: error: the path of the output is empty: name a file or folder to write"
+    )
+    assert names_in(place) == ["in.zarr"]
+
+
 def test_a_store_that_can_only_be_read_takes_no_results(place, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: "obs" not in str(path))
     assert "in.zarr can only be read" in run("correct", "in.zarr", "--into", *BATCH, code=2)

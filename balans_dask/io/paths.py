@@ -80,12 +80,14 @@ def _require_remote(path: str, place: Path) -> None:
 
 
 def require_apart(path: str | Path, inputs: Iterable[str]) -> None:
-    """Refuse an output that is, holds or lies within an input.
+    """Refuse an output that is, holds or lies within an input, or has no name.
 
     Raises
     ------
     InvalidInputError
     """
+    if not path:
+        raise InvalidInputError("the path of the output is empty: name a file or folder to write")
     target = resolved(place_of(path))
     for name in inputs:
         source = resolved(place_of(name))

@@ -23,7 +23,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from balans_dask.errors import InvalidInputError, StoreExistsError, first_names
+from balans_dask.errors import StoreExistsError, first_names
 from balans_dask.io.bucket_run import MARK as PUBLISHING
 from balans_dask.io.bucket_run import is_half_published, publish_by_copy
 from balans_dask.io.checkpoint import WRITTEN_BY, read_json, sync_folder, write_json
@@ -62,10 +62,8 @@ def check_output(path: str | Path, overwrite: bool, inputs: tuple[str, ...] = ()
     StoreExistsError
         If something is there and must not be, or may not be, replaced.
     InvalidInputError
-        If the output is, holds or lies within an input, or cannot be written there.
+        If the output is, holds or lies within an input, is empty, or cannot be written there.
     """
-    if not path:
-        raise InvalidInputError("the path of the output is empty: name a folder to write")
     require_apart(path, inputs)
     with reaching(path):
         require_writable(resolved(place_of(path)))
