@@ -17,7 +17,7 @@ from balans_dask.io.codecs import encoding_of
 from balans_dask.io.encoded import require_stated
 from balans_dask.io.files import file_sizes
 from balans_dask.io.places import is_remote, place_of
-from balans_dask.io.room import free_bytes, require_room
+from balans_dask.io.room import require_room, text_bytes
 
 __all__ = [
     "folder_of",
@@ -26,7 +26,6 @@ __all__ = [
     "require_every_chunk",
     "require_rows",
     "require_small",
-    "require_uncut",
 ]
 
 MISSING = -1
@@ -81,41 +80,15 @@ def require_rows(matrix: zarr.Array, path: str | Path) -> None:
     _refuse_cut(matrix, path, int(_too_short(matrix, sizes).sum()))
 
 
-def require_uncut(array: zarr.Array, path: str | Path) -> None:
-    """Refuse an array of which stored chunks are cut off and would still be decoded.
-
-    Blosc reads on beyond the end of a buffer, and shards end with their index; other codecs notice.
-    In a bucket an object is whole or not there.
-
-    Parameters
-    ----------
-    array : zarr.Array
-    path : str or Path
-        Of the store.
-
-    Raises
-    ------
-    InvalidInputError
-    """
-    if is_remote(place_of(path)):
-        return
-    codecs = array.compressors
-    cut = _too_short(array, _sizes(array, path))
-    if codecs and not array.shards and "blosc" in type(codecs[-1]).__name__.lower():
-        files = np.array(_files(array, path), dtype=object).reshape(cut.shape)
-        cut = np.array(
-            [file.is_file() and _is_cut_off(file) for file in files.flat], dtype=np.bool_
-        )
-    _refuse_cut(array, path, int(cut.sum()))
-
-
 def require_decodable(
     array: zarr.Array,
     path: str | Path,
     rows: slice | None = None,
     limit_bytes: int | None = None,
 ) -> None:
-    """Refuse an array of which stored chunks decode to more than its metadata state.
+    """Refuse an array of which stored chunks are cut off, or decode to more than they may.
+
+    In a bucket an object is whole or not there, and what it decodes to is not looked at.
 
     Parameters
     ----------
@@ -133,8 +106,7 @@ def require_decodable(
     """
     if is_remote(place_of(path)):
         return
-    # Text is there as bytes, as objects and in a table of them.
-    encoding = encoding_of(array, free_bytes(limit_bytes) // 4)
+    encoding, limit = encoding_of(array), text_bytes(limit_bytes)
     folder, grid = folder_of(array, path), _grid(array)
     touched = range(grid[0]) if grid else range(0)
     if rows is not None:
@@ -144,7 +116,7 @@ def require_decodable(
     beside = list(np.ndindex(*grid[1:]))
     for place in [(first, *others) for first in touched for others in beside] if grid else [()]:
         name = array.metadata.encode_chunk_key(place)
-        require_stated(folder / name, encoding, f"{array.path}/{name} of {path}")
+        require_stated(folder / name, encoding, limit, f"{array.path}/{name} of {path}")
 
 
 def require_small(
@@ -166,7 +138,6 @@ def require_small(
     """
     require_room(arrays, path, limit_bytes)
     for array in arrays:
-        require_uncut(array, path)
         require_decodable(array, path, limit_bytes=limit_bytes)
 
 
@@ -197,7 +168,7 @@ def _refuse_cut(array: zarr.Array, path: str | Path, n_cut: int) -> None:
 
 def _too_short(array: zarr.Array, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Find files that cannot be what they should be, whatever is in them."""
-    least = max(1, encoding_of(array, 0).index_bytes)
+    least = max(1, encoding_of(array).index_bytes)
     short: NDArray[np.bool_] = (sizes != MISSING) & (sizes < least)
     return short
 
@@ -219,21 +190,8 @@ def _names(array: zarr.Array) -> list[str]:
     return [array.metadata.encode_chunk_key(place) for place in np.ndindex(*_grid(array))]
 
 
-def _files(array: zarr.Array, path: str | Path) -> list[Path]:
-    """Return the files of all stored chunks."""
-    folder = folder_of(array, path)
-    return [folder / name for name in _names(array)]
-
-
 def _sizes(array: zarr.Array, path: str | Path) -> NDArray[np.int64]:
     """Bytes of every stored chunk or shard; ``MISSING`` where there is none."""
     found = file_sizes(folder_of(array, path), _names(array))
     sizes = [MISSING if size is None else size for size in found]
     return np.array(sizes, dtype=np.int64).reshape(_grid(array))
-
-
-def _is_cut_off(file: Path) -> bool:
-    """Compare the length of a Blosc buffer with the one in its header (bytes 12 to 15)."""
-    with file.open("rb") as content:
-        header = content.read(16)
-    return len(header) < 16 or file.stat().st_size < int.from_bytes(header[12:], "little")

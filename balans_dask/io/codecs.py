@@ -32,6 +32,7 @@ from zarr.errors import ZarrUserWarning
 
 from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.io.encoded import Encoding
+from balans_dask.io.room import MOST_TEXT_BYTES
 
 __all__ = ["encoding_of", "known_arrays", "require_known"]
 
@@ -158,15 +159,13 @@ def _codecs_of(array: zarr.Array) -> list[tuple[str, Mapping[str, Any]]]:
     return list(_named(described["codecs"]))
 
 
-def encoding_of(array: zarr.Array, text_bytes: int) -> Encoding:
+def encoding_of(array: zarr.Array) -> Encoding:
     """Describe how the files of an array came about.
 
     Parameters
     ----------
     array : zarr.Array
         That ``require_known`` has let pass.
-    text_bytes : int
-        What a chunk of text may decode to.
     """
     codecs = _codecs_of(array)
     names = [name for name, _ in codecs]
@@ -182,7 +181,7 @@ def encoding_of(array: zarr.Array, text_bytes: int) -> Encoding:
     n_chunks = math.prod(n // size for n, size in within) if shard else 0
     return Encoding(
         compressor=names[at] if pressed else "",
-        chunk_bytes=text_bytes if is_text else n_values * width + checked,
+        chunk_bytes=MOST_TEXT_BYTES if is_text else n_values * width + checked,
         n_values=n_values if is_text else 0,
         n_chunks=n_chunks,
         index_bytes=INDEX_ENTRY_BYTES * n_chunks

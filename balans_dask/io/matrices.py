@@ -8,7 +8,7 @@ from typing import Any
 import zarr
 
 from balans_dask.errors import InvalidInputError, RunError, exhaustion, first_line
-from balans_dask.io.chunks import folder_of, require_decodable, require_rows, require_uncut
+from balans_dask.io.chunks import folder_of, require_decodable, require_rows
 from balans_dask.io.codecs import require_known
 from balans_dask.io.files import network_errors
 from balans_dask.io.paths import is_store
@@ -116,7 +116,6 @@ def checked_array(array: zarr.Array) -> zarr.Array | VisibleArray:
     require_known(array, path)
     require_chunk(array, path)
     require_rows(array, path)
-    require_uncut(array, path)
     return VisibleArray(array, path)
 
 

@@ -9,13 +9,30 @@ import zarr
 
 from balans_dask.errors import InvalidInputError
 
-__all__ = ["chunk_bytes", "free_bytes", "require_chunk", "require_room"]
+__all__ = [
+    "MOST_TEXT_BYTES",
+    "chunk_bytes",
+    "free_bytes",
+    "require_chunk",
+    "require_room",
+    "text_bytes",
+]
+
+COPIES_OF_TEXT = 4
+"""It is there as bytes, as objects and in a table of them."""
+MOST_TEXT_BYTES = int(psutil.virtual_memory().total) // COPIES_OF_TEXT
+"""What a chunk of text could be, if all memory of the machine were free."""
 
 
 def free_bytes(limit_bytes: int | None = None) -> int:
     """Memory that there is, or less, if a limit is."""
     free = int(psutil.virtual_memory().available)
     return free if limit_bytes is None else min(free, limit_bytes)
+
+
+def text_bytes(limit_bytes: int | None = None) -> int:
+    """Memory that a chunk of text may decode to."""
+    return free_bytes(limit_bytes) // COPIES_OF_TEXT
 
 
 def chunk_bytes(array: zarr.Array) -> int:

@@ -1,6 +1,7 @@
 """Chunks that would decode to more than their metadata state, or than there is memory for."""
 
 import gzip
+import os
 import zlib
 
 import anndata
@@ -123,6 +124,88 @@ def test_chunks_of_shards_are_looked_at_one_by_one(tmp_path, location):
     file.write_bytes(content.replace(index[:32], moved.tobytes()))
     with pytest.raises(InvalidInputError, match=r"a\.zarr is cut off"):
         require_decodable(array, path)
+
+
+def longer(content):
+    """A buffer of blosc that says to go on behind its end, where its first block would be."""
+    content = bytearray(content)
+    content[12:16] = (2**31 - 100).to_bytes(4, "little")
+    content[16:20] = (2**31 - 2**24).to_bytes(4, "little")
+    return bytes(content)
+
+
+def in_blosc(path, data, kind):
+    """An array, and the file that begins with its first chunk."""
+    if kind == "2":
+        codec = numcodecs.Blosc(cname="lz4")
+        found = {"chunks": data.shape, "zarr_format": 2, "compressors": codec}
+    else:
+        shards = data.shape if kind == "shards" else None
+        chunks = (len(data) // 2 if shards else len(data),)
+        found = {"chunks": chunks, "shards": shards, "compressors": zarr.codecs.BloscCodec()}
+    return zarr.create_array(path, data=data, **found), path / ("0" if kind == "2" else "c/0")
+
+
+@pytest.mark.parametrize("kind", ["2", "3", "shards"])
+@pytest.mark.parametrize("data", [CHUNK, np.array(["a", "b"] * 99, dtype="T")], ids=["f4", "text"])
+def test_blosc_never_reads_beyond_the_end_of_a_chunk(tmp_path, monkeypatch, kind, data):
+    path = tmp_path / "a.zarr"
+    array, file = in_blosc(path, data, kind)
+    require_decodable(array, path)
+    file.write_bytes(longer(file.read_bytes()))
+    # To count texts the chunk is decoded, which would end the process of the tests.
+    monkeypatch.setattr(encoded, "_n_texts", lambda stored, encoding: encoding.n_values)
+    with pytest.raises(InvalidInputError, match=r"0 of .*a\.zarr is cut off: restore it"):
+        require_decodable(array, path)
+
+
+def test_a_lie_of_blosc_within_shards_is_refused_by_commands(place, tmp_path):
+    sent = copied(place / "in.zarr", tmp_path / "sent.zarr")
+    root = zarr.open_group(sent, mode="r+", use_consolidated=False)
+    for name in ("X", "obs/_index"):
+        found = root[name]
+        attributes, shape, data = found.attrs.asdict(), found.shape, found[...]
+        made = root.create_array(name, shape=shape, dtype=found.dtype, overwrite=True,
+                                 chunks=(100, *shape[1:]), shards=shape,
+                                 compressors=zarr.codecs.BloscCodec(typesize=4))  # fmt: skip
+        made[...] = data
+        made.attrs.update(attributes)
+    zarr.consolidate_metadata(str(sent))
+    file = sent / "X" / "c" / "0" / "0"
+    file.write_bytes(longer(file.read_bytes()))
+    assert "X/c/0/0 of" in refused("check", sent, *KEY)
+    file = sent / "obs" / "_index" / "c" / "0"
+    file.write_bytes(longer(file.read_bytes()))
+    assert "obs/_index/c/0 of" in refused("inspect", sent)
+
+
+def test_chunks_of_text_are_counted_once_whatever_memory_is_free(tmp_path, monkeypatch):
+    path = tmp_path / "a.zarr"
+    array = zarr.create_array(path, data=np.array(["a", "b"], dtype="T"), chunks=(2,))
+    require_decodable(array, path)
+    monkeypatch.setattr(encoded, "_n_texts", None)
+    monkeypatch.setattr(encoded, "_decoded_bytes", None)
+    require_decodable(array, path, limit_bytes=1_000)
+    with pytest.raises(InvalidInputError, match=r"more than the 2 bytes"):
+        require_decodable(array, path, limit_bytes=8)
+
+
+def test_of_zstd_that_states_its_length_headers_alone_are_read(tmp_path, monkeypatch):
+    array = compressed(tmp_path / "a.zarr", "zstd")
+    file = tmp_path / "a.zarr" / "0"
+    rng = np.random.default_rng(0)
+    file.write_bytes(zstd(rng.bytes(2_000)) + zstd(rng.bytes(2_000)))
+    n_read = []
+
+    pread = os.pread
+
+    def counted(file, n_bytes, start):
+        n_read.append(n_bytes)
+        return pread(file, n_bytes, start)
+
+    monkeypatch.setattr(os, "pread", counted)
+    require_decodable(array, tmp_path / "a.zarr")
+    assert 0 < sum(n_read) < 100 < file.stat().st_size
 
 
 def test_text_holds_as_many_values_as_its_chunk(place, tmp_path):
