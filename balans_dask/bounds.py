@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from balans_dask.kernels.elbow import N_BINS
 
-__all__ = ["Sizes", "Table", "fault_of", "landmark_fault", "projection_fault"]
+__all__ = ["Sizes", "Table", "fault_of", "landmark_fault", "projection_fault", "record_fault"]
 
 Sizes = Mapping[str, int]
 """Lengths of axes by name."""
+LARGEST = np.iinfo(np.intp).max
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,92 @@ def projection_fault(tables: Mapping[str, Any], n_columns: int, weighted: bool) 
         sizes["n_components"] = max(1, weights.shape[1] if weights.ndim == 2 else 1)
         rules["weights"] = Table(np.float64, ("n_used", "n_components"))
     return fault_of(tables, rules, sizes)
+
+
+def record_fault(record: Mapping[str, Any], n_columns: int | None) -> str:
+    """Say what is wrong with what a store says about its correction; empty if nothing is.
+
+    Parameters
+    ----------
+    record : mapping
+        By ``provenance.record_of``, of this version or an earlier one.
+    n_columns : int or None
+        Of what the scores are made from, if that is known.
+    """
+    groups = ("parameters", "versions", "preprocessor", "coverage_curve")
+    earlier = record.get("earlier_passes", {})
+    wrong = [name for name in groups if not isinstance(record[name], dict)]
+    wrong += [name for name in ("stop_reason", "fingerprint") if not isinstance(record[name], str)]
+    wrong += [name for name in ("input", "model") if not isinstance(record.get(name, ""), str)]
+    wrong += [name for name in _NAMES if np.ndim(record.get(name, "")) != 1]
+    if wrong:
+        return f"{wrong[0]} is of another type"
+    chosen, batches = record["parameters"], list(record["batches"])
+    named = all(isinstance(name, str) for name in batches) and len(batches) > 0
+    keyed = {"batch_key", "basis"} <= chosen.keys() and isinstance(chosen.get("anchor", ""), str)
+    if not (named and keyed):
+        return "batches are not named" if keyed else "parameters lack a key or a basis, or an anchor is no query"
+    weighted = "weights" in record["preprocessor"]
+    fault = projection_fault(
+        record["preprocessor"], LARGEST if n_columns is None else n_columns, weighted
+    )
+    counts = _whole(record)
+    fault = fault or fault_of(counts, {"n_uncovered": _COUNT, "n_sampled": _COUNT}, {})
+    if fault:
+        return fault
+    sizes = {"n_batches": len(batches), "n_landmarks": int(counts["n_sampled"])}
+    rules = {name: rule for name, rule in _OF_LANDMARKS.items() if name in record}
+    # A record says something of single landmarks, or nothing.
+    missing = _OF_LANDMARKS.keys() - rules.keys() - {"n_capped"} if "n_kept" in record else ()
+    if missing:
+        return f"{min(missing)} is missing"
+    fault = fault_of(counts, rules, sizes) or _curve_fault(record)
+    if not isinstance(earlier, dict):
+        return "earlier_passes is of another type"
+    for name, facts in earlier.items():
+        number = name.removeprefix("pass_")
+        if not (number.isdecimal() and isinstance(facts, dict)):
+            return fault or "earlier_passes are not numbered"
+        fault = fault or _curve_fault(facts)
+    return fault
+
+
+_NAMES = ("batches", "clamped_batches", "constant_features")
+_COUNT = Table(np.int64, (), lambda count: np.asarray(count >= 0), "counts")
+_OF_BATCHES = Table(np.int64, ("n_batches",), lambda counts: counts >= 0, "counts")
+_OF_LANDMARKS = {
+    "n_capped": _COUNT,
+    "n_kept": Table(np.int64, ("n_landmarks",), lambda counts: counts >= 0, "counts"),
+    "batch_sizes": _OF_BATCHES,
+    "drawn_by_batch": _OF_BATCHES,
+    "new_by_batch": _OF_BATCHES,
+    "scale_quantiles": Table(
+        np.float64,
+        ("n_batches", 5),
+        lambda scales: (scales >= 0.0) & np.isfinite(scales),
+        "finite scales",
+    ),
+}
+"""What reports read of landmarks and batches."""
+
+
+def _curve_fault(facts: Mapping[str, Any]) -> str:
+    curve = facts.get("coverage_curve")
+    if not isinstance(curve, dict):
+        return "coverage_curve is of another type"
+    sizes = {"n_rounds": max(1, np.size(curve.get("n_sampled", ())))}
+    rule = Table(np.int64, ("n_rounds",), lambda counts: counts >= 0, "counts")
+    return fault_of(_whole(curve), {"n_sampled": rule, "n_covered": rule}, sizes)
+
+
+def _whole(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Whole numbers of any width as those of 64 bits; anything else stays."""
+    wide = {}
+    for name, value in tables.items():
+        is_array = isinstance(value, np.ndarray | np.generic | int | float)
+        table = np.asarray(value) if is_array else np.array(None)
+        wide[name] = table.astype(np.int64) if table.dtype.kind in "iu" else table
+    return wide
 
 
 def _first_of_its_value(values: NDArray[Any]) -> NDArray[np.bool_]:

@@ -156,6 +156,8 @@ def _require_facts(attributes: Mapping[str, Any]) -> None:
             raise ValueError(f"stop_reason is {each['stop_reason']!r}, not a word")
     record = attributes["record"]
     wrong = [name for name, kind in FACTS.items() if not isinstance(record[name], kind)]
+    if not all(isinstance(key, str) for key in record["batch_key"]):
+        wrong = ["batch_key"]
     if wrong or not isinstance(record["anchor"], str | None):
         raise ValueError(f"{(wrong or ['anchor'])[0]} of the record is of another type")
 

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balans_dask.batches import BatchLabels
+from balans_dask.bounds import record_fault
 from balans_dask.configuration import as_config
+from balans_dask.errors import InvalidInputError
 from balans_dask.examine import Examined
 from balans_dask.inputs import Inputs
 from balans_dask.io.store import ProfileStore
@@ -222,11 +224,27 @@ def package_versions() -> dict[str, str]:
 
 
 def correction_record(store: ProfileStore) -> dict[str, Any] | None:
-    """Read what ``correct_store`` recorded in a store; ``None`` for any other store."""
+    """Read what ``correct_store`` recorded in a store; ``None`` for any other store.
+
+    Raises
+    ------
+    InvalidInputError
+        If a fact is of another type or shape than the others ask for.
+    """
     if "uns/balans" not in store.root:
         return None
     record = store.element("uns/balans")
-    return record if isinstance(record, dict) and record.keys() >= FACTS else None
+    if not (isinstance(record, dict) and record.keys() >= FACTS):
+        return None
+    chosen = record["parameters"]
+    from_features = isinstance(chosen, dict) and chosen.get("basis") == "X"
+    fault = record_fault(record, store.features.shape[1] if from_features else None)
+    if fault:
+        raise InvalidInputError(
+            f"{store.path} is damaged, or not of a correction (uns/balans: {fault}): restore it, "
+            "or correct its input again"
+        )
+    return record
 
 
 def texts(values: Sequence[str]) -> NDArray[np.object_]:

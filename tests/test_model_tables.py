@@ -11,7 +11,7 @@ from stores import write_anndata
 
 from balans_dask import Balans, models
 from balans_dask.errors import InvalidInputError
-from balans_dask.io.model_store import read_model, write_model
+from balans_dask.io.model_store import model_fingerprint, read_model, write_model
 
 SCREEN = gaussian_screen(300)
 LANDMARKS = ("block_sizes", "rows", "scores", "scales", "thresholds", "limits", "capped", "curve")
@@ -199,6 +199,19 @@ def test_parameters_of_another_fit_are_refused(saved, name, value, monkeypatch):
     changed = attributes["parameters"] | {name: value}
     with pytest.raises(InvalidInputError, match=r"model\.zarr is damaged.*: restore it"):
         load(attributes | {"parameters": changed}, arrays, monkeypatch)
+
+
+def test_keys_that_are_no_names_are_refused(saved, monkeypatch):
+    attributes, arrays = saved["displace"]
+    record = attributes["record"] | {"batch_key": [["plate"]]}
+    with pytest.raises(InvalidInputError, match="batch_key of the record is of another type"):
+        load(attributes | {"record": record}, arrays, monkeypatch)
+
+
+@pytest.mark.parametrize("facts", [{"record": []}, {"record": None}, {"record": "x"}, {}])
+def test_a_model_whose_record_is_none_has_no_fingerprint(tmp_path, facts):
+    write_model(str(tmp_path / "model.zarr"), facts, {}, overwrite=False)
+    assert model_fingerprint(str(tmp_path / "model.zarr")) is None
 
 
 @pytest.mark.parametrize(

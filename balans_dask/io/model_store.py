@@ -103,8 +103,9 @@ def model_fingerprint(path: str) -> str | None:
     """Fingerprint of the run that fitted a model; ``None`` if no model is there."""
     if not is_model(path):
         return None
-    model: Any = zarr.open_group(zarr_place(path), mode="r").attrs.get("model", {})
-    found = model.get("record", {}).get("fingerprint")
+    found: Any = zarr.open_group(zarr_place(path), mode="r").attrs.get("model")
+    for name in ("record", "fingerprint"):
+        found = found.get(name) if isinstance(found, dict) else None
     return None if found is None else str(found)
 
 

@@ -131,7 +131,7 @@ def neighbours_figure(record: Mapping[str, Any]) -> Figure:
     n_kept = np.asarray(record["n_kept"])
     figure = Figure(figsize=(WIDTH, 2.4), layout="constrained")
     axes = figure.subplots()
-    edges = np.unique(np.geomspace(n_kept.min(), n_kept.max() + 1, 31).round())
+    edges = np.unique(np.geomspace(max(n_kept.min(), 1), n_kept.max() + 1, 31).round())
     axes.hist(n_kept, bins=edges.tolist(), color=BLUE)
     axes.axvline(float(np.median(n_kept)), color=RED, label=f"median {np.median(n_kept):,.0f}")
     axes.set_xscale("log")

@@ -1,15 +1,23 @@
 """What a store says about its landmarks, against a dense count."""
 
 import json
+import shutil
+from importlib.util import find_spec
 from itertools import groupby
 
 import anndata
 import numpy as np
 import pytest
 import reference
-from commands import streams
+import zarr
+from anndata.io import write_elem
+from commands import run, streams
 from screens import integer_screen
 from stores import write_anndata
+
+from balans_dask.bounds import record_fault
+from balans_dask.io.store import open_store
+from balans_dask.provenance import correction_record
 
 OPTIONS = ["--batch-key", "Metadata_Plate", "--n-components", 0, "--max-scale-ratio", "none"]
 
@@ -83,3 +91,56 @@ def test_a_complete_output_keeps_its_events_and_a_replaced_one_gets_new_ones(fol
     streams(*command, "--overwrite")
     assert events.read_text() != noted
     assert len({json.loads(line)["attempt"] for line in events.read_text().splitlines()}) == 1
+
+
+WRONG = {
+    "n_uncovered": ["x", -1, 0.5, np.arange(2)],
+    "n_sampled": [{}, np.arange(3), 10**6],
+    "n_kept": [np.zeros(2, dtype="i8"), "x"],
+    "batch_sizes": [np.zeros(2, dtype="i8")],
+    "scale_quantiles": [np.zeros(7), np.full((3, 5), np.nan)],
+    "stop_reason": [3],
+    "fingerprint": [np.arange(2)],
+    "input": [4],
+    "batches": [np.arange(3), "x", np.array([], dtype=object)],
+    "clamped_batches": [0],
+    "parameters": [5, {}, {"batch_key": "p", "basis": "X", "anchor": 5}],
+    "versions": ["x"],
+    "coverage_curve": [{}, 1, {"n_sampled": np.array([]), "n_covered": np.array([])}],
+    "preprocessor": [{}, {"used": np.array([10**9])}],
+    "earlier_passes": [5, {"pass_x": {}}, {"pass_1": {}}],
+}
+
+
+def test_a_record_of_other_types_or_shapes_than_a_run_leaves_is_refused(folder):
+    record = correction_record(open_store(str(folder / "out.zarr")))
+    assert record_fault(record, None) == ""
+    # Facts that earlier versions did not note may be missing.
+    early = {name: record[name] for name in record if name not in ("n_capped", "input", "n_kept")}
+    assert record_fault(early, None) == ""
+    passed = [
+        (name, value)
+        for name, values in WRONG.items()
+        for value in values
+        if record_fault(record | {name: value}, None) == ""
+    ]
+    assert passed == []
+    assert "of used are not" in record_fault(record, 1)
+
+
+def test_every_command_refuses_a_damaged_record_in_one_line(folder, tmp_path):
+    path = shutil.copytree(folder / "out.zarr", tmp_path / "out.zarr")
+    root = zarr.open_group(path, use_consolidated=False)
+    write_elem(root, "uns/balans/n_uncovered", "x")
+    zarr.consolidate_metadata(root.store)
+    keys = ["--batch-key", "Metadata_Plate", "--label-key", "Metadata_Plate"]
+    commands = [["inspect", path], ["export", path, tmp_path / "tables"]]
+    if find_spec("matplotlib"):
+        commands.append(["report", path, "--html", tmp_path / "r.html"])
+    if find_spec("sklearn"):
+        commands.append(["evaluate", folder / "in.zarr", path, *keys])
+    for command in commands:
+        said = run(*command, code=2)
+        assert "n_uncovered has shape () and type" in said
+        assert said.count("\n") == 1
+    assert not (tmp_path / "tables").exists()
