@@ -174,8 +174,10 @@ def record_fault(record: Mapping[str, Any], n_columns: int | None) -> str:
     chosen, batches = record["parameters"], list(record["batches"])
     named = all(isinstance(name, str) for name in batches) and len(batches) > 0
     keyed = {"batch_key", "basis"} <= chosen.keys() and isinstance(chosen.get("anchor", ""), str)
-    if not (named and keyed):
-        return "batches are not named" if keyed else "parameters lack a key or a basis, or an anchor is no query"
+    if not named:
+        return "batches are not named"
+    if not keyed:
+        return "parameters lack a key or a basis, or an anchor is no query"
     weighted = "weights" in record["preprocessor"]
     fault = projection_fault(
         record["preprocessor"], LARGEST if n_columns is None else n_columns, weighted
