@@ -9,12 +9,13 @@ same table:
   types. A float of 2**53 or more is no whole number that anybody wrote.
 - Other floats have the fewest digits that tell them from all others of their own precision, so 0.1
   is ``0.1`` as float32 and as float64, and in the csv file that either makes.
+- Decimals have the digits that they need, and no exponent: 1.50 is ``1.5``, and 1E+2 is ``100``.
 - Booleans are ``True`` and ``False``.
 - Dates and times are in ISO 8601: ``2026-01-31``, ``2026-01-31T00:00:00``. They have as many
   digits as they need, down to nanoseconds, and the offset of their time zone if they have one. A
   date is another label than its midnight, and a time another one than the same instant elsewhere.
 - Durations are spelled as by pandas: ``1 days 06:00:00``.
-- Other values (decimals, periods, intervals) have the spelling that Python gives them; tables and
+- Other values (periods, intervals) have the spelling that Python gives them; tables and
   lists are no labels.
 
 The name of a joint label is its parts with ``" | "`` between them. In a part, a bar that could be
@@ -26,6 +27,7 @@ versions.
 import re
 from collections.abc import Sequence
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -73,6 +75,8 @@ def spelled(value: Any) -> str:
     if isinstance(value, np.datetime64):
         text = str(np.datetime_as_string(value, unit="ns"))
         return text.removesuffix("000").removesuffix(".000000")
+    if isinstance(value, Decimal) and value.is_finite():
+        return _plain(f"{value:f}")
     if isinstance(value, list | tuple | dict | set | frozenset | np.ndarray):
         raise InvalidInputError(f"a {type(value).__name__} is no label: give text or a number")
     return str(value.isoformat() if hasattr(value, "isoformat") else value)
@@ -114,6 +118,12 @@ def _spelled_before(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     return spelled(float(value)) if isinstance(value, np.floating) else str(value)
+
+
+def _plain(digits: str) -> str:
+    """Leave out zeros that end a fraction, and the sign of zero."""
+    text = digits.rstrip("0").rstrip(".") if "." in digits else digits
+    return "0" if text == "-0" else text
 
 
 def _duration(value: timedelta | np.timedelta64) -> str:

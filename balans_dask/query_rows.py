@@ -62,8 +62,8 @@ def rows_by_query(obs: pd.DataFrame, query: str) -> NDArray[np.bool_]:
 
     Notes
     -----
-    The rows are those of ``obs.query(query)``, also where values are missing: text that is missing
-    is unlike every text (``!=`` and ``not in`` name it), and a number or a yes that is missing in a
+    The rows are those of ``obs.query(query)``, or the query is refused. Text that is missing is
+    unlike every text (``!=`` and ``not in`` name it), and a number or a yes that is missing in a
     nullable column is neither like nor unlike, so that no comparison names its row.
     """
     tree = parse_query(query)

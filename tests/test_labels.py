@@ -1,6 +1,7 @@
 """A label has one spelling, wherever it comes from; names of joint labels can be taken apart."""
 
 import datetime
+from decimal import Decimal
 from itertools import product
 
 import anndata
@@ -60,13 +61,27 @@ COLUMNS = {
         pd.Series([datetime.date(2026, 1, 31), datetime.date(2026, 2, 1)]),
         {"2026-01-31", "2026-02-01"},
     ),
+    "decimals": (pd.Series([Decimal("1.50"), Decimal("1E+2")]), {"1.5", "100"}),
     "timedelta": (
         pd.Series(pd.to_timedelta(["1D", "-1s"])),
         {"1 days 00:00:00", "-1 days +23:59:59"},
     ),
 }
-IN_H5AD = [name for name, (column, _) in COLUMNS.items() if column.dtype.kind not in "mM"]
-IN_CSV = [name for name in COLUMNS if name not in {"timedelta"}]
+IN_H5AD = [
+    name
+    for name, (column, _) in COLUMNS.items()
+    if column.dtype.kind not in "mM" and name != "decimals"
+]
+IN_CSV = [name for name in COLUMNS if name not in {"timedelta", "decimals"}]
+
+
+@pytest.mark.parametrize(
+    ("decimal", "name"),
+    [("1.0", "1"), ("1.00", "1"), ("-0.0", "0"), ("1E-7", "0.0000001"), ("-1.20", "-1.2"),
+     ("1" + "0" * 30 + ".10", "1" + "0" * 30 + ".1"), ("NaN", "NaN")],
+)  # fmt: skip
+def test_a_decimal_has_the_digits_that_it_needs(decimal, name):
+    assert spelled(Decimal(decimal)) == name
 
 
 def names_of(column) -> set[str]:

@@ -71,9 +71,10 @@ def _tables_in(folder: Path, with_hidden: bool) -> list[PlateFile]:
     return [
         PlateFile(str(root / name), name)
         for name in files_below(root)
-        # Editors and file systems keep copies in hidden places.
+        # Editors and file systems keep copies in hidden places, Hive and Spark what is no data in
+        # those that begin with _; pandas reads neither.
         if name.lower().endswith(TABLE_SUFFIXES)
-        and (with_hidden or not any(part.startswith(".") for part in name.split("/")))
+        and (with_hidden or not any(part.startswith((".", "_")) for part in name.split("/")))
     ]
 
 

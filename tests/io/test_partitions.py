@@ -71,6 +71,18 @@ def test_each_row_has_the_values_of_its_file_at_any_depth(tmp_path):
     assert data.obs["a"].isna().sum() == 2
 
 
+@pytest.mark.parametrize("place", ["_b=3", "a=3/_temporary", "_old", "."])
+def test_what_begins_with_an_underscore_is_no_data_to_pandas_nor_here(tmp_path, place):
+    folder = write(tmp_path / "t", ["a=1", "a=2"])
+    torn = folder / place / "_part-9.parquet"
+    torn.parent.mkdir(parents=True, exist_ok=True)
+    torn.write_bytes(b"half a table")
+    if place != ".":
+        torn.rename(torn.with_name("part-9.parquet"))
+    assert len(pd.read_parquet(folder)) == 4
+    assert converted(folder, tmp_path).obs["a"].tolist() == [1, 1, 2, 2]
+
+
 def test_a_table_that_pandas_has_partitioned_comes_back(tmp_path):
     table = pd.DataFrame(
         {"Metadata_Plate": ["P/1", "P 2", "P=3", "é"] * 3, "week": [1, 2] * 6, "f": np.arange(12.0)}
