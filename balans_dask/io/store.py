@@ -1,5 +1,6 @@
 """Opening a store of profiles, read-only."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,13 @@ from balans_dask.errors import (
 )
 from balans_dask.io.annotations import require_no_nul
 from balans_dask.io.checkpoint import read_json
-from balans_dask.io.chunks import has_every_chunk, require_every_chunk, require_small
+from balans_dask.io.chunks import folder_of, has_every_chunk, require_every_chunk, require_small
 from balans_dask.io.codecs import known_arrays
 from balans_dask.io.columns import stored_index_name, with_stored_names
 from balans_dask.io.files import is_file
 from balans_dask.io.listing import COLUMNS, DOCUMENT, is_grouped
 from balans_dask.io.paths import is_store, require_exists
-from balans_dask.io.places import place_of, resolved, zarr_place
+from balans_dask.io.places import is_remote, place_of, resolved, zarr_place
 
 __all__ = ["ProfileStore", "open_store"]
 
@@ -159,8 +160,10 @@ def open_store(path: str, limit_bytes: int | None = None) -> ProfileStore:
         has_old_list = is_file(place / OLD_LIST)
         if not has_old_list and is_grouped(read_json(place / DOCUMENT) or {}):
             raise
-    # The list that Zarr has made lacks members of groups whose names differ in case only.
-    return _opened(path, place, limit_bytes, listed=False)
+        # A list that Zarr has made lacks members of groups whose names differ in case only.
+        with suppress(InvalidInputError):
+            return _opened(path, place, limit_bytes, listed=False)
+        raise
 
 
 def _opened(path: str, place: Path, limit_bytes: int | None, listed: bool = True) -> ProfileStore:
@@ -202,7 +205,10 @@ def _frame(path: str, root: zarr.Group, name: str, limit_bytes: int | None) -> p
         raise InvalidInputError(f"{path} has no table in {name}: write it as a data frame")
     index = str(element.attrs["_index"])
     for text, mask in _texts(element, index):
-        require_every_chunk(text, path, mask)
+        # Zarr v3 makes the folder of chunks with the first of them: without it all names are empty.
+        first = folder_of(text, path) / text.metadata.encode_chunk_key((0,) * text.ndim)
+        if is_remote(first) or first.parent.exists():
+            require_every_chunk(text, path, mask)
     lost = sorted(
         {
             text.path
