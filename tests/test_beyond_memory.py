@@ -19,7 +19,7 @@ from balans_dask.passes.engine import QUIET_DASHBOARD, Engine
 from balans_dask.store_run import store_run
 
 LIMIT = 1_200_000_000
-"""Below 1.1 GB the plan of four times as much data does not fit: coverage and labels grow with rows."""
+"""Of less, the plan of four times as much data does not fit: coverage and labels grow with rows."""
 N_WORKERS = 2
 N_FEATURES = 500
 SPILL_AT, PAUSE_AT = 0.6, 0.8

@@ -375,6 +375,8 @@ def assert_unharmed(data: anndata.AnnData, expected: np.ndarray, file: Path) -> 
 @tries(12)
 @given(labels=label_columns(), layout=layouts, command=st.sampled_from(["correct", "check"]))
 def test_any_labels_make_their_batches(judge, labels, layout, command):
+    # Zarr writes no chunk of empty text, and nobody can tell it from a lost one.
+    assume(not all(label == "" for label in labels))
     obs = pd.DataFrame({"p": labels})
     with folder() as path:
         store = write_store(path / "in.zarr", SCREEN, obs, layout)
