@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
-from commands import run
+from commands import run, streams
 from screens import gaussian_screen
 from stores import files_but_input, write_anndata
 
@@ -117,6 +117,16 @@ def test_a_store_of_anndata_with_such_columns_is_read_though_its_list_lacks_some
         obs = anndata.read_zarr(made).obs
         assert obs["plate"].tolist() == list(SCREEN.batch)
         assert obs["Plate"].tolist() == list(upper)
+
+
+@pytest.mark.filterwarnings("ignore:Observation names are not unique")
+def test_names_of_rows_that_are_all_empty_are_read_with_a_warning(place):
+    obs = pd.DataFrame({"plate": SCREEN.batch}, index=[""] * 240)
+    with anndata.settings.override(zarr_write_format=3):
+        anndata.AnnData(SCREEN.profiles, obs).write_zarr("e.zarr")
+    assert "holds no text in 1 arrays (obs/_index)" in streams("check", "e.zarr", *BATCH[:2])[1]
+    (place / "e.zarr/obs/_index/c").mkdir()
+    assert "lacks 1 of 1 stored chunks of obs/_index" in run("check", "e.zarr", *BATCH[:2], code=2)
 
 
 def test_the_gallerys_plate_stands_beside_a_column_that_differs_in_case(place):
