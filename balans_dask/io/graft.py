@@ -238,10 +238,11 @@ class GraftFolder(RunFolder):
         try:
             group = zarr.open_group(record, mode="r")
             require_small(known_arrays(group, record), record)
-            found = read_elem(group)[ELEMENTS]
+            found: Any = read_elem(group)
+            listed = np.atleast_1d(found[ELEMENTS])
         except Exception:  # noqa: BLE001  (anndata wraps whatever a torn element raises)
             return ()
-        named = [str(name) for name in np.atleast_1d(found)]
+        named = [str(name) for name in listed]
         return tuple(name for name in named if _is_element(name) and (self.target / name).exists())
 
 

@@ -97,6 +97,7 @@ def _dense_matrices(file: h5py.File) -> dict[str, _DenseMatrix]:
 def _frame(path: str, file: h5py.File, key: str) -> tuple[pd.DataFrame, list[str]]:
     """Read a table, and name what of uns it takes."""
     used: list[str] = []
+    frame: Any
     try:
         element = file[key]
         if isinstance(element, h5py.Dataset):

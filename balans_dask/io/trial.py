@@ -9,7 +9,7 @@ import json
 import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,8 @@ def _read(root: zarr.Group) -> None:
     n_rows = root["X"].shape[0] if "X" in root else None
     for name, member in root.members():
         if name in TABLES:
-            lengths = {len(read_elem(member[column])) for column in _columns(member)}
+            columns: Iterator[Any] = (read_elem(member[column]) for column in _columns(member))
+            lengths = {len(column) for column in columns}
             if len(lengths) > 1 or (name == "obs" and n_rows is not None and lengths != {n_rows}):
                 raise ValueError(f"{name} has columns of {sorted(lengths)} rows")
         elif name == "uns":
