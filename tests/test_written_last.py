@@ -350,7 +350,7 @@ LAST_STEPS = {
     "annotations": (writing, "write_annotations"),
     "metadata": (writing, "consolidate"),
     "reading": (writing, "require_readable"),
-    "sync": (writing, "_sync"),
+    "sync": (writing, "sync_files"),
     "model": (output, "consolidate"),
     "rename": (RunFolder, "_publish_by_rename"),
 }
