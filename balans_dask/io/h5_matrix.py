@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.errors import InvalidInputError
+from balans_dask.errors import InvalidInputError, first_line
 from balans_dask.io.h5_parts import require_plain
 
 __all__ = ["H5Matrix"]
@@ -60,7 +60,7 @@ class H5Matrix:
             with h5py.File(self.path, "r") as file:
                 found: NDArray[Any] = file[self.name][rows]
         except OSError as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
             raise InvalidInputError(
                 f"the worker on {platform.node()} cannot read {self.name} of {self.path} "
                 f"({reason}): put the file where all workers see it, and open it by backed='r'"

@@ -10,7 +10,7 @@ import pandas as pd
 from anndata.io import read_elem, sparse_dataset
 from numpy.typing import NDArray
 
-from balans_dask.errors import InvalidInputError, exhaustion, first_names, warn_of_input
+from balans_dask.errors import InvalidInputError, exhaustion, first_line, first_names, warn_of_input
 from balans_dask.io.annotations import storable
 from balans_dask.io.columns import require_features
 from balans_dask.io.files import table_source
@@ -107,9 +107,8 @@ def _frame(path: str, file: h5py.File, key: str) -> tuple[pd.DataFrame, list[str
         if not isinstance(frame, pd.DataFrame):
             raise ValueError("it is no table")
     except Exception as error:  # anndata wraps whatever a torn element raises
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise exhaustion(error) or InvalidInputError(
-            f"{path} cannot be read as h5ad ({key}: {reason}): check it"
+            f"{path} cannot be read as h5ad ({key}: {first_line(error)}): check it"
         ) from error
     return storable(path, frame), used
 

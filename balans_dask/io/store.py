@@ -13,6 +13,7 @@ from balans_dask.errors import (
     BalansError,
     InvalidInputError,
     exhaustion,
+    first_line,
     first_names,
     warn_of_input,
 )
@@ -267,7 +268,7 @@ def _dense(element: Any, what: str, n_rows: int | None) -> zarr.Array:
 def _unreadable(path: str, error: Exception) -> BalansError:
     if out := exhaustion(error):
         return out
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    reason = first_line(error)
     if isinstance(error, RecursionError):
         reason = "its metadata are nested too deep"
     return InvalidInputError(f"{path} cannot be read as AnnData on Zarr ({reason}): write it again")
