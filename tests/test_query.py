@@ -320,8 +320,7 @@ def hostile_record(folder, tmp_path):
         root = zarr.open_group(folder / "out.zarr", mode="a", use_consolidated=False)
         record = read_elem(root["uns/balans"])
         record["parameters"]["anchor"] = query
-        del root["uns/balans"]
-        write_elem(root, "uns/balans", record)
+        write_elem(root["uns"], "balans", record)
         zarr.consolidate_metadata(root.store)
 
     return write

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import zarr
 from commands import run, streams
+from packaging.version import Version
 from screens import gaussian_screen
 from stores import files_but_input, write_anndata
 
@@ -106,8 +107,10 @@ def test_a_store_of_anndata_with_such_columns_is_read_though_its_list_lacks_some
         plate=pd.Categorical(SCREEN.batch),
         Plate=pd.Categorical(upper),
     )
-    with pytest.raises(KeyError, match="not found in consolidated metadata"):
-        anndata.read_zarr("twins.zarr")
+    # Later versions of zarr list what they missed before.
+    if Version(zarr.__version__) < Version("3.4"):
+        with pytest.raises(KeyError, match="not found in consolidated metadata"):
+            anndata.read_zarr("twins.zarr")
     run("correct", "twins.zarr", "out.zarr", *BATCH)
     made_by_us = ["out.zarr"]
     if zarr_format == 3:
@@ -124,9 +127,11 @@ def test_names_of_rows_that_are_all_empty_are_read_with_a_warning(place):
     obs = pd.DataFrame({"plate": SCREEN.batch}, index=[""] * 240)
     with anndata.settings.override(zarr_write_format=3):
         anndata.AnnData(SCREEN.profiles, obs).write_zarr("e.zarr")
-    assert "holds no text in 1 arrays (obs/_index)" in streams("check", "e.zarr", *BATCH[:2])[1]
-    (place / "e.zarr/obs/_index/c").mkdir()
-    assert "lacks 1 of 1 stored chunks of obs/_index" in run("check", "e.zarr", *BATCH[:2], code=2)
+    places = ("obs/_index/values", "obs/_index")
+    values = next(at for at in places if (place / "e.zarr" / at / "zarr.json").is_file())
+    assert f"holds no text in 1 arrays ({values})" in streams("check", "e.zarr", *BATCH[:2])[1]
+    (place / "e.zarr" / values / "c").mkdir()
+    assert f"lacks 1 of 1 stored chunks of {values}" in run("check", "e.zarr", *BATCH[:2], code=2)
 
 
 def test_the_gallerys_plate_stands_beside_a_column_that_differs_in_case(place):

@@ -127,4 +127,7 @@ def with_all_rows(findings: Findings) -> list[dict[str, Any]]:
 
 def fitted(fit: Power | None) -> str:
     """Write a power and its standard error."""
-    return "-" if fit is None else f"{fit.slope:.2f} +- {fit.stderr:.2f}"
+    if fit is None:
+        return "-"
+    # Two runs have a slope, and no error of it.
+    return f"{fit.slope:.2f}" + (f" +- {fit.stderr:.2f}" if np.isfinite(fit.stderr) else "")

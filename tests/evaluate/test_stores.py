@@ -153,7 +153,7 @@ def test_a_url_that_a_store_records_is_not_asked(folder, tmp_path, monkeypatch):
     away = "https://me:hush@host/in.zarr?token=hush"
     path = str(shutil.copytree(folder / "smooth.zarr", tmp_path / "smooth.zarr"))
     root = zarr.open_group(path, use_consolidated=False)
-    write_elem(root, "uns/balans/input", away)
+    write_elem(root["uns/balans"], "input", away)
     zarr.consolidate_metadata(root.store)
     asked = []
     monkeypatch.setattr(stores, "is_store", asked.append)

@@ -131,7 +131,7 @@ def test_a_record_of_other_types_or_shapes_than_a_run_leaves_is_refused(folder):
 def test_every_command_refuses_a_damaged_record_in_one_line(folder, tmp_path):
     path = shutil.copytree(folder / "out.zarr", tmp_path / "out.zarr")
     root = zarr.open_group(path, use_consolidated=False)
-    write_elem(root, "uns/balans/n_uncovered", "x")
+    write_elem(root["uns/balans"], "n_uncovered", "x")
     zarr.consolidate_metadata(root.store)
     keys = ["--batch-key", "Metadata_Plate", "--label-key", "Metadata_Plate"]
     commands = [["inspect", path], ["export", path, tmp_path / "tables"]]
