@@ -14,6 +14,7 @@ from typing import Any
 from balans_dask.io.files import network_errors
 from balans_dask.io.line_log import LineLog
 from balans_dask.io.run_folder import RunFolder
+from balans_dask.provenance import read_events
 from balans_dask.stage import EXAMINING, Stage
 
 __all__ = ["Event", "EventLog", "Events", "read_events"]
@@ -172,18 +173,6 @@ class EventLog:
         with suppress(*network_errors()):
             self._lines.add(place, self._waiting, at_once=stage != self._stage)
         self._stage, self._waiting = stage, []
-
-
-def read_events(output: str) -> list[dict[str, Any]]:
-    """Read the events of an output; none if the file is missing, without lines that are torn."""
-    events = []
-    with suppress(*network_errors()):
-        for line in RunFolder(output).published_events.read_text(errors="replace").splitlines():
-            with suppress(ValueError):
-                event = json.loads(line)
-                if isinstance(event, dict):
-                    events.append(event)
-    return events
 
 
 def _now() -> str:

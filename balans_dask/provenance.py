@@ -1,7 +1,9 @@
 """What a run is, and what a store says about the run that made it."""
 
+import json
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from importlib.metadata import version
 from typing import Any
@@ -15,6 +17,8 @@ from balans_dask.configuration import as_config
 from balans_dask.errors import InvalidInputError
 from balans_dask.examine import Examined
 from balans_dask.inputs import Inputs
+from balans_dask.io.files import network_errors
+from balans_dask.io.run_folder import RunFolder
 from balans_dask.io.store import ProfileStore
 from balans_dask.kernels.projection import Projection
 from balans_dask.labels import SPELLING
@@ -28,6 +32,7 @@ __all__ = [
     "fingerprint",
     "model_record",
     "package_versions",
+    "read_events",
     "record_of",
     "run_identity",
     "sampling_record",
@@ -245,6 +250,18 @@ def correction_record(store: ProfileStore) -> dict[str, Any] | None:
             "or correct its input again"
         )
     return record
+
+
+def read_events(output: str) -> list[dict[str, Any]]:
+    """Read the events of an output; none if the file is missing, without lines that are torn."""
+    events = []
+    with suppress(*network_errors()):
+        for line in RunFolder(output).published_events.read_text(errors="replace").splitlines():
+            with suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict):
+                    events.append(event)
+    return events
 
 
 def texts(values: Sequence[str]) -> NDArray[np.object_]:
