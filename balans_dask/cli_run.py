@@ -20,9 +20,9 @@ from balans_dask.frozen import Model
 from balans_dask.inputs import plan_run
 from balans_dask.io.run_folder import taken_by
 from balans_dask.io.store import open_store
+from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.models import load_model
 from balans_dask.parameters import Parameters
-from balans_dask.passes.blas import single_threaded_blas
 from balans_dask.performance import reporting, require_report
 from balans_dask.progress import Progress
 from balans_dask.stage import OnStage

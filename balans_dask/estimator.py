@@ -18,9 +18,9 @@ from balans_dask.estimator_fit import fit_inputs, parameters_of
 from balans_dask.examine import examine_values
 from balans_dask.frozen import Model
 from balans_dask.inputs import plan_run
+from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.kernels.elbow import BINS_PER_UNIT
 from balans_dask.models import load_model, save_model
-from balans_dask.passes.blas import single_threaded_blas
 from balans_dask.passes.engine import Engine
 from balans_dask.progress import reported
 from balans_dask.stage import OnStage

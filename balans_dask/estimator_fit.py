@@ -11,8 +11,8 @@ from balans_dask.array_passes import Collect, FittedArrays, fit_arrays
 from balans_dask.errors import InvalidInputError
 from balans_dask.examine import examine
 from balans_dask.inputs import Inputs, plan_run
+from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.parameters import Parameters
-from balans_dask.passes.blas import single_threaded_blas
 from balans_dask.passes.engine import Engine
 from balans_dask.provenance import run_identity
 from balans_dask.stage import EXAMINING, OnStage, Stage, following

@@ -20,10 +20,10 @@ from balans_dask.inputs import Inputs
 from balans_dask.io.files import network_errors
 from balans_dask.io.run_folder import RunFolder
 from balans_dask.io.store import ProfileStore
+from balans_dask.kernels._blas import blas_fingerprint
 from balans_dask.kernels.projection import Projection
 from balans_dask.labels import SPELLING
 from balans_dask.parameters import Parameters
-from balans_dask.passes.blas import blas_fingerprint
 from balans_dask.sampled import SampledRows
 
 __all__ = [

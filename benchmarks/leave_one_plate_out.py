@@ -28,7 +28,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from balans_dask.evaluate.bootstrap import paired_bootstrap
 from balans_dask.evaluate.retrieval import cross_batch_precision
-from balans_dask.passes.blas import single_threaded_blas
+from balans_dask.kernels._blas import single_threaded_blas
 
 REAL = SETS[0]
 FITTED = ("displace, 2 passes", "smooth", "displace, 2 passes, no guard", "smooth, no guard")

@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from balans_dask.passes.blas import blas_fingerprint
+from balans_dask.kernels._blas import blas_fingerprint
 
 __all__ = ["machine_facts", "processor", "versions"]
 

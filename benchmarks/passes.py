@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from pictures import panels
 from real_tables import lines
 
+from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.kernels.affinity import kept_affinities
 from balans_dask.kernels.batch_tiles import tile_by_batch
 from balans_dask.kernels.elbow import elbow_thresholds, scaled_distance_counts
@@ -22,7 +23,6 @@ from balans_dask.kernels.landmarks import landmark_block
 from balans_dask.kernels.local_scale import nearest_by_batch, squared_scales
 from balans_dask.kernels.products import tile_products
 from balans_dask.mixture import Mixture
-from balans_dask.passes.blas import single_threaded_blas
 
 BLOCK_ROWS = 64
 BARE = "sgemm"

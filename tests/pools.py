@@ -10,7 +10,7 @@ from threading import Event
 
 from threadpoolctl import threadpool_info
 
-from balans_dask.passes.blas import single_threaded_blas
+from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.passes.engine import task
 
 SECONDS = 20

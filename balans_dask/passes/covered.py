@@ -8,8 +8,8 @@ from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.kernels.affinity import AffinityRows
-from balans_dask.kernels.corrections import covered_by
 from balans_dask.kernels.landmarks import LandmarkBlock
+from balans_dask.kernels.operators import covered_by
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import PartitionAffinities
 from balans_dask.passes.rows import Pieces

@@ -20,8 +20,8 @@ from distributed.client import _wait
 from distributed.system import MEMORY_LIMIT
 
 from balans_dask.intervals import WORKER_TIMEOUT_SECONDS
+from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.memory import Workers
-from balans_dask.passes.blas import single_threaded_blas
 from balans_dask.passes.followed import Followed
 from balans_dask.passes.losses import (
     WorkerWatch,

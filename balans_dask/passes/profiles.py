@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from balans_dask.kernels.affinity import AffinityRows, kept_affinities
 from balans_dask.kernels.batch_tiles import BatchTiles
-from balans_dask.kernels.corrections import TileRows
 from balans_dask.kernels.landmarks import LandmarkBlock
+from balans_dask.kernels.operators import TileRows
 from balans_dask.kernels.projection import Projection
 from balans_dask.passes.scores import as_tiles
 from balans_dask.passes.sources import RowSource
