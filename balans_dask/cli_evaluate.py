@@ -17,7 +17,7 @@ from balans_dask.errors import printable
 from balans_dask.evaluate.cautions import NULL, cautions
 from balans_dask.evaluate.definitions import BLOCKS
 from balans_dask.evaluate.table import EvaluationTable, evaluate_stores
-from balans_dask.io.checkpoint import replace_file
+from balans_dask.io.atomic import replace_file
 from balans_dask.io.paths import require_free_files
 from balans_dask.io.run_folder import taken_by
 

@@ -9,7 +9,7 @@ from balans_dask.fit_writer import FitWriter
 from balans_dask.frozen import Model, require_features
 from balans_dask.inputs import components_of
 from balans_dask.intervals import CHECKPOINT_SECONDS
-from balans_dask.io.graft import GraftFolder
+from balans_dask.io.in_place import GraftFolder
 from balans_dask.io.model_store import model_fingerprint
 from balans_dask.io.paths import require_apart
 from balans_dask.io.places import place_of, reaching, require_writable, resolved

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.io.checkpoint import sync_folder, write_json
+from balans_dask.io.atomic import sync_folder, write_json
 from balans_dask.io.export import export_tables, manifest_of
 from balans_dask.io.export_files import file_of, tables_of
 from balans_dask.io.paths import MANIFEST, path_from, require_apart, require_free_file

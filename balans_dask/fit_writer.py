@@ -12,7 +12,7 @@ from balans_dask.examine import Examined
 from balans_dask.fitting import Fit, fit, fit_preprocessor, learn
 from balans_dask.frozen import FrozenPass, freeze, model_of
 from balans_dask.inputs import Inputs
-from balans_dask.io.checkpoint import write_state
+from balans_dask.io.atomic import write_state
 from balans_dask.io.pass_folder import PassFolder
 from balans_dask.io.run_folder import RunFolder
 from balans_dask.kernels.projection import Projection

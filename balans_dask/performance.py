@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from distributed import Client, performance_report
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.io.checkpoint import replace_file
+from balans_dask.io.atomic import replace_file
 from balans_dask.io.paths import require_free_file
 
 __all__ = ["reporting", "require_report"]

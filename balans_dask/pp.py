@@ -8,7 +8,7 @@ from anndata import AnnData
 from balans_dask.anndata_fit import integrate, integration
 from balans_dask.anndata_parts import require_room
 from balans_dask.estimator_arrays import current_engine
-from balans_dask.io.graft import ELEMENTS
+from balans_dask.io.in_place import ELEMENTS
 from balans_dask.progress import reported
 from balans_dask.store_run import ADDED_COLUMNS, OURS, SCORES_KEY
 

@@ -15,6 +15,7 @@ from balans_dask.io.matrices import checked_array
 from balans_dask.io.output import OutputStore, ShardSink
 from balans_dask.io.paths import path_from
 from balans_dask.io.places import place_of, resolved
+from balans_dask.io.sources import RowSource, StoredRows
 from balans_dask.io.store import ProfileStore, open_store
 from balans_dask.io.trial import FEW, try_annotations
 from balans_dask.kept_features import KeptFeatures
@@ -31,7 +32,6 @@ from balans_dask.passes.by_column import (
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.pca import compute_moments, compute_scatter
 from balans_dask.passes.profiles import output_dtype
-from balans_dask.passes.sources import RowSource, StoredRows
 from balans_dask.plates import Plates, plates_of
 from balans_dask.preprocessing import RANK_INT_BY_PLATE, Preprocessing
 from balans_dask.provenance import package_versions, texts

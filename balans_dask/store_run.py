@@ -15,15 +15,15 @@ from balans_dask.errors import first_names, warn_of_input
 from balans_dask.examine import Examined
 from balans_dask.frozen import Model
 from balans_dask.inputs import Inputs, require_sizes
-from balans_dask.io.graft import ELEMENTS
+from balans_dask.io.in_place import ELEMENTS
 from balans_dask.io.layout import row_layout
 from balans_dask.io.matrices import checked_array
 from balans_dask.io.paths import path_from
+from balans_dask.io.sources import RowSource, StoredRows
 from balans_dask.io.store import ProfileStore
 from balans_dask.io.trial import FEW, try_annotations
 from balans_dask.parameters import Parameters
 from balans_dask.passes.profiles import output_dtype
-from balans_dask.passes.sources import RowSource, StoredRows
 from balans_dask.provenance import run_identity, texts
 from balans_dask.query import parse_query
 from balans_dask.query_rows import rows_by_query

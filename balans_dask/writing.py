@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from balans_dask.inputs import Inputs
 from balans_dask.intervals import CHECKPOINT_SECONDS
-from balans_dask.io.checkpoint import sync_files
+from balans_dask.io.atomic import sync_files
 from balans_dask.io.files import make_folder
 from balans_dask.io.layout import consolidate, write_annotations
 from balans_dask.io.pass_folder import PassFolder

@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from pictures import panels
 from real_tables import lines
 
-from balans_dask.io.checkpoint import sync_file
+from balans_dask.io.atomic import sync_file
 from balans_dask.io.layout import create_matrix, create_root, row_layout
 from balans_dask.io.matrices import checked_array
 from balans_dask.io.output import StoreSink
+from balans_dask.io.sources import StoredRows
 from balans_dask.mixture import Mixture
-from balans_dask.passes.sources import StoredRows
 from balans_dask.tiling import TILE_ROWS, Tiling
 
 PARTITION_TILES = 16

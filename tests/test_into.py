@@ -16,7 +16,7 @@ from screens import gaussian_screen
 from stores import files, write_anndata
 
 from balans_dask import pp
-from balans_dask.io.graft import GraftFolder
+from balans_dask.io.in_place import GraftFolder
 
 SCREEN = gaussian_screen(5_000, n_features=6)
 SCORES = (2 * SCREEN.profiles[:, :3]).astype(np.float32)
@@ -35,7 +35,7 @@ main()
 """
 KILL_BEFORE_EVERY_RENAME = """
 import itertools, os, shutil, signal, sys
-from balans_dask.io.graft import GraftFolder
+from balans_dask.io.in_place import GraftFolder
 grown, place, elements = sys.argv[1], sys.argv[2], sys.argv[3].split(",")
 for at in itertools.count():
     target = f"{place}/{at}/{os.path.basename(grown)}"

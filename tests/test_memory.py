@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from balans_dask.batches import BatchLabels
 from balans_dask.errors import InsufficientMemoryError
 from balans_dask.inputs import Inputs, plan_run
+from balans_dask.io.sources import StoredRows
 from balans_dask.memory import (
     PARTITION_BYTES,
     PARTITION_COST_TILES,
@@ -18,7 +19,6 @@ from balans_dask.memory import (
     plan_memory,
 )
 from balans_dask.parameters import Parameters
-from balans_dask.passes.sources import StoredRows
 from balans_dask.task_memory import Chunks, RunShape
 from balans_dask.tiling import TILE_ROWS
 

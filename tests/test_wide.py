@@ -10,8 +10,8 @@ from balans_dask.applying import correct
 from balans_dask.batches import batch_labels
 from balans_dask.fitting import learn
 from balans_dask.inputs import Inputs, plan_run
+from balans_dask.io.sources import StoredRows
 from balans_dask.parameters import Parameters
-from balans_dask.passes.sources import StoredRows
 from balans_dask.task_memory import COLUMNS_AT_ONCE
 
 SCREEN = gaussian_screen(5000, n_features=4)

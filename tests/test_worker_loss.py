@@ -24,11 +24,11 @@ from balans_dask.cluster.request import ClusterRequest
 from balans_dask.errors import RunError
 from balans_dask.fitting import learn
 from balans_dask.inputs import Inputs, plan_run
+from balans_dask.io.sources import Rows, StoredRows
 from balans_dask.parameters import Parameters
 from balans_dask.passes import losses
 from balans_dask.passes.engine import QUIET_DASHBOARD, Engine
 from balans_dask.passes.losses import killed_workers
-from balans_dask.passes.sources import Rows, StoredRows
 from balans_dask.tiling import TILE_ROWS, Tiling
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")

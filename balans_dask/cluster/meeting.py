@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from balans_dask.errors import InvalidInputError, RunError
-from balans_dask.io.checkpoint import read_json, write_json
+from balans_dask.io.atomic import read_json, write_json
 
 __all__ = ["SCHEDULER_SECONDS", "RefusedTasks", "refuse", "scheduler_address", "scheduler_file"]
 

@@ -12,7 +12,7 @@ from balans_dask.disclosure import public
 from balans_dask.errors import InvalidInputError, warn_of_input
 from balans_dask.evaluate.cautions import RAW
 from balans_dask.evaluate.raw_scores import RawScores, default_scores, recorded_scores
-from balans_dask.io.graft import ELEMENTS
+from balans_dask.io.in_place import ELEMENTS
 from balans_dask.io.paths import is_store, leads_away, path_beside
 from balans_dask.io.store import ProfileStore, open_store
 from balans_dask.kernels.projection import Projection

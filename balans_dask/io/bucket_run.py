@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from balans_dask.io.checkpoint import write_json
+from balans_dask.io.atomic import write_json
 from balans_dask.io.files import files_below, is_file, remove_file, remove_tree
 from balans_dask.io.paths import STORE_NAMES
 

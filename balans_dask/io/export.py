@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.io.checkpoint import WRITTEN_BY, sync_file
+from balans_dask.io.atomic import WRITTEN_BY, sync_file
 from balans_dask.io.export_files import TableFile
 from balans_dask.io.jump_columns import JumpColumns
 from balans_dask.io.matrices import checked_array

@@ -11,7 +11,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from balans_dask.io.checkpoint import sync_files
+from balans_dask.io.atomic import sync_files
 from balans_dask.io.files import remove_file
 from balans_dask.io.layout import consolidate, create_root
 from balans_dask.io.run_folder import RunFolder, check_output

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from balans_dask.errors import InvalidInputError, StoreExistsError
-from balans_dask.io.checkpoint import WRITTEN_BY, read_json
+from balans_dask.io.atomic import WRITTEN_BY, read_json
 from balans_dask.io.files import files_below, is_file
 from balans_dask.io.places import (
     is_remote,

@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from balans_dask.errors import StoreExistsError, first_names
+from balans_dask.io.atomic import WRITTEN_BY, read_json, sync_folder, write_json
+from balans_dask.io.bucket import Lease, leased
 from balans_dask.io.bucket_run import MARK as PUBLISHING
 from balans_dask.io.bucket_run import is_half_published, publish_by_copy
-from balans_dask.io.checkpoint import WRITTEN_BY, read_json, sync_folder, write_json
 from balans_dask.io.files import (
     files_in,
     make_folder,
@@ -37,7 +38,6 @@ from balans_dask.io.files import (
     remove_tree,
     strange_below,
 )
-from balans_dask.io.lease import Lease, leased
 from balans_dask.io.lock import locked
 from balans_dask.io.pass_folder import PassFolder
 from balans_dask.io.paths import is_export, is_store, require_apart

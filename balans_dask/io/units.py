@@ -16,7 +16,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from balans_dask.io.checkpoint import read_json, read_state, sync_file, write_json, write_state
+from balans_dask.io.atomic import read_json, read_state, sync_file, write_json, write_state
 from balans_dask.io.files import file_size, files_in, many, open_file, relative_name
 
 __all__ = ["Unit", "record_unit", "recorded_units", "shard_files", "unit_files"]

@@ -20,6 +20,7 @@ from distributed.client import _wait
 from distributed.system import MEMORY_LIMIT
 
 from balans_dask.intervals import WORKER_TIMEOUT_SECONDS
+from balans_dask.io.sources import LazySlice
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.memory import Workers
 from balans_dask.passes.followed import Followed
@@ -29,7 +30,6 @@ from balans_dask.passes.losses import (
     killed_workers,
     scheduler_errors,
 )
-from balans_dask.passes.sources import LazySlice
 from balans_dask.passes.this_process import THIS_PROCESS
 from balans_dask.task_memory import COLLECTED_NODES
 

@@ -8,10 +8,10 @@ from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
+from balans_dask.io.sources import RowSource
 from balans_dask.kernels.moments import Moments, add_moments, centred_tile, moments_of_tile
 from balans_dask.kernels.projection import Projection, centring, principal_components
 from balans_dask.passes.engine import Engine, task
-from balans_dask.passes.sources import RowSource
 from balans_dask.passes.trees import add_arrays, array_sum
 from balans_dask.tiling import Partition, Tiling, tile_slices
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from balans_dask.io.sources import RowSource
 from balans_dask.kernels.affinity import AffinityRows, kept_affinities
 from balans_dask.kernels.batch_tiles import BatchTiles
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.operators import TileRows
 from balans_dask.kernels.projection import Projection
 from balans_dask.passes.scores import as_tiles
-from balans_dask.passes.sources import RowSource
 from balans_dask.tiling import tile_slices
 
 __all__ = [

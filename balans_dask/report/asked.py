@@ -13,7 +13,7 @@ from balans_dask.batches import BatchLabels, batch_labels, labels_of_column
 from balans_dask.disclosure import public
 from balans_dask.errors import BalansError, InvalidInputError
 from balans_dask.evaluate.controls import controls_by_query
-from balans_dask.io.graft import ELEMENTS
+from balans_dask.io.in_place import ELEMENTS
 from balans_dask.io.paths import leads_away, path_beside
 from balans_dask.io.store import ProfileStore, open_store
 from balans_dask.labels import spelled

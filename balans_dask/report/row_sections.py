@@ -7,7 +7,7 @@ import zarr
 from numpy.typing import NDArray
 
 from balans_dask.evaluate.stores import corrected_scores
-from balans_dask.io.graft import ELEMENTS
+from balans_dask.io.in_place import ELEMENTS
 from balans_dask.report.asked import LABEL_COLUMNS, Factor, Reported
 from balans_dask.report.contingency import (
     CELLS,

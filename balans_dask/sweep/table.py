@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from balans_dask.evaluate.choice import RULE, Point
-from balans_dask.io.checkpoint import replace_file
+from balans_dask.io.atomic import replace_file
 from balans_dask.sweep.result import SweepResult
 
 __all__ = ["save_sweep", "sweep_lines"]

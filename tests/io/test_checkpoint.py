@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from balans_dask.io.checkpoint import read_state, write_state
+from balans_dask.io.atomic import read_state, write_state
 from balans_dask.io.files import many
 
 

@@ -13,7 +13,7 @@ from stores import files, write_anndata
 
 from balans_dask import fit_writer
 from balans_dask.errors import InvalidInputError
-from balans_dask.io.graft import GraftFolder
+from balans_dask.io.in_place import GraftFolder
 from balans_dask.io.run_folder import RunFolder
 
 OPTIONS = ["--batch-key", "plate", "--checkpoint-seconds", 0, "--operator", "smooth"]
