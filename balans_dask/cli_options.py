@@ -8,7 +8,7 @@ import click
 
 from balans_dask.cli_completion import columns
 from balans_dask.cli_preset import PRESET_OPTION
-from balans_dask.io.columns import METADATA_PREFIX, ColumnRule
+from balans_dask.io.tables.columns import METADATA_PREFIX, ColumnRule
 from balans_dask.parameters import AUTO, OPERATORS, STOPPING, UNCOVERED, Parameters
 
 __all__ = [

@@ -5,7 +5,7 @@ A preset is data. A command takes from it what it asks for, and flags win.
 
 from dataclasses import dataclass
 
-from balans_dask.io.columns import METADATA_PREFIX, ColumnRule
+from balans_dask.io.tables.columns import METADATA_PREFIX, ColumnRule
 
 __all__ = ["PRESETS", "Preset"]
 

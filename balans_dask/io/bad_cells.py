@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from balans_dask.errors import first_names, warn_of_input
-from balans_dask.io.columns import METADATA_PREFIX
+from balans_dask.io.tables.columns import METADATA_PREFIX
 
 __all__ = ["BadCells", "bad_cells", "numbers_of", "warn_of_bad_cells"]
 

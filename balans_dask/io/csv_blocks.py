@@ -17,7 +17,7 @@ from typing import TextIO
 from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.io.files import open_file
 from balans_dask.io.places import place_of
-from balans_dask.io.slabs import SLAB_ROWS, readable
+from balans_dask.io.tables.row_stream import SLAB_ROWS, readable
 
 __all__ = ["CsvBlock", "CsvText", "csv_blocks", "csv_header"]
 

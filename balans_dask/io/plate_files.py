@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import PurePath
 
 from balans_dask.errors import InvalidInputError, first_names
-from balans_dask.io.partitions import is_partition
+from balans_dask.io.tables.partitions import is_partition
 
 __all__ = ["TABLE_SUFFIXES", "PlateFile", "chosen_files"]
 

@@ -16,9 +16,9 @@ import scipy.sparse
 from stores import files, write_anndata
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.io.convert import convert_table
-from balans_dask.io.slabs import SLAB_ROWS
 from balans_dask.io.store import open_store
+from balans_dask.io.tables.convert import convert_table
+from balans_dask.io.tables.row_stream import SLAB_ROWS
 
 
 def converted(tmp_path, name):

@@ -14,7 +14,7 @@ from screens import gaussian_screen
 from stores import files
 
 from balans_dask.errors import InvalidInputError, StoreExistsError
-from balans_dask.io.convert import convert_table
+from balans_dask.io.tables.convert import convert_table
 
 SCREEN = gaussian_screen(500, n_features=4)
 

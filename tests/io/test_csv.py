@@ -11,7 +11,7 @@ from stores import files
 
 from balans_dask.errors import InputWarning, InvalidInputError
 from balans_dask.io import csv_blocks
-from balans_dask.io.convert import convert_table
+from balans_dask.io.tables.convert import convert_table
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse
 
 from balans_dask.errors import InputWarning, InvalidInputError
-from balans_dask.io.convert import convert_table
+from balans_dask.io.tables.convert import convert_table
 
 N = 60
 VALUES = np.random.default_rng(0).normal(size=(N, 4)).astype(np.float32)

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.io.columns import ColumnRule
-from balans_dask.io.convert import convert_table
+from balans_dask.io.tables.columns import ColumnRule
+from balans_dask.io.tables.convert import convert_table
 
 SUFFIXES = ["parquet", "csv", "csv.gz"]
 

@@ -7,7 +7,7 @@ import pytest
 
 from balans_dask.cli import run
 from balans_dask.errors import InvalidInputError
-from balans_dask.io.convert import convert_table
+from balans_dask.io.tables.convert import convert_table
 
 WELLS = ["A01", "A02", "B01"]
 

@@ -8,15 +8,15 @@ import pandas as pd
 
 from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.io.bad_cells import bad_cells, numbers_of, warn_of_bad_cells
-from balans_dask.io.columns import (
+from balans_dask.io.csv_blocks import CsvBlock, csv_blocks, csv_header
+from balans_dask.io.tables.columns import (
     METADATA_PREFIX,
     ColumnRule,
     named,
     require_features,
     require_unique,
 )
-from balans_dask.io.csv_blocks import CsvBlock, csv_blocks, csv_header
-from balans_dask.io.slabs import RowStream, Slab, float32, readable
+from balans_dask.io.tables.row_stream import RowStream, Slab, float32, readable
 
 __all__ = ["open_csv"]
 

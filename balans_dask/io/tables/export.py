@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.atomic import WRITTEN_BY, sync_file
 from balans_dask.io.export_files import TableFile
-from balans_dask.io.jump_columns import JumpColumns
 from balans_dask.io.matrices import checked_array
 from balans_dask.io.store import ProfileStore
+from balans_dask.io.tables.jump_columns import JumpColumns
 
 __all__ = ["export_tables", "manifest_of"]
 

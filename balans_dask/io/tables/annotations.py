@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from balans_dask.errors import InvalidInputError, first_names
-from balans_dask.io.columns import stored_index_name, with_stored_names
 from balans_dask.io.spelling import joined_as_text, joined_numbers, spelled_numbers
+from balans_dask.io.tables.columns import stored_index_name, with_stored_names
 from balans_dask.labels import spelled
 
 __all__ = ["joined_annotations", "require_no_nul", "storable"]

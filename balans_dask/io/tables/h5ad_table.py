@@ -11,12 +11,12 @@ from anndata.io import read_elem, sparse_dataset
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError, exhaustion, first_line, first_names, warn_of_input
-from balans_dask.io.annotations import storable
-from balans_dask.io.columns import require_features
 from balans_dask.io.files import table_source
 from balans_dask.io.h5_parts import require_parts
 from balans_dask.io.h5ad_old import records_frame, with_categories
-from balans_dask.io.slabs import SLAB_ROWS, RowStream, Slab, float32, readable
+from balans_dask.io.tables.annotations import storable
+from balans_dask.io.tables.columns import require_features
+from balans_dask.io.tables.row_stream import SLAB_ROWS, RowStream, Slab, float32, readable
 
 __all__ = ["open_h5ad"]
 

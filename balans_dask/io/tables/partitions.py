@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import pandas as pd
 
 from balans_dask.errors import InvalidInputError, first_names
-from balans_dask.io.columns import ColumnRule
+from balans_dask.io.tables.columns import ColumnRule
 from balans_dask.labels import spelled
 
 __all__ = ["Partitions", "is_partition"]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from balans_dask.batches import labels_of_column
 from balans_dask.errors import InvalidInputError, first_names
-from balans_dask.io.columns import METADATA_PREFIX
+from balans_dask.io.tables.columns import METADATA_PREFIX
 from balans_dask.labels import spelled
 
 __all__ = ["JumpColumns"]

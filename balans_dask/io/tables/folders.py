@@ -8,16 +8,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError, first_names
-from balans_dask.io.columns import ColumnRule
-from balans_dask.io.csv_table import open_csv
 from balans_dask.io.files import files_below
-from balans_dask.io.h5ad_table import open_h5ad
-from balans_dask.io.parquet_table import open_parquet
-from balans_dask.io.partitions import Partitions
 from balans_dask.io.paths import is_export, require_exists
 from balans_dask.io.places import place_of, resolved
 from balans_dask.io.plate_files import TABLE_SUFFIXES, PlateFile, chosen_files
-from balans_dask.io.slabs import RowStream, Slab
+from balans_dask.io.tables.columns import ColumnRule
+from balans_dask.io.tables.csv_table import open_csv
+from balans_dask.io.tables.h5ad_table import open_h5ad
+from balans_dask.io.tables.parquet_table import open_parquet
+from balans_dask.io.tables.partitions import Partitions
+from balans_dask.io.tables.row_stream import RowStream, Slab
 
 __all__ = ["open_table"]
 

@@ -11,13 +11,13 @@ import zarr
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.io.annotations import joined_annotations
-from balans_dask.io.columns import ColumnRule
 from balans_dask.io.layout import create_matrix, row_layout, write_annotations
 from balans_dask.io.output import OutputStore, write_shards
 from balans_dask.io.places import place_of, resolved
-from balans_dask.io.slabs import RowStream, Slab
-from balans_dask.io.tables import open_table
+from balans_dask.io.tables.annotations import joined_annotations
+from balans_dask.io.tables.columns import ColumnRule
+from balans_dask.io.tables.folders import open_table
+from balans_dask.io.tables.row_stream import RowStream, Slab
 from balans_dask.io.trial import FEW, try_annotations
 
 __all__ = ["Converted", "convert_table"]

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from balans_dask.io.bad_cells import bad_cells, warn_of_bad_cells
-from balans_dask.io.columns import ColumnRule, require_features
 from balans_dask.io.files import table_source
-from balans_dask.io.slabs import SLAB_ROWS, RowStream, Slab, float32, readable
+from balans_dask.io.tables.columns import ColumnRule, require_features
+from balans_dask.io.tables.row_stream import SLAB_ROWS, RowStream, Slab, float32, readable
 
 __all__ = ["open_parquet"]
 
