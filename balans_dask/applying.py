@@ -6,7 +6,7 @@ from typing import Any
 
 from distributed import Future
 
-from balans_dask.passes.corrected import RowSink, correct_rows
+from balans_dask.passes.correct import RowSink, correct_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.rows import Pieces
 from balans_dask.prepared import Prepared

@@ -14,11 +14,11 @@ from balans_dask.fitting import fit, fit_preprocessor, learn
 from balans_dask.frozen import FrozenPass, Model, freeze, model_of
 from balans_dask.inputs import Inputs
 from balans_dask.kernels.projection import Projection
-from balans_dask.memory import MemoryPlan
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import coverage_of_rows
 from balans_dask.passes.covered import covered_rows
 from balans_dask.passes.engine import Engine
+from balans_dask.passes.memory import MemoryPlan
 from balans_dask.prepared import Prepared, prepare
 from balans_dask.provenance import model_record, sampling_record
 from balans_dask.stage import OnStage

@@ -15,9 +15,9 @@ from balans_dask.io.paths import require_apart
 from balans_dask.io.places import place_of, reaching, require_writable, resolved
 from balans_dask.io.run_folder import RunFolder, check_output, taken_by
 from balans_dask.kernels._blas import single_threaded_blas
-from balans_dask.memory import MemoryPlan
 from balans_dask.opened_run import OpenedRun
 from balans_dask.passes.engine import Engine
+from balans_dask.passes.memory import MemoryPlan
 from balans_dask.provenance import fingerprint
 from balans_dask.stage import EXAMINING, OnStage, Stage, following
 from balans_dask.store_run import StoreRun

@@ -10,7 +10,7 @@ from balans_dask.inputs import Inputs
 from balans_dask.kernels.moments import Moments
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.pca import compute_moments
+from balans_dask.passes.projection import compute_moments
 from balans_dask.tiling import Tiling
 
 __all__ = ["Examined", "examine", "examine_values"]

@@ -16,10 +16,10 @@ from balans_dask.io.atomic import write_state
 from balans_dask.io.pass_folder import PassFolder
 from balans_dask.io.run_folder import RunFolder
 from balans_dask.kernels.projection import Projection
-from balans_dask.memory import MemoryPlan
 from balans_dask.models import save_model
 from balans_dask.pass_writer import PassWriter
 from balans_dask.passes.engine import Engine
+from balans_dask.passes.memory import MemoryPlan
 from balans_dask.prepared import Prepared
 from balans_dask.provenance import model_record, sampling_record, texts
 from balans_dask.sampled import SampledRows

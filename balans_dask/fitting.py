@@ -11,11 +11,11 @@ from balans_dask.errors import warn_of_input
 from balans_dask.examine import Examined
 from balans_dask.inputs import Inputs, components_of
 from balans_dask.kernels.projection import Projection
-from balans_dask.memory import MemoryPlan
 from balans_dask.parameters import AUTO, Parameters
 from balans_dask.passes.engine import Engine
+from balans_dask.passes.memory import MemoryPlan
 from balans_dask.passes.operators import learn_operator
-from balans_dask.passes.pca import fit_projection
+from balans_dask.passes.projection import fit_projection
 from balans_dask.passes.rows import Pieces
 from balans_dask.prepared import Prepared
 from balans_dask.sampled import SampledRows

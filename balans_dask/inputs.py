@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from balans_dask.batches import BatchLabels
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.sources import RowSource
-from balans_dask.memory import MemoryPlan, Workers, plan_memory
 from balans_dask.parameters import Parameters
-from balans_dask.task_memory import RunShape
+from balans_dask.passes.memory import MemoryPlan, Workers, plan_memory
+from balans_dask.passes.task_bytes import RunShape
 
 __all__ = ["Inputs", "ModelSizes", "components_of", "plan_run", "require_sizes"]
 

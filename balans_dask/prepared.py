@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from balans_dask.inputs import Inputs
 from balans_dask.kernels.projection import Projection
-from balans_dask.memory import MemoryPlan
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
+from balans_dask.passes.memory import MemoryPlan
 from balans_dask.passes.profiles import Profiles, output_dtype
 from balans_dask.passes.scores import Scores
 

@@ -21,7 +21,6 @@ from balans_dask.io.trial import FEW, try_annotations
 from balans_dask.kept_features import KeptFeatures
 from balans_dask.kernels.normalization import BLOM
 from balans_dask.kernels.selection import correlated
-from balans_dask.memory import PARTITION_BYTES, PROCESS_BYTES, Workers, format_bytes
 from balans_dask.passes.by_column import (
     ChosenColumns,
     ColumnSteps,
@@ -30,8 +29,9 @@ from balans_dask.passes.by_column import (
     write_rows,
 )
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.pca import compute_moments, compute_scatter
+from balans_dask.passes.memory import PARTITION_BYTES, PROCESS_BYTES, Workers, format_bytes
 from balans_dask.passes.profiles import output_dtype
+from balans_dask.passes.projection import compute_moments, compute_scatter
 from balans_dask.plates import Plates, plates_of
 from balans_dask.preprocessing import RANK_INT_BY_PLATE, Preprocessing
 from balans_dask.provenance import package_versions, texts

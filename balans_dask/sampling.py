@@ -12,8 +12,8 @@ from balans_dask.parameters import AUTO, Parameters
 from balans_dask.passes.coverage import Report, cover, cover_again, report, uncovered
 from balans_dask.passes.elbow import elbows
 from balans_dask.passes.engine import Engine
+from balans_dask.passes.round import local_scales
 from balans_dask.passes.rows import affinity_rows, affinity_rows_again, first_rows
-from balans_dask.passes.scales import local_scales
 from balans_dask.passes.scores import Scores, pick_landmarks
 from balans_dask.sampled import Round, SampledRows
 from balans_dask.stopping import Drawn, StopRule, Tally, stop_rule

@@ -12,8 +12,8 @@ from balans_dask.examine import Examined
 from balans_dask.frozen import Model
 from balans_dask.inputs import Inputs
 from balans_dask.io.store import ProfileStore
-from balans_dask.memory import MemoryPlan, format_bytes
 from balans_dask.parameters import Parameters
+from balans_dask.passes.memory import MemoryPlan, format_bytes
 from balans_dask.store_run import earlier_steps
 
 __all__ = [

@@ -10,9 +10,9 @@ from balans_dask.frozen import Model
 from balans_dask.inputs import Inputs
 from balans_dask.io.pass_folder import PassFolder
 from balans_dask.io.run_folder import RunFolder
-from balans_dask.memory import MemoryPlan
 from balans_dask.pass_writer import PassWriter
 from balans_dask.passes.engine import Engine
+from balans_dask.passes.memory import MemoryPlan
 from balans_dask.stage import PREPARING, Stage
 from balans_dask.store_run import StoreRun
 from balans_dask.transforming import adapt, warn_of_uncovered

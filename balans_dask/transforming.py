@@ -15,8 +15,8 @@ from balans_dask.inputs import Inputs
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.operators import with_new_batches
+from balans_dask.passes.round import new_scales
 from balans_dask.passes.rows import Pieces, affinity_rows_again
-from balans_dask.passes.scales import new_scales
 from balans_dask.prepared import Prepared
 
 __all__ = ["adapt", "known_to", "warn_of_uncovered"]

@@ -19,9 +19,9 @@ from balans_dask.io.paths import path_from
 from balans_dask.io.run_folder import RunFolder
 from balans_dask.io.trial import require_readable
 from balans_dask.kernels.projection import Projection
-from balans_dask.memory import MemoryPlan
 from balans_dask.pass_writer import PassWriter, WrittenRows
 from balans_dask.passes.engine import Engine
+from balans_dask.passes.memory import MemoryPlan
 from balans_dask.prepared import Prepared, prepare
 from balans_dask.provenance import fingerprint, record_of
 from balans_dask.stage import FINISHING, OnStage, Stage

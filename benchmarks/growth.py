@@ -23,8 +23,8 @@ from pictures import panels, spread_line
 from real_tables import lines
 
 from balans_dask.events import read_events
-from balans_dask.memory import format_bytes
 from balans_dask.mixture import Mixture
+from balans_dask.passes.memory import format_bytes
 from balans_dask.report.stage_times import stage_times
 
 N_COLUMNS = 50

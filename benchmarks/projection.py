@@ -14,8 +14,8 @@ from findings import RESULTS, median
 from real_tables import lines
 
 from balans_dask.kernels.elbow import N_BINS
-from balans_dask.memory import MemoryPlan, Workers, format_bytes, plan_memory
-from balans_dask.task_memory import COLLECTED_NODES, RunShape
+from balans_dask.passes.memory import MemoryPlan, Workers, format_bytes, plan_memory
+from balans_dask.passes.task_bytes import COLLECTED_NODES, RunShape
 
 COLUMNS, BATCHES, BLOCK_ROWS = 50, 1000, 64
 WORKER_BYTES = 8 * 2**30

@@ -12,7 +12,7 @@ import psutil
 from network import Host
 
 from balans_dask.kernels.elbow import N_BINS
-from balans_dask.task_memory import COLLECTED_NODES
+from balans_dask.passes.task_bytes import COLLECTED_NODES
 
 __all__ = ["RoundShape", "Traffic", "watched"]
 

@@ -27,9 +27,9 @@ from round_traffic import RoundShape, watched
 
 from balans_dask.inputs import plan_run
 from balans_dask.io.store import open_store
-from balans_dask.memory import Workers
 from balans_dask.mixture import Mixture
 from balans_dask.parameters import Parameters
+from balans_dask.passes.memory import Workers
 from balans_dask.store_run import store_run
 
 N_BATCHES, N_FEATURES, N_WORKERS = 5, 50, 2

@@ -3,9 +3,9 @@
 from balans_dask.examine import examine
 from balans_dask.fitting import Fit, fit, fit_preprocessor
 from balans_dask.inputs import Inputs
-from balans_dask.memory import MemoryPlan
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
+from balans_dask.passes.memory import MemoryPlan
 from balans_dask.prepared import prepare
 
 

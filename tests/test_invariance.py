@@ -19,10 +19,10 @@ from balans_dask.batches import batch_labels
 from balans_dask.fitting import fit, learn
 from balans_dask.inputs import Inputs
 from balans_dask.io.sources import StoredRows
-from balans_dask.memory import MemoryPlan, Workers
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import coverage_of_rows
 from balans_dask.passes.engine import Engine
+from balans_dask.passes.memory import MemoryPlan, Workers
 from balans_dask.state import arrays_of
 from balans_dask.tiling import TILE_ROWS, Tiling
 

@@ -11,15 +11,15 @@ from balans_dask.batches import BatchLabels
 from balans_dask.errors import InsufficientMemoryError
 from balans_dask.inputs import Inputs, plan_run
 from balans_dask.io.sources import StoredRows
-from balans_dask.memory import (
+from balans_dask.parameters import Parameters
+from balans_dask.passes.memory import (
     PARTITION_BYTES,
     PARTITION_COST_TILES,
     Workers,
     format_bytes,
     plan_memory,
 )
-from balans_dask.parameters import Parameters
-from balans_dask.task_memory import Chunks, RunShape
+from balans_dask.passes.task_bytes import Chunks, RunShape
 from balans_dask.tiling import TILE_ROWS
 
 MIB, GIB = 2**20, 2**30

@@ -17,8 +17,8 @@ from balans_dask import preprocess
 from balans_dask.cli import run
 from balans_dask.errors import InsufficientMemoryError, InvalidInputError, StoreExistsError
 from balans_dask.io.sources import StoredRows
-from balans_dask.memory import Workers
 from balans_dask.passes.engine import Engine
+from balans_dask.passes.memory import Workers
 from balans_dask.preprocess import preprocess_store
 from balans_dask.preprocessing import Preprocessing
 from balans_dask.tiling import TILE_ROWS

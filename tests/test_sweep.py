@@ -155,7 +155,9 @@ def test_rows_are_picked_across_partitions(engine, tmp_path, monkeypatch):
     rows = np.array([0, 5, 4095, 4096, 8999])
     grid = replace(SMALL, max_rows=(32,))
     with monkeypatch.context() as patch:
-        patch.setattr("balans_dask.memory.Tiling", lambda n_rows, *_, **__: Tiling(n_rows, 1))
+        patch.setattr(
+            "balans_dask.passes.memory.Tiling", lambda n_rows, *_, **__: Tiling(n_rows, 1)
+        )
         swept = Swept(engine, monkeypatch, path, grid, rows=rows)
     assert swept.plan.tiling.n_partitions == 3
     values, *_ = corrected(engine, tmp_path, path, swept.settings[0])

@@ -18,11 +18,11 @@ from balans_dask.correct import correct_store
 from balans_dask.errors import StoreExistsError
 from balans_dask.inputs import plan_run
 from balans_dask.io.store import open_store
-from balans_dask.memory import Workers
 from balans_dask.mixture import Mixture
 from balans_dask.models import load_model
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine, embedded_client
+from balans_dask.passes.memory import Workers
 from balans_dask.store_run import store_run
 
 KEY = ["--batch-key", "Metadata_batch"]

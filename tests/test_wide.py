@@ -12,7 +12,7 @@ from balans_dask.fitting import learn
 from balans_dask.inputs import Inputs, plan_run
 from balans_dask.io.sources import StoredRows
 from balans_dask.parameters import Parameters
-from balans_dask.task_memory import COLUMNS_AT_ONCE
+from balans_dask.passes.task_bytes import COLUMNS_AT_ONCE
 
 SCREEN = gaussian_screen(5000, n_features=4)
 PARAMETERS = Parameters(max_rows=12, block_rows=4)

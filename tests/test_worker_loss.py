@@ -26,9 +26,9 @@ from balans_dask.fitting import learn
 from balans_dask.inputs import Inputs, plan_run
 from balans_dask.io.sources import Rows, StoredRows
 from balans_dask.parameters import Parameters
-from balans_dask.passes import losses
+from balans_dask.passes import watch
 from balans_dask.passes.engine import QUIET_DASHBOARD, Engine
-from balans_dask.passes.losses import killed_workers
+from balans_dask.passes.watch import killed_workers
 from balans_dask.tiling import TILE_ROWS, Tiling
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
@@ -189,7 +189,7 @@ def test_a_lost_scheduler_ends_the_run_with_the_remedy():
 def test_a_silent_worker_is_replaced_when_it_is_said_to_be_silent():
     with resilience.replacing_workers():
         seconds = parse_timedelta(dask.config.get("distributed.scheduler.worker-ttl"))
-    assert seconds == losses.SILENT_SECONDS <= 60
+    assert seconds == watch.SILENT_SECONDS <= 60
 
 
 class StoppingEngine(KillingEngine):
@@ -201,7 +201,7 @@ class StoppingEngine(KillingEngine):
 @pytest.mark.long
 def test_a_worker_that_is_stopped_is_replaced(monkeypatch, expected):
     monkeypatch.setattr(resilience, "SILENT_WORKER_TIMEOUT", "3s")
-    monkeypatch.setattr(losses, "SILENT_SECONDS", 2.0)
+    monkeypatch.setattr(watch, "SILENT_SECONDS", 2.0)
     said = []
     with open_client(ClusterRequest("local", 2, "2GB")) as client:
         engine = StoppingEngine(client, on_wait=said.append)

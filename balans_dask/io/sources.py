@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.kernels.moments import checksum_of_tile
-from balans_dask.task_memory import Chunks
+from balans_dask.passes.task_bytes import Chunks
 from balans_dask.tiling import TILE_ROWS, tile_slices
 
 if TYPE_CHECKING:

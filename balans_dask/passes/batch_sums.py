@@ -14,8 +14,8 @@ from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import PartitionRows, Profiles
 from balans_dask.passes.rows import Pieces
 from balans_dask.passes.scores import Scores
+from balans_dask.passes.task_bytes import batch_columns_at_once
 from balans_dask.passes.trees import array_sum
-from balans_dask.task_memory import batch_columns_at_once
 from balans_dask.tiling import tree_sum
 
 __all__ = ["column_cuts", "sum_by_batch"]

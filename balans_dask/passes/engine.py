@@ -22,16 +22,11 @@ from distributed.system import MEMORY_LIMIT
 from balans_dask.intervals import WORKER_TIMEOUT_SECONDS
 from balans_dask.io.sources import LazySlice
 from balans_dask.kernels._blas import single_threaded_blas
-from balans_dask.memory import Workers
 from balans_dask.passes.followed import Followed
-from balans_dask.passes.losses import (
-    WorkerWatch,
-    blamed_tasks,
-    killed_workers,
-    scheduler_errors,
-)
+from balans_dask.passes.memory import Workers
+from balans_dask.passes.task_bytes import COLLECTED_NODES
 from balans_dask.passes.this_process import THIS_PROCESS
-from balans_dask.task_memory import COLLECTED_NODES
+from balans_dask.passes.watch import WorkerWatch, blamed_tasks, killed_workers, scheduler_errors
 
 __all__ = ["QUIET_DASHBOARD", "Engine", "embedded_client", "task"]
 

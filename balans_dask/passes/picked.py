@@ -7,7 +7,7 @@ import numpy as np
 from distributed import Future
 from numpy.typing import NDArray
 
-from balans_dask.passes.corrected import CorrectedRows
+from balans_dask.passes.correct import CorrectedRows
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import Profiles, output_dtype
 from balans_dask.passes.scores import Scores, as_tiles

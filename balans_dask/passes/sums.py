@@ -15,8 +15,8 @@ from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import PartitionRows, Profiles
 from balans_dask.passes.rows import Pieces
 from balans_dask.passes.scores import Scores
+from balans_dask.passes.task_bytes import COLUMNS_AT_ONCE
 from balans_dask.passes.trees import add_arrays, array_sum
-from balans_dask.task_memory import COLUMNS_AT_ONCE
 
 __all__ = ["sum_rows"]
 

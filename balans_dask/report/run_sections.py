@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from balans_dask.disclosure import public
-from balans_dask.memory import format_bytes
+from balans_dask.passes.memory import format_bytes
 from balans_dask.provenance import read_events
 from balans_dask.report.asked import Reported
 from balans_dask.report.page import Section, Table

@@ -19,9 +19,9 @@ from balans_dask.examine import Examined
 from balans_dask.fitting import Fit, fit_preprocessor
 from balans_dask.inputs import Inputs
 from balans_dask.kernels.projection import Projection
-from balans_dask.memory import MemoryPlan
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
+from balans_dask.passes.memory import MemoryPlan
 from balans_dask.prepared import Prepared, prepare
 from balans_dask.sampled import SampledRows
 from balans_dask.sampling import sample_rows

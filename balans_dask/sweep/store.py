@@ -16,9 +16,9 @@ from balans_dask.examine import examine
 from balans_dask.inputs import plan_run
 from balans_dask.io.store import open_store
 from balans_dask.kernels._blas import single_threaded_blas
-from balans_dask.memory import MemoryPlan, Workers
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine, embedded_client
+from balans_dask.passes.memory import MemoryPlan, Workers
 from balans_dask.stage import OnStage
 from balans_dask.store_run import StoreRun, store_run
 from balans_dask.sweep.embeddings import Embeddings

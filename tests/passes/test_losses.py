@@ -11,8 +11,8 @@ import pytest
 from distributed.comm import connect
 
 from balans_dask.errors import RunError
-from balans_dask.passes import losses
-from balans_dask.passes.losses import WorkerWatch, blamed_tasks, scheduler_errors
+from balans_dask.passes import watch
+from balans_dask.passes.watch import WorkerWatch, blamed_tasks, scheduler_errors
 
 NOWHERE = "tcp://127.0.0.1:9"
 
@@ -30,17 +30,17 @@ def test_what_a_task_says_of_its_disk_is_passed_on():
 
 
 def test_a_worker_that_is_stopped_is_said_to_be_silent_once(processes, monkeypatch):
-    monkeypatch.setattr(losses, "SILENT_SECONDS", 2.0)
+    monkeypatch.setattr(watch, "SILENT_SECONDS", 2.0)
     said = []
-    watch = WorkerWatch(processes, 60, said.append)
+    watching = WorkerWatch(processes, 60, said.append)
     address, number = min(processes.run(os.getpid).items())
     os.kill(number, signal.SIGSTOP)
     try:
         end = time.monotonic() + 60
         while not said and time.monotonic() < end:
-            watch.look()
+            watching.look()
             time.sleep(0.1)
-        watch.look()
+        watching.look()
     finally:
         os.kill(number, signal.SIGCONT)
     assert [line.split(" has not")[0] for line in said] == [f"worker {address}"]

@@ -6,7 +6,7 @@ Plain arithmetic; all sizes are in bytes. Nothing here changes a result.
 from dataclasses import dataclass, replace
 
 from balans_dask.errors import InsufficientMemoryError
-from balans_dask.task_memory import (
+from balans_dask.passes.task_bytes import (
     BYTES_PER_ENTRY,
     COLLECTED_NODES,
     COVERAGE_ROW_BYTES,
