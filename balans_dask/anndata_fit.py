@@ -18,12 +18,12 @@ from balans_dask.batches import BatchLabels
 from balans_dask.errors import InvalidInputError
 from balans_dask.estimator import Balans
 from balans_dask.estimator_fit import fit_inputs, parameters_of
-from balans_dask.inputs import Inputs
 from balans_dask.lazy import lazy_rows
+from balans_dask.model.inputs import Inputs
+from balans_dask.model.stages import OnStage
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.provenance import record_of
-from balans_dask.stage import OnStage
 
 __all__ = ["Integrated", "Integration", "integrate", "integration"]
 

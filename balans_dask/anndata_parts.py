@@ -18,8 +18,8 @@ from balans_dask.batches import BatchLabels, batch_labels
 from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.io.h5_matrix import H5Matrix
 from balans_dask.io.sources import RowSource, StoredRows
+from balans_dask.model.anchors import rows_by_query
 from balans_dask.passes.engine import Engine
-from balans_dask.query_rows import rows_by_query
 
 __all__ = [
     "anchors_of",

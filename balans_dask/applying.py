@@ -6,10 +6,10 @@ from typing import Any
 
 from distributed import Future
 
+from balans_dask.model.prepared import Prepared
 from balans_dask.passes.correct import RowSink, correct_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.rows import Pieces
-from balans_dask.prepared import Prepared
 from balans_dask.tiling import Partition
 
 __all__ = ["Learned", "MovedRows", "correct"]

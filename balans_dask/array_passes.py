@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 from balans_dask.applying import Learned, MovedRows
 from balans_dask.arrays import source_of
 from balans_dask.examine import Examined
-from balans_dask.fitting import fit, fit_preprocessor, learn
-from balans_dask.frozen import FrozenPass, Model, freeze, model_of
-from balans_dask.inputs import Inputs
 from balans_dask.kernels.projection import Projection
+from balans_dask.model.fit import fit, fit_preprocessor, learn
+from balans_dask.model.frozen import FrozenPass, Model, freeze, model_of
+from balans_dask.model.inputs import Inputs
+from balans_dask.model.prepared import Prepared, prepare
+from balans_dask.model.stages import OnStage
+from balans_dask.model.transform import adapt, warn_of_uncovered
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import coverage_of_rows
 from balans_dask.passes.covered import covered_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
-from balans_dask.prepared import Prepared, prepare
 from balans_dask.provenance import model_record, sampling_record
-from balans_dask.stage import OnStage
-from balans_dask.transforming import adapt, warn_of_uncovered
 
 __all__ = ["Collect", "FittedArrays", "fit_arrays", "transform_arrays"]
 

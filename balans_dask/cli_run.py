@@ -16,16 +16,16 @@ from balans_dask.correct import correct_store, transform_store
 from balans_dask.errors import printable
 from balans_dask.events import EventLog, Events
 from balans_dask.examine import examine
-from balans_dask.frozen import Model
-from balans_dask.inputs import plan_run
 from balans_dask.io.run_folder import taken_by
 from balans_dask.io.store import open_store
 from balans_dask.kernels._blas import single_threaded_blas
-from balans_dask.models import load_model
+from balans_dask.model.frozen import Model
+from balans_dask.model.inputs import plan_run
+from balans_dask.model.saved import load_model
+from balans_dask.model.stages import OnStage
 from balans_dask.parameters import Parameters
 from balans_dask.performance import reporting, require_report
 from balans_dask.progress import Progress
-from balans_dask.stage import OnStage
 from balans_dask.store_run import StoreRun, store_run
 from balans_dask.terminal import facts_table, input_facts, plan_facts
 

@@ -6,8 +6,6 @@ from typing import Any
 from balans_dask.errors import InvalidInputError
 from balans_dask.examine import examine, examine_values
 from balans_dask.fit_writer import FitWriter
-from balans_dask.frozen import Model, require_features
-from balans_dask.inputs import components_of
 from balans_dask.intervals import CHECKPOINT_SECONDS
 from balans_dask.io.in_place import GraftFolder
 from balans_dask.io.model_store import model_fingerprint
@@ -15,14 +13,16 @@ from balans_dask.io.paths import require_apart
 from balans_dask.io.places import place_of, reaching, require_writable, resolved
 from balans_dask.io.run_folder import RunFolder, check_output, taken_by
 from balans_dask.kernels._blas import single_threaded_blas
+from balans_dask.model.frozen import Model, require_features
+from balans_dask.model.inputs import components_of
+from balans_dask.model.stages import EXAMINING, OnStage, Stage, following
+from balans_dask.model.transform import known_to
 from balans_dask.opened_run import OpenedRun
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.provenance import fingerprint
-from balans_dask.stage import EXAMINING, OnStage, Stage, following
 from balans_dask.store_run import StoreRun
 from balans_dask.transform_writer import TransformWriter
-from balans_dask.transforming import known_to
 from balans_dask.writing import WriteOptions
 
 __all__ = ["correct_store", "transform_store"]

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from balans_dask.errors import InvalidInputError, warn_of_input
-from balans_dask.inputs import Inputs
 from balans_dask.kernels.moments import Moments
+from balans_dask.model.inputs import Inputs
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.projection import compute_moments

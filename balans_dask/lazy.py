@@ -7,11 +7,11 @@ import dask.array as da
 import numpy as np
 
 from balans_dask.applying import Learned, MovedRows
+from balans_dask.model.prepared import Prepared, second_matrix
 from balans_dask.passes.correct import CorrectedRows, correct_one
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.profiles import Profiles, output_dtype
 from balans_dask.passes.scores import Labels
-from balans_dask.prepared import Prepared, second_matrix
 from balans_dask.tiling import Partition
 
 __all__ = ["lazy_rows"]

@@ -5,7 +5,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from balans_dask.bounds import Sizes
 from balans_dask.errors import InvalidInputError, StoreExistsError, warn_of_input
 from balans_dask.io.atomic import read_state
 from balans_dask.io.model_store import model_fingerprint
@@ -13,8 +12,9 @@ from balans_dask.io.pass_folder import PassFolder
 from balans_dask.io.paths import is_store
 from balans_dask.io.run_folder import RunFolder
 from balans_dask.io.store import open_store
+from balans_dask.model.bounds import Sizes
+from balans_dask.model.state import is_sound
 from balans_dask.provenance import correction_record, differences, fingerprint
-from balans_dask.state import is_sound
 
 __all__ = ["OpenedRun"]
 

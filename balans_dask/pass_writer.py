@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from balans_dask.applying import Learned, correct
 from balans_dask.errors import RunError
-from balans_dask.inputs import Inputs
 from balans_dask.io.files import make_folder, many, remove_all_but, remove_file
 from balans_dask.io.layout import create_matrix, create_root, row_layout
 from balans_dask.io.output import StoreSink
@@ -17,10 +16,11 @@ from balans_dask.io.pass_folder import PassFolder
 from balans_dask.io.sources import StoredRows
 from balans_dask.io.units import Unit, recorded_units, unit_files
 from balans_dask.kernels.projection import Projection
+from balans_dask.model.inputs import Inputs
+from balans_dask.model.prepared import Prepared
+from balans_dask.model.stages import WRITING, OnStage, Stage, following
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import output_dtype
-from balans_dask.prepared import Prepared
-from balans_dask.stage import WRITING, OnStage, Stage, following
 from balans_dask.store_run import widest_row
 from balans_dask.tiling import Partition, Tiling
 

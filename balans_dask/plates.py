@@ -9,8 +9,8 @@ from balans_dask.batches import BatchLabels, batch_labels
 from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.io.store import ProfileStore
 from balans_dask.kernels.normalization import RowGroups
+from balans_dask.model.anchors import rows_by_query
 from balans_dask.preprocessing import Preprocessing
-from balans_dask.query_rows import rows_by_query
 
 __all__ = ["Plates", "plates_of"]
 

@@ -9,7 +9,6 @@ import zarr
 from numpy.typing import NDArray
 
 from balans_dask.errors import InsufficientMemoryError
-from balans_dask.inputs import require_sizes
 from balans_dask.io.layout import create_columns, create_matrix, row_layout, write_annotations
 from balans_dask.io.matrices import checked_array
 from balans_dask.io.output import OutputStore, ShardSink
@@ -21,6 +20,7 @@ from balans_dask.io.trial import FEW, try_annotations
 from balans_dask.kept_features import KeptFeatures
 from balans_dask.kernels.normalization import BLOM
 from balans_dask.kernels.selection import correlated
+from balans_dask.model.inputs import require_sizes
 from balans_dask.passes.by_column import (
     ChosenColumns,
     ColumnSteps,

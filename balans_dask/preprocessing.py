@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.query import parse_query
+from balans_dask.model.query import parse_query
 
 __all__ = [
     "NORMALIZE",

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
 from balans_dask.events import Event, Events
+from balans_dask.model.stages import EXAMINING, OnStage
 from balans_dask.passes.memory import format_bytes
-from balans_dask.stage import EXAMINING, OnStage
 
 __all__ = ["LINE_SECONDS", "Progress", "reported"]
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from balans_dask.kernels.coverage import Reach
 from balans_dask.kernels.draw import DrawnRows
 from balans_dask.kernels.landmarks import LandmarkBlock
+from balans_dask.model.stopping import Tally
 from balans_dask.passes.engine import Engine
-from balans_dask.stopping import Tally
 
 __all__ = ["Round", "SampledRows"]
 

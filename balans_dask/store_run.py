@@ -10,11 +10,8 @@ import numpy as np
 from balans_dask.anchors import require_anchors
 from balans_dask.batch_order import labels_in_order
 from balans_dask.batches import BatchLabels, batch_labels
-from balans_dask.bounds import Sizes
 from balans_dask.errors import first_names, warn_of_input
 from balans_dask.examine import Examined
-from balans_dask.frozen import Model
-from balans_dask.inputs import Inputs, require_sizes
 from balans_dask.io.in_place import ELEMENTS
 from balans_dask.io.layout import row_layout
 from balans_dask.io.matrices import checked_array
@@ -22,11 +19,14 @@ from balans_dask.io.paths import path_from
 from balans_dask.io.sources import RowSource, StoredRows
 from balans_dask.io.store import ProfileStore
 from balans_dask.io.trial import FEW, try_annotations
+from balans_dask.model.anchors import rows_by_query
+from balans_dask.model.bounds import Sizes
+from balans_dask.model.frozen import Model
+from balans_dask.model.inputs import Inputs, require_sizes
+from balans_dask.model.query import parse_query
 from balans_dask.parameters import Parameters
 from balans_dask.passes.profiles import output_dtype
 from balans_dask.provenance import run_identity, texts
-from balans_dask.query import parse_query
-from balans_dask.query_rows import rows_by_query
 from balans_dask.tiling import TILE_ROWS
 
 __all__ = [

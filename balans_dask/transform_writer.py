@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.frozen import Model
-from balans_dask.inputs import Inputs
 from balans_dask.io.pass_folder import PassFolder
 from balans_dask.io.run_folder import RunFolder
+from balans_dask.model.frozen import Model
+from balans_dask.model.inputs import Inputs
+from balans_dask.model.stages import PREPARING, Stage
+from balans_dask.model.transform import adapt, warn_of_uncovered
 from balans_dask.pass_writer import PassWriter
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
-from balans_dask.stage import PREPARING, Stage
 from balans_dask.store_run import StoreRun
-from balans_dask.transforming import adapt, warn_of_uncovered
 from balans_dask.writing import StoreWriter, WriteOptions
 
 __all__ = ["TransformWriter"]

@@ -9,7 +9,6 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from balans_dask.inputs import Inputs
 from balans_dask.intervals import CHECKPOINT_SECONDS
 from balans_dask.io.atomic import sync_files
 from balans_dask.io.files import make_folder
@@ -19,12 +18,13 @@ from balans_dask.io.paths import path_from
 from balans_dask.io.run_folder import RunFolder
 from balans_dask.io.trial import require_readable
 from balans_dask.kernels.projection import Projection
+from balans_dask.model.inputs import Inputs
+from balans_dask.model.prepared import Prepared, prepare
+from balans_dask.model.stages import FINISHING, OnStage, Stage
 from balans_dask.pass_writer import PassWriter, WrittenRows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
-from balans_dask.prepared import Prepared, prepare
 from balans_dask.provenance import fingerprint, record_of
-from balans_dask.stage import FINISHING, OnStage, Stage
 from balans_dask.store_run import ADDED_COLUMNS, StoreRun
 
 __all__ = ["StoreWriter", "WriteOptions"]

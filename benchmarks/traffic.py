@@ -25,9 +25,9 @@ from pictures import panels
 from real_tables import lines
 from round_traffic import RoundShape, watched
 
-from balans_dask.inputs import plan_run
 from balans_dask.io.store import open_store
 from balans_dask.mixture import Mixture
+from balans_dask.model.inputs import plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.memory import Workers
 from balans_dask.store_run import store_run

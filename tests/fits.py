@@ -1,12 +1,12 @@
 """One pass of a fit, layer by layer, for tests that look between the layers."""
 
 from balans_dask.examine import examine
-from balans_dask.fitting import Fit, fit, fit_preprocessor
-from balans_dask.inputs import Inputs
+from balans_dask.model.fit import Fit, fit, fit_preprocessor
+from balans_dask.model.inputs import Inputs
+from balans_dask.model.prepared import prepare
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
-from balans_dask.prepared import prepare
 
 
 def one_pass(engine: Engine, inputs: Inputs, parameters: Parameters, plan: MemoryPlan) -> Fit:

@@ -14,8 +14,8 @@ from balans_dask import Balans
 from balans_dask.anchors import require_anchors
 from balans_dask.batches import batch_labels
 from balans_dask.errors import InputWarning, InvalidInputError
+from balans_dask.model.anchors import rows_by_query
 from balans_dask.parameters import OPERATORS, Parameters
-from balans_dask.query_rows import rows_by_query
 
 
 def confounded(n_rows=1500, seed=0):

@@ -14,9 +14,9 @@ from stores import files, files_but_input, write_anndata
 
 from balans_dask.correct import correct_store
 from balans_dask.errors import BalansError, InputWarning, StoreExistsError
-from balans_dask.inputs import plan_run
 from balans_dask.io.run_folder import RunFolder
 from balans_dask.io.store import open_store
+from balans_dask.model.inputs import plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine, embedded_client
 from balans_dask.store_run import store_run

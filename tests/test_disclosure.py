@@ -14,7 +14,7 @@ from balans_dask import storage_options
 from balans_dask.disclosure import public, public_arguments, public_script
 from balans_dask.errors import InputWarning, Interrupted, InvalidInputError, warn_of_input
 from balans_dask.events import EventLog
-from balans_dask.stage import EXAMINING
+from balans_dask.model.stages import EXAMINING
 
 SECRET = "hush/Hush+hush1"
 GIVEN = ["--storage-option", f"secret={SECRET}", f"--storage-option=token={SECRET}",

@@ -11,16 +11,16 @@ from sklearn.metrics import silhouette_score
 from balans_dask import Balans
 from balans_dask.errors import InputWarning
 from balans_dask.evaluate.neighbours import neighbour_shares
-from balans_dask.fitting import limited_landmarks
 from balans_dask.io.store import open_store
 from balans_dask.kernels.coverage import Reach
 from balans_dask.kernels.landmarks import landmark_block
 from balans_dask.kernels.projection import Projection
 from balans_dask.mixture import Mixture, write_mixture
+from balans_dask.model.fit import limited_landmarks
+from balans_dask.model.state import arrays_of, sampled_from
+from balans_dask.model.stopping import Tally
 from balans_dask.provenance import correction_record
 from balans_dask.sampled import Round, SampledRows
-from balans_dask.state import arrays_of, sampled_from
-from balans_dask.stopping import Tally
 
 OPERATORS = ["smooth", "nystrom", "displace"]
 SEPARATED = {"cluster_spread": 1.5, "batch_offset": 0.4}

@@ -16,14 +16,14 @@ from screens import gaussian_screen
 from balans_dask import Balans
 from balans_dask.applying import correct
 from balans_dask.batches import batch_labels
-from balans_dask.fitting import fit, learn
-from balans_dask.inputs import Inputs
 from balans_dask.io.sources import StoredRows
+from balans_dask.model.fit import fit, learn
+from balans_dask.model.inputs import Inputs
+from balans_dask.model.state import arrays_of
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import coverage_of_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan, Workers
-from balans_dask.state import arrays_of
 from balans_dask.tiling import TILE_ROWS, Tiling
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from balans_dask.batches import BatchLabels
 from balans_dask.errors import InsufficientMemoryError
-from balans_dask.inputs import Inputs, plan_run
 from balans_dask.io.sources import StoredRows
+from balans_dask.model.inputs import Inputs, plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.memory import (
     PARTITION_BYTES,

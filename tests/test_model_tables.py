@@ -9,9 +9,10 @@ from commands import run
 from screens import gaussian_screen
 from stores import write_anndata
 
-from balans_dask import Balans, models
+from balans_dask import Balans
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.model_store import model_fingerprint, read_model, write_model
+from balans_dask.model.saved import load_model
 
 SCREEN = gaussian_screen(300)
 LANDMARKS = ("block_sizes", "rows", "scores", "scales", "thresholds", "limits", "capped", "curve")
@@ -40,8 +41,8 @@ def saved(tmp_path_factory):
 
 def load(attributes, arrays, monkeypatch):
     """Load a model of these parts, as if a store with their checksum held them."""
-    monkeypatch.setattr(models, "read_model", lambda path: (attributes, arrays))
-    return models.load_model("model.zarr")
+    monkeypatch.setattr("balans_dask.model.saved.read_model", lambda path: (attributes, arrays))
+    return load_model("model.zarr")
 
 
 def put(values, place, value):

@@ -19,9 +19,9 @@ from stores import write_anndata
 
 from balans_dask import pp
 from balans_dask.errors import InvalidInputError
-from balans_dask.models import load_model, save_model
-from balans_dask.query import DEEPEST
-from balans_dask.query_rows import rows_by_query
+from balans_dask.model.anchors import rows_by_query
+from balans_dask.model.query import DEEPEST
+from balans_dask.model.saved import load_model, save_model
 
 OBS = pd.DataFrame(
     {

@@ -10,8 +10,8 @@ from balans_dask import Balans
 from balans_dask.kernels.affinity import AffinityRows
 from balans_dask.kernels.coverage import add_coverage, no_coverage
 from balans_dask.mixture import Mixture
+from balans_dask.model.stopping import Drawn, StopRule, Tally, stop_rule
 from balans_dask.parameters import Parameters
-from balans_dask.stopping import Drawn, StopRule, Tally, stop_rule
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
 

@@ -15,8 +15,8 @@ from balans_dask.correct import correct_store
 from balans_dask.errors import InvalidInputError
 from balans_dask.evaluate.choice import Point
 from balans_dask.examine import examine
-from balans_dask.inputs import plan_run
 from balans_dask.io.store import open_store
+from balans_dask.model.inputs import plan_run
 from balans_dask.parameters import OPERATORS, Parameters
 from balans_dask.store_run import store_run
 from balans_dask.sweep import Grid, sweep_store

@@ -8,9 +8,9 @@ from screens import gaussian_screen
 
 from balans_dask.applying import correct
 from balans_dask.batches import batch_labels
-from balans_dask.fitting import learn
-from balans_dask.inputs import Inputs, plan_run
 from balans_dask.io.sources import StoredRows
+from balans_dask.model.fit import learn
+from balans_dask.model.inputs import Inputs, plan_run
 from balans_dask.parameters import OPERATORS, Parameters
 from balans_dask.passes.engine import Engine, embedded_client
 from balans_dask.tiling import TILE_ROWS

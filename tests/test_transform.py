@@ -11,8 +11,8 @@ from sklearn.exceptions import NotFittedError
 
 from balans_dask import Balans
 from balans_dask.errors import InputWarning, InvalidInputError
+from balans_dask.model.transform import warn_of_uncovered
 from balans_dask.parameters import OPERATORS
-from balans_dask.transforming import warn_of_uncovered
 
 SCREEN = gaussian_screen(1200, n_batches=4)
 OLD = SCREEN.batch != "plate3"

@@ -16,10 +16,10 @@ from stores import files, files_but_input, write_anndata
 from balans_dask import Balans
 from balans_dask.correct import correct_store
 from balans_dask.errors import StoreExistsError
-from balans_dask.inputs import plan_run
 from balans_dask.io.store import open_store
 from balans_dask.mixture import Mixture
-from balans_dask.models import load_model
+from balans_dask.model.inputs import plan_run
+from balans_dask.model.saved import load_model
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine, embedded_client
 from balans_dask.passes.memory import Workers

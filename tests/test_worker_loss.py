@@ -22,9 +22,9 @@ from balans_dask.cluster import resilience
 from balans_dask.cluster.opening import open_client
 from balans_dask.cluster.request import ClusterRequest
 from balans_dask.errors import RunError
-from balans_dask.fitting import learn
-from balans_dask.inputs import Inputs, plan_run
 from balans_dask.io.sources import Rows, StoredRows
+from balans_dask.model.fit import learn
+from balans_dask.model.inputs import Inputs, plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes import watch
 from balans_dask.passes.engine import QUIET_DASHBOARD, Engine

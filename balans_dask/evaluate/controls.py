@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.store import ProfileStore
-from balans_dask.query_rows import rows_by_query
+from balans_dask.model.anchors import rows_by_query
 
 __all__ = ["controls_by_query", "shift_followed"]
 

@@ -17,8 +17,8 @@ from balans_dask.io.in_place import ELEMENTS
 from balans_dask.io.paths import leads_away, path_beside
 from balans_dask.io.store import ProfileStore, open_store
 from balans_dask.labels import spelled
+from balans_dask.model.anchors import rows_by_query
 from balans_dask.provenance import correction_record
-from balans_dask.query_rows import rows_by_query
 
 __all__ = ["LABEL_COLUMNS", "Factor", "Reported", "factor", "reported"]
 

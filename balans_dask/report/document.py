@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from balans_dask.disclosure import public
-from balans_dask.fitting import UNCOVERED_SHARE, limited_landmarks
 from balans_dask.io.atomic import replace_file
 from balans_dask.io.paths import require_free_file
 from balans_dask.io.run_folder import taken_by
+from balans_dask.model.fit import UNCOVERED_SHARE, limited_landmarks
 from balans_dask.report.asked import Factor, Reported, reported
 from balans_dask.report.contingency import Contingency
 from balans_dask.report.page import rendered

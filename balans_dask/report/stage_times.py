@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from balans_dask.stage import EXAMINING
+from balans_dask.model.stages import EXAMINING
 
 __all__ = ["StageTime", "stage_times"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from balans_dask.disclosure import public
 from balans_dask.evaluate.choice import RULE, SIGNAL_KEPT, Point, choose, pareto_front
-from balans_dask.fitting import UNCOVERED_SHARE, limited_landmarks
+from balans_dask.model.fit import UNCOVERED_SHARE, limited_landmarks
 from balans_dask.parameters import Parameters
 
 __all__ = ["SweepResult"]

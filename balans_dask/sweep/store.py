@@ -13,13 +13,13 @@ from balans_dask.evaluate.libraries import library
 from balans_dask.evaluate.signal_mixing import SCORES
 from balans_dask.evaluate.subsample import stratified_rows
 from balans_dask.examine import examine
-from balans_dask.inputs import plan_run
 from balans_dask.io.store import open_store
 from balans_dask.kernels._blas import single_threaded_blas
+from balans_dask.model.inputs import plan_run
+from balans_dask.model.stages import OnStage
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine, embedded_client
 from balans_dask.passes.memory import MemoryPlan, Workers
-from balans_dask.stage import OnStage
 from balans_dask.store_run import StoreRun, store_run
 from balans_dask.sweep.embeddings import Embeddings
 from balans_dask.sweep.grid import EVAL_ROWS, Grid

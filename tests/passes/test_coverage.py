@@ -10,15 +10,15 @@ from fits import one_pass
 from screens import gaussian_screen
 
 from balans_dask.batches import batch_labels
-from balans_dask.inputs import Inputs, plan_run
 from balans_dask.io.sources import StoredRows
 from balans_dask.kernels.draw import Draw
+from balans_dask.model.inputs import Inputs, plan_run
+from balans_dask.model.sampler import sample_rows
+from balans_dask.model.state import arrays_of, sampled_from
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import cover_again, coverage_of_rows, report, uncovered
 from balans_dask.passes.engine import Engine, embedded_client
 from balans_dask.passes.rows import affinity_rows_again
-from balans_dask.sampling import sample_rows
-from balans_dask.state import arrays_of, sampled_from
 from balans_dask.tiling import TILE_ROWS, Tiling
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")

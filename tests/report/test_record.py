@@ -15,8 +15,8 @@ from commands import run, streams
 from screens import integer_screen
 from stores import write_anndata
 
-from balans_dask.bounds import record_fault
 from balans_dask.io.store import open_store
+from balans_dask.model.bounds import record_fault
 from balans_dask.provenance import correction_record
 
 OPTIONS = ["--batch-key", "Metadata_Plate", "--n-components", 0, "--max-scale-ratio", "none"]

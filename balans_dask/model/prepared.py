@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.inputs import Inputs
 from balans_dask.kernels.projection import Projection
+from balans_dask.model.inputs import Inputs
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from balans_dask.errors import first_names, printable
-from balans_dask.query import (
+from balans_dask.model.query import (
     Column,
     Compared,
     Constant,
@@ -49,7 +49,7 @@ def rows_by_query(obs: pd.DataFrame, query: str) -> NDArray[np.bool_]:
         Annotations of the rows.
     query : str
         Comparisons of columns with values or with each other, joined by ``and``, ``or``, ``not``;
-        a column of yes and no stands for itself. ``balans_dask.query`` has the grammar.
+        a column of yes and no stands for itself. ``balans_dask.model.query`` has the grammar.
 
     Returns
     -------

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.bounds import Sizes, Table, fault_of, landmark_fault, projection_fault
 from balans_dask.errors import InvalidInputError
-from balans_dask.frozen import FrozenPass, Model
 from balans_dask.io.model_store import read_model, write_model
 from balans_dask.kernels.projection import Projection
 from balans_dask.labels import SPELLING
+from balans_dask.model.bounds import Sizes, Table, fault_of, landmark_fault, projection_fault
+from balans_dask.model.frozen import FrozenPass, Model
+from balans_dask.model.state import block_arrays, blocks_from
 from balans_dask.parameters import Parameters
-from balans_dask.state import block_arrays, blocks_from
 
 __all__ = ["load_model", "pass_arrays", "pass_from", "save_model"]
 

@@ -10,14 +10,14 @@ from distributed import Future
 from balans_dask.applying import Learned
 from balans_dask.batches import BatchLabels
 from balans_dask.errors import InvalidInputError, first_names, warn_of_input
-from balans_dask.frozen import FrozenPass, Model
-from balans_dask.inputs import Inputs
 from balans_dask.kernels.landmarks import LandmarkBlock
+from balans_dask.model.frozen import FrozenPass, Model
+from balans_dask.model.inputs import Inputs
+from balans_dask.model.prepared import Prepared
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.operators import with_new_batches
 from balans_dask.passes.round import new_scales
 from balans_dask.passes.rows import Pieces, affinity_rows_again
-from balans_dask.prepared import Prepared
 
 __all__ = ["adapt", "known_to", "warn_of_uncovered"]
 
