@@ -2,8 +2,8 @@
 
 import sys
 
+from balans_dask.cluster.signals import end_with, stoppable
 from balans_dask.errors import Interrupted
-from balans_dask.signals import end_with, stoppable
 
 __all__ = ["main"]
 

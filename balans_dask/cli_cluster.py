@@ -80,7 +80,7 @@ def _print_script(request: ClusterRequest) -> None:
 def _in_task(command: Callable[[], Any], request: ClusterRequest) -> Any:
     """Be what this task of an srun is to be."""
     from balans_dask.cli_engine import silence_unless_verbose
-    from balans_dask.cluster.runner import closing_tasks, drives, require_tasks, serve
+    from balans_dask.cluster.slurm_runner import closing_tasks, drives, require_tasks, serve
 
     silence_unless_verbose()
     if not drives():

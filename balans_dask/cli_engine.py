@@ -7,7 +7,7 @@ import click
 
 from balans_dask.cli_exit import say_warning
 from balans_dask.cluster.arrivals import Alarm
-from balans_dask.cluster.opening import open_client
+from balans_dask.cluster.open import open_client
 from balans_dask.cluster.request import ClusterRequest
 from balans_dask.cluster.silence import silence_dask
 from balans_dask.passes.engine import Engine

@@ -26,7 +26,7 @@ from mixtures import BATCH, SPREADS, mixture_store, working_folder
 from rounds_tables import INLINE, picture, table
 
 from balans_dask.batches import BatchLabels
-from balans_dask.cluster.opening import open_client
+from balans_dask.cluster.open import open_client
 from balans_dask.cluster.request import ClusterRequest
 from balans_dask.errors import InputWarning
 from balans_dask.examine import examine

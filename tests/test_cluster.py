@@ -9,7 +9,7 @@ from stores import files, write_anndata
 
 from balans_dask.cli import run
 from balans_dask.cluster import scheduler
-from balans_dask.cluster.opening import open_client
+from balans_dask.cluster.open import open_client
 from balans_dask.cluster.request import ClusterRequest
 
 SCREEN = gaussian_screen(600, n_features=6)

@@ -16,7 +16,7 @@ from screens import gaussian_screen
 from stores import files, write_anndata
 
 from balans_dask.cluster import scheduler as connecting
-from balans_dask.cluster.opening import open_client
+from balans_dask.cluster.open import open_client
 from balans_dask.cluster.request import ClusterRequest
 
 SCRIPT = REPOSITORY / "deploy" / "tls" / "make-certificates.sh"

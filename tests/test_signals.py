@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from balans_dask.signals import STOPPING, deaf_to_interrupts, stoppable
+from balans_dask.cluster.signals import STOPPING, deaf_to_interrupts, stoppable
 
 LISTENING = """
 import signal
@@ -131,7 +131,7 @@ def test_a_signal_while_the_command_is_imported_is_one_while_it_runs(tmp_path, l
 ENDING = f"""
 import atexit, sys
 {LISTENING}
-from balans_dask.signals import end_with
+from balans_dask.cluster.signals import end_with
 
 def slowly():
     print("closing", flush=True)
@@ -185,7 +185,7 @@ def test_an_interrupt_while_deaf_is_heard_after_it():
 LEAVING = """
 import os, signal
 from multiprocessing import get_context
-from balans_dask.signals import deaf_to_interrupts
+from balans_dask.cluster.signals import deaf_to_interrupts
 
 with deaf_to_interrupts():
     left = get_context("spawn").Semaphore()

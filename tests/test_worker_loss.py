@@ -19,7 +19,7 @@ from screens import gaussian_screen
 from balans_dask.applying import correct
 from balans_dask.batches import batch_labels
 from balans_dask.cluster import resilience
-from balans_dask.cluster.opening import open_client
+from balans_dask.cluster.open import open_client
 from balans_dask.cluster.request import ClusterRequest
 from balans_dask.errors import RunError
 from balans_dask.io.sources import Rows, StoredRows

@@ -10,9 +10,9 @@ from distributed import Client, LocalCluster
 from balans_dask.cluster.encryption import encryption, protocol
 from balans_dask.cluster.request import ClusterRequest
 from balans_dask.cluster.resilience import replacing_workers
+from balans_dask.cluster.signals import deaf_to_interrupts
 from balans_dask.errors import RunError
 from balans_dask.passes.engine import QUIET_DASHBOARD
-from balans_dask.signals import deaf_to_interrupts
 
 __all__ = ["processes_client"]
 

@@ -10,8 +10,8 @@ from balans_dask.cluster.arrivals import Alarm
 from balans_dask.cluster.jobs import jobs_client
 from balans_dask.cluster.processes import processes_client
 from balans_dask.cluster.request import JOB_SYSTEMS, RUNNER, ClusterRequest
-from balans_dask.cluster.runner import runner_client
 from balans_dask.cluster.scheduler import scheduler_client
+from balans_dask.cluster.slurm_runner import runner_client
 from balans_dask.passes.engine import embedded_client
 
 __all__ = ["open_client"]
