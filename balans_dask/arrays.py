@@ -9,7 +9,6 @@ import pandas as pd
 import zarr
 
 from balans_dask.applying import Learned, MovedRows, correct
-from balans_dask.array_checks import matrix_of
 from balans_dask.io.h5_matrix import H5Matrix
 from balans_dask.io.matrices import checked_array
 from balans_dask.io.sources import HeldArray, LazyRows, RowSource, StoredRows
@@ -17,6 +16,7 @@ from balans_dask.model.prepared import Prepared, second_matrix
 from balans_dask.model.stages import CORRECTING, OnStage, Stage
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.profiles import output_dtype
+from balans_dask.workflows.array_inputs import matrix_of
 
 __all__ = ["gathered_rows", "numbered_names", "source_of"]
 

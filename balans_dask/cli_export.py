@@ -31,7 +31,7 @@ def export(source: str, target: str, matrix: str, by: tuple[str, ...], overwrite
 
     TARGET is a file that ends in .parquet, or a folder. A manifest says what each file holds.
     """
-    from balans_dask.exporting import export_store
+    from balans_dask.workflows.export import export_store
 
     manifest = export_store(source, target, matrix, by, overwrite)
     files = manifest["files"]

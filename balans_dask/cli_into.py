@@ -8,7 +8,7 @@ import click
 from balans_dask.cli_options import option_group
 
 if TYPE_CHECKING:
-    from balans_dask.store_run import StoreRun
+    from balans_dask.workflows.request import StoreRun
 
 __all__ = ["INTO_OPTIONS", "added_to", "output_of"]
 

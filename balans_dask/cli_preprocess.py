@@ -8,7 +8,7 @@ import click
 from balans_dask.cli_options import option_group
 from balans_dask.cli_preset import PRESET_OPTION
 from balans_dask.errors import printable
-from balans_dask.preprocessing import NORMALIZE, SELECT, TRANSFORM, Preprocessing
+from balans_dask.workflows.preprocess.steps import NORMALIZE, SELECT, TRANSFORM, Preprocessing
 
 __all__ = ["PREPROCESS_OPTIONS", "run_preprocess", "steps_of"]
 
@@ -70,7 +70,7 @@ def steps_of(options: dict[str, Any]) -> Preprocessing:
 def run_preprocess(source: str, target: str, **options: Any) -> None:
     """Preprocess a store, and say what went."""
     from balans_dask.cli_engine import open_engine
-    from balans_dask.preprocess import preprocess_store
+    from balans_dask.workflows.preprocess.store import preprocess_store
 
     def say(text: str) -> None:
         if not options["quiet"]:

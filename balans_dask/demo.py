@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from balans_dask.correct import correct_store
 from balans_dask.evaluate.neighbours import neighbour_shares
 from balans_dask.io.store import ProfileStore, open_store
-from balans_dask.mixture import Mixture, write_mixture
 from balans_dask.model.inputs import plan_run
 from balans_dask.model.stages import OnStage
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine, embedded_client
-from balans_dask.store_run import store_run
+from balans_dask.workflows.correct import correct_store
+from balans_dask.workflows.mixture import Mixture, write_mixture
+from balans_dask.workflows.request import store_run
 
 __all__ = ["DEMO_SCREEN", "run_demo"]
 

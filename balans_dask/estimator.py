@@ -8,8 +8,6 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from balans_dask.array_checks import matrix_of
-from balans_dask.array_passes import transform_arrays
 from balans_dask.arrays import numbered_names
 from balans_dask.errors import InvalidInputError
 from balans_dask.estimator_arrays import NO_BATCH, collector_of, current_engine, inputs_of
@@ -25,6 +23,8 @@ from balans_dask.model.stages import OnStage
 from balans_dask.model.transform import known_to
 from balans_dask.passes.engine import Engine
 from balans_dask.progress import reported
+from balans_dask.workflows.array_inputs import matrix_of
+from balans_dask.workflows.arrays import transform_arrays
 
 __all__ = ["Balans", "correct_batches"]
 

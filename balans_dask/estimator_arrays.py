@@ -9,15 +9,15 @@ import numpy as np
 from distributed import default_client
 
 from balans_dask.anchors import anchor_mask
-from balans_dask.array_checks import is_lazy
-from balans_dask.array_passes import Collect
 from balans_dask.arrays import gathered_rows, source_of
 from balans_dask.batches import batch_labels
-from balans_dask.lazy import lazy_rows
 from balans_dask.model.inputs import Inputs
 from balans_dask.model.stages import OnStage
 from balans_dask.passes.engine import Engine, embedded_client
 from balans_dask.passes.this_process import require_usable
+from balans_dask.workflows.array_inputs import is_lazy
+from balans_dask.workflows.array_output import lazy_rows
+from balans_dask.workflows.arrays import Collect
 
 __all__ = ["NO_BATCH", "collector_of", "current_engine", "inputs_of"]
 

@@ -7,8 +7,8 @@ from typing import Any
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
-from balans_dask.array_checks import is_lazy
 from balans_dask.errors import InvalidInputError
+from balans_dask.workflows.array_inputs import is_lazy
 
 __all__ = ["LazyOutputMixin", "check_features"]
 

@@ -7,7 +7,6 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from balans_dask.anchors import GIVEN_ROWS, require_anchors
-from balans_dask.array_passes import Collect, FittedArrays, fit_arrays
 from balans_dask.errors import InvalidInputError
 from balans_dask.examine import examine
 from balans_dask.kernels._blas import single_threaded_blas
@@ -15,7 +14,8 @@ from balans_dask.model.inputs import Inputs, plan_run
 from balans_dask.model.stages import EXAMINING, OnStage, Stage, following
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
-from balans_dask.provenance import run_identity
+from balans_dask.workflows.arrays import Collect, FittedArrays, fit_arrays
+from balans_dask.workflows.records import run_identity
 
 __all__ = ["fit_inputs", "parameters_of"]
 

@@ -15,7 +15,7 @@ from balans_dask.io.files import network_errors
 from balans_dask.io.line_log import LineLog
 from balans_dask.io.run_folder import RunFolder
 from balans_dask.model.stages import EXAMINING, Stage
-from balans_dask.provenance import read_events
+from balans_dask.workflows.records import read_events
 
 __all__ = ["Event", "EventLog", "Events", "read_events"]
 

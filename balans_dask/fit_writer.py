@@ -20,13 +20,13 @@ from balans_dask.model.prepared import Prepared
 from balans_dask.model.saved import save_model
 from balans_dask.model.stages import PREPARING, Stage
 from balans_dask.model.state import arrays_of, sampled_from
-from balans_dask.pass_writer import PassWriter
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
-from balans_dask.provenance import model_record, sampling_record, texts
 from balans_dask.sampled import SampledRows
-from balans_dask.store_run import StoreRun
-from balans_dask.writing import StoreWriter, WriteOptions
+from balans_dask.workflows.records import model_record, sampling_record, texts
+from balans_dask.workflows.request import StoreRun
+from balans_dask.workflows.run import StoreWriter, WriteOptions
+from balans_dask.workflows.store_output import PassWriter
 
 __all__ = ["FitWriter"]
 

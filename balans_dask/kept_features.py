@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError, first_names, warn_of_input
 from balans_dask.kernels.selection import ColumnFacts
-from balans_dask.preprocessing import Preprocessing
+from balans_dask.workflows.preprocess.steps import Preprocessing
 
 __all__ = ["KeptFeatures"]
 

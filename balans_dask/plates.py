@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from balans_dask.batches import BatchLabels, batch_labels
 from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.io.store import ProfileStore
-from balans_dask.kernels.normalization import RowGroups
 from balans_dask.model.anchors import rows_by_query
-from balans_dask.preprocessing import Preprocessing
+from balans_dask.workflows.preprocess.columns import RowGroups
+from balans_dask.workflows.preprocess.steps import Preprocessing
 
 __all__ = ["Plates", "plates_of"]
 

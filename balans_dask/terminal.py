@@ -14,7 +14,7 @@ from balans_dask.model.frozen import Model
 from balans_dask.model.inputs import Inputs
 from balans_dask.parameters import Parameters
 from balans_dask.passes.memory import MemoryPlan, format_bytes
-from balans_dask.store_run import earlier_steps
+from balans_dask.workflows.request import earlier_steps
 
 __all__ = [
     "correction_facts",

@@ -12,11 +12,11 @@ from balans_dask.model.frozen import Model
 from balans_dask.model.inputs import Inputs
 from balans_dask.model.stages import PREPARING, Stage
 from balans_dask.model.transform import adapt, warn_of_uncovered
-from balans_dask.pass_writer import PassWriter
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
-from balans_dask.store_run import StoreRun
-from balans_dask.writing import StoreWriter, WriteOptions
+from balans_dask.workflows.request import StoreRun
+from balans_dask.workflows.run import StoreWriter, WriteOptions
+from balans_dask.workflows.store_output import PassWriter
 
 __all__ = ["TransformWriter"]
 

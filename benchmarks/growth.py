@@ -23,9 +23,9 @@ from pictures import panels, spread_line
 from real_tables import lines
 
 from balans_dask.events import read_events
-from balans_dask.mixture import Mixture
 from balans_dask.passes.memory import format_bytes
 from balans_dask.report.stage_times import stage_times
+from balans_dask.workflows.mixture import Mixture
 
 N_COLUMNS = 50
 WIDE_ROWS = 50_000

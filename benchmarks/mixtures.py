@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from balans_dask.io.paths import is_store
-from balans_dask.mixture import Mixture, write_mixture
+from balans_dask.workflows.mixture import Mixture, write_mixture
 
 __all__ = [
     "BATCH",

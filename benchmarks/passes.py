@@ -22,7 +22,7 @@ from balans_dask.kernels.elbow import elbow_thresholds, scaled_distance_counts
 from balans_dask.kernels.landmarks import landmark_block
 from balans_dask.kernels.local_scale import nearest_by_batch, squared_scales
 from balans_dask.kernels.products import tile_products
-from balans_dask.mixture import Mixture
+from balans_dask.workflows.mixture import Mixture
 
 BLOCK_ROWS = 64
 BARE = "sgemm"

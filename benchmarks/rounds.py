@@ -35,15 +35,15 @@ from balans_dask.io.output import write_shards
 from balans_dask.io.sources import StoredRows
 from balans_dask.io.store import open_store
 from balans_dask.kernels._blas import single_threaded_blas
-from balans_dask.mixture import Mixture
 from balans_dask.model.fit import Stage, fit, fit_preprocessor
 from balans_dask.model.inputs import Inputs, plan_run
 from balans_dask.model.prepared import prepare
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan, Workers
-from balans_dask.store_run import store_run
 from balans_dask.tiling import TILE_ROWS, Tiling
+from balans_dask.workflows.mixture import Mixture
+from balans_dask.workflows.request import store_run
 
 CLUSTERS = {"threads": "threads", "processes": "local"}
 N_BATCHES = 5

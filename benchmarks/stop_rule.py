@@ -32,7 +32,7 @@ from balans_dask import Balans
 from balans_dask.evaluate.batch_side import batch_scores
 from balans_dask.evaluate.biology_side import biology_scores
 from balans_dask.evaluate.summary import totals
-from balans_dask.mixture import Mixture
+from balans_dask.workflows.mixture import Mixture
 
 N_SCORED = 3000
 N_NEIGHBORS = 30

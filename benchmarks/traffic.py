@@ -26,11 +26,11 @@ from real_tables import lines
 from round_traffic import RoundShape, watched
 
 from balans_dask.io.store import open_store
-from balans_dask.mixture import Mixture
 from balans_dask.model.inputs import plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.memory import Workers
-from balans_dask.store_run import store_run
+from balans_dask.workflows.mixture import Mixture
+from balans_dask.workflows.request import store_run
 
 N_BATCHES, N_FEATURES, N_WORKERS = 5, 50, 2
 WORKER_BYTES = 2 * 10**9

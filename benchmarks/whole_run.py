@@ -29,9 +29,9 @@ from whole_run_tables import HARMONY, picture, startup_table, table
 
 from balans_dask.events import read_events
 from balans_dask.io.store import open_store
-from balans_dask.mixture import Mixture
-from balans_dask.provenance import correction_record
 from balans_dask.report.stage_times import stage_times
+from balans_dask.workflows.mixture import Mixture
+from balans_dask.workflows.records import correction_record
 
 PEER = Path(__file__).parent / "peers" / "harmony_store.py"
 CLUSTERS = {"threads": "threads", "processes": "local"}

@@ -16,7 +16,7 @@ from balans_dask.evaluate.stores import open_stores
 from balans_dask.evaluate.subsample import stratified_rows
 from balans_dask.evaluate.summary import totals
 from balans_dask.io.store import open_store
-from balans_dask.mixture import Mixture
+from balans_dask.workflows.mixture import Mixture
 
 __all__ = ["rare_covered", "scores_of"]
 

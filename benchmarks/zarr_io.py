@@ -31,8 +31,8 @@ from balans_dask.io.layout import create_matrix, create_root, row_layout
 from balans_dask.io.matrices import checked_array
 from balans_dask.io.output import StoreSink
 from balans_dask.io.sources import StoredRows
-from balans_dask.mixture import Mixture
 from balans_dask.tiling import TILE_ROWS, Tiling
+from balans_dask.workflows.mixture import Mixture
 
 PARTITION_TILES = 16
 COPY = "plain copy"

@@ -11,7 +11,7 @@ import numpy as np
 
 import balans_dask
 from balans_dask import Balans
-from balans_dask.mixture import Mixture, write_mixture
+from balans_dask.workflows.mixture import Mixture, write_mixture
 
 
 def said(*command: object) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from commands import Command, dask_cluster, run
 from stores import files
 
-from balans_dask.mixture import Mixture, write_mixture
+from balans_dask.workflows.mixture import Mixture, write_mixture
 
 OPTIONS = [
     "--batch-key", "Metadata_batch", "--n-components", 0, "--block-rows", 8, "--patience", 10_000,

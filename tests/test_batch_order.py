@@ -7,7 +7,7 @@ from commands import Command, begun, run, streams
 from screens import gaussian_screen
 from stores import files_but_input, write_anndata
 
-from balans_dask.mixture import Mixture, write_mixture
+from balans_dask.workflows.mixture import Mixture, write_mixture
 
 SCREEN = gaussian_screen(900, n_features=6, n_clusters=4, n_batches=1)
 RNG = np.random.default_rng(3)

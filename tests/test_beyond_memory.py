@@ -9,14 +9,14 @@ import pytest
 import zarr
 from distributed import Client, LocalCluster
 
-from balans_dask.correct import correct_store
 from balans_dask.errors import InsufficientMemoryError
 from balans_dask.io.store import open_store
-from balans_dask.mixture import Mixture, write_mixture
 from balans_dask.model.inputs import plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import QUIET_DASHBOARD, Engine
-from balans_dask.store_run import store_run
+from balans_dask.workflows.correct import correct_store
+from balans_dask.workflows.mixture import Mixture, write_mixture
+from balans_dask.workflows.request import store_run
 
 LIMIT = 1_200_000_000
 """Of less, the plan of four times as much data does not fit: coverage and labels grow with rows."""

@@ -10,9 +10,10 @@ from commands import run
 from screens import gaussian_screen
 from stores import files_but_input, write_anndata
 
-from balans_dask import Balans, cli_run, correct, fit_writer, transform_writer
+from balans_dask import Balans, cli_run, fit_writer, transform_writer
 from balans_dask.errors import InvalidInputError
-from balans_dask.pass_writer import PassWriter
+from balans_dask.workflows import correct
+from balans_dask.workflows.store_output import PassWriter
 
 SCREEN = gaussian_screen(600)
 OPTIONS = ["--batch-key", "plate", "--checkpoint-seconds", 0, "--operator", "displace"]

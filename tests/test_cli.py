@@ -19,7 +19,7 @@ from balans_dask.cli import run
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.matrices import VisibleArray
 from balans_dask.io.store import open_store
-from balans_dask.provenance import correction_record
+from balans_dask.workflows.records import correction_record
 
 SCREEN = gaussian_screen(600, n_features=6)
 BESIDE = ["in.zarr", "out.zarr", "out.zarr.events.jsonl"]

@@ -12,14 +12,14 @@ import pytest
 from screens import gaussian_screen
 from stores import files, files_but_input, write_anndata
 
-from balans_dask.correct import correct_store
 from balans_dask.errors import BalansError, InputWarning, StoreExistsError
 from balans_dask.io.run_folder import RunFolder
 from balans_dask.io.store import open_store
 from balans_dask.model.inputs import plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine, embedded_client
-from balans_dask.store_run import store_run
+from balans_dask.workflows.correct import correct_store
+from balans_dask.workflows.request import store_run
 
 PARAMETERS = Parameters(n_components=4, n_passes=2, block_rows=16, patience=8)
 

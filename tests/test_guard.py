@@ -15,12 +15,12 @@ from balans_dask.io.store import open_store
 from balans_dask.kernels.coverage import Reach
 from balans_dask.kernels.landmarks import landmark_block
 from balans_dask.kernels.projection import Projection
-from balans_dask.mixture import Mixture, write_mixture
 from balans_dask.model.fit import limited_landmarks
 from balans_dask.model.state import arrays_of, sampled_from
 from balans_dask.model.stopping import Tally
-from balans_dask.provenance import correction_record
 from balans_dask.sampled import Round, SampledRows
+from balans_dask.workflows.mixture import Mixture, write_mixture
+from balans_dask.workflows.records import correction_record
 
 OPERATORS = ["smooth", "nystrom", "displace"]
 SEPARATED = {"cluster_spread": 1.5, "batch_offset": 0.4}

@@ -8,7 +8,7 @@ from commands import run, streams
 from measured_process import balans, planned_bytes
 from stores import files, files_but_input
 
-from balans_dask.mixture import Mixture, write_mixture
+from balans_dask.workflows.mixture import Mixture, write_mixture
 
 KEY = ["--batch-key", "Metadata_batch"]
 

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from balans_dask.mixture import Mixture
+from balans_dask.workflows.mixture import Mixture
 
 PLAIN = {"n_features": 6}
 MANY = {"n_features": 6, "n_clusters": 4, "n_batch_specific": 2, "size_ratio": 5.0, "n_rare": 2,

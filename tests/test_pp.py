@@ -18,7 +18,7 @@ from balans_dask import Balans, pp
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.store import open_store
 from balans_dask.passes.engine import QUIET_DASHBOARD
-from balans_dask.provenance import correction_record
+from balans_dask.workflows.records import correction_record
 
 SCREEN = gaussian_screen(800)
 SCORES = (2 * SCREEN.profiles[:, :4]).astype(np.float64)

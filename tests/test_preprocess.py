@@ -13,15 +13,15 @@ from scipy.stats import norm, rankdata
 from screens import gaussian_screen
 from stores import files, write_anndata
 
-from balans_dask import preprocess
 from balans_dask.cli import run
 from balans_dask.errors import InsufficientMemoryError, InvalidInputError, StoreExistsError
 from balans_dask.io.sources import StoredRows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import Workers
-from balans_dask.preprocess import preprocess_store
-from balans_dask.preprocessing import Preprocessing
 from balans_dask.tiling import TILE_ROWS
+from balans_dask.workflows.preprocess import store as preprocess
+from balans_dask.workflows.preprocess.steps import Preprocessing
+from balans_dask.workflows.preprocess.store import preprocess_store
 
 N_ROWS = 2 * TILE_ROWS + 700
 SCREEN = gaussian_screen(N_ROWS, n_features=6, n_batches=5)

@@ -16,10 +16,10 @@ from commands import Command, begun, run
 from commands import writing as has_written
 from stores import files, files_but_input, write_anndata
 
-from balans_dask import correct, pass_writer
 from balans_dask.events import read_events
 from balans_dask.examine import examine
-from balans_dask.mixture import Mixture, write_mixture
+from balans_dask.workflows import correct, store_output
+from balans_dask.workflows.mixture import Mixture, write_mixture
 
 OPTIONS = ["--batch-key", "Metadata_batch", "--n-components", 0, "--checkpoint-seconds", 0]
 MANY_ROUNDS = [*OPTIONS, "--block-rows", 16, "--patience", 15]
@@ -326,14 +326,14 @@ def test_a_run_that_another_one_overtook_does_not_replace_its_store(folder, targ
 def test_a_shard_that_vanishes_before_the_end_stops_the_run_and_is_written_again(
     folder, target, monkeypatch
 ):
-    finished_units = pass_writer.PassWriter._finished_units
+    finished_units = store_output.PassWriter._finished_units
 
     def lose_a_shard_first(*arguments):
         shutil.rmtree(min((partial(target) / "store/X/c").iterdir()))
         return finished_units(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(pass_writer.PassWriter, "_finished_units", lose_a_shard_first)
+        patched.setattr(store_output.PassWriter, "_finished_units", lose_a_shard_first)
         err = run("correct", folder / "in.zarr", target, *MANY_ROUNDS, code=1)
     assert "1 of" in err
     assert "have changed or vanished" in err

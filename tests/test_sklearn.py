@@ -21,9 +21,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from balans_dask import Balans
-from balans_dask.array_checks import matrix_of
 from balans_dask.errors import InvalidInputError
 from balans_dask.estimator_contract import check_features
+from balans_dask.workflows.array_inputs import matrix_of
 
 SCREEN = gaussian_screen(400)
 NAMES = [f"Cells_{i}" for i in range(8)]

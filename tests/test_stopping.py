@@ -9,9 +9,9 @@ from screens import gaussian_screen
 from balans_dask import Balans
 from balans_dask.kernels.affinity import AffinityRows
 from balans_dask.kernels.coverage import add_coverage, no_coverage
-from balans_dask.mixture import Mixture
 from balans_dask.model.stopping import Drawn, StopRule, Tally, stop_rule
 from balans_dask.parameters import Parameters
+from balans_dask.workflows.mixture import Mixture
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
 

@@ -17,10 +17,11 @@ from packaging.version import Version
 from screens import gaussian_screen
 from stores import files_but_input, write_anndata
 
-from balans_dask import cli, writing
+from balans_dask import cli
 from balans_dask.errors import RunError
 from balans_dask.io import output
 from balans_dask.io.run_folder import RunFolder
+from balans_dask.workflows import run as whole_run
 
 SCREEN = gaussian_screen(240, n_features=4)
 BATCH = ("--batch-key", "plate", "--quiet")
@@ -352,10 +353,10 @@ def full_for_stores(folder):
 
 
 LAST_STEPS = {
-    "annotations": (writing, "write_annotations"),
-    "metadata": (writing, "consolidate"),
-    "reading": (writing, "require_readable"),
-    "sync": (writing, "sync_files"),
+    "annotations": (whole_run, "write_annotations"),
+    "metadata": (whole_run, "consolidate"),
+    "reading": (whole_run, "require_readable"),
+    "sync": (whole_run, "sync_files"),
     "model": (output, "consolidate"),
     "rename": (RunFolder, "_publish_by_rename"),
 }

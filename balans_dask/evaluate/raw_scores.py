@@ -19,8 +19,8 @@ from balans_dask.model.fit import fit_preprocessor
 from balans_dask.model.inputs import plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine, embedded_client
-from balans_dask.store_run import store_run
 from balans_dask.tiling import tile_slices
+from balans_dask.workflows.request import store_run
 
 __all__ = ["RawScores", "default_scores", "project", "recorded_scores"]
 

@@ -16,8 +16,8 @@ from balans_dask.io.in_place import ELEMENTS
 from balans_dask.io.paths import is_store, leads_away, path_beside
 from balans_dask.io.store import ProfileStore, open_store
 from balans_dask.kernels.projection import Projection
-from balans_dask.provenance import correction_record
-from balans_dask.store_run import SCORES_KEY
+from balans_dask.workflows.records import correction_record
+from balans_dask.workflows.request import SCORES_KEY
 
 __all__ = ["EvaluatedStore", "corrected_scores", "open_stores"]
 

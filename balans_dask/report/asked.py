@@ -18,7 +18,7 @@ from balans_dask.io.paths import leads_away, path_beside
 from balans_dask.io.store import ProfileStore, open_store
 from balans_dask.labels import spelled
 from balans_dask.model.anchors import rows_by_query
-from balans_dask.provenance import correction_record
+from balans_dask.workflows.records import correction_record
 
 __all__ = ["LABEL_COLUMNS", "Factor", "Reported", "factor", "reported"]
 

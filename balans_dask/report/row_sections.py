@@ -27,7 +27,7 @@ from balans_dask.report.planes import (
     umap_plane,
 )
 from balans_dask.report.run_figures import displacement_figure
-from balans_dask.store_run import OURS
+from balans_dask.workflows.request import OURS
 
 __all__ = ["confounding", "confounding_section", "displacement_section", "map_section"]
 

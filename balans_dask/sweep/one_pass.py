@@ -12,10 +12,10 @@ from balans_dask.io.sources import StoredRows
 from balans_dask.model.fit import Fit, learn
 from balans_dask.model.inputs import Inputs
 from balans_dask.model.prepared import Prepared
-from balans_dask.pass_writer import PassWriter
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.picked import pick_corrected, pick_rows
 from balans_dask.passes.profiles import Profiles
+from balans_dask.workflows.store_output import PassWriter
 
 __all__ = ["moved_inputs", "rows_after", "rows_before"]
 

@@ -20,10 +20,10 @@ from balans_dask.model.stages import OnStage
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine, embedded_client
 from balans_dask.passes.memory import MemoryPlan, Workers
-from balans_dask.store_run import StoreRun, store_run
 from balans_dask.sweep.embeddings import Embeddings
 from balans_dask.sweep.grid import EVAL_ROWS, Grid
 from balans_dask.sweep.result import SweepResult
+from balans_dask.workflows.request import StoreRun, store_run
 
 __all__ = ["SweepRun", "run_sweep", "sweep_run", "sweep_store"]
 

@@ -23,7 +23,7 @@ from scoring import rows_of_every_label, scores
 
 from balans_dask import Balans
 from balans_dask.evaluate.retrieval import cross_batch_precision
-from balans_dask.mixture import Mixture
+from balans_dask.workflows.mixture import Mixture
 
 OURS: dict[str, dict[str, Any]] = {
     "smooth": {"operator": "smooth"},

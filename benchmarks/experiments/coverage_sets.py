@@ -5,7 +5,7 @@ from typing import Any
 
 from mixtures import SPREADS
 
-from balans_dask.mixture import Mixture
+from balans_dask.workflows.mixture import Mixture
 
 __all__ = [
     "FAR",

@@ -20,7 +20,7 @@ from samplers import SAMPLERS
 from scoring import rows_of_every_label
 
 from balans_dask import Balans
-from balans_dask.mixture import Mixture
+from balans_dask.workflows.mixture import Mixture
 
 SHARES = (0.5, 0.9, 0.99)
 N_LOOKED_AT = 20

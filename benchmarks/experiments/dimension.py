@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from balans_dask import Balans
 from balans_dask.evaluate.neighbours import neighbour_shares
-from balans_dask.mixture import Mixture
+from balans_dask.workflows.mixture import Mixture
 
 __all__ = ["EXPERIMENT"]
 

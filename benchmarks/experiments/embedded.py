@@ -11,7 +11,7 @@ from real_sets import SETS, RealSet
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from balans_dask.mixture import Mixture
+from balans_dask.workflows.mixture import Mixture
 
 __all__ = ["REAL", "Embedded", "generated", "real"]
 

@@ -18,7 +18,7 @@ from noise_tables import MATRICES, QUANTILES, SURVIVAL, picture, tables
 from numpy.typing import NDArray
 
 from balans_dask import Balans
-from balans_dask.mixture import Mixture
+from balans_dask.workflows.mixture import Mixture
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from real_sets import SETS
 from scoring import rows_of_every_label
 
-from balans_dask.mixture import Mixture
+from balans_dask.workflows.mixture import Mixture
 
 __all__ = ["ProfileSet", "generated", "real"]
 

@@ -30,7 +30,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from balans_dask import Balans
 from balans_dask.evaluate.neighbours import neighbour_shares
-from balans_dask.mixture import Mixture
+from balans_dask.workflows.mixture import Mixture
 
 Array = NDArray[np.float64]
 N_NEIGHBORS, N_SHOWN = 5, 30

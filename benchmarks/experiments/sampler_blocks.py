@@ -17,7 +17,7 @@ from scoring import scores
 
 from balans_dask import Balans
 from balans_dask.evaluate.neighbours import neighbour_shares
-from balans_dask.mixture import Mixture
+from balans_dask.workflows.mixture import Mixture
 
 Rows = NDArray[np.int64]
 N_NEIGHBORS = 5

@@ -15,7 +15,7 @@ from scale_ablation_report import BY_BATCH, GRAPH, GUARDED, UNCORRECTED, picture
 from scoring import scores
 
 from balans_dask import Balans
-from balans_dask.mixture import Mixture
+from balans_dask.workflows.mixture import Mixture
 
 __all__ = ["EXPERIMENT"]
 

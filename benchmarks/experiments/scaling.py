@@ -22,7 +22,7 @@ from scaling_tables import picture, tables
 from scoring import rows_of_every_label, scored_rows, scores
 
 from balans_dask import Balans
-from balans_dask.mixture import Mixture, write_mixture
+from balans_dask.workflows.mixture import Mixture, write_mixture
 
 OPERATORS = ("smooth", "displace")
 N_COLUMNS = 50_000

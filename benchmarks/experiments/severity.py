@@ -15,7 +15,7 @@ from severity_reading import reading
 from severity_report import AXES, NO_EFFECT, PEER, UNCORRECTED, picture, tables
 
 from balans_dask import Balans
-from balans_dask.mixture import Mixture
+from balans_dask.workflows.mixture import Mixture
 
 __all__ = ["EXPERIMENT"]
 

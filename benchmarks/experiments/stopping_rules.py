@@ -16,7 +16,7 @@ from stopping_settings import DEFAULT, REAL
 
 from balans_dask import Balans
 from balans_dask.evaluate.neighbours import neighbour_shares
-from balans_dask.mixture import Mixture
+from balans_dask.workflows.mixture import Mixture
 
 N_SHOWN = 30
 ABOUT = f"""When should the draws stop? One parameter at a time is changed from the defaults

@@ -15,7 +15,7 @@ from scoring import rows_of_every_label
 from tiny_cluster_results import OWN_LANDMARK, picture, reading, tables
 
 from balans_dask import Balans
-from balans_dask.mixture import Mixture
+from balans_dask.workflows.mixture import Mixture
 
 RULES = ("patience", "auto")
 N_LOOKED_AT = 20

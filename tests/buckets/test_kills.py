@@ -11,7 +11,7 @@ from balans_dask.errors import InvalidInputError
 from balans_dask.events import read_events
 from balans_dask.io.places import zarr_place
 from balans_dask.io.store import open_store
-from balans_dask.mixture import Mixture, write_mixture
+from balans_dask.workflows.mixture import Mixture, write_mixture
 
 BATCH = ("--batch-key", "Metadata_batch")
 MANY_ROUNDS = (

@@ -20,8 +20,8 @@ from balans_dask.evaluate.stores import open_stores
 from balans_dask.evaluate.subsample import stratified_rows
 from balans_dask.io.paths import leads_away
 from balans_dask.io.store import open_store
-from balans_dask.provenance import correction_record
 from balans_dask.report import asked as report_asked
+from balans_dask.workflows.records import correction_record
 
 KEY = ["--batch-key", "plate", "--patience", 10]
 COMMON = [*KEY, "--n-components", 5, "--quiet"]

@@ -8,7 +8,7 @@ from baselines import EXPERIMENT, OURS, PEERS
 from experiment_runs import tiny
 from sklearn.neighbors import NearestNeighbors
 
-from balans_dask.mixture import Mixture
+from balans_dask.workflows.mixture import Mixture
 
 
 @pytest.fixture(scope="module")

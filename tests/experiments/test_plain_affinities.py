@@ -9,7 +9,7 @@ from plain_affinities import Landmarks, affinity_blocks, landmarks_at, landmarks
 from reference import balans
 
 from balans_dask import Balans
-from balans_dask.mixture import Mixture
+from balans_dask.workflows.mixture import Mixture
 
 
 @pytest.fixture(scope="module")

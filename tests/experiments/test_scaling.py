@@ -7,7 +7,7 @@ from experiment_runs import MadeUp, tiny
 from scaling_figures import exponent, gains, growth, last_exponent
 
 from balans_dask import Balans
-from balans_dask.mixture import Mixture
+from balans_dask.workflows.mixture import Mixture
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import tiny_clusters
 from experiment_runs import tiny
 
 from balans_dask import Balans
-from balans_dask.mixture import Mixture
+from balans_dask.workflows.mixture import Mixture
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from network_cluster import ENVIRONMENT, network_cluster
 from round_traffic import RoundShape, watched
 from stores import files_but_input
 
-from balans_dask.mixture import Mixture, write_mixture
+from balans_dask.workflows.mixture import Mixture, write_mixture
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(600)]
 ROWS, FEATURES, BATCHES, BLOCK_ROWS = 70_000, 10, 5, 16

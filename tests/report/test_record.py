@@ -17,7 +17,7 @@ from stores import write_anndata
 
 from balans_dask.io.store import open_store
 from balans_dask.model.bounds import record_fault
-from balans_dask.provenance import correction_record
+from balans_dask.workflows.records import correction_record
 
 OPTIONS = ["--batch-key", "Metadata_Plate", "--n-components", 0, "--max-scale-ratio", "none"]
 

@@ -13,9 +13,9 @@ from pages import Page, confounded, corrected, picture, report
 from screens import gaussian_screen
 from stores import files
 
-from balans_dask.mixture import Mixture, write_mixture
 from balans_dask.report.document import write_report
 from balans_dask.report.stage_times import stage_times
+from balans_dask.workflows.mixture import Mixture, write_mixture
 
 HOSTILE = [
     "<script>alert(1)</script>",

@@ -13,7 +13,7 @@ from slurm_runs import OPTIONS
 from slurm_system import Slurm, missing, slurm_system
 from stores import files_but_input
 
-from balans_dask.mixture import Mixture, write_mixture
+from balans_dask.workflows.mixture import Mixture, write_mixture
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from balans_dask.io.run_folder import RunFolder
 from balans_dask.io.store import open_store
 from balans_dask.model.bounds import Sizes
 from balans_dask.model.state import is_sound
-from balans_dask.provenance import correction_record, differences, fingerprint
+from balans_dask.workflows.records import correction_record, differences, fingerprint
 
 __all__ = ["OpenedRun"]
 

@@ -21,11 +21,11 @@ from balans_dask.kernels.projection import Projection
 from balans_dask.model.inputs import Inputs
 from balans_dask.model.prepared import Prepared, prepare
 from balans_dask.model.stages import FINISHING, OnStage, Stage
-from balans_dask.pass_writer import PassWriter, WrittenRows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
-from balans_dask.provenance import fingerprint, record_of
-from balans_dask.store_run import ADDED_COLUMNS, StoreRun
+from balans_dask.workflows.records import fingerprint, record_of
+from balans_dask.workflows.request import ADDED_COLUMNS, StoreRun
+from balans_dask.workflows.store_output import PassWriter, WrittenRows
 
 __all__ = ["StoreWriter", "WriteOptions"]
 

@@ -22,7 +22,7 @@ from balans_dask.passes.coverage import coverage_of_rows
 from balans_dask.passes.covered import covered_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
-from balans_dask.provenance import model_record, sampling_record
+from balans_dask.workflows.records import model_record, sampling_record
 
 __all__ = ["Collect", "FittedArrays", "fit_arrays", "transform_arrays"]
 

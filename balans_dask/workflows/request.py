@@ -26,8 +26,8 @@ from balans_dask.model.inputs import Inputs, require_sizes
 from balans_dask.model.query import parse_query
 from balans_dask.parameters import Parameters
 from balans_dask.passes.profiles import output_dtype
-from balans_dask.provenance import run_identity, texts
 from balans_dask.tiling import TILE_ROWS
+from balans_dask.workflows.records import run_identity, texts
 
 __all__ = [
     "ADDED_COLUMNS",

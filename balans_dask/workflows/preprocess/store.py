@@ -18,25 +18,25 @@ from balans_dask.io.sources import RowSource, StoredRows
 from balans_dask.io.store import ProfileStore, open_store
 from balans_dask.io.trial import FEW, try_annotations
 from balans_dask.kept_features import KeptFeatures
-from balans_dask.kernels.normalization import BLOM
 from balans_dask.kernels.selection import correlated
 from balans_dask.model.inputs import require_sizes
-from balans_dask.passes.by_column import (
+from balans_dask.passes.engine import Engine
+from balans_dask.passes.memory import PARTITION_BYTES, PROCESS_BYTES, Workers, format_bytes
+from balans_dask.passes.profiles import output_dtype
+from balans_dask.passes.projection import compute_moments, compute_scatter
+from balans_dask.plates import Plates, plates_of
+from balans_dask.tiling import TILE_ROWS, Tiling, largest_power_of_two
+from balans_dask.workflows.preprocess.by_column import (
     ChosenColumns,
     ColumnSteps,
     change_columns,
     split_rows,
     write_rows,
 )
-from balans_dask.passes.engine import Engine
-from balans_dask.passes.memory import PARTITION_BYTES, PROCESS_BYTES, Workers, format_bytes
-from balans_dask.passes.profiles import output_dtype
-from balans_dask.passes.projection import compute_moments, compute_scatter
-from balans_dask.plates import Plates, plates_of
-from balans_dask.preprocessing import RANK_INT_BY_PLATE, Preprocessing
-from balans_dask.provenance import package_versions, texts
-from balans_dask.store_run import earlier_steps, warn_of_what_stays_behind
-from balans_dask.tiling import TILE_ROWS, Tiling, largest_power_of_two
+from balans_dask.workflows.preprocess.columns import BLOM
+from balans_dask.workflows.preprocess.steps import RANK_INT_BY_PLATE, Preprocessing
+from balans_dask.workflows.records import package_versions, texts
+from balans_dask.workflows.request import earlier_steps, warn_of_what_stays_behind
 
 __all__ = ["Preprocessed", "preprocess_store"]
 

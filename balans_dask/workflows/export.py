@@ -12,7 +12,7 @@ from balans_dask.io.places import is_url, place_of, resolved
 from balans_dask.io.run_folder import RunFolder, check_output
 from balans_dask.io.store import open_store
 from balans_dask.io.tables.export import export_tables, manifest_of
-from balans_dask.provenance import correction_record, package_versions
+from balans_dask.workflows.records import correction_record, package_versions
 
 __all__ = ["export_store"]
 

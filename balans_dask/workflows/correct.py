@@ -17,13 +17,13 @@ from balans_dask.model.frozen import Model, require_features
 from balans_dask.model.inputs import components_of
 from balans_dask.model.stages import EXAMINING, OnStage, Stage, following
 from balans_dask.model.transform import known_to
-from balans_dask.opened_run import OpenedRun
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
-from balans_dask.provenance import fingerprint
-from balans_dask.store_run import StoreRun
 from balans_dask.transform_writer import TransformWriter
-from balans_dask.writing import WriteOptions
+from balans_dask.workflows.records import fingerprint
+from balans_dask.workflows.request import StoreRun
+from balans_dask.workflows.resume import OpenedRun
+from balans_dask.workflows.run import WriteOptions
 
 __all__ = ["correct_store", "transform_store"]
 

@@ -21,8 +21,8 @@ from balans_dask.model.prepared import Prepared
 from balans_dask.model.stages import WRITING, OnStage, Stage, following
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import output_dtype
-from balans_dask.store_run import widest_row
 from balans_dask.tiling import Partition, Tiling
+from balans_dask.workflows.request import widest_row
 
 __all__ = ["PassWriter", "WrittenRows"]
 

@@ -1,0 +1,1 @@
+"""What people do to profiles before a correction, by plate and by feature."""
