@@ -9,7 +9,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from real_sets import RealSet
 
-from balans_dask.evaluate.batch_side import batch_scores
 from balans_dask.evaluate.biology_side import biology_scores, variance_kept
 from balans_dask.evaluate.bootstrap import paired_bootstrap
 from balans_dask.evaluate.controls import shift_followed
@@ -19,6 +18,7 @@ from balans_dask.evaluate.retrieval import (
     replicate_precision,
     significant_share,
 )
+from balans_dask.evaluate.scib import batch_scores
 from balans_dask.evaluate.summary import totals
 from balans_dask.evaluate.transfer import batch_purity, nearest_label_elsewhere, profile_means
 

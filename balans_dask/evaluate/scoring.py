@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from balans_dask.evaluate.batch_side import batch_scores
 from balans_dask.evaluate.biology_side import biology_scores, variance_kept
 from balans_dask.evaluate.retrieval import (
     control_precision,
@@ -16,6 +15,7 @@ from balans_dask.evaluate.retrieval import (
     replicate_precision,
     significant_share,
 )
+from balans_dask.evaluate.scib import batch_scores
 from balans_dask.evaluate.summary import totals
 from balans_dask.evaluate.transfer import nearest_label_elsewhere
 

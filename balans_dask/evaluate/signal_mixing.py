@@ -101,8 +101,8 @@ def _scib_pair(
     embedding: NDArray[np.floating], before: NDArray[np.floating], batch: Any, label: Any
 ) -> tuple[float, float]:
     # scib-metrics is an optional extra, and slow to import.
-    from balans_dask.evaluate.batch_side import batch_scores  # noqa: PLC0415
     from balans_dask.evaluate.biology_side import biology_scores  # noqa: PLC0415
+    from balans_dask.evaluate.scib import batch_scores  # noqa: PLC0415
     from balans_dask.evaluate.summary import totals  # noqa: PLC0415
 
     scores = batch_scores(embedding, before, batch, label) | biology_scores(embedding, label)

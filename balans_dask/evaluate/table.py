@@ -18,7 +18,7 @@ from balans_dask.evaluate.definitions import (
 from balans_dask.evaluate.embeddings import Embedding, read_embeddings
 from balans_dask.evaluate.libraries import library
 from balans_dask.evaluate.null_models import oversmoothed, shuffled
-from balans_dask.evaluate.sampled_rows import LEAST_ROWS, sampled_rows
+from balans_dask.evaluate.rows import LEAST_ROWS, sampled_rows
 from balans_dask.evaluate.scoring import RowLabels, all_scores
 from balans_dask.evaluate.stores import open_stores
 

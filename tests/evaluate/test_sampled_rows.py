@@ -6,7 +6,7 @@ from screens import gaussian_screen
 from stores import write_anndata
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.evaluate.sampled_rows import sampled_rows
+from balans_dask.evaluate.rows import sampled_rows
 from balans_dask.io.store import open_store
 
 
