@@ -7,8 +7,8 @@ import click
 
 from balans_dask.cli_completion import columns
 from balans_dask.cli_options import option_group, ratio_of
+from balans_dask.evaluate.sweep.grid import EVAL_ROWS, Grid
 from balans_dask.parameters import Parameters
-from balans_dask.sweep.grid import EVAL_ROWS, Grid
 
 __all__ = ["GRID_OPTIONS", "SWEEP_OUTPUTS", "grid_of"]
 

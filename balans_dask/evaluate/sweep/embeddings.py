@@ -15,6 +15,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
+from balans_dask.evaluate.sweep.grid import grouped
+from balans_dask.evaluate.sweep.one_pass import moved_inputs, rows_after, rows_before
 from balans_dask.examine import Examined
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.fit import Fit, fit_preprocessor
@@ -26,8 +28,6 @@ from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.sampled import SampledRows
-from balans_dask.sweep.grid import grouped
-from balans_dask.sweep.one_pass import moved_inputs, rows_after, rows_before
 
 __all__ = ["Embedded", "Embeddings"]
 

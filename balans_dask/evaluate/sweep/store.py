@@ -12,6 +12,9 @@ from balans_dask.evaluate.choice import Point
 from balans_dask.evaluate.libraries import library
 from balans_dask.evaluate.signal_mixing import SCORES
 from balans_dask.evaluate.subsample import stratified_rows
+from balans_dask.evaluate.sweep.embeddings import Embeddings
+from balans_dask.evaluate.sweep.grid import EVAL_ROWS, Grid
+from balans_dask.evaluate.sweep.result import SweepResult
 from balans_dask.examine import examine
 from balans_dask.io.store import open_store
 from balans_dask.kernels._blas import single_threaded_blas
@@ -20,9 +23,6 @@ from balans_dask.model.stages import OnStage
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine, embedded_client
 from balans_dask.passes.memory import MemoryPlan, Workers
-from balans_dask.sweep.embeddings import Embeddings
-from balans_dask.sweep.grid import EVAL_ROWS, Grid
-from balans_dask.sweep.result import SweepResult
 from balans_dask.workflows.request import StoreRun, store_run
 
 __all__ = ["SweepRun", "run_sweep", "sweep_run", "sweep_store"]

@@ -9,8 +9,8 @@ from typing import Any
 from rich.table import Table
 
 from balans_dask.evaluate.choice import RULE, Point
+from balans_dask.evaluate.sweep.result import SweepResult
 from balans_dask.io.atomic import replace_file
-from balans_dask.sweep.result import SweepResult
 
 __all__ = ["save_sweep", "sweep_lines"]
 

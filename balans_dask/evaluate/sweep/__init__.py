@@ -1,0 +1,1 @@
+"""A grid of settings, each scored on a sample of rows."""
