@@ -7,7 +7,6 @@ from balans_dask.io.atomic import replace_file
 from balans_dask.io.paths import require_free_file
 from balans_dask.io.run_folder import taken_by
 from balans_dask.model.fit import UNCOVERED_SHARE, limited_landmarks
-from balans_dask.report.asked import Factor, Reported, reported
 from balans_dask.report.contingency import Contingency
 from balans_dask.report.page import rendered
 from balans_dask.report.row_sections import (
@@ -18,6 +17,7 @@ from balans_dask.report.row_sections import (
 )
 from balans_dask.report.run_sections import run_section, sampling_section
 from balans_dask.report.score_section import score_section
+from balans_dask.report.source import Factor, Reported, reported
 
 __all__ = ["write_report"]
 

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from balans_dask.evaluate.stores import corrected_scores
 from balans_dask.io.in_place import ELEMENTS
-from balans_dask.report.asked import LABEL_COLUMNS, Factor, Reported
 from balans_dask.report.contingency import (
     CELLS,
     RULE,
@@ -27,6 +26,7 @@ from balans_dask.report.planes import (
     umap_plane,
 )
 from balans_dask.report.run_figures import displacement_figure
+from balans_dask.report.source import LABEL_COLUMNS, Factor, Reported
 from balans_dask.workflows.request import OURS
 
 __all__ = ["confounding", "confounding_section", "displacement_section", "map_section"]

@@ -7,7 +7,6 @@ import numpy as np
 
 from balans_dask.disclosure import public
 from balans_dask.passes.memory import format_bytes
-from balans_dask.report.asked import Reported
 from balans_dask.report.page import Section, Table
 from balans_dask.report.pictures import Picture, drawn
 from balans_dask.report.run_figures import (
@@ -16,6 +15,7 @@ from balans_dask.report.run_figures import (
     scales_figure,
     shares_figure,
 )
+from balans_dask.report.source import Reported
 from balans_dask.report.stage_times import stage_times
 from balans_dask.workflows.records import read_events
 

@@ -4,8 +4,8 @@ from balans_dask.errors import BalansError
 from balans_dask.evaluate.cautions import cautions
 from balans_dask.evaluate.definitions import BLOCKS
 from balans_dask.evaluate.table import evaluate_stores
-from balans_dask.report.asked import Reported
 from balans_dask.report.page import Section, Table
+from balans_dask.report.source import Reported
 
 __all__ = ["score_section"]
 

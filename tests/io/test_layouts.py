@@ -14,7 +14,7 @@ from commands import run, streams
 from balans_dask import Balans, pp
 from balans_dask.io.layout import write_annotations
 from balans_dask.io.store import open_store
-from balans_dask.report.asked import reported
+from balans_dask.report.source import reported
 
 pytestmark = pytest.mark.filterwarnings("ignore:Element .* was written without encoding metadata")
 

@@ -8,9 +8,9 @@ from scipy.stats.contingency import association
 from screens import gaussian_screen
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.report.asked import factor, reported
 from balans_dask.report.contingency import contingency
 from balans_dask.report.row_sections import confounding
+from balans_dask.report.source import factor, reported
 
 
 def counted(batch, label):
