@@ -17,11 +17,11 @@ def main() -> None:
 
 def _exit_code() -> int:
     try:
-        from balans_dask.cli import run
+        from balans_dask.cli.app import run
 
         return run()
     except Interrupted as early:
-        from balans_dask.cli import ended
+        from balans_dask.cli.app import ended
 
         return ended(early, sys.argv[1:])
 

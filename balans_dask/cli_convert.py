@@ -4,10 +4,10 @@ from typing import Any
 
 from rich.console import Console
 
-from balans_dask.cli_options import column_rule
+from balans_dask.cli.options import column_rule
+from balans_dask.cli.terminal import facts_table
 from balans_dask.errors import first_names
 from balans_dask.io.tables.convert import convert_table
-from balans_dask.terminal import facts_table
 
 __all__ = ["run_convert"]
 

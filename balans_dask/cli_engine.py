@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import click
 
-from balans_dask.cli_exit import say_warning
+from balans_dask.cli.exit_codes import say_warning
 from balans_dask.cluster.arrivals import Alarm
 from balans_dask.cluster.open import open_client
 from balans_dask.cluster.request import ClusterRequest

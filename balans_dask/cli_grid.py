@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
+from balans_dask.cli.options import option_group, ratio_of
 from balans_dask.cli_completion import columns
-from balans_dask.cli_options import option_group, ratio_of
 from balans_dask.evaluate.sweep.grid import EVAL_ROWS, Grid
 from balans_dask.parameters import Parameters
 

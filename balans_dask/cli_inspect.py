@@ -2,10 +2,10 @@
 
 from rich.console import Console
 
+from balans_dask.cli.terminal import correction_facts, facts_table, model_facts, store_facts
 from balans_dask.io.model_store import is_model, stored_bytes
 from balans_dask.io.store import open_store
 from balans_dask.model.saved import load_model
-from balans_dask.terminal import correction_facts, facts_table, model_facts, store_facts
 from balans_dask.workflows.records import correction_record
 
 __all__ = ["run_inspect"]

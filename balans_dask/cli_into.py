@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from balans_dask.cli_options import option_group
+from balans_dask.cli.options import option_group
 
 if TYPE_CHECKING:
     from balans_dask.workflows.request import StoreRun

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from balans_dask.cli_config import UNEXPOSED
-from balans_dask.cli_options import option_group
+from balans_dask.cli.config import UNEXPOSED
+from balans_dask.cli.options import option_group
 from balans_dask.disclosure import HIDDEN, public_option
 from balans_dask.io.storage_options import storage_options
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from real_sets import RealSet
 
-from balans_dask.cli import run
+from balans_dask.cli.app import run
 
 __all__ = ["balans_scores", "command"]
 

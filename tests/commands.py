@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from balans_dask import cli
+from balans_dask.cli import app
 
 
 class Command:
@@ -77,7 +77,7 @@ def run(*arguments: object, code: int = 0) -> str:
 def streams(*arguments: object, code: int = 0) -> tuple[str, str]:
     """Standard output and error of a command that nobody kills, run in this process."""
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
-        found = cli.run([str(argument) for argument in arguments])
+        found = app.run([str(argument) for argument in arguments])
     assert found == code, err.getvalue()
     return out.getvalue(), err.getvalue()
 

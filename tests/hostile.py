@@ -18,7 +18,7 @@ import pandas as pd
 from hypothesis import currently_in_test_context, note
 from stores import files
 
-from balans_dask.cli import run
+from balans_dask.cli.app import run
 
 HANG_SECONDS = 60
 ADDED_COLUMNS = ["balans_covered", "balans_is_landmark", "balans_displacement"]

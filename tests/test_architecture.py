@@ -73,7 +73,7 @@ def test_dask_begins_in_passes_and_zarr_stays_in_io(path):
 
 HEAVY = {"anndata", "dask.array", "h5py", "pandas", "sklearn", "zarr"}
 OF_WORKERS = {"dask", "distributed", "numba", "numpy", "scipy"}
-ASK = "from balans_dask.cli import run; run({}); import sys; print(*sys.modules)"
+ASK = "from balans_dask.cli.app import run; run({}); import sys; print(*sys.modules)"
 
 
 @pytest.mark.parametrize(

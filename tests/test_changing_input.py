@@ -10,7 +10,8 @@ from commands import run
 from screens import gaussian_screen
 from stores import files_but_input, write_anndata
 
-from balans_dask import Balans, cli_run, fit_writer, transform_writer
+from balans_dask import Balans, fit_writer, transform_writer
+from balans_dask.cli import correct as command
 from balans_dask.errors import InvalidInputError
 from balans_dask.workflows import correct
 from balans_dask.workflows.store_output import PassWriter
@@ -110,8 +111,8 @@ def test_a_change_that_is_undone_before_the_end_is_noticed_too(
 ):
     """Rows that no memory is planned for are read again in every round."""
     out = tmp_path / "out.zarr"
-    plan_run = cli_run.plan_run
-    monkeypatch.setattr(cli_run, "plan_run", lambda *given, **named: replace(
+    plan_run = command.plan_run
+    monkeypatch.setattr(command, "plan_run", lambda *given, **named: replace(
         plan_run(*given, **named), keep_scores=False, keep_products=False
     ))  # fmt: skip
     before(monkeypatch, "sampled", lambda: rewrite(store, "X"))

@@ -15,7 +15,7 @@ from screens import gaussian_screen
 from stores import files, write_anndata
 
 from balans_dask import __version__
-from balans_dask.cli import run
+from balans_dask.cli.app import run
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.matrices import VisibleArray
 from balans_dask.io.store import open_store

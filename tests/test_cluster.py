@@ -7,7 +7,7 @@ from commands import dask_cluster
 from screens import gaussian_screen
 from stores import files, write_anndata
 
-from balans_dask.cli import run
+from balans_dask.cli.app import run
 from balans_dask.cluster import scheduler
 from balans_dask.cluster.open import open_client
 from balans_dask.cluster.request import ClusterRequest

@@ -2,7 +2,7 @@
 
 import re
 
-from balans_dask.cli import run
+from balans_dask.cli.app import run
 
 
 def test_the_table_shows_that_both_scores_rise_and_a_picture_is_written(tmp_path, capsys):

@@ -17,7 +17,7 @@ from markdown_it.token import Token
 
 import balans_dask
 from balans_dask import plot
-from balans_dask.cli import cli
+from balans_dask.cli.app import cli
 
 DOCS = REPOSITORY / "docs"
 PAGES = {path.stem: path.read_text() for path in sorted(DOCS.glob("*.md"))}

@@ -14,7 +14,7 @@ from commands import Command
 from screens import gaussian_screen
 from stores import files, write_anndata
 
-from balans_dask.cli import run
+from balans_dask.cli.app import run
 from balans_dask.errors import InvalidInputError, StoreExistsError
 from balans_dask.io.export_files import TableFile, file_parts
 from balans_dask.io.store import open_store

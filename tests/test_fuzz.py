@@ -305,7 +305,7 @@ def intact(tmp_path_factory) -> dict[tuple[int, bool], str]:
 @pytest.fixture(scope="module")
 def corrected(intact, tmp_path_factory) -> dict[str, np.ndarray]:
     """What the intact stores become, by batch key."""
-    from balans_dask.cli import run
+    from balans_dask.cli.app import run
 
     place = tmp_path_factory.mktemp("corrected")
     result = Hidden()

@@ -13,7 +13,7 @@ from scipy.stats import norm, rankdata
 from screens import gaussian_screen
 from stores import files, write_anndata
 
-from balans_dask.cli import run
+from balans_dask.cli.app import run
 from balans_dask.errors import InsufficientMemoryError, InvalidInputError, StoreExistsError
 from balans_dask.io.sources import StoredRows
 from balans_dask.passes.engine import Engine

@@ -9,7 +9,7 @@ import pytest
 from screens import gaussian_screen
 from stores import write_anndata
 
-from balans_dask.cli import cli, run
+from balans_dask.cli.app import cli, run
 from balans_dask.model.anchors import rows_by_query
 from balans_dask.presets import PRESETS
 

@@ -196,7 +196,7 @@ def test_a_terminal_shows_bars(store, tmp_path):
 
 def test_importing_makes_no_handlers_and_prints_nothing():
     code = (
-        "import logging, balans_dask, balans_dask.cli, balans_dask.estimator; "
+        "import logging, balans_dask, balans_dask.cli.app, balans_dask.estimator; "
         "print(logging.root.handlers, [logging.getLogger(n).handlers for n in "
         "logging.root.manager.loggerDict if n.startswith('balans_dask')])"
     )

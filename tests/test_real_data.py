@@ -6,7 +6,7 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from balans_dask import Balans, correct_batches
-from balans_dask.cli import run
+from balans_dask.cli.app import run
 from balans_dask.evaluate.neighbours import neighbour_shares
 
 

@@ -17,7 +17,7 @@ from packaging.version import Version
 from screens import gaussian_screen
 from stores import files_but_input, write_anndata
 
-from balans_dask import cli
+from balans_dask.cli import app
 from balans_dask.errors import RunError
 from balans_dask.io import output
 from balans_dask.io.run_folder import RunFolder
@@ -409,7 +409,7 @@ def test_a_full_terminal_is_not_a_full_disk(place, command):
     table(place / "t.parquet", plate=SCREEN.batch)
     terminal = open("/dev/full", "w")  # noqa: SIM115  (closing it fails, too)
     with redirect_stdout(terminal), redirect_stderr(io.StringIO()) as err:
-        code = cli.run(command)
+        code = app.run(command)
     with suppress(OSError):
         terminal.close()
     assert code == 1

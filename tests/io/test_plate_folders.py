@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from balans_dask.cli import run
+from balans_dask.cli.app import run
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.tables.convert import convert_table
 

@@ -55,7 +55,7 @@ def run_demo(folder: str, on_stage: OnStage) -> Iterator[Any]:
     if find_spec("matplotlib") is None:
         yield "no picture: install matplotlib (the plot extra) to draw it"
         return
-    from balans_dask.report.maps import save_before_after  # noqa: PLC0415  (an optional extra)
+    from balans_dask.report.maps import save_before_after
 
     picture = str(place / "before_after.png")
     save_before_after(

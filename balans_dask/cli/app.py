@@ -13,14 +13,9 @@ import click
 from rich.console import Console
 
 import balans_dask
-from balans_dask.cli_cluster import CLUSTER_OPTIONS
-from balans_dask.cli_completion import completion, folders
-from balans_dask.cli_config import CONFIG_OPTION, PRINT_OPTIONS, ConfigurableCommand
-from balans_dask.cli_exit import EXIT_INPUT, EXIT_OTHER, explained, say_warning
-from balans_dask.cli_export import export
-from balans_dask.cli_grid import GRID_OPTIONS, SWEEP_OUTPUTS
-from balans_dask.cli_into import INTO_OPTIONS
-from balans_dask.cli_options import (
+from balans_dask.cli.config import CONFIG_OPTION, PRINT_OPTIONS, ConfigurableCommand
+from balans_dask.cli.exit_codes import EXIT_INPUT, EXIT_OTHER, explained, say_warning
+from balans_dask.cli.options import (
     BATCH_OPTIONS,
     COLUMN_OPTIONS,
     EVALUATE_OPTIONS,
@@ -29,7 +24,12 @@ from balans_dask.cli_options import (
     WRITE_OPTIONS,
     not_nan,
 )
-from balans_dask.cli_preprocess import PREPROCESS_OPTIONS
+from balans_dask.cli.stores import PREPROCESS_OPTIONS
+from balans_dask.cli.workers import CLUSTER_OPTIONS
+from balans_dask.cli_completion import completion, folders
+from balans_dask.cli_export import export
+from balans_dask.cli_grid import GRID_OPTIONS, SWEEP_OUTPUTS
+from balans_dask.cli_into import INTO_OPTIONS
 from balans_dask.cli_storage import STORAGE_OPTIONS
 from balans_dask.disclosure import public
 from balans_dask.errors import InputWarning, Interrupted, printable, require_assertions
@@ -77,7 +77,7 @@ def convert(**options: Any) -> None:
 @STORAGE_OPTIONS
 def check(**options: Any) -> None:
     """Validate a store and print the plan of a run; corrects nothing."""
-    from balans_dask.cli_run import run_check
+    from balans_dask.cli.correct import run_check
 
     run_check(_out, **options)
 
@@ -103,7 +103,7 @@ def check(**options: Any) -> None:
 )
 def correct(**options: Any) -> None:
     """Correct a store into a new one, or add the results to it."""
-    from balans_dask.cli_run import run_correct
+    from balans_dask.cli.correct import run_correct
 
     run_correct(**options)
 
@@ -120,7 +120,7 @@ def correct(**options: Any) -> None:
 @WRITE_OPTIONS
 def transform(**options: Any) -> None:
     """Correct a store by a frozen model: plates that were not there when it was fitted."""
-    from balans_dask.cli_run import run_transform
+    from balans_dask.cli.correct import run_transform
 
     run_transform(**options)
 
@@ -146,7 +146,7 @@ def evaluate(stores: tuple[str, ...], json: str | None, csv: str | None, **optio
 
     STORES were written by correct or transform; the first may be the input of the others.
     """
-    from balans_dask.cli_evaluate import run_evaluate
+    from balans_dask.cli.evaluate import run_evaluate
 
     run_evaluate(_out, stores, json, csv, **options)
 
@@ -203,7 +203,7 @@ cli.add_command(export)
 @STORAGE_OPTIONS
 def preprocess(**options: Any) -> None:
     """Normalise by plate, transform and select features, as people do before a correction."""
-    from balans_dask.cli_preprocess import run_preprocess
+    from balans_dask.cli.stores import run_preprocess
 
     run_preprocess(**options)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from balans_dask.cli_options import option_group
+from balans_dask.cli.options import option_group
 from balans_dask.cli_preset import PRESET_OPTION
 from balans_dask.errors import printable
 from balans_dask.workflows.preprocess.steps import NORMALIZE, SELECT, TRANSFORM, Preprocessing

@@ -8,10 +8,11 @@ import click
 from rich.console import Console
 
 from balans_dask.anchors import GIVEN_ROWS
-from balans_dask.cli_config import resolved
+from balans_dask.cli.config import resolved
+from balans_dask.cli.options import WORD_FOR_NONE
+from balans_dask.cli.terminal import facts_table, input_facts, plan_facts
 from balans_dask.cli_engine import open_engine
 from balans_dask.cli_into import added_to, output_of
-from balans_dask.cli_options import WORD_FOR_NONE
 from balans_dask.errors import printable
 from balans_dask.events import EventLog, Events
 from balans_dask.examine import examine
@@ -25,7 +26,6 @@ from balans_dask.model.stages import OnStage
 from balans_dask.parameters import Parameters
 from balans_dask.performance import reporting, require_report
 from balans_dask.progress import Progress
-from balans_dask.terminal import facts_table, input_facts, plan_facts
 from balans_dask.workflows.correct import correct_store, transform_store
 from balans_dask.workflows.request import StoreRun, store_run
 

@@ -11,7 +11,7 @@ import click
 import tomli_w
 
 import balans_dask
-from balans_dask.cli_options import option_group
+from balans_dask.cli.options import option_group
 from balans_dask.disclosure import public
 from balans_dask.errors import InvalidInputError
 

@@ -1,0 +1,1 @@
+"""The command line: a file has the options of its commands and what they do."""
