@@ -19,10 +19,12 @@ __all__ = [
     "exhaustion",
     "first_line",
     "first_names",
+    "format_bytes",
     "printable",
     "require_assertions",
     "warn_of_input",
 ]
+
 
 logger = logging.getLogger(__name__)
 
@@ -118,3 +120,13 @@ def printable(text: object) -> str:
     """Return text on one line, with control characters spelled out and secrets left out."""
     one_line = " ".join(public(str(text)).split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in one_line)
+
+
+def format_bytes(n_bytes: int) -> str:
+    """Return a size for people: three figures and a binary unit."""
+    size, unit = float(n_bytes), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1000:
+            break
+        size, unit = size / 1024, larger
+    return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.3g} {unit}"

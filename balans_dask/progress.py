@@ -10,9 +10,9 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
+from balans_dask.errors import format_bytes
 from balans_dask.events import Event, Events
 from balans_dask.model.stages import EXAMINING, OnStage
-from balans_dask.passes.memory import format_bytes
 
 __all__ = ["LINE_SECONDS", "Progress", "reported"]
 

@@ -22,8 +22,8 @@ from mixtures import BATCH, SPREADS, TINY_ROWS, mixture_store, working_folder
 from pictures import panels, spread_line
 from real_tables import lines
 
+from balans_dask.errors import format_bytes
 from balans_dask.events import read_events
-from balans_dask.passes.memory import format_bytes
 from balans_dask.report.stage_times import stage_times
 from balans_dask.workflows.mixture import Mixture
 

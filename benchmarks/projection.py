@@ -13,8 +13,9 @@ from pathlib import Path
 from findings import RESULTS, median
 from real_tables import lines
 
+from balans_dask.errors import format_bytes
 from balans_dask.kernels.elbow import N_BINS
-from balans_dask.passes.memory import MemoryPlan, Workers, format_bytes, plan_memory
+from balans_dask.passes.memory import MemoryPlan, Workers, plan_memory
 from balans_dask.passes.task_bytes import COLLECTED_NODES, RunShape
 
 COLUMNS, BATCHES, BLOCK_ROWS = 50, 1000, 64

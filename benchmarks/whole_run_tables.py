@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from pictures import panels, spread_line
 from real_tables import lines
 
-from balans_dask.passes.memory import format_bytes
+from balans_dask.errors import format_bytes
 
 __all__ = ["HARMONY", "picture", "startup_table", "table"]
 

@@ -8,18 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balans_dask.batches import BatchLabels
-from balans_dask.errors import InsufficientMemoryError
-from balans_dask.io.sources import StoredRows
+from balans_dask.errors import InsufficientMemoryError, format_bytes
+from balans_dask.io.sources import Chunks, StoredRows
 from balans_dask.model.inputs import Inputs, plan_run
 from balans_dask.parameters import Parameters
-from balans_dask.passes.memory import (
-    PARTITION_BYTES,
-    PARTITION_COST_TILES,
-    Workers,
-    format_bytes,
-    plan_memory,
-)
-from balans_dask.passes.task_bytes import Chunks, RunShape
+from balans_dask.passes.memory import PARTITION_BYTES, PARTITION_COST_TILES, Workers, plan_memory
+from balans_dask.passes.task_bytes import RunShape
 from balans_dask.tiling import TILE_ROWS
 
 MIB, GIB = 2**20, 2**30

@@ -8,9 +8,9 @@ from balans_dask.cluster.jobqueue import setting
 from balans_dask.cluster.request import ClusterRequest, memory_bytes
 from balans_dask.cluster.resilience import BLAS_THREADS, REUSED_MEMORY
 from balans_dask.cluster.walltime import lifetime_arguments, walltime_for, walltime_seconds
-from balans_dask.errors import InvalidInputError
+from balans_dask.errors import InvalidInputError, format_bytes
 from balans_dask.passes.engine import QUIET_DASHBOARD
-from balans_dask.passes.memory import PROCESS_BYTES, format_bytes
+from balans_dask.passes.memory import PROCESS_BYTES
 
 __all__ = ["LOG_FOLDER", "job_settings", "processes_of"]
 

@@ -9,15 +9,53 @@ from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.kernels.moments import checksum_of_tile
-from balans_dask.passes.task_bytes import Chunks
 from balans_dask.tiling import TILE_ROWS, tile_slices
 
 if TYPE_CHECKING:
     import dask.array as da
 
-__all__ = ["HeldArray", "LazyRows", "LazySlice", "RowSource", "Rows", "StoredRows"]
+__all__ = [
+    "READS_AT_ONCE",
+    "Chunks",
+    "HeldArray",
+    "LazyRows",
+    "LazySlice",
+    "RowSource",
+    "Rows",
+    "StoredRows",
+]
+
 
 _HELD: WeakValueDictionary[int, NDArray[Any]] = WeakValueDictionary()
+READS_AT_ONCE = 10
+"""Chunks that Zarr decodes at once for one read (its ``async.concurrency``)."""
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """How a matrix is cut where it is stored: what a read must decode besides what it wants.
+
+    Attributes
+    ----------
+    n_rows : int
+        Rows of a chunk.
+    n_across : int
+        Chunks beside each other.
+    n_bytes : int
+        One chunk, decoded.
+    at_once : int
+        Chunks that are in memory together.
+    """
+
+    n_rows: int
+    n_across: int
+    n_bytes: int
+    at_once: int = READS_AT_ONCE
+
+    def read_bytes(self, n_rows: int) -> int:
+        """Size of the encoded and decoded chunks while consecutive rows are read."""
+        touched = (-(-n_rows // self.n_rows) + 1) * self.n_across
+        return 2 * min(touched, self.at_once) * self.n_bytes
 
 
 class RowSource(Protocol):

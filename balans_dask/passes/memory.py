@@ -5,7 +5,7 @@ Plain arithmetic; all sizes are in bytes. Nothing here changes a result.
 
 from dataclasses import dataclass, replace
 
-from balans_dask.errors import InsufficientMemoryError
+from balans_dask.errors import InsufficientMemoryError, format_bytes
 from balans_dask.passes.task_bytes import (
     BYTES_PER_ENTRY,
     COLLECTED_NODES,
@@ -23,7 +23,11 @@ from balans_dask.passes.task_bytes import (
 )
 from balans_dask.tiling import TILE_ROWS, Tiling, largest_power_of_two
 
-__all__ = ["MemoryPlan", "Workers", "format_bytes", "plan_memory"]
+__all__ = [
+    "MemoryPlan",
+    "Workers",
+    "plan_memory",
+]
 
 MIB = 2**20
 PROCESS_BYTES = 420 * MIB
@@ -137,16 +141,6 @@ def plan_memory(shape: RunShape, workers: Workers) -> MemoryPlan:
         f"landmarks and may use {format_bytes(workers.limit_bytes)}: raise --memory-limit, use "
         "fewer threads a worker, or set --max-rows"
     )
-
-
-def format_bytes(n_bytes: int) -> str:
-    """Return a size for people: three figures and a binary unit."""
-    size, unit = float(n_bytes), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if size < 1000:
-            break
-        size, unit = size / 1024, larger
-    return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.3g} {unit}"
 
 
 def _wanted_tiles(shape: RunShape, workers: Workers) -> int:

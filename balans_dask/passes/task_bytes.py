@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from balans_dask.io.sources import Chunks
 from balans_dask.kernels.elbow import N_BINS
 from balans_dask.tiling import TILE_ROWS, Tiling
 
@@ -13,7 +14,6 @@ __all__ = [
     "LABEL_ROW_BYTES",
     "PLANNED_LANDMARKS",
     "SAMPLING",
-    "Chunks",
     "RunShape",
     "batch_columns_at_once",
     "driver_bytes",
@@ -52,40 +52,11 @@ SAMPLING = {
 """Passes of the sampler: before anything is summed over the landmarks."""
 COLLECTED_NODES = 16
 """Nodes of a reduction that the driver combines itself."""
-READS_AT_ONCE = 10
-"""Chunks that Zarr decodes at once for one read (its ``async.concurrency``)."""
 
 
 def batch_columns_at_once(n_landmarks: int, n_batches: int) -> int:
     """Columns that are summed by batch in one pass."""
     return max(1, min(COLUMNS_AT_ONCE, BATCH_SUM_BYTES // (8 * n_landmarks * n_batches)))
-
-
-@dataclass(frozen=True)
-class Chunks:
-    """How a matrix is cut where it is stored: what a read must decode besides what it wants.
-
-    Attributes
-    ----------
-    n_rows : int
-        Rows of a chunk.
-    n_across : int
-        Chunks beside each other.
-    n_bytes : int
-        One chunk, decoded.
-    at_once : int
-        Chunks that are in memory together.
-    """
-
-    n_rows: int
-    n_across: int
-    n_bytes: int
-    at_once: int = READS_AT_ONCE
-
-    def read_bytes(self, n_rows: int) -> int:
-        """Size of the encoded and decoded chunks while consecutive rows are read."""
-        touched = (-(-n_rows // self.n_rows) + 1) * self.n_across
-        return 2 * min(touched, self.at_once) * self.n_bytes
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from math import inf, isfinite
 from distributed import CancelledError, Client, KilledWorker, Scheduler
 from distributed.comm import CommClosedError
 
-from balans_dask.errors import RunError, first_names
-from balans_dask.passes.memory import format_bytes
+from balans_dask.errors import RunError, first_names, format_bytes
 
 __all__ = ["WorkerWatch", "blamed_tasks", "killed_workers", "scheduler_errors"]
 

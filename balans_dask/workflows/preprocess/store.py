@@ -8,7 +8,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from balans_dask.errors import InsufficientMemoryError
+from balans_dask.errors import InsufficientMemoryError, format_bytes
 from balans_dask.io.layout import create_columns, create_matrix, row_layout, write_annotations
 from balans_dask.io.matrices import checked_array
 from balans_dask.io.output import OutputStore, ShardSink
@@ -21,7 +21,7 @@ from balans_dask.kept_features import KeptFeatures
 from balans_dask.kernels.selection import correlated
 from balans_dask.model.inputs import require_sizes
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.memory import PARTITION_BYTES, PROCESS_BYTES, Workers, format_bytes
+from balans_dask.passes.memory import PARTITION_BYTES, PROCESS_BYTES, Workers
 from balans_dask.passes.profiles import output_dtype
 from balans_dask.passes.projection import compute_moments, compute_scatter
 from balans_dask.plates import Plates, plates_of
