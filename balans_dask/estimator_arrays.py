@@ -14,7 +14,7 @@ from balans_dask.batches import batch_labels
 from balans_dask.model.inputs import Inputs
 from balans_dask.model.stages import OnStage
 from balans_dask.passes.engine import Engine, embedded_client
-from balans_dask.passes.this_process import require_usable
+from balans_dask.passes.workers import require_usable
 from balans_dask.workflows.array_inputs import is_lazy
 from balans_dask.workflows.array_output import lazy_rows
 from balans_dask.workflows.arrays import Collect

@@ -25,8 +25,8 @@ from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.passes.followed import Followed
 from balans_dask.passes.memory import Workers
 from balans_dask.passes.task_bytes import COLLECTED_NODES
-from balans_dask.passes.this_process import THIS_PROCESS
 from balans_dask.passes.watch import WorkerWatch, blamed_tasks, killed_workers, scheduler_errors
+from balans_dask.passes.workers import THIS_PROCESS
 
 __all__ = ["QUIET_DASHBOARD", "Engine", "embedded_client", "task"]
 
