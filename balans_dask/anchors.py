@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.batches import BatchLabels
 from balans_dask.errors import InvalidInputError, first_names, warn_of_input
+from balans_dask.labels import BatchLabels
 from balans_dask.parameters import Parameters
 
 __all__ = ["GIVEN_ROWS", "anchor_mask", "require_anchors"]

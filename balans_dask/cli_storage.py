@@ -7,7 +7,7 @@ import click
 
 from balans_dask.cli.config import UNEXPOSED
 from balans_dask.cli.options import option_group
-from balans_dask.disclosure import HIDDEN, public_option
+from balans_dask.errors import HIDDEN, public_option
 from balans_dask.io.storage_options import storage_options
 
 __all__ = ["STORAGE_OPTIONS"]

@@ -6,7 +6,16 @@ from typing import Any
 
 from balans_dask.errors import InvalidInputError
 
-__all__ = ["AUTO", "OPERATORS", "PATIENCE", "STOPPING", "UNCOVERED", "Parameters"]
+__all__ = [
+    "AUTO",
+    "CHECKPOINT_SECONDS",
+    "OPERATORS",
+    "PATIENCE",
+    "STOPPING",
+    "UNCOVERED",
+    "WORKER_TIMEOUT_SECONDS",
+    "Parameters",
+]
 
 AUTO = "auto"
 OPERATORS = ("smooth", "nystrom", "displace")
@@ -15,6 +24,10 @@ PATIENCE = "patience"
 STOPPING = (PATIENCE, AUTO)
 LARGEST_INTEGER = 2**63 - 1
 """What a store can record."""
+CHECKPOINT_SECONDS = 5.0
+"""Least time between two checkpoints: what a kill may cost, besides the round under way."""
+WORKER_TIMEOUT_SECONDS = 300.0
+"""How long a run goes on without any worker, unless these are jobs, which may wait for hours."""
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.batches import BatchLabels, batch_labels
 from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.io.store import ProfileStore
+from balans_dask.labels import BatchLabels, batch_labels
 from balans_dask.model.anchors import rows_by_query
 from balans_dask.workflows.preprocess.columns import RowGroups
 from balans_dask.workflows.preprocess.steps import Preprocessing

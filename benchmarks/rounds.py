@@ -25,7 +25,6 @@ from inline_engine import InlineEngine
 from mixtures import BATCH, SPREADS, mixture_store, working_folder
 from rounds_tables import INLINE, picture, table
 
-from balans_dask.batches import BatchLabels
 from balans_dask.cluster.open import open_client
 from balans_dask.cluster.request import ClusterRequest
 from balans_dask.errors import InputWarning
@@ -35,6 +34,7 @@ from balans_dask.io.output import write_shards
 from balans_dask.io.sources import StoredRows
 from balans_dask.io.store import open_store
 from balans_dask.kernels._blas import single_threaded_blas
+from balans_dask.labels import BatchLabels
 from balans_dask.model.fit import Stage, fit, fit_preprocessor
 from balans_dask.model.inputs import Inputs, plan_run
 from balans_dask.model.prepared import prepare

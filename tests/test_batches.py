@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from balans_dask.batches import batch_labels
+from balans_dask.labels import batch_labels
 
 
 @pytest.mark.parametrize("k", [1, 5])

@@ -11,8 +11,15 @@ from screens import gaussian_screen
 from stores import files, write_anndata
 
 from balans_dask import storage_options
-from balans_dask.disclosure import public, public_arguments, public_script
-from balans_dask.errors import InputWarning, Interrupted, InvalidInputError, warn_of_input
+from balans_dask.errors import (
+    InputWarning,
+    Interrupted,
+    InvalidInputError,
+    public,
+    public_arguments,
+    public_script,
+    warn_of_input,
+)
 from balans_dask.events import EventLog
 from balans_dask.model.stages import EXAMINING
 

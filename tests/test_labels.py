@@ -15,12 +15,11 @@ from hypothesis import strategies as st
 from screens import gaussian_screen
 
 from balans_dask import Balans
-from balans_dask.batches import batch_labels
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.model_store import read_model, write_model
 from balans_dask.io.store import open_store
 from balans_dask.io.tables.convert import convert_table
-from balans_dask.labels import joined, spelled, split
+from balans_dask.labels import batch_labels, joined, spelled, split
 
 DAY = pd.Timestamp("2026-01-31")
 NOON = pd.Timestamp("2026-01-31T12:00:00")

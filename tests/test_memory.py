@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balans_dask.batches import BatchLabels
 from balans_dask.errors import InsufficientMemoryError, format_bytes
 from balans_dask.io.sources import Chunks, StoredRows
+from balans_dask.labels import BatchLabels
 from balans_dask.model.inputs import Inputs, plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.memory import PARTITION_BYTES, PARTITION_COST_TILES, Workers, plan_memory

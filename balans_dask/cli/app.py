@@ -31,9 +31,8 @@ from balans_dask.cli_export import export
 from balans_dask.cli_grid import GRID_OPTIONS, SWEEP_OUTPUTS
 from balans_dask.cli_into import INTO_OPTIONS
 from balans_dask.cli_storage import STORAGE_OPTIONS
-from balans_dask.disclosure import public
-from balans_dask.errors import InputWarning, Interrupted, printable, require_assertions
-from balans_dask.intervals import CHECKPOINT_SECONDS
+from balans_dask.errors import InputWarning, Interrupted, printable, public, require_assertions
+from balans_dask.parameters import CHECKPOINT_SECONDS
 
 __all__ = ["ended", "run"]
 

@@ -12,8 +12,7 @@ import tomli_w
 
 import balans_dask
 from balans_dask.cli.options import option_group
-from balans_dask.disclosure import public
-from balans_dask.errors import InvalidInputError
+from balans_dask.errors import InvalidInputError, public
 
 __all__ = ["CONFIG_OPTION", "PRINT_OPTIONS", "ConfigurableCommand", "resolved"]
 

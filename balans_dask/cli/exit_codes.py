@@ -8,8 +8,14 @@ from typing import Any
 
 import click
 
-from balans_dask.disclosure import public_arguments
-from balans_dask.errors import BalansError, Interrupted, RunError, exhaustion, printable
+from balans_dask.errors import (
+    BalansError,
+    Interrupted,
+    RunError,
+    exhaustion,
+    printable,
+    public_arguments,
+)
 
 __all__ = ["EXIT_INPUT", "EXIT_OTHER", "EXIT_RESUMABLE", "explained", "say_warning"]
 

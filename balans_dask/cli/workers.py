@@ -10,7 +10,7 @@ import click
 from balans_dask.cli.options import not_nan, option_group
 from balans_dask.cluster.request import JOB_SYSTEMS, RUNNER, ClusterRequest
 from balans_dask.errors import InvalidInputError
-from balans_dask.intervals import WORKER_TIMEOUT_SECONDS
+from balans_dask.parameters import WORKER_TIMEOUT_SECONDS
 
 __all__ = ["CLUSTER_OPTIONS"]
 

@@ -7,8 +7,7 @@ from balans_dask.cluster.encryption import protocol
 from balans_dask.cluster.job_settings import LOG_FOLDER, job_settings
 from balans_dask.cluster.jobqueue import job_class, setting
 from balans_dask.cluster.request import ClusterRequest
-from balans_dask.disclosure import public_script
-from balans_dask.errors import InvalidInputError
+from balans_dask.errors import InvalidInputError, public_script
 
 __all__ = ["job_script", "make_log_folder"]
 

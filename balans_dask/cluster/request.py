@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 from balans_dask.cluster.walltime import walltime_for
 from balans_dask.errors import InvalidInputError
-from balans_dask.intervals import WORKER_TIMEOUT_SECONDS
+from balans_dask.parameters import WORKER_TIMEOUT_SECONDS
 
 __all__ = ["JOB_SYSTEMS", "RUNNER", "ClusterRequest", "memory_bytes"]
 

@@ -7,13 +7,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from balans_dask.batches import BatchLabels, batch_labels, labels_of_column
 from balans_dask.errors import InvalidInputError
 from balans_dask.evaluate.controls import controls_by_query
 from balans_dask.evaluate.scoring import RowLabels
 from balans_dask.evaluate.subsample import stratified_rows
 from balans_dask.io.store import ProfileStore
-from balans_dask.labels import spelled
+from balans_dask.labels import BatchLabels, batch_labels, labels_of_column, spelled
 
 __all__ = ["LEAST_ROWS", "SampledRows", "sampled_rows"]
 

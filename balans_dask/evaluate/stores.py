@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from balans_dask.disclosure import public
-from balans_dask.errors import InvalidInputError, warn_of_input
+from balans_dask.errors import InvalidInputError, public, warn_of_input
 from balans_dask.evaluate.cautions import RAW
 from balans_dask.evaluate.raw_scores import RawScores, default_scores, recorded_scores
 from balans_dask.io.in_place import ELEMENTS

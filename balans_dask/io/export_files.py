@@ -8,9 +8,9 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.batches import batch_labels
 from balans_dask.io.paths import MANIFEST
 from balans_dask.io.store import ProfileStore
+from balans_dask.labels import batch_labels
 
 __all__ = ["TableFile", "file_of", "file_parts", "tables_of"]
 

@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import union_categoricals
 
-from balans_dask.batches import labels_of_column
 from balans_dask.errors import InvalidInputError, first_names
-from balans_dask.labels import EXACT, spelled
+from balans_dask.labels import EXACT, labels_of_column, spelled
 
 __all__ = ["joined_as_text", "joined_numbers", "spelled_numbers"]
 

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
 
-from balans_dask.disclosure import keep_secret
+from balans_dask.errors import keep_secret
 
 __all__ = ["options_for", "storage_options"]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.batches import BatchLabels
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.sources import RowSource
+from balans_dask.labels import BatchLabels
 from balans_dask.parameters import Parameters
 from balans_dask.passes.memory import MemoryPlan, Workers, plan_memory
 from balans_dask.passes.task_bytes import RunShape

@@ -8,9 +8,9 @@ import numpy as np
 from distributed import Future
 
 from balans_dask.applying import Learned
-from balans_dask.batches import BatchLabels
 from balans_dask.errors import InvalidInputError, first_names, warn_of_input
 from balans_dask.kernels.landmarks import LandmarkBlock
+from balans_dask.labels import BatchLabels
 from balans_dask.model.frozen import FrozenPass, Model
 from balans_dask.model.inputs import Inputs
 from balans_dask.model.prepared import Prepared

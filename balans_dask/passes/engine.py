@@ -19,9 +19,9 @@ from distributed import Client, Future, KilledWorker
 from distributed.client import _wait
 from distributed.system import MEMORY_LIMIT
 
-from balans_dask.intervals import WORKER_TIMEOUT_SECONDS
 from balans_dask.io.sources import LazySlice
 from balans_dask.kernels._blas import single_threaded_blas
+from balans_dask.parameters import WORKER_TIMEOUT_SECONDS
 from balans_dask.passes.followed import Followed
 from balans_dask.passes.memory import Workers
 from balans_dask.passes.task_bytes import COLLECTED_NODES

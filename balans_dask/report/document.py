@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from balans_dask.disclosure import public
+from balans_dask.errors import public
 from balans_dask.io.atomic import replace_file
 from balans_dask.io.paths import require_free_file
 from balans_dask.io.run_folder import taken_by

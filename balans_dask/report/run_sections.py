@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from balans_dask.disclosure import public
-from balans_dask.errors import format_bytes
+from balans_dask.errors import format_bytes, public
 from balans_dask.report.page import Section, Table
 from balans_dask.report.pictures import Picture, drawn
 from balans_dask.report.run_figures import (

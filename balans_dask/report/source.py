@@ -9,14 +9,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from balans_dask.anchors import GIVEN_ROWS
-from balans_dask.batches import BatchLabels, batch_labels, labels_of_column
-from balans_dask.disclosure import public
-from balans_dask.errors import BalansError, InvalidInputError
+from balans_dask.errors import BalansError, InvalidInputError, public
 from balans_dask.evaluate.controls import controls_by_query
 from balans_dask.io.in_place import ELEMENTS
 from balans_dask.io.paths import leads_away, path_beside
 from balans_dask.io.store import ProfileStore, open_store
-from balans_dask.labels import spelled
+from balans_dask.labels import BatchLabels, batch_labels, labels_of_column, spelled
 from balans_dask.model.anchors import rows_by_query
 from balans_dask.workflows.records import correction_record
 

@@ -6,7 +6,6 @@ from typing import Any
 from balans_dask.errors import InvalidInputError
 from balans_dask.examine import examine, examine_values
 from balans_dask.fit_writer import FitWriter
-from balans_dask.intervals import CHECKPOINT_SECONDS
 from balans_dask.io.in_place import GraftFolder
 from balans_dask.io.model_store import model_fingerprint
 from balans_dask.io.paths import require_apart
@@ -17,6 +16,7 @@ from balans_dask.model.frozen import Model, require_features
 from balans_dask.model.inputs import components_of
 from balans_dask.model.stages import EXAMINING, OnStage, Stage, following
 from balans_dask.model.transform import known_to
+from balans_dask.parameters import CHECKPOINT_SECONDS
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.transform_writer import TransformWriter

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.batches import BatchLabels
 from balans_dask.configuration import as_config
 from balans_dask.errors import InvalidInputError
 from balans_dask.examine import Examined
@@ -20,7 +19,7 @@ from balans_dask.io.run_folder import RunFolder
 from balans_dask.io.store import ProfileStore
 from balans_dask.kernels._blas import blas_fingerprint
 from balans_dask.kernels.projection import Projection
-from balans_dask.labels import SPELLING
+from balans_dask.labels import SPELLING, BatchLabels
 from balans_dask.model.bounds import record_fault
 from balans_dask.model.inputs import Inputs
 from balans_dask.parameters import Parameters

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 
 from balans_dask.anchors import require_anchors
-from balans_dask.batch_order import labels_in_order
-from balans_dask.batches import BatchLabels, batch_labels
 from balans_dask.errors import first_names, warn_of_input
 from balans_dask.examine import Examined
 from balans_dask.io.in_place import ELEMENTS
@@ -19,6 +17,7 @@ from balans_dask.io.paths import path_from
 from balans_dask.io.sources import RowSource, StoredRows
 from balans_dask.io.store import ProfileStore
 from balans_dask.io.trial import FEW, try_annotations
+from balans_dask.labels import BatchLabels, batch_labels, labels_in_order
 from balans_dask.model.anchors import rows_by_query
 from balans_dask.model.bounds import Sizes
 from balans_dask.model.frozen import Model

@@ -9,7 +9,6 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from balans_dask.intervals import CHECKPOINT_SECONDS
 from balans_dask.io.atomic import sync_files
 from balans_dask.io.files import make_folder
 from balans_dask.io.layout import consolidate, write_annotations
@@ -21,6 +20,7 @@ from balans_dask.kernels.projection import Projection
 from balans_dask.model.inputs import Inputs
 from balans_dask.model.prepared import Prepared, prepare
 from balans_dask.model.stages import FINISHING, OnStage, Stage
+from balans_dask.parameters import CHECKPOINT_SECONDS
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.workflows.records import fingerprint, record_of

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from balans_dask.disclosure import public
+from balans_dask.errors import public
 from balans_dask.evaluate.choice import RULE, SIGNAL_KEPT, Point, choose, pareto_front
 from balans_dask.model.fit import UNCOVERED_SHARE, limited_landmarks
 from balans_dask.parameters import Parameters

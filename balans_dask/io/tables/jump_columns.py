@@ -8,10 +8,9 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from balans_dask.batches import labels_of_column
 from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.io.tables.columns import METADATA_PREFIX
-from balans_dask.labels import spelled
+from balans_dask.labels import labels_of_column, spelled
 
 __all__ = ["JumpColumns"]
 
