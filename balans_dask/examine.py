@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from balans_dask.errors import InvalidInputError, warn_of_input
-from balans_dask.kernels.moments import Moments
+from balans_dask.kernels.projection import Moments
 from balans_dask.model.inputs import Inputs
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine

@@ -6,8 +6,7 @@ import numpy as np
 from distributed import Future
 from numpy.typing import NDArray
 
-from balans_dask.kernels.coverage import Reach
-from balans_dask.kernels.draw import DrawnRows
+from balans_dask.kernels.coverage import DrawnRows, Reach
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.model.stopping import Tally
 from balans_dask.passes.engine import Engine

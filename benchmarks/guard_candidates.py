@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.kernels.coverage import no_coverage
-from balans_dask.kernels.draw import Draw, draw_rows
+from balans_dask.kernels.coverage import Draw, draw_rows, no_coverage
 from balans_dask.kernels.elbow import BINS_PER_UNIT, N_BINS, elbow_thresholds
 
 Array = NDArray[np.float64]

@@ -19,9 +19,8 @@ from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.kernels.affinity import kept_affinities
 from balans_dask.kernels.batch_tiles import tile_by_batch
 from balans_dask.kernels.elbow import elbow_thresholds, scaled_distance_counts
-from balans_dask.kernels.landmarks import landmark_block
+from balans_dask.kernels.landmarks import landmark_block, tile_products
 from balans_dask.kernels.local_scale import nearest_by_batch, squared_scales
-from balans_dask.kernels.products import tile_products
 from balans_dask.workflows.mixture import Mixture
 
 BLOCK_ROWS = 64

@@ -6,8 +6,7 @@ import reference
 from screens import gaussian_screen, integer_screen
 
 from balans_dask import Balans
-from balans_dask.kernels.coverage import Reach, RowCoverage, no_coverage
-from balans_dask.kernels.draw import Draw, draw_rows
+from balans_dask.kernels.coverage import Draw, Reach, RowCoverage, draw_rows, no_coverage
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
 NONE = np.zeros(0, dtype=np.int64)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.kernels.moments import checksum_of_tile
+from balans_dask.kernels.projection import checksum_of_tile
 from balans_dask.tiling import TILE_ROWS, tile_slices
 
 if TYPE_CHECKING:

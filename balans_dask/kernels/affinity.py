@@ -7,11 +7,17 @@ from numpy.typing import NDArray
 
 from balans_dask.kernels._jit import kernel, part_of_kernels, read_only
 from balans_dask.kernels.batch_tiles import BatchTiles
-from balans_dask.kernels.candidates import mark_below, marked, no_marks, rough_limit, rough_norms
-from balans_dask.kernels.distances import CANCELLATION, difference_squared
+from balans_dask.kernels.distances import (
+    CANCELLATION,
+    difference_squared,
+    mark_below,
+    marked,
+    no_marks,
+    rough_limit,
+    rough_norms,
+)
 from balans_dask.kernels.elbow import BINS_PER_UNIT, N_BINS
-from balans_dask.kernels.landmarks import LandmarkBlock
-from balans_dask.kernels.products import tile_products
+from balans_dask.kernels.landmarks import LandmarkBlock, tile_products
 from balans_dask.tiling import TILE_ROWS
 
 __all__ = ["AffinityRows", "kept_affinities"]

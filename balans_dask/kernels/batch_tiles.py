@@ -5,8 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.kernels.distances import squared_norms
-from balans_dask.kernels.kept_products import KeptProducts
+from balans_dask.kernels.distances import KeptProducts, squared_norms
 from balans_dask.tiling import TILE_ROWS, tile_slices
 
 __all__ = ["BatchTiles", "tile_by_batch"]

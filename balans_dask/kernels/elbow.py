@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from balans_dask.kernels._jit import kernel, part_of_kernels, read_only
 from balans_dask.kernels.batch_tiles import BatchTiles
 from balans_dask.kernels.distances import CANCELLATION, difference_squared
-from balans_dask.kernels.landmarks import LandmarkBlock
-from balans_dask.kernels.products import tile_products
+from balans_dask.kernels.landmarks import LandmarkBlock, tile_products
 
 __all__ = ["BINS_PER_UNIT", "N_BINS", "elbow_thresholds", "scaled_distance_counts"]
 

@@ -1,13 +1,19 @@
 """A block of landmarks: the rows drawn in one round, and what the passes learn about them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.kernels.distances import squared_norms
+from balans_dask.kernels.batch_tiles import BatchTiles
+from balans_dask.kernels.distances import products_of, squared_norms
 
-__all__ = ["LandmarkBlock", "landmark_block"]
+__all__ = [
+    "LandmarkBlock",
+    "landmark_block",
+    "tile_products",
+]
 
 
 @dataclass(frozen=True)
@@ -128,3 +134,23 @@ def landmark_block(
         limits=np.full(len(rows), np.inf),
         capped=np.zeros(len(rows), dtype=bool),
     )
+
+
+def tile_products(
+    tiles: BatchTiles, block: LandmarkBlock, only: int | None = None
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Inner products of the block with every tile, or with a single one.
+
+    Yields
+    ------
+    tile : int
+    products : ndarray of shape (block_rows, TILE_ROWS), float32
+        Must not be changed; overwritten by the next one unless the tiles keep them.
+    """
+    if only is not None:
+        one = tiles.scores[only : only + 1]
+        yield only, next(products_of(one, block.scores))
+    elif tiles.kept_products is None:
+        yield from enumerate(products_of(tiles.scores, block.scores))
+    else:
+        yield from enumerate(tiles.kept_products.of(tiles.scores, block.scores))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from distributed import Future
 
-from balans_dask.kernels.draw import Draw, DrawnRows
+from balans_dask.kernels.coverage import Draw, DrawnRows
 from balans_dask.kernels.landmarks import LandmarkBlock, landmark_block
 from balans_dask.model.stopping import Drawn, StopRule, Tally, stop_rule
 from balans_dask.parameters import AUTO, Parameters

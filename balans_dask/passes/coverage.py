@@ -15,8 +15,16 @@ from numpy.typing import NDArray
 
 from balans_dask.kernels.affinity import AffinityRows, kept_affinities
 from balans_dask.kernels.batch_tiles import BatchTiles
-from balans_dask.kernels.coverage import Reach, RowCoverage, add_coverage, no_coverage
-from balans_dask.kernels.draw import Draw, DrawnRows, draw_rows, first_of
+from balans_dask.kernels.coverage import (
+    Draw,
+    DrawnRows,
+    Reach,
+    RowCoverage,
+    add_coverage,
+    draw_rows,
+    first_of,
+    no_coverage,
+)
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.scores import Scores, as_tiles

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from balans_dask.kernels.displace import BatchSums, displacement_targets, displacements
 from balans_dask.kernels.landmarks import LandmarkBlock
-from balans_dask.kernels.nystrom import landmark_affinities, pseudo_inverse
 from balans_dask.kernels.operators import Correction, Displacing, Smoothing
+from balans_dask.kernels.smooth import landmark_affinities, pseudo_inverse
 from balans_dask.passes.batch_sums import column_cuts, sum_by_batch
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import Profiles

@@ -9,8 +9,15 @@ from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.sources import RowSource
-from balans_dask.kernels.moments import Moments, add_moments, centred_tile, moments_of_tile
-from balans_dask.kernels.projection import Projection, centring, principal_components
+from balans_dask.kernels.projection import (
+    Moments,
+    Projection,
+    add_moments,
+    centred_tile,
+    centring,
+    moments_of_tile,
+    principal_components,
+)
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.trees import add_arrays, array_sum
 from balans_dask.tiling import Partition, Tiling, tile_slices

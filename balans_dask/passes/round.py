@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.kernels.guard import guard_scales, held_within
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.local_scale import (
     SCALE_FLOOR,
     NearestByBatch,
+    guard_scales,
+    held_within,
     merge_nearest,
     nearest_by_batch,
     squared_scales,

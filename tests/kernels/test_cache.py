@@ -11,12 +11,11 @@ from screens import gaussian_screen
 
 from balans_dask import Balans
 from balans_dask.kernels import (
-    _cache,
+    _jit,
     affinity,
     coverage,
     displace,
     distances,
-    draw,
     elbow,
     local_scale,
     smooth,
@@ -64,30 +63,30 @@ def test_processes_that_compile_at_once_and_those_after_them_agree(tmp_path):
 @pytest.fixture
 def scratch(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    _cache.kernel_folder.cache_clear()
+    _jit.kernel_folder.cache_clear()
     yield tmp_path
-    _cache.kernel_folder.cache_clear()
+    _jit.kernel_folder.cache_clear()
 
 
 def test_the_folder_is_closed_to_others(scratch):
-    folder = _cache.kernel_folder()
+    folder = _jit.kernel_folder()
     assert folder.parent == scratch
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_folder_that_others_can_write_is_not_used(scratch):
-    _cache.kernel_folder().chmod(0o777)
-    _cache.kernel_folder.cache_clear()
-    assert _cache.kernel_folder() is None
+    _jit.kernel_folder().chmod(0o777)
+    _jit.kernel_folder.cache_clear()
+    assert _jit.kernel_folder() is None
 
 
 def test_a_link_in_its_place_is_not_followed(scratch):
-    folder = _cache.kernel_folder()
+    folder = _jit.kernel_folder()
     folder.rmdir()
     (scratch / "elsewhere").mkdir(mode=0o700)
     folder.symlink_to(scratch / "elsewhere")
-    _cache.kernel_folder.cache_clear()
-    assert _cache.kernel_folder() is None
+    _jit.kernel_folder.cache_clear()
+    assert _jit.kernel_folder() is None
 
 
 @pytest.mark.filterwarnings("ignore:.*covered by no")
@@ -101,7 +100,16 @@ def test_every_kernel_has_one_signature():
             model.transform(screen.profiles.astype(kind), batch=["new"] * len(screen.batch))
     compiled = [
         found
-        for module in (affinity, coverage, displace, distances, draw, elbow, local_scale, smooth)
+        for module in (
+            affinity,
+            coverage,
+            displace,
+            distances,
+            coverage,
+            elbow,
+            local_scale,
+            smooth,
+        )
         for found in vars(module).values()
         if hasattr(found, "signatures") and found.py_func.__module__ == module.__name__
     ]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from balans_dask.kernels._jit import kernel
-from balans_dask.kernels.candidates import mark_below, marked, rough_limit, rough_norms
+from balans_dask.kernels.distances import mark_below, marked, rough_limit, rough_norms
 
 
 @kernel

@@ -3,8 +3,8 @@
 import numpy as np
 
 from balans_dask.kernels.affinity import AffinityRows
-from balans_dask.kernels.nystrom import pseudo_inverse
 from balans_dask.kernels.operators import covered_by
+from balans_dask.kernels.smooth import pseudo_inverse
 
 
 def test_eigenvalues_below_a_thousandth_of_the_largest_are_dropped():

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from balans_dask.kernels.coverage import no_coverage
-from balans_dask.kernels.draw import Draw, DrawnRows, draw_rows, first_of
+from balans_dask.kernels.coverage import Draw, DrawnRows, draw_rows, first_of, no_coverage
 from balans_dask.tiling import TILE_ROWS, Tiling
 
 N_ROWS = 11 * TILE_ROWS + 1234

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from balans_dask.kernels.guard import guard_scales
-from balans_dask.kernels.local_scale import NearestByBatch, squared_scales
+from balans_dask.kernels.local_scale import NearestByBatch, guard_scales, squared_scales
 
 NEAREST = NearestByBatch(
     np.arange(4, dtype=np.int32), np.array([[[4.0], [5.0], [100.0], [np.inf]]])

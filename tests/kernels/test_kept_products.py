@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from balans_dask.kernels.kept_products import KeptProducts, products_of
+from balans_dask.kernels.distances import KeptProducts, products_of
 from balans_dask.tiling import TILE_ROWS
 
 RNG = np.random.default_rng(0)

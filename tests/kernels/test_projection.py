@@ -7,8 +7,12 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from balans_dask.kernels.moments import add_moments, moments_of_tile
-from balans_dask.kernels.projection import centring, principal_components
+from balans_dask.kernels.projection import (
+    add_moments,
+    centring,
+    moments_of_tile,
+    principal_components,
+)
 
 
 def fitted(values, n_components):

@@ -10,7 +10,7 @@ from fits import one_pass
 from screens import gaussian_screen
 
 from balans_dask.io.sources import StoredRows
-from balans_dask.kernels.draw import Draw
+from balans_dask.kernels.coverage import Draw
 from balans_dask.labels import batch_labels
 from balans_dask.model.inputs import Inputs, plan_run
 from balans_dask.model.sampler import sample_rows
