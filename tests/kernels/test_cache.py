@@ -105,7 +105,6 @@ def test_every_kernel_has_one_signature():
             coverage,
             displace,
             distances,
-            coverage,
             elbow,
             local_scale,
             smooth,
