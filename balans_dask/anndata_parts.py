@@ -14,7 +14,7 @@ from scipy.sparse import issparse
 from balans_dask.anchors import anchor_mask
 from balans_dask.arrays import source_of
 from balans_dask.errors import InvalidInputError, first_names
-from balans_dask.io.h5_matrix import H5Matrix
+from balans_dask.io.matrices import H5Matrix
 from balans_dask.io.sources import RowSource, StoredRows
 from balans_dask.labels import BatchLabels, batch_labels
 from balans_dask.model.anchors import rows_by_query

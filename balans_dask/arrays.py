@@ -9,8 +9,7 @@ import pandas as pd
 import zarr
 
 from balans_dask.applying import Learned, MovedRows, correct
-from balans_dask.io.h5_matrix import H5Matrix
-from balans_dask.io.matrices import checked_array
+from balans_dask.io.matrices import H5Matrix, checked_array
 from balans_dask.io.sources import HeldArray, LazyRows, RowSource, StoredRows
 from balans_dask.model.prepared import Prepared, second_matrix
 from balans_dask.model.stages import CORRECTING, OnStage, Stage

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from balans_dask.io.atomic import LineLog
 from balans_dask.io.files import network_errors
-from balans_dask.io.line_log import LineLog
 from balans_dask.io.run_folder import RunFolder
 from balans_dask.model.stages import EXAMINING, Stage
 from balans_dask.workflows.records import read_events

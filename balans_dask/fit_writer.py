@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from balans_dask.examine import Examined
 from balans_dask.io.atomic import write_state
-from balans_dask.io.pass_folder import PassFolder
-from balans_dask.io.run_folder import RunFolder
+from balans_dask.io.run_folder import PassFolder, RunFolder
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.fit import Fit, fit, fit_preprocessor, learn
 from balans_dask.model.frozen import FrozenPass, freeze, model_of

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.io.pass_folder import PassFolder
-from balans_dask.io.run_folder import RunFolder
+from balans_dask.io.run_folder import PassFolder, RunFolder
 from balans_dask.model.frozen import Model
 from balans_dask.model.inputs import Inputs
 from balans_dask.model.stages import PREPARING, Stage

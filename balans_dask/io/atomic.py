@@ -1,28 +1,34 @@
 """The state of a run on disk: arrays and JSON, replaced as a whole and never half-written.
 
 In a bucket that is what every put does.
+
+The file goes with the folder, so whoever has waited for it may lock one that is no more.
 """
 
+import fcntl
 import io
 import json
 import os
+import time
 import zlib
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import IO, Any
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.errors import exhaustion
+from balans_dask.errors import StoreExistsError, exhaustion, warn_of_input
 from balans_dask.io.files import open_file, put
 from balans_dask.io.places import is_remote
 
 __all__ = [
     "WRITTEN_BY",
+    "LineLog",
+    "locked",
     "read_json",
     "read_state",
     "replace_file",
@@ -38,6 +44,8 @@ WRITTEN_BY = "balans_dask"
 
 _PARSING = Lock()
 """numpy reads headers with `ast`, which fails now and then in two threads at once (Python 3.11)."""
+PUT_EVERY = 30.0
+"""Seconds; an object cannot be added to, so the lines wait and all are put anew."""
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
@@ -146,3 +154,89 @@ def _beside(path: Path) -> Path:
 def _to_disk(file: Any) -> None:
     file.flush()
     os.fsync(file.fileno())
+
+
+class LineLog:
+    """Lines of a file that may move meanwhile; those that are there already stay."""
+
+    def __init__(self) -> None:
+        self._text: str | None = None
+        self._put_at = 0.0
+
+    def add(self, place: Path, lines: Sequence[str], at_once: bool) -> None:
+        """Add lines.
+
+        Parameters
+        ----------
+        place : Path
+            Where the file is now.
+        lines : sequence of str
+        at_once : bool
+            Let nobody wait for them, even in a bucket.
+        """
+        if not is_remote(place):
+            with place.open("a") as file:
+                file.writelines(f"{line}\n" for line in lines)
+            return
+        if self._text is None:
+            self._text = place.read_text() if place.exists() else ""
+        self._text += "".join(f"{line}\n" for line in lines)
+        if at_once or time.monotonic() - self._put_at > PUT_EVERY:
+            put(place, self._text.encode())
+            self._put_at = time.monotonic()
+
+
+@contextmanager
+def locked(path: Path, make: Callable[[], None], name: str) -> Iterator[None]:
+    """Hold the lock of a folder.
+
+    Parameters
+    ----------
+    path : Path
+        Of the lock's file.
+    make : callable
+        Makes the folder unless it is there; called again when another process has removed it.
+    name : str
+        What is written, for an error.
+
+    Raises
+    ------
+    StoreExistsError
+        If another process holds it.
+    """
+    file = None
+    while file is None:
+        make()
+        try:
+            file = _locked_file(path, name)
+        except OSError:
+            with suppress(OSError):  # not empty, or gone
+                path.parent.rmdir()
+            raise
+    with file:
+        yield
+
+
+def _locked_file(path: Path, name: str) -> IO[str] | None:
+    """Open and lock the file at a path; ``None`` if it was removed meanwhile."""
+    with suppress(FileNotFoundError), ExitStack() as opened:
+        file = opened.enter_context(path.open("w"))
+        _lock(file, path, name)
+        if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            opened.pop_all()
+            return file
+    return None
+
+
+def _lock(file: IO[str], path: Path, name: str) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise StoreExistsError(
+            f"another process is writing {name}: wait, or choose another output"
+        ) from error
+    except OSError as error:
+        warn_of_input(
+            f"the file system of {path.parent} has no locks ({error.strerror}): make sure that no "
+            "other run writes this output"
+        )

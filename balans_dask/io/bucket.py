@@ -4,6 +4,14 @@ A bucket has no locks, but can create an object on the condition that it is not 
 numbered objects; whoever creates the next number holds the folder, so that of two who find a dead
 lease only one succeeds. A lease is dead when its process is (where that can be seen from here), or
 when nobody has renewed it for a minute.
+
+Its objects are copied within the bucket, in parallel, and the root ``zarr.json`` last: without it
+nothing opens. A store that is replaced loses its root first, and for a moment neither is there. A
+mark in the run's folder says that what lies at the target is such a half; a run killed in between
+is continued by doing all of it again.
+
+Each of the dozens of small arrays of a table would take ten requests one after another, most of
+them to ask what is there.
 """
 
 import errno
@@ -12,25 +20,45 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import psutil
+import zarr
+from zarr.storage import MemoryStore
 
 from balans_dask.errors import RunError, StoreExistsError, warn_of_input
-from balans_dask.io.files import files_in, network_errors, put, remove_file
+from balans_dask.io.atomic import write_json
+from balans_dask.io.files import (
+    files_below,
+    files_in,
+    is_file,
+    network_errors,
+    put,
+    remove_file,
+    remove_tree,
+)
+from balans_dask.io.paths import STORE_NAMES
 from balans_dask.io.places import reaching
 
-__all__ = ["Lease", "leased"]
+__all__ = [
+    "Lease",
+    "is_half_published",
+    "leased",
+    "publish_by_copy",
+    "put_group",
+]
 
 RENEWED_EVERY = 10.0
 DEAD_AFTER = 60.0
 """Seconds; a driver whose machine sleeps for longer must not publish, and asks before it does."""
 BUSY = (errno.EBUSY, errno.ETIMEDOUT)
 """What an overloaded bucket answers, which says nothing about conditions."""
+MARK = "publishing"
+ROOT = "zarr.json"
 
 
 class Lease:
@@ -208,3 +236,71 @@ def _runs(pid: Any, began: Any) -> bool:
         return bool(process.create_time() == began and process.status() != psutil.STATUS_ZOMBIE)
     except (psutil.Error, TypeError, ValueError):
         return False
+
+
+def publish_by_copy(store: Path, target: Path) -> None:
+    """Copy a finished store to its place; the store stays.
+
+    Parameters
+    ----------
+    store : Path
+        In the folder of its run.
+    target : Path
+        Where nothing is, or what may be replaced.
+    """
+    write_json(_mark(store.parent), {"target": target.name})
+    for name in STORE_NAMES:
+        remove_file(target / name)
+    remove_tree(target)
+    inner = [name for name in files_below(store) if name != ROOT]
+    _copy(store, target, inner)
+    _copy(store, target, [ROOT])
+
+
+def is_half_published(folder: Path) -> bool:
+    """Tell whether a run was killed while its store appeared.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    """
+    return is_file(_mark(folder))
+
+
+def _mark(folder: Path) -> Path:
+    return folder / MARK
+
+
+def _copy(store: Path, target: Path, names: Sequence[str]) -> None:
+    source: Any = store
+    source.fs.copy(
+        [f"{source.path}/{name}" for name in names],
+        [(target / name).path for name in names],  # type: ignore[attr-defined]
+    )
+
+
+def put_group(store: Path, fill: Callable[[zarr.Group], Any], key: str = "") -> None:
+    """Make a part of a store, replacing what is in its place.
+
+    Parameters
+    ----------
+    store : Path
+        In a bucket.
+    fill : callable
+        Fills an empty root.
+    key : str
+        The part, such as ``uns/balans``; else the whole root.
+    """
+    contents: dict[str, Any] = {}
+    fill(zarr.create_group(MemoryStore(contents), zarr_format=3))
+    part: Any = store / key if key else store
+    remove_tree(part)
+    inside = f"{key}/" if key else ""
+    part.fs.pipe(
+        {
+            f"{part.path}/{name.removeprefix(inside)}": content.to_bytes()
+            for name, content in contents.items()
+            if name.startswith(inside)
+        }
+    )

@@ -13,11 +13,10 @@ import zarr
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.io.codecs import encoding_of
+from balans_dask.io.codecs import encoding_of, require_room, text_bytes
 from balans_dask.io.encoded import require_stated
 from balans_dask.io.files import file_sizes
 from balans_dask.io.places import is_remote, place_of
-from balans_dask.io.room import require_room, text_bytes
 
 __all__ = [
     "folder_of",

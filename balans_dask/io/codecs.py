@@ -22,20 +22,35 @@ consolidated metadata that say another thing than an array's own cannot hide a c
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import zarr
 from zarr.errors import ZarrUserWarning
 
 from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.io.encoded import Encoding
-from balans_dask.io.room import MOST_TEXT_BYTES
 
-__all__ = ["encoding_of", "known_arrays", "require_known"]
+__all__ = [
+    "MOST_TEXT_BYTES",
+    "chunk_bytes",
+    "encoding_of",
+    "free_bytes",
+    "known_arrays",
+    "require_chunk",
+    "require_known",
+    "require_room",
+    "text_bytes",
+]
 
+COPIES_OF_TEXT = 4
+"""It is there as bytes, as objects and in a table of them."""
+MOST_TEXT_BYTES = int(psutil.virtual_memory().total) // COPIES_OF_TEXT
+"""What a chunk of text could be, if all memory of the machine were free."""
 COMPRESSORS = ("blosc", "zstd", "gzip", "zlib", "lz4")
 CHECKSUMS = {"crc32c", "crc32", "adler32", "fletcher32"}
 TEXT = {"vlen-utf8", "vlen-bytes"}
@@ -52,6 +67,78 @@ LARGEST_DEPTH = 32
 """Groups within groups; readers go down by calling themselves."""
 LARGEST_GRID = 2**24
 """Files of an array; every one is looked for."""
+
+
+def free_bytes(limit_bytes: int | None = None) -> int:
+    """Memory that there is, or less, if a limit is."""
+    free = int(psutil.virtual_memory().available)
+    return free if limit_bytes is None else min(free, limit_bytes)
+
+
+def text_bytes(limit_bytes: int | None = None) -> int:
+    """Memory that a chunk of text may decode to."""
+    return free_bytes(limit_bytes) // COPIES_OF_TEXT
+
+
+def chunk_bytes(array: zarr.Array) -> int:
+    """Size of a decoded chunk; of text, that of the places which its values take."""
+    size: int = prod(array.chunks) * array.dtype.itemsize
+    return size
+
+
+def require_room(
+    arrays: Iterable[zarr.Array], path: str | Path, limit_bytes: int | None = None
+) -> None:
+    """Refuse arrays that do not fit in memory together, or whose chunks are larger than a limit.
+
+    Parameters
+    ----------
+    arrays : iterable of zarr.Array
+        To be read whole.
+    path : str or Path
+        Of the store.
+    limit_bytes : int or None
+        What a process may use. Other processes may hold less than this one, but no chunk is larger.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    free, total = free_bytes(), 0
+    for array in arrays:
+        axes = zip(array.shape, array.chunks, strict=True)
+        n_chunks = prod(-(-length // max(cut, 1)) for length, cut in axes)
+        total += chunk_bytes(array) * n_chunks
+        if n_chunks:
+            require_chunk(array, path, limit_bytes)
+    if total > free:
+        raise InvalidInputError(
+            f"{path} has annotations of {total:,} bytes, more than the {free:,} of memory that "
+            "there are: write fewer, or use a larger machine"
+        )
+
+
+def require_chunk(array: zarr.Array, path: str | Path, limit_bytes: int | None = None) -> None:
+    """Refuse an array of which a single chunk does not fit in memory, before one is decoded.
+
+    Parameters
+    ----------
+    array : zarr.Array
+    path : str or Path
+        Of the store.
+    limit_bytes : int or None
+        What a process may use.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    size, limit = chunk_bytes(array), free_bytes(limit_bytes)
+    if size > limit:
+        raise InvalidInputError(
+            f"{path} has {array.path} in chunks of {size:,} bytes, more than the {limit:,} of "
+            "memory that may be used: write it again in smaller ones, or raise --memory-limit"
+        )
 
 
 def known_arrays(root: zarr.Group, path: str | Path) -> list[zarr.Array]:

@@ -15,8 +15,8 @@ from typing import Any
 import h5py
 
 from balans_dask.errors import InvalidInputError
+from balans_dask.io.codecs import free_bytes
 from balans_dask.io.encoded import DEFLATE_RATIO, HARMLESS_BYTES, inflated_bytes
-from balans_dask.io.room import free_bytes
 
 __all__ = ["require_parts", "require_plain"]
 

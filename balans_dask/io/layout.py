@@ -15,8 +15,8 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
 from balans_dask.io.atomic import read_json, write_json
+from balans_dask.io.bucket import put_group
 from balans_dask.io.consolidated_metadata import DOCUMENT, is_grouped, regrouped
-from balans_dask.io.group_put import put_group
 from balans_dask.io.places import is_remote, place_of, place_of_zarr, zarr_place
 from balans_dask.tiling import TILE_ROWS, largest_power_of_two
 

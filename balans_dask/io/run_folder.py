@@ -24,10 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from balans_dask.errors import StoreExistsError, first_names
-from balans_dask.io.atomic import WRITTEN_BY, read_json, sync_folder, write_json
-from balans_dask.io.bucket import Lease, leased
-from balans_dask.io.bucket_run import MARK as PUBLISHING
-from balans_dask.io.bucket_run import is_half_published, publish_by_copy
+from balans_dask.io.atomic import WRITTEN_BY, locked, read_json, sync_folder, write_json
+from balans_dask.io.bucket import MARK as PUBLISHING
+from balans_dask.io.bucket import Lease, is_half_published, leased, publish_by_copy
 from balans_dask.io.files import (
     files_in,
     make_folder,
@@ -38,12 +37,15 @@ from balans_dask.io.files import (
     remove_tree,
     strange_below,
 )
-from balans_dask.io.lock import locked
-from balans_dask.io.pass_folder import PassFolder
 from balans_dask.io.paths import is_export, is_store, require_apart
 from balans_dask.io.places import is_remote, place_of, reaching, require_writable, resolved
 
-__all__ = ["RunFolder", "check_output", "taken_by"]
+__all__ = [
+    "PassFolder",
+    "RunFolder",
+    "check_output",
+    "taken_by",
+]
 
 SUFFIX = ".partial"
 EARLIER = "pass_"
@@ -52,6 +54,36 @@ LOCK = "lock"
 OUR_NAMES = {
     *("run.json", LOCK, "checkpoint.npz", "units", "store", "replaced", EVENTS, PUBLISHING),
 }
+
+
+class PassFolder:
+    """Checkpoint, manifest and store of one pass.
+
+    Parameters
+    ----------
+    path : Path
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.store = path / "store"
+        self.units = path / "units"
+        self.checkpoint = path / "checkpoint.npz"
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything to continue."""
+        return self.checkpoint.exists() or self.units.exists()
+
+    def clear(self) -> None:
+        """Forget what was done."""
+        self.clear_store()
+        remove_file(self.checkpoint)
+
+    def clear_store(self) -> None:
+        """Forget what was written; the checkpoint stays."""
+        for path in (self.units, self.store):
+            remove_tree(path)
 
 
 def check_output(path: str | Path, overwrite: bool, inputs: tuple[str, ...] = ()) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 
 from balans_dask.errors import InvalidInputError, WrongTypeError
-from balans_dask.io.h5_matrix import H5Matrix
+from balans_dask.io.matrices import H5Matrix
 from balans_dask.model.inputs import require_sizes
 
 __all__ = ["is_lazy", "matrix_of"]

@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 from balans_dask.errors import InvalidInputError, StoreExistsError, warn_of_input
 from balans_dask.io.atomic import read_state
 from balans_dask.io.model_store import model_fingerprint
-from balans_dask.io.pass_folder import PassFolder
 from balans_dask.io.paths import is_store
-from balans_dask.io.run_folder import RunFolder
+from balans_dask.io.run_folder import PassFolder, RunFolder
 from balans_dask.io.store import open_store
 from balans_dask.model.bounds import Sizes
 from balans_dask.model.state import is_sound

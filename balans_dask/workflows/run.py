@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from balans_dask.io.atomic import sync_files
 from balans_dask.io.files import make_folder
 from balans_dask.io.layout import consolidate, write_annotations
-from balans_dask.io.pass_folder import PassFolder
 from balans_dask.io.paths import path_from
-from balans_dask.io.run_folder import RunFolder
+from balans_dask.io.run_folder import PassFolder, RunFolder
 from balans_dask.io.trial import require_readable
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.inputs import Inputs

@@ -11,10 +11,9 @@ from balans_dask.applying import Learned, correct
 from balans_dask.errors import RunError
 from balans_dask.io.files import make_folder, many, remove_all_but, remove_file
 from balans_dask.io.layout import create_matrix, create_root, row_layout
-from balans_dask.io.output import StoreSink
-from balans_dask.io.pass_folder import PassFolder
+from balans_dask.io.output import StoreSink, Unit, recorded_units, unit_files
+from balans_dask.io.run_folder import PassFolder
 from balans_dask.io.sources import StoredRows
-from balans_dask.io.units import Unit, recorded_units, unit_files
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.inputs import Inputs
 from balans_dask.model.prepared import Prepared

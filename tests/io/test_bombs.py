@@ -19,8 +19,7 @@ from stores import write_anndata
 from balans_dask.errors import InvalidInputError
 from balans_dask.io import encoded
 from balans_dask.io.chunks import require_decodable
-from balans_dask.io.codecs import COMPRESSORS
-from balans_dask.io.room import require_room
+from balans_dask.io.codecs import COMPRESSORS, require_room
 from balans_dask.io.store import open_store
 
 SCREEN = gaussian_screen(300, n_features=4)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balans_dask.applying import correct
-from balans_dask.io.pass_folder import PassFolder
+from balans_dask.io.run_folder import PassFolder
 from balans_dask.io.sources import StoredRows
 from balans_dask.model.fit import Fit, learn
 from balans_dask.model.inputs import Inputs
