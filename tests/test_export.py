@@ -16,9 +16,9 @@ from stores import files, write_anndata
 
 from balans_dask.cli.app import run
 from balans_dask.errors import InvalidInputError, StoreExistsError
-from balans_dask.io.export_files import TableFile, file_parts
 from balans_dask.io.store import open_store
 from balans_dask.io.tables import export
+from balans_dask.io.tables.export import TableFile, file_parts
 from balans_dask.workflows.export import export_store
 
 SCREEN = gaussian_screen(500, n_features=5)

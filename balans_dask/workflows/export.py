@@ -6,12 +6,11 @@ from typing import Any
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.atomic import sync_folder, write_json
-from balans_dask.io.export_files import file_of, tables_of
 from balans_dask.io.paths import MANIFEST, path_from, require_apart, require_free_file
 from balans_dask.io.places import is_url, place_of, resolved
 from balans_dask.io.run_folder import RunFolder, check_output
 from balans_dask.io.store import open_store
-from balans_dask.io.tables.export import export_tables, manifest_of
+from balans_dask.io.tables.export import export_tables, file_of, manifest_of, tables_of
 from balans_dask.workflows.records import correction_record, package_versions
 
 __all__ = ["export_store"]

@@ -10,13 +10,13 @@ import pytest
 from stores import files
 
 from balans_dask.errors import InputWarning, InvalidInputError
-from balans_dask.io import csv_blocks
+from balans_dask.io.tables import csv_table
 from balans_dask.io.tables.convert import convert_table
 
 
 @pytest.fixture
 def _short_slabs(monkeypatch):
-    monkeypatch.setattr(csv_blocks, "SLAB_ROWS", 10)
+    monkeypatch.setattr(csv_table, "SLAB_ROWS", 10)
 
 
 def converted(tmp_path, text, name="t.csv"):

@@ -13,17 +13,78 @@ from numpy.typing import NDArray
 from balans_dask.errors import InvalidInputError, exhaustion, first_line, first_names, warn_of_input
 from balans_dask.io.files import table_source
 from balans_dask.io.h5_parts import require_parts
-from balans_dask.io.h5ad_old import records_frame, with_categories
 from balans_dask.io.tables.annotations import storable
 from balans_dask.io.tables.columns import require_features
 from balans_dask.io.tables.row_stream import SLAB_ROWS, RowStream, Slab, float32, readable
 
-__all__ = ["open_h5ad"]
+__all__ = [
+    "CATEGORIES",
+    "open_h5ad",
+    "records_frame",
+    "with_categories",
+]
 
+CATEGORIES = "_categories"
+"""Ends the name of the categories of a column, which lie in ``uns``."""
 NUMBERS = "biuf"
 """Kinds of types that a matrix may have."""
 WHOLE = {"X", "obs", "var"}
 GROUPS = {"layers", "obsm", "obsp", "varm", "varp", "uns"}
+
+
+def records_frame(records: h5py.Dataset) -> pd.DataFrame:
+    """Read a table; its first field names the rows.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    if not records.dtype.names:
+        raise ValueError("it is no table")
+    values = records[:]
+    index, *names = values.dtype.names
+    columns = {name: _text(values[name]) for name in names}
+    return pd.DataFrame(columns, index=pd.Index(_text(values[index]), name=index))
+
+
+def with_categories(
+    frame: pd.DataFrame, elements: h5py.Group | None
+) -> tuple[pd.DataFrame, list[str]]:
+    """Replace codes by the categories that they stand for.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    elements : h5py.Group or None
+        ``uns``.
+
+    Returns
+    -------
+    frame : DataFrame
+    used : list of str
+        Names of the categories.
+    """
+    used = []
+    for name in frame.columns:
+        element = None if elements is None else elements.get(f"{name}{CATEGORIES}")
+        codes = frame[name].to_numpy()
+        if not isinstance(element, h5py.Dataset) or codes.dtype.kind not in "iu":
+            continue
+        categories = _text(np.atleast_1d(element[()]))
+        # A column of the same name in the other table may be the one that is meant.
+        if len(codes) and codes.max() < len(categories):
+            frame = frame.assign(**{name: pd.Categorical.from_codes(codes, categories)})
+            used.append(f"{name}{CATEGORIES}")
+    return frame, used
+
+
+def _text(values: Any) -> Any:
+    """Decode text; numbers stay as they are."""
+    if values.dtype.kind not in "SO":
+        return values
+    texts = [value.decode() if isinstance(value, bytes) else value for value in values.tolist()]
+    return np.array(texts, dtype=object)
 
 
 def open_h5ad(path: str) -> RowStream:

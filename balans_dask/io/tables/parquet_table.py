@@ -9,10 +9,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from balans_dask.io.bad_cells import bad_cells, warn_of_bad_cells
 from balans_dask.io.files import table_source
 from balans_dask.io.tables.columns import ColumnRule, require_features
-from balans_dask.io.tables.row_stream import SLAB_ROWS, RowStream, Slab, float32, readable
+from balans_dask.io.tables.row_stream import (
+    SLAB_ROWS,
+    RowStream,
+    Slab,
+    bad_cells,
+    float32,
+    readable,
+    warn_of_bad_cells,
+)
 
 __all__ = ["open_parquet"]
 
