@@ -9,7 +9,7 @@ from distributed import Future
 from balans_dask.model.prepared import Prepared
 from balans_dask.passes.correct import RowSink, correct_rows
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.rows import Pieces
+from balans_dask.passes.round import Pieces
 from balans_dask.tiling import Partition
 
 __all__ = ["Learned", "MovedRows", "correct"]

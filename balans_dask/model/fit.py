@@ -20,7 +20,7 @@ from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.passes.operators import learn_operator
 from balans_dask.passes.projection import fit_projection
-from balans_dask.passes.rows import Pieces
+from balans_dask.passes.round import Pieces
 from balans_dask.sampled import SampledRows
 
 __all__ = [

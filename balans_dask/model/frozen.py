@@ -16,8 +16,7 @@ from balans_dask.labels import SPELLING, BatchLabels
 from balans_dask.model.fit import Fit
 from balans_dask.model.inputs import Inputs, ModelSizes
 from balans_dask.parameters import Parameters
-from balans_dask.passes.coverage import coverage_of_rows
-from balans_dask.passes.covered import covered_rows
+from balans_dask.passes.coverage import coverage_of_rows, covered_rows
 from balans_dask.passes.engine import Engine
 
 __all__ = ["FrozenPass", "Model", "freeze", "model_of", "require_features"]

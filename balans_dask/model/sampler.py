@@ -11,10 +11,14 @@ from balans_dask.kernels.landmarks import LandmarkBlock, landmark_block
 from balans_dask.model.stopping import Drawn, StopRule, Tally, stop_rule
 from balans_dask.parameters import AUTO, Parameters
 from balans_dask.passes.coverage import Report, cover, cover_again, report, uncovered
-from balans_dask.passes.elbow import elbows
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.round import local_scales
-from balans_dask.passes.rows import affinity_rows, affinity_rows_again, first_rows
+from balans_dask.passes.round import (
+    affinity_rows,
+    affinity_rows_again,
+    elbows,
+    first_rows,
+    local_scales,
+)
 from balans_dask.passes.scores import Scores, pick_landmarks
 from balans_dask.sampled import Round, SampledRows
 

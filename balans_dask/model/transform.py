@@ -16,8 +16,7 @@ from balans_dask.model.inputs import Inputs
 from balans_dask.model.prepared import Prepared
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.operators import with_new_batches
-from balans_dask.passes.round import new_scales
-from balans_dask.passes.rows import Pieces, affinity_rows_again
+from balans_dask.passes.round import Pieces, affinity_rows_again, new_scales
 
 __all__ = ["adapt", "known_to", "warn_of_uncovered"]
 

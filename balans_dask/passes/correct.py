@@ -19,7 +19,7 @@ from balans_dask.kernels.smooth import nearest_landmarks
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.operators import correction_of
 from balans_dask.passes.profiles import OriginRows, PartitionRows, Profiles, output_dtype
-from balans_dask.passes.rows import Pieces
+from balans_dask.passes.round import Pieces
 from balans_dask.passes.scores import Scores
 from balans_dask.tiling import Partition
 

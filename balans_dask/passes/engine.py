@@ -22,10 +22,15 @@ from distributed.system import MEMORY_LIMIT
 from balans_dask.io.sources import LazySlice
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.parameters import WORKER_TIMEOUT_SECONDS
-from balans_dask.passes.followed import Followed
 from balans_dask.passes.memory import Workers
 from balans_dask.passes.task_bytes import COLLECTED_NODES
-from balans_dask.passes.watch import WorkerWatch, blamed_tasks, killed_workers, scheduler_errors
+from balans_dask.passes.watch import (
+    Followed,
+    WorkerWatch,
+    blamed_tasks,
+    killed_workers,
+    scheduler_errors,
+)
 from balans_dask.passes.workers import THIS_PROCESS
 
 __all__ = ["QUIET_DASHBOARD", "Engine", "embedded_client", "task"]

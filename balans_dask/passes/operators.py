@@ -15,12 +15,11 @@ from balans_dask.kernels.displace import BatchSums, displacement_targets, displa
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.operators import Correction, Displacing, Smoothing
 from balans_dask.kernels.smooth import landmark_affinities, pseudo_inverse
-from balans_dask.passes.batch_sums import column_cuts, sum_by_batch
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import Profiles
-from balans_dask.passes.rows import Pieces
+from balans_dask.passes.round import Pieces
 from balans_dask.passes.scores import Scores
-from balans_dask.passes.sums import sum_rows
+from balans_dask.passes.sums import column_cuts, sum_by_batch, sum_rows
 
 __all__ = ["correction_of", "learn_operator", "with_new_batches"]
 

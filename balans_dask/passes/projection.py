@@ -19,10 +19,30 @@ from balans_dask.kernels.projection import (
     principal_components,
 )
 from balans_dask.passes.engine import Engine, task
-from balans_dask.passes.trees import add_arrays, array_sum
-from balans_dask.tiling import Partition, Tiling, tile_slices
+from balans_dask.tiling import PairwiseSum, Partition, Tiling, tile_slices, tree_sum
 
-__all__ = ["compute_moments", "compute_scatter", "fit_projection"]
+__all__ = [
+    "add_arrays",
+    "array_sum",
+    "compute_moments",
+    "compute_scatter",
+    "fit_projection",
+]
+
+
+def array_sum() -> PairwiseSum[NDArray[np.float64]]:
+    """Start the sum of a partition's tiles; adds in place."""
+    return PairwiseSum(_add_in_place)
+
+
+@task
+def add_arrays(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Sum consecutive nodes of one level."""
+    return tree_sum(parts, np.add)
+
+
+def _add_in_place(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.add(a, b, out=a)
 
 
 def compute_moments(

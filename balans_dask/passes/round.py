@@ -1,11 +1,14 @@
 """Pass 1 of a round: the k nearest rows of every batch, merged over partitions."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from distributed import Future
 from numpy.typing import NDArray
 
+from balans_dask.kernels.affinity import AffinityRows, kept_affinities
+from balans_dask.kernels.elbow import N_BINS, elbow_thresholds, scaled_distance_counts
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.local_scale import (
     SCALE_FLOOR,
@@ -19,10 +22,21 @@ from balans_dask.kernels.local_scale import (
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.scores import Scores, as_tiles
 
-__all__ = ["local_scales", "new_scales"]
+__all__ = [
+    "Pieces",
+    "affinity_rows",
+    "affinity_rows_again",
+    "elbows",
+    "first_rows",
+    "local_scales",
+    "new_scales",
+]
 
 NEAREST_BYTES = 16 * 2**20
 """Nearest rows of new batches that one task may return."""
+Pieces: TypeAlias = Sequence[Future | None]
+"""Rows of A_S over one partition, in draw order: each a future of the ``AffinityRows`` of a block,
+a future of those of several blocks, or ``None`` for a block whose rows were not kept."""
 
 
 def local_scales(
@@ -119,3 +133,120 @@ def _nearest(argument: Any, block: LandmarkBlock, n_neighbors: int) -> NearestBy
 @task
 def _merge(parts: Sequence[NearestByBatch]) -> NearestByBatch:
     return merge_nearest(parts)
+
+
+def elbows(
+    engine: Engine, scores: Scores, block: LandmarkBlock, max_neighbors: int | None
+) -> LandmarkBlock:
+    """Give a block of landmarks its thresholds.
+
+    Parameters
+    ----------
+    engine : Engine
+    scores : Scores
+    block : LandmarkBlock
+        With its scales.
+    max_neighbors : int or None
+        Cap on the entries of a row.
+
+    Notes
+    -----
+    Where scales come from anchor rows alone, they say nothing of how dense other rows lie: there is
+    no elbow then, and all affinities count up to the last bin.
+    """
+    by_anchors = scores.reference is not None
+    if by_anchors and max_neighbors is None:
+        return block.with_thresholds(np.full(block.n_landmarks, N_BINS))
+    blocks = [block.for_batches(batches) for batches in scores.batches]
+    futures = engine.map("elbow", _counts, scores.arguments(), blocks)
+    counts = engine.collect("elbow-sum", futures, _add)
+    thresholds = elbow_thresholds(counts, scores.tiling.n_rows, max_neighbors, not by_anchors)
+    return block.with_thresholds(thresholds)
+
+
+@task
+def _counts(argument: Any, block: LandmarkBlock) -> NDArray[np.uint32]:
+    return scaled_distance_counts(as_tiles(argument), block)
+
+
+@task
+def _add(parts: Sequence[NDArray[np.integer]]) -> NDArray[np.int64]:
+    total = np.zeros(parts[0].shape, dtype=np.int64)
+    for part in parts:
+        total += part
+    return total
+
+
+def affinity_rows(engine: Engine, scores: Scores, block: LandmarkBlock) -> list[Future]:
+    """Compute the rows of A_S of a block, one piece a partition, and leave them on the workers.
+
+    Parameters
+    ----------
+    engine : Engine
+    scores : Scores
+    block : LandmarkBlock
+        With its scales and thresholds.
+    """
+    blocks = [block.for_batches(batches) for batches in scores.batches]
+    return engine.map("rows", _kept, scores.arguments(), blocks)
+
+
+def affinity_rows_again(
+    engine: Engine, scores: Scores, table: Future, n_blocks: int, n_bytes: int
+) -> list[Future]:
+    """Compute the rows of A_S of the first blocks in one pass, as a resumed run needs them.
+
+    Parameters
+    ----------
+    engine : Engine
+    scores : Scores
+    table : Future of list of LandmarkBlock
+    n_blocks : int
+    n_bytes : int
+        Memory that they may take on all workers together; the rest is left out.
+
+    Returns
+    -------
+    pieces : list over partitions of Future of list of AffinityRows or None
+    """
+    n = len(scores.partitions)
+    return engine.map(
+        "rows-again",
+        _kept_again,
+        scores.arguments(),
+        [table] * n,
+        [n_blocks] * n,
+        [n_bytes // n] * n,
+    )
+
+
+def first_rows(engine: Engine, pieces: list[Future], n_landmarks: int) -> list[Future]:
+    """Keep the first landmarks, in draw order, of every piece; releases the whole ones."""
+    first = engine.map("rows-first", _first, pieces, [n_landmarks] * len(pieces))
+    engine.release(pieces)
+    return first
+
+
+@task
+def _kept(argument: Any, block: LandmarkBlock) -> AffinityRows:
+    return kept_affinities(as_tiles(argument), block)
+
+
+@task
+def _kept_again(
+    argument: Any, table: Sequence[LandmarkBlock], n_blocks: int, n_bytes: int
+) -> list[AffinityRows | None]:
+    tiles = as_tiles(argument)
+    pieces: list[AffinityRows | None] = []
+    for block in table[:n_blocks]:
+        piece = kept_affinities(tiles, block)
+        if piece.nbytes > n_bytes:
+            break
+        n_bytes -= piece.nbytes
+        pieces.append(piece)
+    return pieces + [None] * (n_blocks - len(pieces))
+
+
+@task
+def _first(piece: AffinityRows, n_landmarks: int) -> AffinityRows:
+    return piece.first(n_landmarks)

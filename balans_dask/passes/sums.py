@@ -1,6 +1,6 @@
 """A_S [X, E, 1]: for every landmark the affinity-weighted sums of its rows, over all partitions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,17 +8,84 @@ from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.kernels.affinity import AffinityRows
+from balans_dask.kernels.displace import BatchSums, batch_sums, merge_batch_sums
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.smooth import landmark_sums
-from balans_dask.passes.columns import cut_columns, sum_columns
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import PartitionRows, Profiles
-from balans_dask.passes.rows import Pieces
+from balans_dask.passes.projection import add_arrays, array_sum
+from balans_dask.passes.round import Pieces
 from balans_dask.passes.scores import Scores
-from balans_dask.passes.task_bytes import COLUMNS_AT_ONCE
-from balans_dask.passes.trees import add_arrays, array_sum
+from balans_dask.passes.task_bytes import COLUMNS_AT_ONCE, batch_columns_at_once
+from balans_dask.tiling import tree_sum
 
-__all__ = ["sum_rows"]
+__all__ = [
+    "column_cuts",
+    "cut_columns",
+    "sum_by_batch",
+    "sum_columns",
+    "sum_rows",
+]
+
+
+def cut_columns(n_columns: int, at_once: int) -> list[slice]:
+    """Slices of at most ``at_once`` columns."""
+    firsts = range(0, n_columns, at_once)
+    return [slice(first, min(first + at_once, n_columns)) for first in firsts]
+
+
+def sum_columns(
+    engine: Engine,
+    name: str,
+    body: Callable[..., Any],
+    combine: Callable[[list[Any]], Any],
+    scores: Scores,
+    profiles: Profiles,
+    table: Future,
+    pieces: Sequence[Pieces],
+    cuts: Sequence[slice],
+) -> list[Future]:
+    """Reduce over all partitions, one pass after another, so that few sums wait at a time.
+
+    Parameters
+    ----------
+    engine : Engine
+    name : str
+        Of the pass.
+    body : callable
+        Made by ``task``; takes what makes ``PartitionRows``, and the columns as a slice.
+    combine : callable
+        Made by ``task``; takes consecutive nodes of one level.
+    scores : Scores
+    profiles : Profiles
+    table : Future of list of LandmarkBlock
+        All blocks of landmarks, in draw order.
+    pieces : sequence over partitions of Pieces
+        Rows of A_S.
+    cuts : sequence of slice
+        Columns of every pass.
+
+    Returns
+    -------
+    sums : list of Future
+        One a pass.
+    """
+    sums = []
+    for columns in cuts:
+        both = [profiles.arguments(part.start, part.stop) for part in scores.partitions]
+        futures = engine.map(
+            name,
+            body,
+            scores.arguments(),
+            [list(pair) for pair in both],
+            [list(of_partition) for of_partition in pieces],
+            [table] * len(both),
+            [columns] * len(both),
+        )
+        # Two at a time: a node of the tree is as large as the result.
+        sums.append(engine.reduce(f"{name}-merge", futures, combine, arity=2))
+        engine.wait(sums[-1:])
+    return sums
 
 
 def sum_rows(
@@ -75,3 +142,70 @@ def _sum_partition(
         landmark_sums(part.affinities(tile), values, of_tile)
         total.push(of_tile)
     return total.total()
+
+
+def sum_by_batch(
+    engine: Engine,
+    scores: Scores,
+    profiles: Profiles,
+    table: Future,
+    pieces: Sequence[Pieces],
+    n_landmarks: int,
+    n_batches: int,
+) -> list[Future]:
+    """Reduce A_S [X, E, 1] by batch: one pass for as many columns as memory allows.
+
+    Parameters
+    ----------
+    n_landmarks : int
+    n_batches : int
+        Those with reference rows.
+
+    Returns
+    -------
+    sums : list of Future of BatchSums
+        Cut by columns, each with the weights as its last column.
+    """
+    n_columns = profiles.n_columns(scores.projection.n_components)
+    return sum_columns(
+        engine,
+        "batch-sums",
+        _sum_partition_by_batch,
+        _merge,
+        scores,
+        profiles,
+        table,
+        pieces,
+        column_cuts(n_columns, n_landmarks, n_batches),
+    )
+
+
+def column_cuts(n_columns: int, n_landmarks: int, n_batches: int) -> list[slice]:
+    """Cut the columns of the sums as memory wants it; no result depends on it."""
+    return cut_columns(n_columns, batch_columns_at_once(n_landmarks, n_batches))
+
+
+@task
+def _sum_partition_by_batch(
+    argument: Any,
+    both: Sequence[Any],
+    pieces: Sequence[AffinityRows | None],
+    table: Sequence[LandmarkBlock],
+    columns: slice,
+) -> BatchSums:
+    part = PartitionRows(argument, both, pieces, table)
+    batches = part.tiles.batches[part.tiles.reference_batches]
+    shape = (len(batches), part.n_landmarks, columns.stop - columns.start + 1)
+    total = array_sum()
+    for tile in range(part.tiles.n_tiles):
+        of_tile = np.zeros(shape)
+        rows = part.rows(tile)
+        values = np.column_stack([rows.values[:, columns], np.ones(len(rows.values))])
+        batch_sums(rows.affinities, rows.reference, values, of_tile)
+        total.push(of_tile)
+    return BatchSums(batches, total.total())
+
+
+@task
+def _merge(parts: Sequence[BatchSums]) -> BatchSums:
+    return tree_sum(parts, merge_batch_sums)

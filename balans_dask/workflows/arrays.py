@@ -18,8 +18,7 @@ from balans_dask.model.prepared import Prepared, prepare
 from balans_dask.model.stages import OnStage
 from balans_dask.model.transform import adapt, warn_of_uncovered
 from balans_dask.parameters import Parameters
-from balans_dask.passes.coverage import coverage_of_rows
-from balans_dask.passes.covered import covered_rows
+from balans_dask.passes.coverage import coverage_of_rows, covered_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.workflows.records import model_record, sampling_record

@@ -18,7 +18,7 @@ from balans_dask.model.state import arrays_of, sampled_from
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import cover_again, coverage_of_rows, report, uncovered
 from balans_dask.passes.engine import Engine, embedded_client
-from balans_dask.passes.rows import affinity_rows_again
+from balans_dask.passes.round import affinity_rows_again
 from balans_dask.tiling import TILE_ROWS, Tiling
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from balans_dask.io.sources import RowSource
 from balans_dask.kernels.selection import ColumnFacts, column_facts
-from balans_dask.passes.columns import cut_columns
 from balans_dask.passes.engine import Engine, task
+from balans_dask.passes.sums import cut_columns
 from balans_dask.tiling import Tiling
 from balans_dask.workflows.preprocess.columns import RowGroups, normalized, rank_int
 
