@@ -11,13 +11,12 @@ from anndata.abc import CSCDataset, CSRDataset
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
-from balans_dask.anchors import anchor_mask
 from balans_dask.arrays import source_of
 from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.io.matrices import H5Matrix
 from balans_dask.io.sources import RowSource, StoredRows
 from balans_dask.labels import BatchLabels, batch_labels
-from balans_dask.model.anchors import rows_by_query
+from balans_dask.model.anchors import anchor_mask, rows_by_query
 from balans_dask.passes.engine import Engine
 from balans_dask.workflows.array_inputs import matrix_of
 

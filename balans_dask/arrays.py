@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import zarr
 
-from balans_dask.applying import Learned, MovedRows, correct
 from balans_dask.io.matrices import H5Matrix, checked_array
 from balans_dask.io.sources import HeldArray, LazyRows, RowSource, StoredRows
-from balans_dask.model.prepared import Prepared, second_matrix
+from balans_dask.model.prepared import Learned, MovedRows, Prepared, correct, second_matrix
 from balans_dask.model.stages import CORRECTING, OnStage, Stage
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.profiles import output_dtype

@@ -13,11 +13,10 @@ from balans_dask.errors import InvalidInputError
 from balans_dask.estimator_arrays import NO_BATCH, collector_of, current_engine, inputs_of
 from balans_dask.estimator_contract import LazyOutputMixin, check_features
 from balans_dask.estimator_fit import fit_inputs, parameters_of
-from balans_dask.examine import examine_values
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.kernels.elbow import BINS_PER_UNIT
 from balans_dask.model.frozen import Model
-from balans_dask.model.inputs import plan_run
+from balans_dask.model.inputs import examine_values, plan_run
 from balans_dask.model.saved import load_model, save_model
 from balans_dask.model.stages import OnStage
 from balans_dask.model.transform import known_to

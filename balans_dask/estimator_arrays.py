@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from distributed import default_client
 
-from balans_dask.anchors import anchor_mask
 from balans_dask.arrays import gathered_rows, source_of
 from balans_dask.labels import batch_labels
+from balans_dask.model.anchors import anchor_mask
 from balans_dask.model.inputs import Inputs
 from balans_dask.model.stages import OnStage
 from balans_dask.passes.engine import Engine, embedded_client

@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from balans_dask.anchors import GIVEN_ROWS, require_anchors
 from balans_dask.errors import InvalidInputError
-from balans_dask.examine import examine
 from balans_dask.kernels._blas import single_threaded_blas
-from balans_dask.model.inputs import Inputs, plan_run
+from balans_dask.model.anchors import GIVEN_ROWS, require_anchors
+from balans_dask.model.inputs import Inputs, examine, plan_run
 from balans_dask.model.stages import EXAMINING, OnStage, Stage, following
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine

@@ -8,20 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.examine import Examined
 from balans_dask.io.atomic import write_state
 from balans_dask.io.run_folder import PassFolder, RunFolder
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.fit import Fit, fit, fit_preprocessor, learn
 from balans_dask.model.frozen import FrozenPass, freeze, model_of
-from balans_dask.model.inputs import Inputs
+from balans_dask.model.inputs import Examined, Inputs
 from balans_dask.model.prepared import Prepared
+from balans_dask.model.sampler import SampledRows
 from balans_dask.model.saved import save_model
 from balans_dask.model.stages import PREPARING, Stage
 from balans_dask.model.state import arrays_of, sampled_from
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
-from balans_dask.sampled import SampledRows
 from balans_dask.workflows.records import model_record, sampling_record, texts
 from balans_dask.workflows.request import StoreRun
 from balans_dask.workflows.run import StoreWriter, WriteOptions

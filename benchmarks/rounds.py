@@ -28,7 +28,6 @@ from rounds_tables import INLINE, picture, table
 from balans_dask.cluster.open import open_client
 from balans_dask.cluster.request import ClusterRequest
 from balans_dask.errors import InputWarning
-from balans_dask.examine import examine
 from balans_dask.io.layout import create_matrix, create_root, row_layout
 from balans_dask.io.output import write_shards
 from balans_dask.io.sources import StoredRows
@@ -36,7 +35,7 @@ from balans_dask.io.store import open_store
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.labels import BatchLabels
 from balans_dask.model.fit import Stage, fit, fit_preprocessor
-from balans_dask.model.inputs import Inputs, plan_run
+from balans_dask.model.inputs import Inputs, examine, plan_run
 from balans_dask.model.prepared import prepare
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine

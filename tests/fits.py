@@ -1,8 +1,7 @@
 """One pass of a fit, layer by layer, for tests that look between the layers."""
 
-from balans_dask.examine import examine
 from balans_dask.model.fit import Fit, fit, fit_preprocessor
-from balans_dask.model.inputs import Inputs
+from balans_dask.model.inputs import Inputs, examine
 from balans_dask.model.prepared import prepare
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine

@@ -11,10 +11,9 @@ from stores import write_anndata
 from test_against_reference import exponentials
 
 from balans_dask import Balans
-from balans_dask.anchors import require_anchors
 from balans_dask.errors import InputWarning, InvalidInputError
 from balans_dask.labels import batch_labels
-from balans_dask.model.anchors import rows_by_query
+from balans_dask.model.anchors import require_anchors, rows_by_query
 from balans_dask.parameters import OPERATORS, Parameters
 
 

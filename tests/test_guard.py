@@ -16,9 +16,9 @@ from balans_dask.kernels.coverage import Reach
 from balans_dask.kernels.landmarks import landmark_block
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.fit import limited_landmarks
+from balans_dask.model.sampler import Round, SampledRows
 from balans_dask.model.state import arrays_of, sampled_from
 from balans_dask.model.stopping import Tally
-from balans_dask.sampled import Round, SampledRows
 from balans_dask.workflows.mixture import Mixture, write_mixture
 from balans_dask.workflows.records import correction_record
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from screens import gaussian_screen
 
 from balans_dask import Balans
-from balans_dask.applying import correct
 from balans_dask.io.sources import StoredRows
 from balans_dask.labels import batch_labels
 from balans_dask.model.fit import fit, learn
 from balans_dask.model.inputs import Inputs
+from balans_dask.model.prepared import correct
 from balans_dask.model.state import arrays_of
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import coverage_of_rows

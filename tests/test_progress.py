@@ -22,11 +22,11 @@ from screens import gaussian_screen
 from stores import write_anndata
 
 from balans_dask.events import Event, EventLog, Events, read_events
+from balans_dask.model.sampler import Round
 from balans_dask.model.stages import SAMPLING, WRITING, Stage, following
 from balans_dask.model.stopping import Tally
 from balans_dask.passes.engine import task
 from balans_dask.progress import Progress
-from balans_dask.sampled import Round
 
 SCREEN = gaussian_screen(9_000, n_features=6)
 KEY = ["--batch-key", "plate"]

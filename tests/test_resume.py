@@ -17,7 +17,7 @@ from commands import writing as has_written
 from stores import files, files_but_input, write_anndata
 
 from balans_dask.events import read_events
-from balans_dask.examine import examine
+from balans_dask.model.inputs import examine
 from balans_dask.workflows import correct, store_output
 from balans_dask.workflows.mixture import Mixture, write_mixture
 

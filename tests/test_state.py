@@ -6,9 +6,9 @@ import pytest
 from balans_dask.kernels.coverage import Reach
 from balans_dask.kernels.landmarks import landmark_block
 from balans_dask.kernels.projection import Projection
+from balans_dask.model.sampler import Round, SampledRows
 from balans_dask.model.state import arrays_of, is_sound
 from balans_dask.model.stopping import Tally
-from balans_dask.sampled import Round, SampledRows
 
 SIZES = {"n_rows": 8, "n_batches": 2, "n_columns": 3, "block_rows": 4}
 

@@ -16,9 +16,8 @@ from balans_dask.evaluate.choice import Point
 from balans_dask.evaluate.sweep.embeddings import Embeddings
 from balans_dask.evaluate.sweep.result import SweepResult
 from balans_dask.evaluate.sweep.table import sweep_lines
-from balans_dask.examine import examine
 from balans_dask.io.store import open_store
-from balans_dask.model.inputs import plan_run
+from balans_dask.model.inputs import examine, plan_run
 from balans_dask.parameters import OPERATORS, Parameters
 from balans_dask.sweep import Grid, sweep_store
 from balans_dask.tiling import Tiling

@@ -6,11 +6,11 @@ import zarr
 from fits import one_pass
 from screens import gaussian_screen
 
-from balans_dask.applying import correct
 from balans_dask.io.sources import StoredRows
 from balans_dask.labels import batch_labels
 from balans_dask.model.fit import learn
 from balans_dask.model.inputs import Inputs, plan_run
+from balans_dask.model.prepared import correct
 from balans_dask.parameters import Parameters
 from balans_dask.passes.task_bytes import COLUMNS_AT_ONCE
 

@@ -16,7 +16,6 @@ from distributed import Client, KilledWorker, LocalCluster
 from fits import one_pass
 from screens import gaussian_screen
 
-from balans_dask.applying import correct
 from balans_dask.cluster import resilience
 from balans_dask.cluster.open import open_client
 from balans_dask.cluster.request import ClusterRequest
@@ -25,6 +24,7 @@ from balans_dask.io.sources import Rows, StoredRows
 from balans_dask.labels import batch_labels
 from balans_dask.model.fit import learn
 from balans_dask.model.inputs import Inputs, plan_run
+from balans_dask.model.prepared import correct
 from balans_dask.parameters import Parameters
 from balans_dask.passes import watch
 from balans_dask.passes.engine import QUIET_DASHBOARD, Engine

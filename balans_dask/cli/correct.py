@@ -7,7 +7,6 @@ from typing import Any
 import click
 from rich.console import Console
 
-from balans_dask.anchors import GIVEN_ROWS
 from balans_dask.cli.config import resolved
 from balans_dask.cli.options import WORD_FOR_NONE
 from balans_dask.cli.terminal import facts_table, input_facts, plan_facts
@@ -15,12 +14,12 @@ from balans_dask.cli_engine import open_engine
 from balans_dask.cli_into import added_to, output_of
 from balans_dask.errors import printable
 from balans_dask.events import EventLog, Events
-from balans_dask.examine import examine
 from balans_dask.io.run_folder import taken_by
 from balans_dask.io.store import open_store
 from balans_dask.kernels._blas import single_threaded_blas
+from balans_dask.model.anchors import GIVEN_ROWS
 from balans_dask.model.frozen import Model
-from balans_dask.model.inputs import plan_run
+from balans_dask.model.inputs import examine, plan_run
 from balans_dask.model.saved import load_model
 from balans_dask.model.stages import OnStage
 from balans_dask.parameters import Parameters

@@ -8,10 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from balans_dask.errors import first_names, format_bytes, printable
-from balans_dask.examine import Examined
 from balans_dask.io.store import ProfileStore
 from balans_dask.model.frozen import Model
-from balans_dask.model.inputs import Inputs
+from balans_dask.model.inputs import Examined, Inputs
 from balans_dask.parameters import Parameters
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.workflows.request import earlier_steps

@@ -11,12 +11,11 @@ import zarr
 from numpy.typing import NDArray
 
 from balans_dask.errors import InputWarning
-from balans_dask.examine import examine
 from balans_dask.io.store import ProfileStore
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.fit import fit_preprocessor
-from balans_dask.model.inputs import plan_run
+from balans_dask.model.inputs import examine, plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine, embedded_client
 from balans_dask.tiling import tile_slices

@@ -6,13 +6,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from balans_dask.applying import Learned
 from balans_dask.errors import warn_of_input
-from balans_dask.examine import Examined
 from balans_dask.kernels.projection import Projection
-from balans_dask.model.inputs import Inputs, components_of
-from balans_dask.model.prepared import Prepared
-from balans_dask.model.sampler import sample_rows
+from balans_dask.model.inputs import Examined, Inputs, components_of
+from balans_dask.model.prepared import Learned, Prepared
+from balans_dask.model.sampler import SampledRows, sample_rows
 from balans_dask.model.stages import PREPARING, SAMPLING, SUMMING, OnStage, Stage, following
 from balans_dask.model.state import sampled_from
 from balans_dask.parameters import AUTO, Parameters
@@ -21,7 +19,6 @@ from balans_dask.passes.memory import MemoryPlan
 from balans_dask.passes.operators import learn_operator
 from balans_dask.passes.projection import fit_projection
 from balans_dask.passes.round import Pieces
-from balans_dask.sampled import SampledRows
 
 __all__ = [
     "UNCOVERED_SHARE",

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.applying import Learned
 from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.projection import Projection
 from balans_dask.labels import SPELLING, BatchLabels
 from balans_dask.model.fit import Fit
 from balans_dask.model.inputs import Inputs, ModelSizes
+from balans_dask.model.prepared import Learned
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import coverage_of_rows, covered_rows
 from balans_dask.passes.engine import Engine

@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from balans_dask.model.sampler import Round
 from balans_dask.passes.engine import Engine
-from balans_dask.sampled import Round
 
 __all__ = [
     "CORRECTING",

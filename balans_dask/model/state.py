@@ -11,9 +11,9 @@ from balans_dask.kernels.coverage import Reach
 from balans_dask.kernels.landmarks import LandmarkBlock, landmark_block
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.bounds import Sizes, Table, fault_of, landmark_fault, projection_fault
+from balans_dask.model.sampler import Round, SampledRows
 from balans_dask.model.stopping import tally_from
 from balans_dask.parameters import STOPPING
-from balans_dask.sampled import Round, SampledRows
 
 __all__ = [
     "arrays_of",

@@ -7,13 +7,12 @@ from itertools import count
 import numpy as np
 from distributed import Future
 
-from balans_dask.applying import Learned
 from balans_dask.errors import InvalidInputError, first_names, warn_of_input
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.labels import BatchLabels
 from balans_dask.model.frozen import FrozenPass, Model
 from balans_dask.model.inputs import Inputs
-from balans_dask.model.prepared import Prepared
+from balans_dask.model.prepared import Learned, Prepared
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.operators import with_new_batches
 from balans_dask.passes.round import Pieces, affinity_rows_again, new_scales

@@ -8,14 +8,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from balans_dask.anchors import GIVEN_ROWS
 from balans_dask.errors import BalansError, InvalidInputError, public
 from balans_dask.evaluate.controls import controls_by_query
 from balans_dask.io.in_place import ELEMENTS
 from balans_dask.io.paths import leads_away, path_beside
 from balans_dask.io.store import ProfileStore, open_store
 from balans_dask.labels import BatchLabels, batch_labels, labels_of_column, spelled
-from balans_dask.model.anchors import rows_by_query
+from balans_dask.model.anchors import GIVEN_ROWS, rows_by_query
 from balans_dask.workflows.records import correction_record
 
 __all__ = ["LABEL_COLUMNS", "Factor", "Reported", "factor", "reported"]

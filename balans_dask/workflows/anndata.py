@@ -9,13 +9,13 @@ import numpy as np
 from anndata import AnnData
 from numpy.typing import NDArray
 
-from balans_dask.anchors import GIVEN_ROWS
 from balans_dask.anndata_parts import anchors_of, basis_of, features_of, labels_of, row_source
 from balans_dask.arrays import gathered_rows
 from balans_dask.errors import InvalidInputError
 from balans_dask.estimator import Balans
 from balans_dask.estimator_fit import fit_inputs, parameters_of
 from balans_dask.labels import BatchLabels
+from balans_dask.model.anchors import GIVEN_ROWS
 from balans_dask.model.inputs import Inputs
 from balans_dask.model.stages import OnStage
 from balans_dask.parameters import Parameters

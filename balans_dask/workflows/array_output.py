@@ -6,8 +6,7 @@ import dask
 import dask.array as da
 import numpy as np
 
-from balans_dask.applying import Learned, MovedRows
-from balans_dask.model.prepared import Prepared, second_matrix
+from balans_dask.model.prepared import Learned, MovedRows, Prepared, second_matrix
 from balans_dask.passes.correct import CorrectedRows, correct_one
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.profiles import Profiles, output_dtype

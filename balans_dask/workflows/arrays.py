@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.applying import Learned, MovedRows
 from balans_dask.arrays import source_of
-from balans_dask.examine import Examined
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.fit import fit, fit_preprocessor, learn
 from balans_dask.model.frozen import FrozenPass, Model, freeze, model_of
-from balans_dask.model.inputs import Inputs
-from balans_dask.model.prepared import Prepared, prepare
+from balans_dask.model.inputs import Examined, Inputs
+from balans_dask.model.prepared import Learned, MovedRows, Prepared, prepare
 from balans_dask.model.stages import OnStage
 from balans_dask.model.transform import adapt, warn_of_uncovered
 from balans_dask.parameters import Parameters

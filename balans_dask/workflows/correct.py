@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.examine import examine, examine_values
 from balans_dask.fit_writer import FitWriter
 from balans_dask.io.in_place import GraftFolder
 from balans_dask.io.model_store import model_fingerprint
@@ -13,7 +12,7 @@ from balans_dask.io.places import place_of, reaching, require_writable, resolved
 from balans_dask.io.run_folder import RunFolder, check_output, taken_by
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.model.frozen import Model, require_features
-from balans_dask.model.inputs import components_of
+from balans_dask.model.inputs import components_of, examine, examine_values
 from balans_dask.model.stages import EXAMINING, OnStage, Stage, following
 from balans_dask.model.transform import known_to
 from balans_dask.parameters import CHECKPOINT_SECONDS

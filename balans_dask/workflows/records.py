@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from balans_dask.configuration import as_config
 from balans_dask.errors import InvalidInputError
-from balans_dask.examine import Examined
 from balans_dask.io.files import network_errors
 from balans_dask.io.run_folder import RunFolder
 from balans_dask.io.store import ProfileStore
@@ -21,9 +20,9 @@ from balans_dask.kernels._blas import blas_fingerprint
 from balans_dask.kernels.projection import Projection
 from balans_dask.labels import SPELLING, BatchLabels
 from balans_dask.model.bounds import record_fault
-from balans_dask.model.inputs import Inputs
+from balans_dask.model.inputs import Examined, Inputs
+from balans_dask.model.sampler import SampledRows
 from balans_dask.parameters import Parameters
-from balans_dask.sampled import SampledRows
 
 __all__ = [
     "correction_record",

@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from balans_dask.anchors import require_anchors
 from balans_dask.errors import first_names, warn_of_input
-from balans_dask.examine import Examined
 from balans_dask.io.in_place import ELEMENTS
 from balans_dask.io.layout import row_layout
 from balans_dask.io.matrices import checked_array
@@ -18,10 +16,10 @@ from balans_dask.io.sources import RowSource, StoredRows
 from balans_dask.io.store import ProfileStore
 from balans_dask.io.trial import FEW, try_annotations
 from balans_dask.labels import BatchLabels, batch_labels, labels_in_order
-from balans_dask.model.anchors import rows_by_query
+from balans_dask.model.anchors import require_anchors, rows_by_query
 from balans_dask.model.bounds import Sizes
 from balans_dask.model.frozen import Model
-from balans_dask.model.inputs import Inputs, require_sizes
+from balans_dask.model.inputs import Examined, Inputs, require_sizes
 from balans_dask.model.query import parse_query
 from balans_dask.parameters import Parameters
 from balans_dask.passes.profiles import output_dtype

@@ -7,7 +7,6 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from balans_dask.applying import Learned, correct
 from balans_dask.errors import RunError
 from balans_dask.io.files import make_folder, many, remove_all_but, remove_file
 from balans_dask.io.layout import create_matrix, create_root, row_layout
@@ -16,7 +15,7 @@ from balans_dask.io.run_folder import PassFolder
 from balans_dask.io.sources import StoredRows
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.inputs import Inputs
-from balans_dask.model.prepared import Prepared
+from balans_dask.model.prepared import Learned, Prepared, correct
 from balans_dask.model.stages import WRITING, OnStage, Stage, following
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import output_dtype

@@ -17,17 +17,15 @@ from numpy.typing import NDArray
 
 from balans_dask.evaluate.sweep.grid import grouped
 from balans_dask.evaluate.sweep.one_pass import moved_inputs, rows_after, rows_before
-from balans_dask.examine import Examined
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.fit import Fit, fit_preprocessor
-from balans_dask.model.inputs import Inputs
+from balans_dask.model.inputs import Examined, Inputs
 from balans_dask.model.prepared import Prepared, prepare
-from balans_dask.model.sampler import sample_rows
+from balans_dask.model.sampler import SampledRows, sample_rows
 from balans_dask.model.stages import CORRECTING, SAMPLING, OnStage, Stage
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
-from balans_dask.sampled import SampledRows
 
 __all__ = ["Embedded", "Embeddings"]
 

@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.applying import correct
 from balans_dask.io.run_folder import PassFolder
 from balans_dask.io.sources import StoredRows
 from balans_dask.model.fit import Fit, learn
 from balans_dask.model.inputs import Inputs
-from balans_dask.model.prepared import Prepared
+from balans_dask.model.prepared import Prepared, correct
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.picked import pick_corrected, pick_rows
 from balans_dask.passes.profiles import Profiles

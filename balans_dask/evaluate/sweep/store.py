@@ -15,10 +15,9 @@ from balans_dask.evaluate.subsample import stratified_rows
 from balans_dask.evaluate.sweep.embeddings import Embeddings
 from balans_dask.evaluate.sweep.grid import EVAL_ROWS, Grid
 from balans_dask.evaluate.sweep.result import SweepResult
-from balans_dask.examine import examine
 from balans_dask.io.store import open_store
 from balans_dask.kernels._blas import single_threaded_blas
-from balans_dask.model.inputs import plan_run
+from balans_dask.model.inputs import examine, plan_run
 from balans_dask.model.stages import OnStage
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine, embedded_client
