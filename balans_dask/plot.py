@@ -11,12 +11,12 @@ from balans_dask.report import require_plot
 
 if TYPE_CHECKING:
     from balans_dask.report.contingency import contingency_figure
-    from balans_dask.report.draws import draws_figure
     from balans_dask.report.maps import before_after_figure, map_figure
     from balans_dask.report.pareto import pareto_figure
     from balans_dask.report.run_figures import (
         coverage_figure,
         displacement_figure,
+        draws_figure,
         neighbours_figure,
         scales_figure,
         shares_figure,

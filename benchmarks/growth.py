@@ -24,7 +24,7 @@ from real_tables import lines
 
 from balans_dask.errors import format_bytes
 from balans_dask.events import read_events
-from balans_dask.report.stage_times import stage_times
+from balans_dask.report.run_sections import stage_times
 from balans_dask.workflows.mixture import Mixture
 
 N_COLUMNS = 50

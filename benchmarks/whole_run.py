@@ -29,7 +29,7 @@ from whole_run_tables import HARMONY, picture, startup_table, table
 
 from balans_dask.events import read_events
 from balans_dask.io.store import open_store
-from balans_dask.report.stage_times import stage_times
+from balans_dask.report.run_sections import stage_times
 from balans_dask.workflows.mixture import Mixture
 from balans_dask.workflows.records import correction_record
 

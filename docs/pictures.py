@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from balans_dask import Balans
 from balans_dask.plot import coverage_figure
-from balans_dask.report.plain import BLUE, GREEN, GREY, ORANGE, RED
+from balans_dask.report.page import BLUE, GREEN, GREY, ORANGE, RED
 
 PLATES = (BLUE, ORANGE, GREEN)
 LANDMARK = 3

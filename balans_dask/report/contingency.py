@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from balans_dask.report.plain import label_text, name_rows, shown, styled
+from balans_dask.report.page import label_text, name_rows, shown, styled
 
 __all__ = ["CONFOUNDED", "RULE", "Contingency", "contingency", "contingency_figure"]
 

@@ -15,16 +15,15 @@ from balans_dask.report.contingency import (
     contingency,
     contingency_figure,
 )
-from balans_dask.report.maps import map_figure
-from balans_dask.report.page import Section, Table
-from balans_dask.report.pictures import Picture, drawn, painted
-from balans_dask.report.planes import (
+from balans_dask.report.maps import (
     has_umap,
+    map_figure,
     principal_plane,
     read_rows,
     stratified_rows,
     umap_plane,
 )
+from balans_dask.report.page import Picture, Section, Table, drawn, painted
 from balans_dask.report.run_figures import displacement_figure
 from balans_dask.report.source import LABEL_COLUMNS, Factor, Reported
 from balans_dask.workflows.request import OURS

@@ -1,13 +1,15 @@
 """What was run, and what the sampler did."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from balans_dask.errors import format_bytes, public
-from balans_dask.report.page import Section, Table
-from balans_dask.report.pictures import Picture, drawn
+from balans_dask.model.stages import EXAMINING
+from balans_dask.report.page import Picture, Section, Table, drawn
 from balans_dask.report.run_figures import (
     coverage_figure,
     neighbours_figure,
@@ -15,10 +17,14 @@ from balans_dask.report.run_figures import (
     shares_figure,
 )
 from balans_dask.report.source import Reported
-from balans_dask.report.stage_times import stage_times
 from balans_dask.workflows.records import read_events
 
-__all__ = ["run_section", "sampling_section"]
+__all__ = [
+    "StageTime",
+    "run_section",
+    "sampling_section",
+    "stage_times",
+]
 
 STOP_REASONS = {
     "patience": "consecutive landmarks covered nothing new (patience)",
@@ -26,6 +32,50 @@ STOP_REASONS = {
     "all_rows": "every row was drawn",
     "max_rows": "the most rows that were allowed were drawn (max_rows)",
 }
+
+
+@dataclass
+class StageTime:
+    """One stage of one pass, over all attempts of a run.
+
+    Attributes
+    ----------
+    n_pass : int
+        From 1.
+    name : str
+    seconds : float
+    peak_bytes : int
+        Largest resident memory of the driver process until its end.
+    """
+
+    n_pass: int
+    name: str
+    seconds: float = 0.0
+    peak_bytes: int = 0
+
+
+def stage_times(events: Sequence[Mapping[str, Any]]) -> list[StageTime]:
+    """Add up the times between the events of a run.
+
+    Parameters
+    ----------
+    events : sequence of mapping
+        By ``read_events``. What an attempt did after its last event is not known.
+
+    Returns
+    -------
+    stages : list of StageTime
+        In the order in which they began.
+    """
+    stages: dict[tuple[int, str], StageTime] = {}
+    start: Mapping[str, Any] = {"attempt": "", "stage": EXAMINING, "pass": 1, "seconds": 0.0}
+    for before, after in pairwise([start, *events]):
+        begun = before if before["attempt"] == after["attempt"] else start
+        key = (int(begun["pass"]), str(begun["stage"]))
+        stage = stages.setdefault(key, StageTime(*key))
+        stage.seconds += max(0.0, float(after["seconds"]) - float(begun["seconds"]))
+        stage.peak_bytes = max(stage.peak_bytes, int(after["peak_bytes"]))
+    return list(stages.values())
 
 
 def run_section(asked: Reported) -> Section:

@@ -14,7 +14,7 @@ from screens import gaussian_screen
 from stores import files
 
 from balans_dask.report.document import write_report
-from balans_dask.report.stage_times import stage_times
+from balans_dask.report.run_sections import stage_times
 from balans_dask.workflows.mixture import Mixture, write_mixture
 
 HOSTILE = [
