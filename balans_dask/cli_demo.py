@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from balans_dask.cli.demo import run_demo
-from balans_dask.cluster.silence import silence_dask
+from balans_dask.cluster.open import silence_dask
 from balans_dask.events import Events
 from balans_dask.progress import Progress
 

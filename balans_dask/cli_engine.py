@@ -7,9 +7,8 @@ import click
 
 from balans_dask.cli.exit_codes import say_warning
 from balans_dask.cluster.arrivals import Alarm
-from balans_dask.cluster.open import open_client
+from balans_dask.cluster.open import open_client, silence_dask
 from balans_dask.cluster.request import ClusterRequest
-from balans_dask.cluster.silence import silence_dask
 from balans_dask.passes.engine import Engine
 
 __all__ = ["open_engine", "silence_unless_verbose"]

@@ -1,6 +1,6 @@
 """``balans report``."""
 
-from balans_dask.cluster.silence import silence_dask
+from balans_dask.cluster.open import silence_dask
 from balans_dask.report import require_plot
 
 __all__ = ["run_report"]

@@ -10,11 +10,15 @@ import pytest
 from commands import streams
 
 from balans_dask.cluster.arrivals import Alarm
-from balans_dask.cluster.batch_system import jobs_in
-from balans_dask.cluster.binding import scheduler_options
 from balans_dask.cluster.job_script import make_log_folder
-from balans_dask.cluster.request import JOB_SYSTEMS, ClusterRequest
-from balans_dask.cluster.walltime import lifetime_arguments, walltime_seconds
+from balans_dask.cluster.job_watch import jobs_in
+from balans_dask.cluster.jobs import scheduler_options
+from balans_dask.cluster.request import (
+    JOB_SYSTEMS,
+    ClusterRequest,
+    lifetime_arguments,
+    walltime_seconds,
+)
 from balans_dask.errors import InvalidInputError, RunError
 from balans_dask.passes.engine import Engine, task
 

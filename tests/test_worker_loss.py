@@ -16,7 +16,7 @@ from distributed import Client, KilledWorker, LocalCluster
 from fits import one_pass
 from screens import gaussian_screen
 
-from balans_dask.cluster import resilience
+from balans_dask.cluster import processes
 from balans_dask.cluster.open import open_client
 from balans_dask.cluster.request import ClusterRequest
 from balans_dask.errors import RunError
@@ -187,7 +187,7 @@ def test_a_lost_scheduler_ends_the_run_with_the_remedy():
 
 
 def test_a_silent_worker_is_replaced_when_it_is_said_to_be_silent():
-    with resilience.replacing_workers():
+    with processes.replacing_workers():
         seconds = parse_timedelta(dask.config.get("distributed.scheduler.worker-ttl"))
     assert seconds == watch.SILENT_SECONDS <= 60
 
@@ -200,7 +200,7 @@ class StoppingEngine(KillingEngine):
 
 @pytest.mark.long
 def test_a_worker_that_is_stopped_is_replaced(monkeypatch, expected):
-    monkeypatch.setattr(resilience, "SILENT_WORKER_TIMEOUT", "3s")
+    monkeypatch.setattr(processes, "SILENT_WORKER_TIMEOUT", "3s")
     monkeypatch.setattr(watch, "SILENT_SECONDS", 2.0)
     said = []
     with open_client(ClusterRequest("local", 2, "2GB")) as client:

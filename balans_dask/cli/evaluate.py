@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from balans_dask.cluster.silence import silence_dask
+from balans_dask.cluster.open import silence_dask
 from balans_dask.errors import printable
 from balans_dask.evaluate.cautions import NULL, cautions
 from balans_dask.evaluate.definitions import BLOCKS

@@ -14,7 +14,10 @@ from balans_dask.cluster.scheduler import scheduler_client
 from balans_dask.cluster.slurm_runner import runner_client
 from balans_dask.passes.engine import embedded_client
 
-__all__ = ["open_client"]
+__all__ = [
+    "open_client",
+    "silence_dask",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -54,3 +57,14 @@ def open_client(
         opened = scheduler_client(request)
     with opened as client:
         yield client
+
+
+def silence_dask() -> None:
+    """Let Dask report only what is fatal.
+
+    It reports every task that a lost worker or a stopped run leaves behind, and the run itself
+    says what matters. Dask gives levels to some of its loggers, so each must be told.
+    """
+    for name in list(logging.root.manager.loggerDict):
+        if name.split(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL)

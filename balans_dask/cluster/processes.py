@@ -3,22 +3,70 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
+import dask
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
+from distributed.security import Security
 
-from balans_dask.cluster.encryption import encryption, protocol
 from balans_dask.cluster.request import ClusterRequest
-from balans_dask.cluster.resilience import replacing_workers
 from balans_dask.cluster.signals import deaf_to_interrupts
 from balans_dask.errors import RunError
 from balans_dask.passes.engine import QUIET_DASHBOARD
 
-__all__ = ["processes_client"]
+__all__ = [
+    "ALLOWED_FAILURES",
+    "BLAS_THREADS",
+    "REUSED_MEMORY",
+    "encryption",
+    "processes_client",
+    "protocol",
+    "replacing_workers",
+]
 
+ALLOWED_FAILURES = 5
+"""Workers that may die under one task before the run gives up; Dask's own 3 is for clusters on
+which nobody is preempted."""
+REUSED_MEMORY = {"MALLOC_TRIM_THRESHOLD_": 64 * 2**20, "MALLOC_MMAP_THRESHOLD_": 32 * 2**20}
+"""Freed memory that a worker process keeps for its next arrays. By Dask's own setting each array of
+128 KiB goes back to the system, and to touch new pages takes as long as the arithmetic."""
+BLAS_THREADS = {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1}
+LOST_WORKER_TIMEOUT = "3s"
+"""After how long a worker that is gone is gone for good, and replaced."""
+SILENT_WORKER_TIMEOUT = "60s"
+"""After how long without a heartbeat a worker is replaced; Dask's own five minutes are for tasks
+that hold Python's lock, and ours release it."""
+ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 logger = logging.getLogger(__name__)
 
 START_ATTEMPTS = 3
+
+
+def replacing_workers() -> Any:
+    """Set what replaces lost workers soon, and what their processes find; a context manager."""
+    return dask.config.set(
+        {
+            "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
+            "distributed.scheduler.worker-ttl": SILENT_WORKER_TIMEOUT,
+            "distributed.deploy.lost-worker-timeout": LOST_WORKER_TIMEOUT,
+            ENVIRONMENT: dask.config.get(ENVIRONMENT) | REUSED_MEMORY,
+        }
+    )
+
+
+def encryption() -> Security | None:
+    """Return the keys that Dask's configuration names, if it names any."""
+    security = Security()
+    named = security.get_tls_config_for_role("scheduler")
+    if named.get("cert") or dask.config.get("distributed.comm.require-encryption"):
+        return security
+    return None
+
+
+def protocol() -> str:
+    """Return how processes of a run talk to each other."""
+    return "tcp://" if encryption() is None else "tls://"
 
 
 @contextmanager

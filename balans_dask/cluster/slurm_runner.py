@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,29 +14,87 @@ from distributed.system import MEMORY_LIMIT
 from distributed.utils import get_ip
 
 from balans_dask.cluster.arrivals import await_arrivals
-from balans_dask.cluster.binding import host_address, interface_address
-from balans_dask.cluster.encryption import encryption, protocol
-from balans_dask.cluster.jobqueue import jobqueue
-from balans_dask.cluster.meeting import (
-    SCHEDULER_SECONDS,
-    RefusedTasks,
-    refuse,
-    scheduler_address,
-    scheduler_file,
-)
+from balans_dask.cluster.job_script import jobqueue
+from balans_dask.cluster.jobs import host_address, interface_address
+from balans_dask.cluster.processes import encryption, protocol, replacing_workers
 from balans_dask.cluster.request import RUNNER, ClusterRequest
-from balans_dask.cluster.resilience import replacing_workers
 from balans_dask.cluster.scheduler import connected
-from balans_dask.errors import InvalidInputError
+from balans_dask.errors import InvalidInputError, RunError
+from balans_dask.io.atomic import read_json, write_json
 from balans_dask.passes.engine import QUIET_DASHBOARD
 
-__all__ = ["closing_tasks", "drives", "require_tasks", "runner_client", "serve"]
+__all__ = [
+    "SCHEDULER_SECONDS",
+    "RefusedTasks",
+    "closing_tasks",
+    "drives",
+    "refuse",
+    "require_tasks",
+    "runner_client",
+    "scheduler_address",
+    "scheduler_file",
+    "serve",
+]
 
+SCHEDULER_SECONDS = 120
+"""How long tasks look for the scheduler: Python starts slowly on a busy file system."""
+ASKING_SECONDS = 15
+"""How long a refusal stays, for tasks whose Python starts later."""
+LOOK_SECONDS = 0.2
+REFUSED = "refused"
+SHARED_FOLDER = "start srun in a folder that all nodes share and you may write"
 DRIVER = 1
 """The task that does the run; dask-jobqueue's own order."""
 FEWEST_TASKS = 3
 STARTING_SECONDS = 10
 """How long a run that ends early waits for workers that only start."""
+
+
+class RefusedTasks(InvalidInputError):
+    """What ends all tasks, said by the one that does the run."""
+
+
+def scheduler_file() -> Path:
+    """Return a path that all tasks share, and no other srun nor a requeued job ever has.
+
+    Raises
+    ------
+    RefusedTasks
+        If nothing can be written in the working directory.
+    """
+    names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
+    numbers = "-".join(os.environ.get(name, "0") for name in names)
+    folder = Path.cwd()
+    if not os.access(folder, os.W_OK):
+        raise RefusedTasks(f"{folder} cannot be written: {SHARED_FOLDER}")
+    return folder / f".balans-scheduler-{numbers}.json"
+
+
+def scheduler_address(path: Path) -> str:
+    """Wait for what task 0 writes.
+
+    Raises
+    ------
+    RefusedTasks
+        If task 0 cannot be a scheduler.
+    RunError
+        If it writes nothing.
+    """
+    end = time.monotonic() + SCHEDULER_SECONDS
+    while (record := read_json(path)) is None:
+        if time.monotonic() > end:
+            raise RunError(f"task 0 did not write {path} in {SCHEDULER_SECONDS} s: {SHARED_FOLDER}")
+        time.sleep(LOOK_SECONDS)
+    if REFUSED in record:
+        raise RefusedTasks(record[REFUSED])
+    return str(record["address"])
+
+
+def refuse(path: Path, reason: str) -> None:
+    """Tell the other tasks that there will be no scheduler, and wait until they have asked."""
+    write_json(path, {REFUSED: reason})
+    time.sleep(ASKING_SECONDS)
+    path.unlink()
 
 
 def require_tasks() -> None:
