@@ -10,10 +10,9 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from balans_dask.evaluate.libraries import library
 from balans_dask.evaluate.nearest import nearest_neighbours
+from balans_dask.evaluate.scib import LISI_NEIGHBORS
 
 __all__ = ["biology_scores", "cluster_agreement", "variance_kept"]
-
-LISI_NEIGHBORS = 90
 
 
 def biology_scores(

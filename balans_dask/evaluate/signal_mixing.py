@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
 from balans_dask.errors import InvalidInputError
+from balans_dask.evaluate.biology_side import biology_scores
 from balans_dask.evaluate.neighbours import neighbour_shares
+from balans_dask.evaluate.scib import batch_scores
+from balans_dask.evaluate.summary import totals
 
 __all__ = ["SCORES", "ScorePair", "cross_batch_signal", "neighbour_pair", "scib_pair"]
 
@@ -101,9 +104,6 @@ def _scib_pair(
     embedding: NDArray[np.floating], before: NDArray[np.floating], batch: Any, label: Any
 ) -> tuple[float, float]:
     # scib-metrics is an optional extra, and slow to import.
-    from balans_dask.evaluate.biology_side import biology_scores  # noqa: PLC0415
-    from balans_dask.evaluate.scib import batch_scores  # noqa: PLC0415
-    from balans_dask.evaluate.summary import totals  # noqa: PLC0415
 
     scores = batch_scores(embedding, before, batch, label) | biology_scores(embedding, label)
     found = totals(scores)
