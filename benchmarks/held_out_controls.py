@@ -19,7 +19,7 @@ from real_corrections import command
 from real_sets import ANCHOR_METHODS, SETS
 from real_tables import lines
 
-from balans_dask.evaluate.transfer import batch_purity
+from balans_dask.evaluate.neighbours import batch_purity
 
 REAL = next(real for real in SETS if real.anchored)
 SEEDS = (0, 1, 2)

@@ -26,7 +26,7 @@ from real_corrections import command
 from real_sets import METHODS, SETS
 from sklearn.neighbors import NearestNeighbors
 
-from balans_dask.evaluate.bootstrap import paired_bootstrap
+from balans_dask.evaluate.null_models import paired_bootstrap
 from balans_dask.evaluate.retrieval import cross_batch_precision
 from balans_dask.kernels._blas import single_threaded_blas
 

@@ -9,18 +9,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from real_sets import RealSet
 
-from balans_dask.evaluate.biology_side import biology_scores, variance_kept
-from balans_dask.evaluate.bootstrap import paired_bootstrap
-from balans_dask.evaluate.controls import shift_followed
+from balans_dask.evaluate.neighbours import batch_purity, nearest_label_elsewhere, profile_means
+from balans_dask.evaluate.null_models import paired_bootstrap, shift_followed
 from balans_dask.evaluate.retrieval import (
     control_precision,
     cross_batch_precision,
     replicate_precision,
     significant_share,
 )
-from balans_dask.evaluate.scib import batch_scores
-from balans_dask.evaluate.summary import totals
-from balans_dask.evaluate.transfer import batch_purity, nearest_label_elsewhere, profile_means
+from balans_dask.evaluate.scib import batch_scores, biology_scores, variance_kept
+from balans_dask.evaluate.scoring import totals
 
 __all__ = ["Scored", "average", "differences", "score"]
 

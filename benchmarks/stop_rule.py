@@ -29,9 +29,8 @@ from real_tables import lines
 from sklearn.neighbors import NearestNeighbors
 
 from balans_dask import Balans
-from balans_dask.evaluate.biology_side import biology_scores
-from balans_dask.evaluate.scib import batch_scores
-from balans_dask.evaluate.summary import totals
+from balans_dask.evaluate.scib import batch_scores, biology_scores
+from balans_dask.evaluate.scoring import totals
 from balans_dask.workflows.mixture import Mixture
 
 N_SCORED = 3000

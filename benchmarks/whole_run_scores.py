@@ -9,12 +9,10 @@ import zarr
 from mixtures import BATCH, TREATMENT
 from numpy.typing import NDArray
 
-from balans_dask.evaluate.biology_side import biology_scores
-from balans_dask.evaluate.embeddings import read_embeddings
-from balans_dask.evaluate.scib import batch_scores
+from balans_dask.evaluate.rows import read_embeddings, stratified_rows
+from balans_dask.evaluate.scib import batch_scores, biology_scores
+from balans_dask.evaluate.scoring import totals
 from balans_dask.evaluate.stores import open_stores
-from balans_dask.evaluate.subsample import stratified_rows
-from balans_dask.evaluate.summary import totals
 from balans_dask.io.store import open_store
 from balans_dask.workflows.mixture import Mixture
 

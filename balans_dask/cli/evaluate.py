@@ -14,8 +14,7 @@ from rich.text import Text
 
 from balans_dask.cluster.open import silence_dask
 from balans_dask.errors import printable
-from balans_dask.evaluate.cautions import NULL, cautions
-from balans_dask.evaluate.definitions import BLOCKS
+from balans_dask.evaluate.definitions import BLOCKS, NULL, cautions
 from balans_dask.evaluate.table import EvaluationTable, evaluate_stores
 from balans_dask.io.atomic import replace_file
 from balans_dask.io.paths import require_free_files

@@ -1,11 +1,22 @@
 """What every score of a table means, and why one may be undefined."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["BLOCKS", "HEADINGS", "OF_CONTROLS", "SPREAD", "definitions_of"]
+__all__ = [
+    "BLOCKS",
+    "HEADINGS",
+    "NULL",
+    "OF_CONTROLS",
+    "OVERSMOOTHED",
+    "RAW",
+    "SHUFFLED",
+    "SPREAD",
+    "cautions",
+    "definitions_of",
+]
 
 BLOCKS: dict[str, tuple[str, ...]] = {
     "batch side": (
@@ -87,6 +98,13 @@ REASONS = {
     "control_map_significant": "no negative controls are named (--control)",
     "label_transfer": "no label is in two batches{other}",
 }
+RAW = "raw"
+NULL = "null: "
+SHUFFLED = f"{NULL}shuffled labels"
+OVERSMOOTHED = f"{NULL}over-smoothed"
+KEPT = 0.9
+"""Share of raw's precision of replicates below which a correction has lost some: the operators that
+keep replicates keep all of it on real profiles."""
 
 
 def definitions_of(rows: Iterable[Mapping[str, Any]], compound_key: str | None) -> dict[str, str]:
@@ -107,3 +125,32 @@ def definitions_of(rows: Iterable[Mapping[str, Any]], compound_key: str | None) 
         text = f"{meaning}; '-': {REASONS[name]}" if undefined else meaning
         found[name] = text.format(other=other)
     return found
+
+
+def cautions(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say which corrections their total makes look better than they are.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        ``name`` and scores by name, of an ``EvaluationTable``.
+
+    Returns
+    -------
+    lines : list of str
+    """
+    by_name = {row["name"]: row for row in rows}
+    lines = []
+    for row in rows:
+        name = row["name"]
+        if name.startswith((NULL, f"{RAW} of ")) or name == RAW:
+            continue
+        null = by_name.get(OVERSMOOTHED)
+        if null is not None and row["total"] <= null["total"]:
+            lines.append(f"{name} scores no better than over-smoothing: do not use it")
+        elif null is not None and row["biology"] <= null["biology"]:
+            lines.append(f"{name} keeps no more biology than over-smoothing: do not use it")
+        if RAW in by_name and row["map"] < KEPT * by_name[RAW]["map"]:
+            kept = row["map"] / by_name[RAW]["map"]
+            lines.append(f"{name} keeps {kept:.0%} of raw's mAP: replicates were lost")
+    return lines

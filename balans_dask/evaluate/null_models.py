@@ -4,10 +4,21 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import pairwise_distances_chunked
 
-__all__ = ["oversmoothed", "shuffled"]
+from balans_dask.errors import InvalidInputError
+from balans_dask.io.store import ProfileStore
+from balans_dask.model.anchors import rows_by_query
+
+__all__ = [
+    "controls_by_query",
+    "oversmoothed",
+    "paired_bootstrap",
+    "shift_followed",
+    "shuffled",
+]
 
 BLOCK_MEBIBYTES = 128
 """Distances held at a time."""
@@ -51,3 +62,90 @@ def _near_means(
     near = (distances <= farthest[:, None]).astype(np.float64)
     means: NDArray[np.float64] = near @ rows / near.sum(axis=1, keepdims=True)
     return means
+
+
+def controls_by_query(store: ProfileStore, query: str) -> NDArray[np.bool_]:
+    """Find the negative controls.
+
+    Parameters
+    ----------
+    store : ProfileStore
+    query : str
+        About the columns of ``obs``, as ``rows_by_query`` takes it.
+
+    Raises
+    ------
+    InvalidInputError
+        If the query cannot be used, or names no row.
+    """
+    found = rows_by_query(store.obs, query)
+    if not found.any():
+        raise InvalidInputError(
+            f"no row of {store.path} is a control by {query!r}: check the query's values"
+        )
+    return found
+
+
+def shift_followed(
+    before: NDArray[np.floating], after: NDArray[np.floating], batch: Any, is_control: Any
+) -> float:
+    """Return how far treated rows moved along the mean move of their batch's negative controls.
+
+    A correction can mix controls and leave treated rows where they are: purity of controls and
+    retrieval of treatments then both look well, and the batch effect between treatments stays.
+
+    Parameters
+    ----------
+    before, after : ndarray of shape (n_rows, n_components)
+    batch : array-like of shape (n_rows,)
+    is_control : array-like of shape (n_rows,), bool
+
+    Returns
+    -------
+    share : float
+        1: like their controls; 0: not at all. Sum over treated rows of move . controls' mean move,
+        over the sum of the squared lengths of the latter; NaN if no control moved.
+    """
+    controls = np.asarray(is_control, dtype=bool)
+    moves = np.asarray(after, dtype=np.float64) - before
+    shift = pd.DataFrame(np.where(controls[:, None], moves, np.nan))
+    own = shift.groupby(np.asarray(batch).astype(str)).transform("mean").to_numpy()
+    usable = ~controls & np.isfinite(own).all(axis=1)
+    squared = float((own[usable] ** 2).sum())
+    return float((moves[usable] * own[usable]).sum()) / squared if squared > 0 else float("nan")
+
+
+def paired_bootstrap(
+    first: NDArray[np.floating],
+    second: NDArray[np.floating],
+    groups: NDArray[np.generic],
+    level: float = 0.95,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """Bootstrap the mean of ``first - second``, drawing whole groups with replacement.
+
+    Parameters
+    ----------
+    first, second : ndarray of shape (n_rows,)
+        One score a row each; rows where either is NaN are left out.
+    groups : ndarray of shape (n_rows,)
+        Rows that stand or fall together, such as the replicates of a label: each is in the others'
+        rankings, so rows drawn alone would make the interval too narrow.
+    level : float
+    n_resamples, seed : int
+
+    Returns
+    -------
+    difference, low, high : float
+        The mean difference and the percentile interval of ``level``.
+    """
+    difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    known = np.isfinite(difference)
+    difference = difference[known]
+    codes = np.unique(np.asarray(groups)[known], return_inverse=True)[1]
+    sums, sizes = np.bincount(codes, difference), np.bincount(codes)
+    drawn = np.random.default_rng(seed).integers(len(sums), size=(n_resamples, len(sums)))
+    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(difference.mean()), float(low), float(high)

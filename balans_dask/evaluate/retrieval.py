@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from balans_dask.evaluate.libraries import library
+from balans_dask.evaluate.scib import library
 
 __all__ = [
     "control_precision",

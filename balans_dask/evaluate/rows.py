@@ -2,24 +2,139 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import zarr
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.evaluate.controls import controls_by_query
+from balans_dask.evaluate.definitions import RAW
+from balans_dask.evaluate.null_models import controls_by_query
 from balans_dask.evaluate.scoring import RowLabels
-from balans_dask.evaluate.subsample import stratified_rows
+from balans_dask.evaluate.stores import EvaluatedStore, RawScores, project
+from balans_dask.io.matrices import checked_array
 from balans_dask.io.store import ProfileStore
+from balans_dask.kernels.projection import Projection
 from balans_dask.labels import BatchLabels, batch_labels, labels_of_column, spelled
+from balans_dask.tiling import TILE_ROWS
 
-__all__ = ["LEAST_ROWS", "SampledRows", "sampled_rows"]
+__all__ = [
+    "LEAST_ROWS",
+    "Embedding",
+    "SampledRows",
+    "read_embeddings",
+    "sampled_rows",
+    "stratified_rows",
+]
 
+SLAB_ROWS = 4 * TILE_ROWS
+"""Rows read at a time."""
 LEAST_ROWS = 10
 RETRIEVAL_ROWS = 3_000
 """copairs lists all pairs, and shuffles rankings of this length."""
 NO_LABEL = "no label"
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Scores of the chosen rows.
+
+    Attributes
+    ----------
+    name : str
+    scores : ndarray of shape (n_rows, n_components), float64
+        Centred.
+    before : ndarray of shape (n_rows, n_components), float64, or None
+        The same rows before the correction, if they are known.
+    """
+
+    name: str
+    scores: NDArray[np.float64]
+    before: NDArray[np.float64] | None
+
+
+def read_embeddings(stores: Sequence[EvaluatedStore], rows: NDArray[np.int64]) -> list[Embedding]:
+    """Read the scores of the chosen rows, raw ones first.
+
+    Parameters
+    ----------
+    stores : sequence of EvaluatedStore
+    rows : ndarray of shape (n_rows,), int64
+        In increasing order.
+
+    Returns
+    -------
+    embeddings : list of Embedding
+        Raw scores of every preprocessor that the corrections had, then every correction.
+    """
+    found: dict[Any, Embedding] = {}
+    for one in stores:
+        if one.before is not None and one.before.identity not in found:
+            name = f"{RAW} of {one.name}" if found else RAW
+            found[one.before.identity] = _raw(name, one.before, rows)
+    corrected = []
+    for one in stores:
+        if one.corrected is None:
+            continue
+        scores = _corrected(one.corrected, one.projection, rows)
+        before = None if one.before is None else found[one.before.identity].scores
+        corrected.append(Embedding(one.name, scores, before))
+    return [*found.values(), *corrected]
+
+
+def _raw(name: str, raw: RawScores, rows: NDArray[np.int64]) -> Embedding:
+    scores = project(raw.projection, _read(raw.matrix, rows))
+    return Embedding(name, scores, scores)
+
+
+def _corrected(
+    matrix: zarr.Array, projection: Projection, rows: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    values = _read(matrix, rows)
+    if projection.weights is None:
+        # A corrected embedding is in the unit of its input, and has its centre.
+        return project(projection, values)
+    return values.astype(np.float64)
+
+
+def _read(matrix: zarr.Array, rows: NDArray[np.int64]) -> NDArray[np.number]:
+    source = checked_array(matrix)
+    pieces = []
+    for start in range(0, matrix.shape[0], SLAB_ROWS):
+        stop = min(start + SLAB_ROWS, matrix.shape[0])
+        first, last = np.searchsorted(rows, [start, stop])
+        if last > first:
+            pieces.append(np.asarray(source[start:stop])[rows[first:last] - start])
+    return np.concatenate(pieces)
+
+
+def stratified_rows(strata: NDArray[np.integer], max_rows: int, seed: int = 0) -> NDArray[np.int64]:
+    """Choose rows at random, of every stratum in proportion to its size.
+
+    Parameters
+    ----------
+    strata : ndarray of shape (n_rows,), integer
+        Strata whose numbers are close share what remains after rounding.
+    max_rows : int
+        All rows are taken if there are no more.
+    seed : int
+
+    Returns
+    -------
+    rows : ndarray of shape (min(n_rows, max_rows),), int64
+        In increasing order. Every stratum has its share, rounded down or up.
+    """
+    n_rows = len(strata)
+    if n_rows <= max_rows:
+        return np.arange(n_rows)
+    generator = np.random.default_rng(seed)
+    shuffled = generator.permutation(n_rows)
+    by_stratum = shuffled[np.argsort(strata[shuffled], kind="stable")]
+    # Systematic sampling: evenly spaced places after a random start.
+    places = (np.arange(max_rows) + generator.random()) * (n_rows / max_rows)
+    return np.sort(by_stratum[places.astype(np.int64)])
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,33 @@
 """Batch side: is the batch of a profile no longer seen? Every score is 1 at best, 0 at worst."""
 
+import logging
 import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from threading import RLock
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.neighbors import NearestNeighbors
 
-from balans_dask.evaluate.libraries import library
-from balans_dask.evaluate.nearest import exact_search, nearest_neighbours
+from balans_dask.errors import InvalidInputError
 
-__all__ = ["batch_scores"]
+__all__ = [
+    "batch_scores",
+    "biology_scores",
+    "cluster_agreement",
+    "exact_search",
+    "library",
+    "nearest_neighbours",
+    "variance_kept",
+]
 
+_SEARCH = RLock()
 LISI_NEIGHBORS = 90
 KBET_NEIGHBORS = 50
 GRAPH_NEIGHBORS = 15
@@ -19,6 +36,78 @@ KBET_ROWS = 10
 KBET_BATCHES = 70
 """scib-metrics takes at most so many neighbours; among more batches the test expects less than one
 row of each, and means nothing."""
+
+
+def library(name: str) -> ModuleType:
+    """Import a module of scib-metrics or copairs.
+
+    Parameters
+    ----------
+    name : str
+        Dotted name.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is not installed.
+    """
+    package = name.partition(".")[0]
+    try:
+        module = import_module(name)
+    except ImportError as error:
+        raise InvalidInputError(
+            f"scores need {package}, which cannot be imported ({error}): "
+            'pip install "balans-dask[evaluate]"'
+        ) from error
+    # They announce every label that they skip; our tables say so once.
+    logging.getLogger(package).setLevel(logging.WARNING)
+    return module
+
+
+def nearest_neighbours(embedding: NDArray[np.floating], n_neighbors: int) -> Any:
+    """Find the Euclidean nearest neighbours of every row, of which it is the first itself.
+
+    Parameters
+    ----------
+    embedding : ndarray of shape (n_rows, n_components)
+    n_neighbors : int
+        At most all rows are taken.
+
+    Returns
+    -------
+    neighbours : scib_metrics.nearest_neighbors.NeighborsResults
+
+    Notes
+    -----
+    scib-metrics' own search is approximate; scores of a few thousand rows need not be.
+    """
+    results = library("scib_metrics.nearest_neighbors").NeighborsResults
+    index = NearestNeighbors(algorithm="brute").fit(embedding)
+    distances, others = index.kneighbors(n_neighbors=min(n_neighbors, len(embedding)) - 1)
+    # Not as found by the search: a product leaves a row some 1e-8 from itself, and graphs of
+    # neighbours are scaled by the least distance above zero.
+    own = np.arange(len(embedding))[:, None]
+    return results(
+        indices=np.hstack([own, others]), distances=np.hstack([np.zeros(own.shape), distances])
+    )
+
+
+@contextmanager
+def exact_search() -> Iterator[None]:
+    """Let the scores of scib-metrics that search for neighbours themselves do so exactly.
+
+    Within the block, which one thread enters at a time, its module of neighbours has our search in
+    the place of pynndescent: kBET has no choice of one, and pynndescent compiles for a minute or
+    two in every process.
+    """
+    module = library("scib_metrics.nearest_neighbors")
+    with _SEARCH:
+        its_own = module.pynndescent
+        module.pynndescent = nearest_neighbours  # type: ignore[attr-defined]
+        try:
+            yield
+        finally:
+            module.pynndescent = its_own  # type: ignore[attr-defined]
 
 
 def batch_scores(
@@ -96,3 +185,66 @@ def _regression_gone(
         # Where batches explain more than before the score is 0: no news beside the score itself.
         warnings.filterwarnings("ignore", message="PCR comparison score is negative")
         return float(metrics.pcr_comparison(before, embedding, batch, categorical=True))
+
+
+def biology_scores(
+    embedding: NDArray[np.floating], label: Any, seeds: Iterable[int] = range(5)
+) -> dict[str, float]:
+    """Score how well labels are kept, with the functions and defaults of scib-metrics.
+
+    Parameters
+    ----------
+    embedding : ndarray of shape (n_rows, n_components)
+    label : array-like of shape (n_rows,)
+    seeds : iterable of int
+        Of the clusterings.
+
+    Returns
+    -------
+    scores : dict
+        ``clisi``: inverse Simpson index of labels among 90 neighbours, median, scaled so that one
+        label is 1. ``nmi``, ``ari``: agreement of labels with k-means of as many clusters, means
+        over seeds, with ``nmi_sd`` and ``ari_sd``. ``silhouette_label``: (silhouette + 1) / 2.
+    """
+    metrics = library("scib_metrics")
+    label = np.asarray(label).astype(str)
+    agreement = np.array([cluster_agreement(embedding, label, seed) for seed in seeds])
+    nmi, ari = agreement.mean(axis=0)
+    nmi_sd, ari_sd = agreement.std(axis=0)
+    neighbours = nearest_neighbours(embedding, LISI_NEIGHBORS)
+    return {
+        "clisi": float(metrics.clisi_knn(neighbours, label)),
+        "nmi": float(nmi),
+        "ari": float(ari),
+        "silhouette_label": float(metrics.silhouette_label(embedding, label)),
+        "nmi_sd": float(nmi_sd),
+        "ari_sd": float(ari_sd),
+    }
+
+
+def cluster_agreement(
+    embedding: NDArray[np.floating], label: Any, seed: int
+) -> tuple[float, float]:
+    """Compare labels with as many k-means clusters, as scib-metrics does, from one's own seed.
+
+    Returns
+    -------
+    nmi, ari : float
+        Normalised mutual information and adjusted Rand index.
+
+    Notes
+    -----
+    scikit-learn's k-means, one start from k-means++: scib-metrics' own takes no seed through its
+    score, and is many times slower on a CPU.
+    """
+    label = np.asarray(label).astype(str)
+    clusters = KMeans(len(np.unique(label)), n_init=1, random_state=seed).fit_predict(embedding)
+    return (
+        float(normalized_mutual_info_score(label, clusters)),
+        float(adjusted_rand_score(label, clusters)),
+    )
+
+
+def variance_kept(before: NDArray[np.floating], after: NDArray[np.floating]) -> float:
+    """Return the total variance after correction, as a share of that before."""
+    return float(np.var(after, axis=0).sum() / np.var(before, axis=0).sum())

@@ -7,18 +7,19 @@ from importlib.metadata import version
 from typing import Any
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.evaluate.cautions import OVERSMOOTHED, SHUFFLED, cautions
 from balans_dask.evaluate.definitions import (
     BLOCKS,
     HEADINGS,
     OF_CONTROLS,
+    OVERSMOOTHED,
+    SHUFFLED,
     SPREAD,
+    cautions,
     definitions_of,
 )
-from balans_dask.evaluate.embeddings import Embedding, read_embeddings
-from balans_dask.evaluate.libraries import library
 from balans_dask.evaluate.null_models import oversmoothed, shuffled
-from balans_dask.evaluate.rows import LEAST_ROWS, sampled_rows
+from balans_dask.evaluate.rows import LEAST_ROWS, Embedding, read_embeddings, sampled_rows
+from balans_dask.evaluate.scib import library
 from balans_dask.evaluate.scoring import RowLabels, all_scores
 from balans_dask.evaluate.stores import open_stores
 

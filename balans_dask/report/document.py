@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from balans_dask.errors import BalansError, public
-from balans_dask.evaluate.cautions import cautions
-from balans_dask.evaluate.definitions import BLOCKS
+from balans_dask.evaluate.definitions import BLOCKS, cautions
 from balans_dask.evaluate.table import evaluate_stores
 from balans_dask.io.atomic import replace_file
 from balans_dask.io.paths import require_free_file

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from balans_dask.errors import BalansError, InvalidInputError, public
-from balans_dask.evaluate.controls import controls_by_query
+from balans_dask.evaluate.null_models import controls_by_query
 from balans_dask.io.in_place import ELEMENTS
 from balans_dask.io.paths import leads_away, path_beside
 from balans_dask.io.store import ProfileStore, open_store

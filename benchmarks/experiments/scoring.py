@@ -7,10 +7,9 @@ import numpy as np
 from findings import Findings
 from numpy.typing import NDArray
 
-from balans_dask.evaluate.biology_side import biology_scores
 from balans_dask.evaluate.neighbours import neighbour_shares
-from balans_dask.evaluate.scib import batch_scores
-from balans_dask.evaluate.summary import totals
+from balans_dask.evaluate.scib import batch_scores, biology_scores
+from balans_dask.evaluate.scoring import totals
 
 __all__ = ["N_SCORED", "main_score", "rows_of_every_label", "scored_rows", "scores"]
 

@@ -12,9 +12,8 @@ from screens import gaussian_screen
 from stores import write_anndata
 
 from balans_dask.evaluate import table
-from balans_dask.evaluate.cautions import cautions
-from balans_dask.evaluate.definitions import BLOCKS, SPREAD
-from balans_dask.evaluate.summary import totals
+from balans_dask.evaluate.definitions import BLOCKS, SPREAD, cautions
+from balans_dask.evaluate.scoring import totals
 
 GIVEN = ["--batch-key", "plate", "--label-key", "drug"]
 QUALITY = {"raw": 0.5, "smooth": 0.7, "null: shuffled labels": 0.2, "null: over-smoothed": 0.6}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from balans_dask.evaluate.controls import shift_followed
+from balans_dask.evaluate.null_models import shift_followed
 
 PLATE = np.repeat(["a", "b"], 20)
 CONTROL = np.tile([True, False, False, False], 10)

@@ -6,8 +6,12 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from balans_dask.evaluate.neighbours import neighbour_shares
-from balans_dask.evaluate.transfer import batch_purity, nearest_label_elsewhere, profile_means
+from balans_dask.evaluate.neighbours import (
+    batch_purity,
+    nearest_label_elsewhere,
+    neighbour_shares,
+    profile_means,
+)
 
 DIRECTIONS = np.deg2rad([0, 1, 2, 40, 41])
 PROFILES = np.column_stack([np.cos(DIRECTIONS), np.sin(DIRECTIONS)])

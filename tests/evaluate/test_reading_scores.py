@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.evaluate.bootstrap import paired_bootstrap
-from balans_dask.evaluate.libraries import library
-from balans_dask.evaluate.null_models import oversmoothed, shuffled
-from balans_dask.evaluate.summary import BATCH_SIDE, BIOLOGY_SIDE, totals
+from balans_dask.evaluate.null_models import oversmoothed, paired_bootstrap, shuffled
+from balans_dask.evaluate.scib import library
+from balans_dask.evaluate.scoring import BATCH_SIDE, BIOLOGY_SIDE, totals
 
 
 def test_the_total_is_four_tenths_batch_and_six_tenths_biology():

@@ -9,8 +9,8 @@ from stores import write_anndata
 scib = pytest.importorskip("scib_metrics", reason='needs pip install "balans-dask[evaluate]"')
 pytest.importorskip("copairs", reason='needs pip install "balans-dask[evaluate]"')
 
-from balans_dask.evaluate.embeddings import read_embeddings  # noqa: E402
 from balans_dask.evaluate.retrieval import control_precision  # noqa: E402
+from balans_dask.evaluate.rows import read_embeddings  # noqa: E402
 from balans_dask.evaluate.scib import batch_scores  # noqa: E402
 from balans_dask.evaluate.stores import open_stores  # noqa: E402
 from balans_dask.evaluate.table import evaluate_stores  # noqa: E402

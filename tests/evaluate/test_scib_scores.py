@@ -9,13 +9,13 @@ from scib_metrics import nearest_neighbors  # noqa: E402
 from scib_metrics.nearest_neighbors import NeighborsResults, _pynndescent  # noqa: E402
 from sklearn.metrics import pairwise_distances  # noqa: E402
 
-from balans_dask.evaluate.biology_side import (  # noqa: E402
+from balans_dask.evaluate.scib import (  # noqa: E402
+    batch_scores,
     biology_scores,
     cluster_agreement,
+    nearest_neighbours,
     variance_kept,
 )
-from balans_dask.evaluate.nearest import nearest_neighbours  # noqa: E402
-from balans_dask.evaluate.scib import batch_scores  # noqa: E402
 
 N_ROWS, N_LABELS, N_BATCHES = 240, 4, 3
 

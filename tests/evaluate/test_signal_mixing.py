@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.evaluate.signal_mixing import cross_batch_signal, neighbour_pair
+from balans_dask.evaluate.scoring import cross_batch_signal, neighbour_pair
 
 
 def by_the_definition(embedding, batch, label):

@@ -15,9 +15,8 @@ from stores import write_anndata
 from balans_dask import pp
 from balans_dask.errors import InputWarning, InvalidInputError
 from balans_dask.evaluate import stores
-from balans_dask.evaluate.embeddings import read_embeddings
+from balans_dask.evaluate.rows import read_embeddings, stratified_rows
 from balans_dask.evaluate.stores import open_stores
-from balans_dask.evaluate.subsample import stratified_rows
 from balans_dask.io.paths import leads_away
 from balans_dask.io.store import open_store
 from balans_dask.report import asked as report_asked

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.evaluate.choice import Point
-from balans_dask.evaluate.libraries import library
-from balans_dask.evaluate.signal_mixing import SCORES
-from balans_dask.evaluate.subsample import stratified_rows
+from balans_dask.evaluate.rows import stratified_rows
+from balans_dask.evaluate.scib import library
+from balans_dask.evaluate.scoring import SCORES
 from balans_dask.evaluate.sweep.embeddings import Embeddings
 from balans_dask.evaluate.sweep.grid import EVAL_ROWS, Grid
 from balans_dask.evaluate.sweep.result import SweepResult
