@@ -9,8 +9,8 @@ from rich.console import Console
 from balans_dask.cli_engine import open_engine
 from balans_dask.cli_grid import grid_of
 from balans_dask.errors import InvalidInputError
+from balans_dask.evaluate.sweep.result import save_sweep, sweep_lines
 from balans_dask.evaluate.sweep.store import run_sweep, sweep_run
-from balans_dask.evaluate.sweep.table import save_sweep, sweep_lines
 from balans_dask.events import Events
 from balans_dask.io.paths import require_free_files
 from balans_dask.progress import Progress

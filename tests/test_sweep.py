@@ -12,10 +12,8 @@ from screens import gaussian_screen
 from stores import write_anndata
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.evaluate.choice import Point
 from balans_dask.evaluate.sweep.embeddings import Embeddings
-from balans_dask.evaluate.sweep.result import SweepResult
-from balans_dask.evaluate.sweep.table import sweep_lines
+from balans_dask.evaluate.sweep.result import Point, SweepResult, sweep_lines
 from balans_dask.io.store import open_store
 from balans_dask.model.inputs import examine, plan_run
 from balans_dask.parameters import OPERATORS, Parameters

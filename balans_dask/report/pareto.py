@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from balans_dask.evaluate.choice import MIXING_SHARE, SIGNAL_KEPT, SIGNAL_SHARE, Point
+from balans_dask.evaluate.sweep.result import MIXING_SHARE, SIGNAL_KEPT, SIGNAL_SHARE, Point
 from balans_dask.report.maps import COLOURS
 
 __all__ = ["ScoredPoints", "pareto_figure", "save_pareto"]

@@ -1,6 +1,6 @@
 """The Pareto front, and which point is taken."""
 
-from balans_dask.evaluate.choice import Point, choose, pareto_front
+from balans_dask.evaluate.sweep.result import Point, choose, pareto_front
 from balans_dask.parameters import Parameters
 
 

@@ -1,16 +1,104 @@
 """What a sweep has found: scored settings, and the one to take."""
 
+import io
+import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from balans_dask.errors import public
-from balans_dask.evaluate.choice import RULE, SIGNAL_KEPT, Point, choose, pareto_front
+from balans_dask.io.atomic import replace_file
 from balans_dask.model.fit import UNCOVERED_SHARE, limited_landmarks
 from balans_dask.parameters import Parameters
 
-__all__ = ["SweepResult"]
+__all__ = [
+    "MIXING_SHARE",
+    "RULE",
+    "SIGNAL_KEPT",
+    "SIGNAL_SHARE",
+    "Point",
+    "SweepResult",
+    "choose",
+    "pareto_front",
+    "save_sweep",
+    "sweep_lines",
+]
+
+SIGNAL_SHARE, MIXING_SHARE = 0.6, 0.4
+SIGNAL_KEPT = 0.97
+RULE = (
+    f"the highest {SIGNAL_SHARE:g} signal + {MIXING_SHARE:g} mixing among the points, raw too, "
+    f"whose signal is at least {SIGNAL_KEPT:g} of raw; of equal ones the first"
+)
+COLUMNS = ("operator", "k", "cap", "patience", "max rows", "passes", "strength")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting and its scores.
+
+    Attributes
+    ----------
+    parameters : Parameters or None
+        ``None``: raw, no correction.
+    signal, mixing : float
+    n_landmarks : int
+        Of the last pass.
+    n_uncovered : int
+        Rows that no landmark of the last pass covers.
+    n_capped : int
+        Landmarks of the last pass that the guard against forced matching limits.
+    """
+
+    parameters: Parameters | None
+    signal: float
+    mixing: float
+    n_landmarks: int = 0
+    n_uncovered: int = 0
+    n_capped: int = 0
+
+    @property
+    def total(self) -> float:
+        """0.6 signal + 0.4 mixing."""
+        return SIGNAL_SHARE * self.signal + MIXING_SHARE * self.mixing
+
+
+def pareto_front(points: Sequence[Point]) -> list[Point]:
+    """Return the points that no other one beats: at least as good in both, and better in one.
+
+    Parameters
+    ----------
+    points : sequence of Point
+
+    Returns
+    -------
+    front : list of Point
+        By increasing mixing; equal points are all in it.
+    """
+    kept = [point for point in points if not any(_beats(other, point) for other in points)]
+    return sorted(kept, key=lambda point: point.mixing)
+
+
+def choose(points: Sequence[Point]) -> Point:
+    """Choose by ``RULE``.
+
+    Parameters
+    ----------
+    points : sequence of Point
+        Raw is among them.
+    """
+    raw = next(point for point in points if point.parameters is None)
+    allowed = [raw, *(p for p in points if p.signal >= SIGNAL_KEPT * raw.signal)]
+    return max(allowed, key=lambda point: point.total)
+
+
+def _beats(one: Point, other: Point) -> bool:
+    as_good = one.signal >= other.signal and one.mixing >= other.mixing
+    return as_good and (one.signal > other.signal or one.mixing > other.mixing)
 
 
 @dataclass(frozen=True)
@@ -128,3 +216,86 @@ def _options(parameters: Parameters) -> list[str]:
             plain = {"n_components": "0", "max_scale_ratio": "none"}.get(name, "")
             options += [f"--{name.replace('_', '-')}", plain if value is None else str(value)]
     return options
+
+
+def sweep_lines(result: SweepResult) -> Iterator[Any]:
+    """Yield the table of all points and the choice.
+
+    Parameters
+    ----------
+    result : SweepResult
+
+    Yields
+    ------
+    line : object
+        What to print.
+    """
+    yield _table(result)
+    yield f"signal: {result.signal}"
+    yield f"mixing: {result.mixing}"
+    yield (
+        f"scored {result.n_scored:,} of {result.n_rows:,} rows; {result.n_fits} fits instead of "
+        f"{result.n_unshared} for {len(result.points) - 1} settings"
+    )
+    yield f"rule: {RULE}"
+    if result.command is None:
+        yield "choice: raw, do not correct"
+    else:
+        yield f"choice: {result.command}"
+    yield f"why: {result.reason}"
+    for caution in result.cautions:
+        yield f"caution: {caution}"
+
+
+def save_sweep(result: SweepResult, json_path: str | None, plot_path: str | None) -> None:
+    """Write the files that were asked for.
+
+    Parameters
+    ----------
+    result : SweepResult
+    json_path : str or None
+        For all that was found.
+    plot_path : str or None
+        For the picture, as a PNG.
+    """
+    if json_path is not None:
+        text = json.dumps(result.as_dict(), indent=1) + "\n"
+        replace_file(Path(json_path), text.encode())
+    if plot_path is not None:
+        from balans_dask.report.pareto import save_pareto  # noqa: PLC0415  (an optional extra)
+
+        picture = io.BytesIO()
+        save_pareto(picture, result)
+        replace_file(Path(plot_path), picture.getvalue())
+
+
+def _table(result: SweepResult) -> Table:
+    points, front, chosen = result.points, result.front, result.chosen
+    settings = [_setting(point) for point in points]
+    # Columns in which nothing is varied say nothing.
+    varied = [i for i, _ in enumerate(COLUMNS) if len({s[i] for s in settings[1:]}) > 1 or i == 0]
+    title = "signal against mixing; * on the Pareto front"
+    # On a narrow terminal a value goes on in the next line: none is cut off.
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 0, 0, 1))
+    for i in varied:
+        table.add_column(COLUMNS[i], justify="right" if i else "left", overflow="fold")
+    for name in ("landmarks", "signal", "mixing", "total", ""):
+        table.add_column(name, justify="right" if name else "left", overflow="fold")
+    for point, setting in zip(points, settings, strict=True):
+        mark = ("*" if point in front else "") + (" chosen" if point is chosen else "")
+        scores = (f"{value:.3f}" for value in (point.signal, point.mixing, point.total))
+        n_landmarks = f"{point.n_landmarks:,}" if point.parameters else ""
+        table.add_row(*(setting[i] for i in varied), n_landmarks, *scores, mark)
+    return table
+
+
+def _setting(point: Point) -> tuple[str, ...]:
+    p = point.parameters
+    if p is None:
+        return ("raw", *[""] * (len(COLUMNS) - 1))
+    values = (p.n_neighbors, p.max_scale_ratio, p.patience, p.max_rows, p.n_passes)
+    return (p.operator, *map(_plain, values), f"{p.strength:g}")
+
+
+def _plain(value: Any) -> str:
+    return "none" if value is None else str(value)
