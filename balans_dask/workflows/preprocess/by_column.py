@@ -13,11 +13,16 @@ from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.io.sources import RowSource
-from balans_dask.kernels.selection import ColumnFacts, column_facts
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.sums import cut_columns
 from balans_dask.tiling import Tiling
-from balans_dask.workflows.preprocess.columns import RowGroups, normalized, rank_int
+from balans_dask.workflows.preprocess.columns import (
+    ColumnFacts,
+    RowGroups,
+    column_facts,
+    normalized,
+    rank_int,
+)
 
 __all__ = [
     "ChosenColumns",

@@ -8,7 +8,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from balans_dask.errors import InsufficientMemoryError, format_bytes
+from balans_dask.errors import InsufficientMemoryError, InvalidInputError, first_names, format_bytes
 from balans_dask.io.layout import create_columns, create_matrix, row_layout, write_annotations
 from balans_dask.io.matrices import checked_array
 from balans_dask.io.output import OutputStore, ShardSink
@@ -17,14 +17,13 @@ from balans_dask.io.places import place_of, resolved
 from balans_dask.io.sources import RowSource, StoredRows
 from balans_dask.io.store import ProfileStore, open_store
 from balans_dask.io.trial import FEW, try_annotations
-from balans_dask.kept_features import KeptFeatures
-from balans_dask.kernels.selection import correlated
+from balans_dask.labels import BatchLabels, batch_labels
+from balans_dask.model.anchors import rows_by_query
 from balans_dask.model.inputs import require_sizes
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import PARTITION_BYTES, PROCESS_BYTES, Workers
 from balans_dask.passes.profiles import output_dtype
 from balans_dask.passes.projection import compute_moments, compute_scatter
-from balans_dask.plates import Plates, plates_of
 from balans_dask.tiling import TILE_ROWS, Tiling, largest_power_of_two
 from balans_dask.workflows.preprocess.by_column import (
     ChosenColumns,
@@ -33,12 +32,17 @@ from balans_dask.workflows.preprocess.by_column import (
     split_rows,
     write_rows,
 )
-from balans_dask.workflows.preprocess.columns import BLOM
+from balans_dask.workflows.preprocess.columns import BLOM, KeptFeatures, RowGroups, correlated
 from balans_dask.workflows.preprocess.steps import RANK_INT_BY_PLATE, Preprocessing
 from balans_dask.workflows.records import package_versions, texts
 from balans_dask.workflows.request import earlier_steps, warn_of_what_stays_behind
 
-__all__ = ["Preprocessed", "preprocess_store"]
+__all__ = [
+    "Plates",
+    "Preprocessed",
+    "plates_of",
+    "preprocess_store",
+]
 
 RECORD = "uns/balans_preprocess"
 SCRATCH = "scratch"
@@ -50,6 +54,68 @@ ROW_COPIES = 4
 compressed."""
 ROW_BYTES = 64
 """Of a row in a task: its place, its rank, and copies of one column."""
+
+
+@dataclass(frozen=True)
+class Plates:
+    """Rows that are looked at together, and what tells them apart.
+
+    Attributes
+    ----------
+    labels : BatchLabels or None
+        The plate of every row; ``None`` where all rows are one.
+    is_control : ndarray of shape (n_rows,), bool, or None
+        Rows by which a plate is scaled; ``None`` for all.
+    n_rows : int
+    """
+
+    labels: BatchLabels | None
+    is_control: NDArray[np.bool_] | None
+    n_rows: int
+
+    @property
+    def n_plates(self) -> int:
+        """Plates that are told apart; 0 for none."""
+        return 0 if self.labels is None else self.labels.n_batches
+
+    def groups(self) -> RowGroups:
+        """Plates, or all rows as one."""
+        if self.labels is None:
+            return RowGroups.of(np.zeros(self.n_rows, dtype=np.intp), 1, None)
+        return RowGroups.of(self.labels.codes, self.n_plates, self.is_control)
+
+
+def plates_of(store: ProfileStore, steps: Preprocessing) -> Plates:
+    """Find plates and controls, where a step looks at them.
+
+    Parameters
+    ----------
+    store : ProfileStore
+    steps : Preprocessing
+
+    Raises
+    ------
+    InvalidInputError
+        If a column is missing, or a plate has no control.
+    """
+    if not steps.needs_plates:
+        return Plates(None, None, store.n_rows)
+    labels = batch_labels(
+        [store.column(key) for key in steps.plate_keys],
+        [f"obs column {key!r}" for key in steps.plate_keys],
+        store.n_rows,
+    )
+    if steps.normalize is None or steps.controls is None:
+        return Plates(labels, None, store.n_rows)
+    is_control = rows_by_query(store.obs, steps.controls)
+    n_controls = np.bincount(labels.codes[is_control], minlength=labels.n_batches)
+    without = [labels.names[code] for code in np.flatnonzero(n_controls == 0).tolist()]
+    if without:
+        raise InvalidInputError(
+            f"{len(without)} of {labels.n_batches} plates of {store.path} have no control by "
+            f"{steps.controls!r} ({first_names(without)}): drop them, or give other --controls"
+        )
+    return Plates(labels, is_control, store.n_rows)
 
 
 @dataclass(frozen=True)
