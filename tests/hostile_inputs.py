@@ -155,7 +155,14 @@ def write_store(
     root = zarr.create_group(path, zarr_format=layout.zarr_format)
     root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
     chunks = tuple(max(1, min(pair)) for pair in zip(layout.chunks, profiles.shape, strict=True))
-    matrix = root.create_array("X", shape=profiles.shape, dtype=profiles.dtype, chunks=chunks)
+    matrix = root.create_array(
+        "X",
+        shape=profiles.shape,
+        dtype=profiles.dtype,
+        chunks=chunks,
+        # A chunk of zeros that is left out could as well be lost, and is refused.
+        config={"write_empty_chunks": True},
+    )
     matrix[:] = profiles
     matrix.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
     var = more.get("var", pd.DataFrame(index=names(profiles.shape[1], "Cells_")))
