@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from balans_dask.arrays import numbered_names
 from balans_dask.errors import InvalidInputError
-from balans_dask.estimator_arrays import NO_BATCH, collector_of, current_engine, inputs_of
+from balans_dask.estimator_arrays import NO_BATCH, current_engine, inputs_of
 from balans_dask.estimator_contract import LazyOutputMixin, check_features
 from balans_dask.estimator_fit import fit_inputs, parameters_of
 from balans_dask.kernels._blas import single_threaded_blas
@@ -23,6 +23,7 @@ from balans_dask.model.transform import known_to
 from balans_dask.passes.engine import Engine
 from balans_dask.progress import reported
 from balans_dask.workflows.array_inputs import matrix_of
+from balans_dask.workflows.array_output import collector_of
 from balans_dask.workflows.arrays import transform_arrays
 
 __all__ = ["Balans", "correct_batches"]

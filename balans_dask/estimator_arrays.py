@@ -2,24 +2,24 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import numpy as np
 from distributed import default_client
 
-from balans_dask.arrays import gathered_rows, source_of
+from balans_dask.arrays import source_of
 from balans_dask.labels import batch_labels
 from balans_dask.model.anchors import anchor_mask
 from balans_dask.model.inputs import Inputs
-from balans_dask.model.stages import OnStage
 from balans_dask.passes.engine import Engine, embedded_client
 from balans_dask.passes.workers import require_usable
 from balans_dask.workflows.array_inputs import is_lazy
-from balans_dask.workflows.array_output import lazy_rows
-from balans_dask.workflows.arrays import Collect
 
-__all__ = ["NO_BATCH", "collector_of", "current_engine", "inputs_of"]
+__all__ = [
+    "NO_BATCH",
+    "current_engine",
+    "inputs_of",
+]
 
 NO_BATCH = "all"
 """Label of every row where none is given."""
@@ -59,8 +59,3 @@ def inputs_of(engine: Engine, X: Any, batch: Any, anchor: Any) -> Inputs:
         in_memory=not is_lazy(X),
         reference=None if anchor is None else anchor_mask(anchor, source.shape[0]),
     )
-
-
-def collector_of(X: Any, on_stage: OnStage) -> Collect:
-    """Choose how corrected rows come back: lazy for lazy, in memory for numpy."""
-    return lazy_rows if is_lazy(X) else partial(gathered_rows, on_stage=on_stage)

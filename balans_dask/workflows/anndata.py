@@ -10,7 +10,6 @@ from anndata import AnnData
 from numpy.typing import NDArray
 
 from balans_dask.anndata_parts import anchors_of, basis_of, features_of, labels_of, row_source
-from balans_dask.arrays import gathered_rows
 from balans_dask.errors import InvalidInputError
 from balans_dask.estimator import Balans
 from balans_dask.estimator_fit import fit_inputs, parameters_of
@@ -21,7 +20,7 @@ from balans_dask.model.stages import OnStage
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.workflows.array_inputs import is_lazy
-from balans_dask.workflows.array_output import lazy_rows
+from balans_dask.workflows.array_output import gathered_rows, lazy_rows
 from balans_dask.workflows.arrays import Collect, FittedArrays
 from balans_dask.workflows.records import record_of
 

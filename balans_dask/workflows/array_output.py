@@ -1,19 +1,28 @@
 """Corrected rows as a Dask array: each partition computed when it is asked for."""
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import dask
 import dask.array as da
 import numpy as np
 
-from balans_dask.model.prepared import Learned, MovedRows, Prepared, second_matrix
+from balans_dask.model.prepared import Learned, MovedRows, Prepared, correct, second_matrix
+from balans_dask.model.stages import CORRECTING, OnStage, Stage
 from balans_dask.passes.correct import CorrectedRows, correct_one
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.profiles import Profiles, output_dtype
 from balans_dask.passes.scores import Labels
 from balans_dask.tiling import Partition
+from balans_dask.workflows.array_inputs import is_lazy
+from balans_dask.workflows.arrays import Collect
 
-__all__ = ["lazy_rows"]
+__all__ = [
+    "collector_of",
+    "gathered_rows",
+    "lazy_rows",
+]
 
 
 def lazy_rows(engine: Engine, prepared: Prepared, learned: Learned) -> MovedRows:
@@ -94,3 +103,51 @@ def _corrected(
     )
     assert rows is not None  # without a sink, the rows come back
     return rows
+
+
+def gathered_rows(
+    engine: Engine,
+    prepared: Prepared,
+    learned: Learned,
+    with_scores: bool = False,
+    on_stage: OnStage = lambda stage: None,
+) -> MovedRows:
+    """Collect corrected rows as numpy arrays, a few partitions at a time.
+
+    Parameters
+    ----------
+    engine : Engine
+    prepared : Prepared
+    learned : Learned
+    with_scores : bool
+        Collect corrected principal components too. An embedding beside the features always is.
+    on_stage : callable
+        Told how many partitions are there.
+    """
+    source, second = prepared.inputs.features, second_matrix(prepared)
+    corrected = np.empty(source.shape, dtype=output_dtype(source.dtype))
+    embedding = None
+    if second is not None and (with_scores or prepared.inputs.embedding is not None):
+        embedding = np.empty((source.shape[0], second[0]), dtype=second[1])
+    covered = np.empty(source.shape[0], dtype=bool)
+    displacement = np.empty(source.shape[0], dtype=np.float32)
+    parts = prepared.scores.partitions
+    at_once = 2 * prepared.plan.workers.n_threads
+    stage = Stage(CORRECTING, number=prepared.number, n_total=len(parts))
+    on_stage(stage)
+    for first in range(0, len(parts), at_once):
+        some = parts[first : first + at_once]
+        corrected_rows = engine.take(correct(engine, prepared, learned, None, some))
+        for part, rows in zip(some, corrected_rows, strict=True):
+            place = slice(part.start, part.stop)
+            corrected[place], covered[place] = rows.features, rows.covered
+            displacement[place] = rows.displacement
+            if embedding is not None:
+                embedding[place] = rows.embedding
+        on_stage(replace(stage, n_done=first + len(some)))
+    return MovedRows(corrected, embedding, covered, displacement)
+
+
+def collector_of(X: Any, on_stage: OnStage) -> Collect:
+    """Choose how corrected rows come back: lazy for lazy, in memory for numpy."""
+    return lazy_rows if is_lazy(X) else partial(gathered_rows, on_stage=on_stage)
