@@ -8,11 +8,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from balans_dask.arrays import numbered_names
 from balans_dask.errors import InvalidInputError
-from balans_dask.estimator_arrays import NO_BATCH, current_engine, inputs_of
-from balans_dask.estimator_contract import LazyOutputMixin, check_features
-from balans_dask.estimator_fit import fit_inputs, parameters_of
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.kernels.elbow import BINS_PER_UNIT
 from balans_dask.model.frozen import Model
@@ -22,9 +18,17 @@ from balans_dask.model.stages import OnStage
 from balans_dask.model.transform import known_to
 from balans_dask.passes.engine import Engine
 from balans_dask.progress import reported
-from balans_dask.workflows.array_inputs import matrix_of
+from balans_dask.workflows.array_inputs import (
+    NO_BATCH,
+    LazyOutputMixin,
+    check_features,
+    current_engine,
+    inputs_of,
+    matrix_of,
+    numbered_names,
+)
 from balans_dask.workflows.array_output import collector_of
-from balans_dask.workflows.arrays import transform_arrays
+from balans_dask.workflows.arrays import fit_inputs, parameters_of, transform_arrays
 
 __all__ = ["Balans", "correct_batches"]
 

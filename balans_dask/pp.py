@@ -5,11 +5,10 @@ from typing import Any
 
 from anndata import AnnData
 
-from balans_dask.anndata_parts import require_room
-from balans_dask.estimator_arrays import current_engine
 from balans_dask.io.in_place import ELEMENTS
 from balans_dask.progress import reported
-from balans_dask.workflows.anndata import integrate, integration
+from balans_dask.workflows.anndata import integrate, integration, require_room
+from balans_dask.workflows.array_inputs import current_engine
 from balans_dask.workflows.request import ADDED_COLUMNS, OURS, SCORES_KEY
 
 __all__ = ["balans_integrate"]

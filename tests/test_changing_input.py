@@ -10,19 +10,20 @@ from commands import run
 from screens import gaussian_screen
 from stores import files_but_input, write_anndata
 
-from balans_dask import Balans, fit_writer, transform_writer
+from balans_dask import Balans
 from balans_dask.cli import correct as command
 from balans_dask.errors import InvalidInputError
-from balans_dask.workflows import correct
+from balans_dask.workflows import correct, resume
+from balans_dask.workflows import run as whole_run
 from balans_dask.workflows.store_output import PassWriter
 
 SCREEN = gaussian_screen(600)
 OPTIONS = ["--batch-key", "plate", "--checkpoint-seconds", 0, "--operator", "displace"]
 MOMENTS = {
     "examined": (correct, "examine"),
-    "prepared": (fit_writer, "fit_preprocessor"),
-    "sampled": (fit_writer, "fit"),
-    "summed": (fit_writer, "learn"),
+    "prepared": (resume, "fit_preprocessor"),
+    "sampled": (resume, "fit"),
+    "summed": (resume, "learn"),
     "written": (PassWriter, "write"),
 }
 """What a run does, one after the other, and by which function."""
@@ -149,7 +150,7 @@ def test_a_resumed_run_and_its_last_pass_are_held(folder, store, tmp_path, monke
 def test_a_transform_is_held(store, tmp_path, monkeypatch):
     model = tmp_path / "model.zarr"
     run("correct", store, tmp_path / "out.zarr", *OPTIONS, "--model", model)
-    monkeypatch.setitem(MOMENTS, "adapted", (transform_writer, "adapt"))
+    monkeypatch.setitem(MOMENTS, "adapted", (whole_run, "adapt"))
     before(monkeypatch, "adapted", lambda: rewrite(store, "X"))
     err = error_of("transform", model, store, tmp_path / "new.zarr", "--batch-key", "plate")
     assert f"of X of {store} have changed since" in err

@@ -22,8 +22,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from balans_dask import Balans
 from balans_dask.errors import InvalidInputError
-from balans_dask.estimator_contract import check_features
-from balans_dask.workflows.array_inputs import matrix_of
+from balans_dask.workflows.array_inputs import check_features, matrix_of
 
 SCREEN = gaussian_screen(400)
 NAMES = [f"Cells_{i}" for i in range(8)]

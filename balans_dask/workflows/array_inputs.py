@@ -1,19 +1,43 @@
 """Which arrays an estimator takes; told by type and shape, so nothing lazy is computed."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import pandas as pd
 import zarr
+from distributed import default_client
 from numpy.typing import NDArray
 from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
 
 from balans_dask.errors import InvalidInputError, WrongTypeError
-from balans_dask.io.matrices import H5Matrix
-from balans_dask.model.inputs import require_sizes
+from balans_dask.io.matrices import H5Matrix, checked_array
+from balans_dask.io.sources import HeldArray, LazyRows, RowSource, StoredRows
+from balans_dask.labels import batch_labels
+from balans_dask.model.anchors import anchor_mask
+from balans_dask.model.inputs import Inputs, require_sizes
+from balans_dask.passes.engine import Engine, embedded_client
+from balans_dask.passes.workers import require_usable
 
-__all__ = ["is_lazy", "matrix_of"]
+__all__ = [
+    "NO_BATCH",
+    "LazyOutputMixin",
+    "check_features",
+    "current_engine",
+    "inputs_of",
+    "is_lazy",
+    "matrix_of",
+    "numbered_names",
+    "source_of",
+]
+
+NO_BATCH = "all"
+"""Label of every row where none is given."""
 
 
 def is_lazy(X: Any) -> bool:
@@ -83,3 +107,105 @@ def _numbers(array: NDArray[Any]) -> NDArray[np.float64]:
         return array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise WrongTypeError(f"a value of X is no number ({error}): drop its feature") from error
+
+
+class LazyOutputMixin:
+    """Leave Dask arrays as they are, whatever ``set_output`` asks for: a table computes them.
+
+    Stands before ``TransformerMixin``, whose containers it leaves out for lazy input.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in ("transform", "fit_transform"):
+            if name in vars(cls):
+                setattr(cls, name, _container_unless_lazy(vars(cls)[name]))
+
+
+def _container_unless_lazy(in_container: Callable[..., Any]) -> Callable[..., Any]:
+    as_computed = in_container.__wrapped__  # type: ignore[attr-defined]
+
+    @wraps(as_computed)
+    def method(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
+        chosen = as_computed if is_lazy(X) else in_container
+        return chosen(self, X, *args, **kwargs)
+
+    return method
+
+
+def check_features(estimator: BaseEstimator, X: Any, *, fitting: bool) -> None:
+    """Remember number and names of the features, or compare them with those of the fit.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+    X : ndarray, DataFrame, dask.array.Array or zarr.Array of shape (n_samples, n_features)
+        As the user gave it; no value is read.
+    fitting : bool
+
+    Raises
+    ------
+    InvalidInputError
+        If they are others than those of the fit, or some names are text and some are not.
+    """
+    try:
+        validate_data(estimator, X, reset=fitting, skip_check_array=True)
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        remedy = "name all features by text" if fitting else "give the features of the fit"
+        raise InvalidInputError(f"{reason.rstrip('.')}: {remedy}") from error
+
+
+def source_of(engine: Engine, X: Any) -> tuple[RowSource, list[str]]:
+    """Wrap what the user gave, after checking its shape and type."""
+    names = [str(name) for name in X.columns] if isinstance(X, pd.DataFrame) else []
+    X = matrix_of(X, least_rows=1)
+    names = names or numbered_names(X.shape[1])
+    if isinstance(X, da.Array):
+        return LazyRows(X), names
+    if isinstance(X, zarr.Array):
+        return StoredRows(checked_array(X)), names
+    if isinstance(X, H5Matrix):
+        return StoredRows(X), names
+    return StoredRows(HeldArray(X) if engine.workers().embedded else X), names
+
+
+def numbered_names(n_features: int) -> list[str]:
+    """Names of features that the user has not named."""
+    return [f"feature {i}" for i in range(n_features)]
+
+
+@contextmanager
+def current_engine() -> Iterator[Engine]:
+    """Use the client of the caller, which stays open, or one for this call.
+
+    Raises
+    ------
+    InvalidInputError
+        If nobody could wait for the client of the caller.
+    """
+    try:
+        client = default_client()
+    except ValueError:
+        with embedded_client() as client:
+            yield Engine(client)
+    else:
+        require_usable(client)
+        engine = Engine(client)
+        try:
+            yield engine
+        finally:
+            engine.release()
+
+
+def inputs_of(engine: Engine, X: Any, batch: Any, anchor: Any) -> Inputs:
+    """Wrap what the user gave."""
+    source, names = source_of(engine, X)
+    column = np.full(source.shape[0], NO_BATCH) if batch is None else batch
+    return Inputs(
+        features=source,
+        labels=batch_labels([column], ["batch"], source.shape[0]),
+        feature_names=names,
+        in_memory=not is_lazy(X),
+        reference=None if anchor is None else anchor_mask(anchor, source.shape[0]),
+    )

@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.fit_writer import FitWriter
 from balans_dask.io.in_place import GraftFolder
 from balans_dask.io.model_store import model_fingerprint
 from balans_dask.io.paths import require_apart
@@ -18,11 +17,10 @@ from balans_dask.model.transform import known_to
 from balans_dask.parameters import CHECKPOINT_SECONDS
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
-from balans_dask.transform_writer import TransformWriter
 from balans_dask.workflows.records import fingerprint
 from balans_dask.workflows.request import StoreRun
-from balans_dask.workflows.resume import OpenedRun
-from balans_dask.workflows.run import WriteOptions
+from balans_dask.workflows.resume import FitWriter, OpenedRun
+from balans_dask.workflows.run import TransformWriter, WriteOptions
 
 __all__ = ["correct_store", "transform_store"]
 

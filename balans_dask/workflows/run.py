@@ -16,9 +16,11 @@ from balans_dask.io.paths import path_from
 from balans_dask.io.run_folder import PassFolder, RunFolder
 from balans_dask.io.trial import require_readable
 from balans_dask.kernels.projection import Projection
+from balans_dask.model.frozen import Model
 from balans_dask.model.inputs import Inputs
 from balans_dask.model.prepared import Prepared, prepare
-from balans_dask.model.stages import FINISHING, OnStage, Stage
+from balans_dask.model.stages import FINISHING, PREPARING, OnStage, Stage
+from balans_dask.model.transform import adapt, warn_of_uncovered
 from balans_dask.parameters import CHECKPOINT_SECONDS
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
@@ -26,7 +28,11 @@ from balans_dask.workflows.records import fingerprint, record_of
 from balans_dask.workflows.request import ADDED_COLUMNS, StoreRun
 from balans_dask.workflows.store_output import PassWriter, WrittenRows
 
-__all__ = ["StoreWriter", "WriteOptions"]
+__all__ = [
+    "StoreWriter",
+    "TransformWriter",
+    "WriteOptions",
+]
 
 
 @dataclass(frozen=True)
@@ -154,3 +160,59 @@ class StoreWriter(ABC):
         self._after_writing(covered)
         self._folder.publish(self._options.replace)
         return record
+
+
+class TransformWriter(StoreWriter):
+    """Correct a store by a frozen model.
+
+    Parameters
+    ----------
+    engine : Engine
+    run : StoreRun
+    inputs : Inputs
+        Of the run, with batches numbered by ``known_to``.
+    plan : MemoryPlan
+    model : Model
+    folder : RunFolder
+    identity : mapping
+    options : WriteOptions
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        run: StoreRun,
+        inputs: Inputs,
+        plan: MemoryPlan,
+        model: Model,
+        folder: RunFolder,
+        identity: Mapping[str, Any],
+        options: WriteOptions,
+    ) -> None:
+        super().__init__(engine, run, inputs, plan, folder, identity, options)
+        self._model = model
+        self._projection = model.projection
+        self._constant = model.constant
+
+    def _begin(self, number: int, folder: PassFolder) -> None:
+        self._options.on_stage(Stage(PREPARING, number=number))
+
+    def _one_pass(
+        self, number: int, folder: PassFolder, moved: Inputs, writer: PassWriter
+    ) -> dict[str, Any]:
+        frozen = self._model.passes[number]
+        missing = writer.missing(self._plan.tiling)
+        if missing:
+            prepared = self._prepared(number, moved)
+            learned = adapt(self._engine, prepared, frozen, len(self._model.batches))
+            writer.write(prepared, learned, missing, self._options.on_stage)
+        return {
+            "stop_reason": frozen.stop_reason,
+            "n_sampled": frozen.n_landmarks,
+            "n_capped": frozen.n_capped,
+            "coverage_curve": {"n_sampled": frozen.curve[:, 0], "n_covered": frozen.curve[:, 1]},
+        }
+
+    def _after_writing(self, covered: NDArray[np.bool_]) -> None:
+        n_uncovered = int(np.count_nonzero(~covered))
+        warn_of_uncovered(n_uncovered, len(covered), self._model.risk)

@@ -11,10 +11,10 @@ from commands import run
 from screens import gaussian_screen
 from stores import files, write_anndata
 
-from balans_dask import fit_writer
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.in_place import GraftFolder
 from balans_dask.io.run_folder import RunFolder
+from balans_dask.workflows import resume
 
 OPTIONS = ["--batch-key", "plate", "--checkpoint-seconds", 0, "--operator", "smooth"]
 
@@ -146,7 +146,7 @@ def test_an_unfinished_overwrite_is_not_dropped_unless_asked(store, tmp_path, mo
         raise InvalidInputError("stopped here")
 
     with monkeypatch.context() as patched:
-        patched.setattr(fit_writer, "learn", stop)
+        patched.setattr(resume, "learn", stop)
         run("correct", store, tmp_path / "out.zarr", *OPTIONS, "--overwrite", code=2)
     partial = tmp_path / "out.zarr.partial"
     before = files(partial)
