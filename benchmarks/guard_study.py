@@ -28,7 +28,7 @@ from sklearn.preprocessing import StandardScaler
 
 from balans_dask import Balans
 from balans_dask.kernels._blas import single_threaded_blas
-from balans_dask.passes.engine import embedded_client
+from balans_dask.passes.workers import embedded_client
 from balans_dask.workflows.mixture import Mixture
 
 OPERATORS = {"smooth": dense.smooth, "nystrom": dense.nystrom, "displace": dense.displace}

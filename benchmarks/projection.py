@@ -15,8 +15,9 @@ from real_tables import lines
 
 from balans_dask.errors import format_bytes
 from balans_dask.kernels.elbow import N_BINS
-from balans_dask.passes.memory import MemoryPlan, Workers, plan_memory
+from balans_dask.passes.memory import MemoryPlan, plan_memory
 from balans_dask.passes.task_bytes import COLLECTED_NODES, RunShape
+from balans_dask.passes.workers import Workers
 
 COLUMNS, BATCHES, BLOCK_ROWS = 50, 1000, 64
 WORKER_BYTES = 8 * 2**30

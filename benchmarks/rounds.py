@@ -39,7 +39,8 @@ from balans_dask.model.inputs import Inputs, examine, plan_run
 from balans_dask.model.prepared import prepare
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.memory import MemoryPlan, Workers
+from balans_dask.passes.memory import MemoryPlan
+from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS, Tiling
 from balans_dask.workflows.mixture import Mixture
 from balans_dask.workflows.request import store_run

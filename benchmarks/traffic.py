@@ -28,7 +28,7 @@ from round_traffic import RoundShape, watched
 from balans_dask.io.store import open_store
 from balans_dask.model.inputs import plan_run
 from balans_dask.parameters import Parameters
-from balans_dask.passes.memory import Workers
+from balans_dask.passes.workers import Workers
 from balans_dask.workflows.mixture import Mixture
 from balans_dask.workflows.request import store_run
 

@@ -12,7 +12,8 @@ from distributed import Client, LocalCluster
 from hostile import TALLY
 from hypothesis import HealthCheck, settings
 
-from balans_dask.passes.engine import QUIET_DASHBOARD, Engine, embedded_client
+from balans_dask.passes.engine import Engine
+from balans_dask.passes.workers import QUIET_DASHBOARD, embedded_client
 
 settings.register_profile(
     "default",

@@ -19,7 +19,7 @@ from sklearn.base import clone
 from balans_dask import Balans, correct_batches
 from balans_dask.errors import InputWarning, InvalidInputError
 from balans_dask.parameters import Parameters
-from balans_dask.passes.engine import QUIET_DASHBOARD
+from balans_dask.passes.workers import QUIET_DASHBOARD
 
 SCREEN = gaussian_screen(800)
 

@@ -23,7 +23,8 @@ from balans_dask.model.state import arrays_of
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import coverage_of_rows
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.memory import MemoryPlan, Workers
+from balans_dask.passes.memory import MemoryPlan
+from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS, Tiling
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")

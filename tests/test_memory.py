@@ -12,8 +12,9 @@ from balans_dask.io.sources import Chunks, StoredRows
 from balans_dask.labels import BatchLabels
 from balans_dask.model.inputs import Inputs, plan_run
 from balans_dask.parameters import Parameters
-from balans_dask.passes.memory import PARTITION_BYTES, PARTITION_COST_TILES, Workers, plan_memory
+from balans_dask.passes.memory import PARTITION_BYTES, PARTITION_COST_TILES, plan_memory
 from balans_dask.passes.task_bytes import RunShape
+from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS
 
 MIB, GIB = 2**20, 2**30

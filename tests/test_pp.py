@@ -17,7 +17,7 @@ from stores import write_anndata
 from balans_dask import Balans, pp
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.store import open_store
-from balans_dask.passes.engine import QUIET_DASHBOARD
+from balans_dask.passes.workers import QUIET_DASHBOARD
 from balans_dask.workflows.records import correction_record
 
 SCREEN = gaussian_screen(800)

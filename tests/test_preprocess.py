@@ -17,7 +17,7 @@ from balans_dask.cli.app import run
 from balans_dask.errors import InsufficientMemoryError, InvalidInputError, StoreExistsError
 from balans_dask.io.sources import StoredRows
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.memory import Workers
+from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS
 from balans_dask.workflows.preprocess import store as preprocess
 from balans_dask.workflows.preprocess.steps import Preprocessing

@@ -12,7 +12,8 @@ from balans_dask.model.fit import learn
 from balans_dask.model.inputs import Inputs, plan_run
 from balans_dask.model.prepared import correct
 from balans_dask.parameters import OPERATORS, Parameters
-from balans_dask.passes.engine import Engine, embedded_client
+from balans_dask.passes.engine import Engine
+from balans_dask.passes.workers import embedded_client
 from balans_dask.tiling import TILE_ROWS
 
 N_ROWS, N_FEATURES, N_COMPONENTS = 2 * TILE_ROWS, 200, 20

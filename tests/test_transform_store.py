@@ -19,8 +19,8 @@ from balans_dask.io.store import open_store
 from balans_dask.model.inputs import plan_run
 from balans_dask.model.saved import load_model
 from balans_dask.parameters import Parameters
-from balans_dask.passes.engine import Engine, embedded_client
-from balans_dask.passes.memory import Workers
+from balans_dask.passes.engine import Engine
+from balans_dask.passes.workers import Workers, embedded_client
 from balans_dask.workflows.correct import correct_store
 from balans_dask.workflows.mixture import Mixture
 from balans_dask.workflows.request import store_run

@@ -27,8 +27,9 @@ from balans_dask.model.inputs import Inputs, plan_run
 from balans_dask.model.prepared import correct
 from balans_dask.parameters import Parameters
 from balans_dask.passes import watch
-from balans_dask.passes.engine import QUIET_DASHBOARD, Engine
+from balans_dask.passes.engine import Engine
 from balans_dask.passes.watch import killed_workers
+from balans_dask.passes.workers import QUIET_DASHBOARD
 from balans_dask.tiling import TILE_ROWS, Tiling
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")

@@ -13,7 +13,8 @@ from balans_dask.io.store import ProfileStore, open_store
 from balans_dask.model.inputs import plan_run
 from balans_dask.model.stages import OnStage
 from balans_dask.parameters import Parameters
-from balans_dask.passes.engine import Engine, embedded_client
+from balans_dask.passes.engine import Engine
+from balans_dask.passes.workers import embedded_client
 from balans_dask.workflows.correct import correct_store
 from balans_dask.workflows.mixture import Mixture, write_mixture
 from balans_dask.workflows.request import store_run

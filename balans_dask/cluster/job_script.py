@@ -21,8 +21,8 @@ from balans_dask.cluster.request import (
     walltime_seconds,
 )
 from balans_dask.errors import InvalidInputError, format_bytes, public_script
-from balans_dask.passes.engine import QUIET_DASHBOARD
 from balans_dask.passes.memory import PROCESS_BYTES
+from balans_dask.passes.workers import QUIET_DASHBOARD
 
 __all__ = [
     "LOG_FOLDER",

@@ -23,7 +23,7 @@ from balans_dask.cluster.job_watch import JobWatch, jobs_of, reporting
 from balans_dask.cluster.processes import replacing_workers
 from balans_dask.cluster.request import ClusterRequest
 from balans_dask.errors import InvalidInputError
-from balans_dask.passes.engine import QUIET_DASHBOARD
+from balans_dask.passes.workers import QUIET_DASHBOARD
 
 __all__ = [
     "host_address",

@@ -12,7 +12,7 @@ from balans_dask.cluster.processes import processes_client
 from balans_dask.cluster.request import JOB_SYSTEMS, RUNNER, ClusterRequest
 from balans_dask.cluster.scheduler import scheduler_client
 from balans_dask.cluster.slurm_runner import runner_client
-from balans_dask.passes.engine import embedded_client
+from balans_dask.passes.workers import embedded_client
 
 __all__ = [
     "open_client",

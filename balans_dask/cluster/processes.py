@@ -13,7 +13,7 @@ from distributed.security import Security
 from balans_dask.cluster.request import ClusterRequest
 from balans_dask.cluster.signals import deaf_to_interrupts
 from balans_dask.errors import RunError
-from balans_dask.passes.engine import QUIET_DASHBOARD
+from balans_dask.passes.workers import QUIET_DASHBOARD
 
 __all__ = [
     "ALLOWED_FAILURES",

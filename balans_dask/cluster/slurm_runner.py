@@ -21,7 +21,7 @@ from balans_dask.cluster.request import RUNNER, ClusterRequest
 from balans_dask.cluster.scheduler import connected
 from balans_dask.errors import InvalidInputError, RunError
 from balans_dask.io.atomic import read_json, write_json
-from balans_dask.passes.engine import QUIET_DASHBOARD
+from balans_dask.passes.workers import QUIET_DASHBOARD
 
 __all__ = [
     "SCHEDULER_SECONDS",

@@ -21,7 +21,8 @@ from balans_dask.kernels.projection import Projection
 from balans_dask.model.fit import fit_preprocessor
 from balans_dask.model.inputs import examine, plan_run
 from balans_dask.parameters import Parameters
-from balans_dask.passes.engine import Engine, embedded_client
+from balans_dask.passes.engine import Engine
+from balans_dask.passes.workers import embedded_client
 from balans_dask.tiling import tile_slices
 from balans_dask.workflows.records import correction_record
 from balans_dask.workflows.request import SCORES_KEY, store_run

@@ -12,9 +12,10 @@ from balans_dask.kernels.projection import Moments
 from balans_dask.labels import BatchLabels
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.memory import MemoryPlan, Workers, plan_memory
+from balans_dask.passes.memory import MemoryPlan, plan_memory
 from balans_dask.passes.projection import compute_moments
 from balans_dask.passes.task_bytes import RunShape
+from balans_dask.passes.workers import Workers
 from balans_dask.tiling import Tiling
 
 __all__ = [

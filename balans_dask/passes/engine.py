@@ -22,7 +22,6 @@ from distributed.system import MEMORY_LIMIT
 from balans_dask.io.sources import LazySlice
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.parameters import WORKER_TIMEOUT_SECONDS
-from balans_dask.passes.memory import Workers
 from balans_dask.passes.task_bytes import COLLECTED_NODES
 from balans_dask.passes.watch import (
     Followed,
@@ -31,9 +30,12 @@ from balans_dask.passes.watch import (
     killed_workers,
     scheduler_errors,
 )
-from balans_dask.passes.workers import THIS_PROCESS
+from balans_dask.passes.workers import Workers
 
-__all__ = ["QUIET_DASHBOARD", "Engine", "embedded_client", "task"]
+__all__ = [
+    "Engine",
+    "task",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +43,6 @@ WATCH_SECONDS = 2.0
 """How often to look whether there are workers while waiting for results."""
 COPY_SECONDS = 10.0
 """How long a shared value may take to reach all workers before tasks are submitted anyway."""
-QUIET_DASHBOARD = "127.0.0.1:0"
-"""Dask always opens a page: on loopback, and on a port that no other run can hold."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,37 +68,6 @@ def _is_lazy(value: Any) -> bool:
     if isinstance(value, list):
         return any(_is_lazy(element) for element in value)
     return isinstance(value, LazySlice)
-
-
-@contextmanager
-def embedded_client(n_threads: int | None = None) -> Iterator[Client]:
-    """Start Dask inside this process, for a machine without a cluster.
-
-    Parameters
-    ----------
-    n_threads : int or None
-        Worker threads; ``None`` for one a core.
-    """
-    with THIS_PROCESS.quiet():
-        with THIS_PROCESS.starting:
-            client = Client(
-                processes=False,
-                n_workers=1,
-                threads_per_worker=n_threads,
-                memory_limit=0,
-                # Also where the user's configuration asks for encryption: nothing leaves the
-                # process.
-                protocol="inproc://",
-                dashboard_address=QUIET_DASHBOARD,
-                # Dask would open the page of the worker to every host.
-                worker_dashboard_address=QUIET_DASHBOARD,
-                set_as_default=False,
-                # Closing interrupts a heartbeat now and then, which Dask reports as an error: the
-                # log is off for longer than this cluster would turn it off.
-                silence_logs=False,
-            )
-        with client:
-            yield client
 
 
 class Engine:

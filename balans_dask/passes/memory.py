@@ -21,21 +21,17 @@ from balans_dask.passes.task_bytes import (
     sums_bytes,
     task_bytes,
 )
+from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS, Tiling, largest_power_of_two
 
 __all__ = [
     "MemoryPlan",
-    "Workers",
     "plan_memory",
 ]
 
 MIB = 2**20
 PROCESS_BYTES = 420 * MIB
 """A Python process with this package, its libraries and its compiled kernels."""
-USABLE_SHARE = 0.6
-"""Dask begins to spill at this share of a worker's limit."""
-USABLE_SHARE_EMBEDDED = 0.9
-"""An embedded worker has no limit that Dask watches."""
 PARTITION_COST_TILES = 2
 """Tiles that a thread works through while the scheduler and the driver see to a partition. In a
 round (``benchmarks/rounds.py``) five tasks of 0.85 ms make it 3, at 1.6 ms a tile; passes that read
@@ -43,35 +39,6 @@ and write take longer for a tile."""
 LARGEST_PARTITION_TILES = 128
 PARTITION_BYTES = 128 * MIB
 """Rows of features that a task holds at once, where a single tile is not larger already."""
-
-
-@dataclass(frozen=True)
-class Workers:
-    """What the run may use.
-
-    Attributes
-    ----------
-    n_workers, threads_per_worker : int
-    limit_bytes : int
-        Memory of one worker; of the whole process where workers are embedded in the driver.
-    embedded : bool
-        Workers are threads of the driver's process.
-    """
-
-    n_workers: int
-    threads_per_worker: int
-    limit_bytes: int
-    embedded: bool
-
-    @property
-    def n_threads(self) -> int:
-        """Tasks that run at once."""
-        return self.n_workers * self.threads_per_worker
-
-    @property
-    def usable_share(self) -> float:
-        """Share of the limit that a plan may fill."""
-        return USABLE_SHARE_EMBEDDED if self.embedded else USABLE_SHARE
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""What Dask keeps for a whole process: its start, its log, and what a fork leaves behind."""
+"""The workers of this process: what a run may use, their start, and what a fork leaves behind."""
 
 import logging
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from threading import Lock
 from weakref import WeakSet
 
@@ -12,7 +13,52 @@ from distributed import Client, default_client, utils
 
 from balans_dask.errors import InvalidInputError
 
-__all__ = ["THIS_PROCESS", "require_usable"]
+__all__ = [
+    "QUIET_DASHBOARD",
+    "THIS_PROCESS",
+    "USABLE_SHARE",
+    "USABLE_SHARE_EMBEDDED",
+    "Workers",
+    "embedded_client",
+    "require_usable",
+]
+
+
+USABLE_SHARE = 0.6
+"""Dask begins to spill at this share of a worker's limit."""
+USABLE_SHARE_EMBEDDED = 0.9
+"""An embedded worker has no limit that Dask watches."""
+QUIET_DASHBOARD = "127.0.0.1:0"
+"""Dask always opens a page: on loopback, and on a port that no other run can hold."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """What the run may use.
+
+    Attributes
+    ----------
+    n_workers, threads_per_worker : int
+    limit_bytes : int
+        Memory of one worker; of the whole process where workers are embedded in the driver.
+    embedded : bool
+        Workers are threads of the driver's process.
+    """
+
+    n_workers: int
+    threads_per_worker: int
+    limit_bytes: int
+    embedded: bool
+
+    @property
+    def n_threads(self) -> int:
+        """Tasks that run at once."""
+        return self.n_workers * self.threads_per_worker
+
+    @property
+    def usable_share(self) -> float:
+        """Share of the limit that a plan may fill."""
+        return USABLE_SHARE_EMBEDDED if self.embedded else USABLE_SHARE
 
 
 class _Process:
@@ -91,3 +137,34 @@ def _forked() -> None:
 
 
 os.register_at_fork(after_in_child=_forked)
+
+
+@contextmanager
+def embedded_client(n_threads: int | None = None) -> Iterator[Client]:
+    """Start Dask inside this process, for a machine without a cluster.
+
+    Parameters
+    ----------
+    n_threads : int or None
+        Worker threads; ``None`` for one a core.
+    """
+    with THIS_PROCESS.quiet():
+        with THIS_PROCESS.starting:
+            client = Client(
+                processes=False,
+                n_workers=1,
+                threads_per_worker=n_threads,
+                memory_limit=0,
+                # Also where the user's configuration asks for encryption: nothing leaves the
+                # process.
+                protocol="inproc://",
+                dashboard_address=QUIET_DASHBOARD,
+                # Dask would open the page of the worker to every host.
+                worker_dashboard_address=QUIET_DASHBOARD,
+                set_as_default=False,
+                # Closing interrupts a heartbeat now and then, which Dask reports as an error: the
+                # log is off for longer than this cluster would turn it off.
+                silence_logs=False,
+            )
+        with client:
+            yield client

@@ -21,8 +21,8 @@ from balans_dask.io.sources import HeldArray, LazyRows, RowSource, StoredRows
 from balans_dask.labels import batch_labels
 from balans_dask.model.anchors import anchor_mask
 from balans_dask.model.inputs import Inputs, require_sizes
-from balans_dask.passes.engine import Engine, embedded_client
-from balans_dask.passes.workers import require_usable
+from balans_dask.passes.engine import Engine
+from balans_dask.passes.workers import embedded_client, require_usable
 
 __all__ = [
     "NO_BATCH",

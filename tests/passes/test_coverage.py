@@ -17,8 +17,9 @@ from balans_dask.model.sampler import sample_rows
 from balans_dask.model.state import arrays_of, sampled_from
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import cover_again, coverage_of_rows, report, uncovered
-from balans_dask.passes.engine import Engine, embedded_client
+from balans_dask.passes.engine import Engine
 from balans_dask.passes.round import affinity_rows_again
+from balans_dask.passes.workers import embedded_client
 from balans_dask.tiling import TILE_ROWS, Tiling
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")

@@ -10,7 +10,8 @@ from screens import gaussian_screen
 
 from balans_dask import Balans
 from balans_dask.passes import engine as engines
-from balans_dask.passes.engine import QUIET_DASHBOARD, Engine
+from balans_dask.passes.engine import Engine
+from balans_dask.passes.workers import QUIET_DASHBOARD
 
 GB = 10**9
 

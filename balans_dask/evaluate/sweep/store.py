@@ -19,8 +19,9 @@ from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.model.inputs import examine, plan_run
 from balans_dask.model.stages import OnStage
 from balans_dask.parameters import Parameters
-from balans_dask.passes.engine import Engine, embedded_client
-from balans_dask.passes.memory import MemoryPlan, Workers
+from balans_dask.passes.engine import Engine
+from balans_dask.passes.memory import MemoryPlan
+from balans_dask.passes.workers import Workers, embedded_client
 from balans_dask.workflows.request import StoreRun, store_run
 
 __all__ = ["SweepRun", "run_sweep", "sweep_run", "sweep_store"]

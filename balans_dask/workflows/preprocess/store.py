@@ -21,9 +21,10 @@ from balans_dask.labels import BatchLabels, batch_labels
 from balans_dask.model.anchors import rows_by_query
 from balans_dask.model.inputs import require_sizes
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.memory import PARTITION_BYTES, PROCESS_BYTES, Workers
+from balans_dask.passes.memory import PARTITION_BYTES, PROCESS_BYTES
 from balans_dask.passes.profiles import output_dtype
 from balans_dask.passes.projection import compute_moments, compute_scatter
+from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS, Tiling, largest_power_of_two
 from balans_dask.workflows.preprocess.by_column import (
     ChosenColumns,
