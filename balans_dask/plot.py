@@ -40,7 +40,7 @@ _PLACES = {
     "contingency_figure": "contingency",
     "coverage_figure": "run_figures",
     "displacement_figure": "run_figures",
-    "draws_figure": "draws",
+    "draws_figure": "run_figures",
     "map_figure": "maps",
     "neighbours_figure": "run_figures",
     "pareto_figure": "pareto",

@@ -1,14 +1,18 @@
 """Correction of AnnData objects, called as scanpy's preprocessing functions are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anndata import AnnData
 
+from balans_dask.errors import InvalidInputError
+from balans_dask.estimator import Balans
 from balans_dask.io.in_place import ELEMENTS
+from balans_dask.parameters import Parameters
 from balans_dask.progress import reported
 from balans_dask.workflows.anndata import integrate, integration, require_room
 from balans_dask.workflows.array_inputs import current_engine
+from balans_dask.workflows.arrays import parameters_of
 from balans_dask.workflows.request import ADDED_COLUMNS, OURS, SCORES_KEY
 
 __all__ = ["balans_integrate"]
@@ -96,7 +100,7 @@ def balans_integrate(
     """
     place = adjusted_basis or (SCORES_KEY if basis is None else f"{basis}_balans")
     require_room(adata, basis, place)
-    asked = integration(adata, key, basis, correct_features, anchor, params)
+    asked = integration(adata, key, basis, correct_features, anchor, _parameters(basis, params))
     with current_engine() as engine, reported(params.get("verbose", False)) as on_stage:
         done = integrate(engine, asked, on_stage)
     adata.obsm[place] = done.scores
@@ -108,3 +112,15 @@ def balans_integrate(
         adata.layers[OURS] = done.features
         elements.append(f"layers/{OURS}")
     adata.uns[OURS] = done.record | {ELEMENTS: elements}
+
+
+def _parameters(basis: str | None, params: Mapping[str, Any]) -> Parameters:
+    given = dict(params)
+    if basis is not None:
+        if given.pop("n_components", None) is not None:
+            raise InvalidInputError(
+                f"n_components means nothing to the basis {basis!r}, all columns of which are "
+                "taken: leave it out, or give basis=None for principal components of X"
+            )
+        given["n_components"] = None
+    return parameters_of(Balans(**given).get_params(deep=False))

@@ -8,7 +8,7 @@ from commands import run, streams
 from screens import gaussian_screen
 from stores import files, files_but_input, write_anndata
 
-from balans_dask.presets import PRESETS
+from balans_dask.cli.presets import PRESETS
 
 SCREEN = gaussian_screen(600, n_features=6)
 

@@ -10,8 +10,8 @@ from screens import gaussian_screen
 from stores import write_anndata
 
 from balans_dask.cli.app import cli, run
+from balans_dask.cli.presets import PRESETS
 from balans_dask.model.anchors import rows_by_query
-from balans_dask.presets import PRESETS
 
 SCREEN = gaussian_screen(300, n_features=4)
 CODES = np.array(["JCP2022_033924", "JCP2022_000001", "JCP2022_800002", "JCP2022_999999"])

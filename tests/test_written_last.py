@@ -204,7 +204,7 @@ def test_a_model_that_cannot_be_written_is_refused_before_the_run(place, model, 
 )
 @pytest.mark.parametrize("name", ["out.zarr.events.jsonl", "out.zarr.partial"])
 def test_no_file_takes_the_place_of_an_outputs_events_or_folder(place, command, name, monkeypatch):
-    monkeypatch.setattr("balans_dask.performance.find_spec", lambda name: True)
+    monkeypatch.setattr("balans_dask.cli.workers.find_spec", lambda name: True)
     said = run(*command, name, "--overwrite", code=2)
     assert "same place" in said
     assert names_in(place) == ["in.zarr"]

@@ -11,14 +11,12 @@ import click
 import tomli_w
 
 import balans_dask
-from balans_dask.cli.options import option_group
+from balans_dask.cli.options import UNEXPOSED, option_group
 from balans_dask.errors import InvalidInputError, public
 
 __all__ = ["CONFIG_OPTION", "PRINT_OPTIONS", "ConfigurableCommand", "resolved"]
 
 PRINTS = "balans_dask.print_config"
-UNEXPOSED = "balans_dask.unexposed"
-"""Where options that no command gets are kept, as far as they may be told."""
 NEVER = {"config", "print_config"}
 """Options of which a file says nothing."""
 

@@ -1,49 +1,177 @@
-"""What ``balans check``, ``correct`` and ``transform`` do: plan, connect, one call each."""
+"""``balans check``, ``correct`` and ``transform``: plan, connect, one call each."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
-from balans_dask.cli.config import resolved
-from balans_dask.cli.options import WORD_FOR_NONE
-from balans_dask.cli.terminal import facts_table, input_facts, plan_facts
-from balans_dask.cli_engine import open_engine
-from balans_dask.cli_into import added_to, output_of
+from balans_dask.cli.config import CONFIG_OPTION, PRINT_OPTIONS, ConfigurableCommand, resolved
+from balans_dask.cli.options import (
+    BATCH_OPTIONS,
+    STORAGE_OPTIONS,
+    WORD_FOR_NONE,
+    folders,
+    not_nan,
+    option_group,
+    ratio_of,
+)
+from balans_dask.cli.workers import CLUSTER_OPTIONS, open_engine, reporting, require_report
 from balans_dask.errors import printable
-from balans_dask.events import EventLog, Events
-from balans_dask.io.run_folder import taken_by
-from balans_dask.io.store import open_store
-from balans_dask.kernels._blas import single_threaded_blas
-from balans_dask.model.anchors import GIVEN_ROWS
-from balans_dask.model.frozen import Model
-from balans_dask.model.inputs import examine, plan_run
-from balans_dask.model.saved import load_model
-from balans_dask.model.stages import OnStage
-from balans_dask.parameters import Parameters
-from balans_dask.performance import reporting, require_report
-from balans_dask.progress import Progress
-from balans_dask.workflows.correct import correct_store, transform_store
-from balans_dask.workflows.request import StoreRun, store_run
+from balans_dask.parameters import (
+    AUTO,
+    CHECKPOINT_SECONDS,
+    OPERATORS,
+    STOPPING,
+    UNCOVERED,
+    Parameters,
+)
 
-__all__ = ["run_check", "run_correct", "run_transform"]
+if TYPE_CHECKING:
+    from balans_dask.model.frozen import Model
+    from balans_dask.model.stages import OnStage
+    from balans_dask.progress import Progress
+    from balans_dask.workflows.request import StoreRun
+
+__all__ = ["check", "correct", "transform"]
+
+_DEFAULTS = Parameters()
 
 
-def run_check(console: Console, source: str, **options: Any) -> None:
-    """Print what a run would correct, and its plan."""
-    asked = _run(source, options)
+def _ratio(context: click.Context, option: click.Parameter, value: str) -> float | str:
+    """Check a limit; none stays a word, as in a file of options."""
+    try:
+        ratio = ratio_of(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither a number nor auto nor none") from None
+    return value if ratio is None else ratio
+
+
+FIT_OPTIONS = option_group(
+    click.option("--operator", type=click.Choice(OPERATORS), default=_DEFAULTS.operator),
+    click.option(
+        "--strength",
+        type=float,
+        default=_DEFAULTS.strength,
+        show_default=True,
+        help="Share of the correction in the output, from 0 to 1.",
+    ),
+    click.option("--n-neighbors", type=int, default=_DEFAULTS.n_neighbors, show_default=True),
+    click.option("--patience", type=int, default=_DEFAULTS.patience, show_default=True),
+    click.option(
+        "--stopping",
+        type=click.Choice(STOPPING),
+        default=_DEFAULTS.stopping,
+        show_default=True,
+        help="patience: the paper; auto: once no population is likely to be missed.",
+    ),
+    click.option("--block-rows", type=int, default=_DEFAULTS.block_rows, show_default=True),
+    click.option("--coverage-tol", type=float, default=_DEFAULTS.coverage_tol, show_default=True),
+    click.option("--max-rows", type=int, help="Draw at most this many rows."),
+    click.option(
+        "--n-components",
+        type=click.IntRange(0),
+        default=_DEFAULTS.n_components,
+        show_default=True,
+        help="Principal components for distances; 0: X is an embedding already.",
+    ),
+    click.option(
+        "--n-passes",
+        type=int,
+        default=_DEFAULTS.n_passes,
+        show_default=True,
+        help="Fit and correct this many times, each time what the last one has left.",
+    ),
+    click.option(
+        "--batch-order",
+        is_flag=True,
+        help="Each --batch-key has its own passes, the first one first, instead of joint batches.",
+    ),
+    click.option("--basis", help="Take distances in this matrix of obsm, such as X_pca."),
+    click.option(
+        "--anchor",
+        help="Estimate on the rows of this query alone: \"Metadata_pert_type == 'negcon'\".",
+    ),
+    click.option("--seed", type=int, default=_DEFAULTS.seed, show_default=True),
+    click.option(
+        "--max-scale-ratio",
+        metavar="C|auto|none",
+        callback=_ratio,
+        default=AUTO,
+        show_default=True,
+        help="Limit local scales to C times a row's smallest; none: the paper.",
+    ),
+    click.option("--max-neighbors", type=int, help="Cap the entries of a row of A."),
+    click.option("--uncovered", type=click.Choice(UNCOVERED), default=_DEFAULTS.uncovered),
+)
+WRITE_OPTIONS = option_group(
+    click.option(
+        "--overwrite", is_flag=True, help="Replace a store at TARGET once this one is done."
+    ),
+    click.option("--resume", is_flag=True, help="Continue an unfinished run, if there is one."),
+    click.option(
+        "--performance-report",
+        metavar="FILE",
+        help="Write Dask's report of the run into this HTML file.",
+    ),
+    click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors."),
+    click.option("--verbose", is_flag=True, help="Say every round."),
+)
+
+
+@click.command(cls=ConfigurableCommand)
+@click.argument("source", shell_complete=folders)
+@BATCH_OPTIONS
+@FIT_OPTIONS
+@CONFIG_OPTION
+@CLUSTER_OPTIONS
+@STORAGE_OPTIONS
+def check(source: str, **options: Any) -> None:
+    """Validate a store and print the plan of a run; corrects nothing."""
+    from balans_dask.cli.terminal import facts_table, input_facts, plan_facts
+    from balans_dask.kernels._blas import single_threaded_blas
+    from balans_dask.model.inputs import examine, plan_run
+
+    asked = _asked(source, options)
     asked.try_writing()
     with open_engine(options["cluster"]) as (engine, limit_bytes), single_threaded_blas():
         plan = plan_run(asked.inputs, asked.parameters, engine.workers(limit_bytes))
         examined = examine(engine, asked.inputs, asked.parameters, plan.tiling)
     facts = _keys(asked) | input_facts(asked.inputs, asked.parameters, examined)
-    console.print(facts_table(source, facts))
-    console.print(facts_table("plan", plan_facts(plan)))
+    out = Console()
+    out.print(facts_table(source, facts))
+    out.print(facts_table("plan", plan_facts(plan)))
 
 
-def run_correct(
+@click.command(cls=ConfigurableCommand)
+@click.argument("source", shell_complete=folders)
+@click.argument("target", required=False, shell_complete=folders)
+@BATCH_OPTIONS
+@FIT_OPTIONS
+@click.option(
+    "--into",
+    is_flag=True,
+    help="Add corrected scores to SOURCE itself, without a TARGET; nothing in it is rewritten.",
+)
+@click.option(
+    "--layer", is_flag=True, help="With --into: add the corrected features, layers/balans, too."
+)
+@PRINT_OPTIONS
+@click.option("--model", help="Save the frozen model here too, for plates to come.")
+@CLUSTER_OPTIONS
+@STORAGE_OPTIONS
+@WRITE_OPTIONS
+@click.option(
+    "--checkpoint-seconds",
+    type=click.FloatRange(0),
+    callback=not_nan,
+    default=CHECKPOINT_SECONDS,
+    show_default=True,
+    help="Least time between two checkpoints.",
+)
+def correct(
     source: str,
     target: str | None,
     into: bool,
@@ -57,11 +185,17 @@ def run_correct(
     verbose: bool,
     **options: Any,
 ) -> None:
-    """Correct a store, and say what was done."""
-    target = output_of(source, target, into, layer)
+    """Correct a store into a new one, or add the results to it."""
+    from balans_dask.cli.terminal import facts_table, plan_facts
+    from balans_dask.io.run_folder import taken_by
+    from balans_dask.model.inputs import plan_run
+    from balans_dask.progress import Progress
+    from balans_dask.workflows.correct import correct_store
+
+    target = _output_of(source, target, into, layer)
     require_report(performance_report, overwrite, (source, *taken_by(target), model))
-    asked = _run(source, options, writes=not into)
-    asked = added_to(asked, layer) if into else asked
+    asked = _asked(source, options, writes=not into)
+    asked = _added_to(asked, layer) if into else asked
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     with open_engine(options["cluster"]) as (engine, limit_bytes):
         workers = engine.workers(limit_bytes)
@@ -81,7 +215,17 @@ def run_correct(
         )
 
 
-def run_transform(
+@click.command(cls=ConfigurableCommand)
+@click.argument("model", shell_complete=folders)
+@click.argument("source", shell_complete=folders)
+@click.argument("target", shell_complete=folders)
+@BATCH_OPTIONS
+@PRINT_OPTIONS
+@click.option("--anchor", help="Query for the anchors of new batches; default: that of the fit.")
+@CLUSTER_OPTIONS
+@STORAGE_OPTIONS
+@WRITE_OPTIONS
+def transform(
     model: str,
     source: str,
     target: str,
@@ -92,7 +236,16 @@ def run_transform(
     verbose: bool,
     **options: Any,
 ) -> None:
-    """Correct a store by a frozen model, and say what was done."""
+    """Correct a store by a frozen model: plates that were not there when it was fitted."""
+    from balans_dask.cli.terminal import facts_table, plan_facts
+    from balans_dask.io.run_folder import taken_by
+    from balans_dask.io.store import open_store
+    from balans_dask.model.inputs import plan_run
+    from balans_dask.model.saved import load_model
+    from balans_dask.progress import Progress
+    from balans_dask.workflows.correct import transform_store
+    from balans_dask.workflows.request import store_run
+
     require_report(performance_report, overwrite, (source, *taken_by(target), model))
     frozen = load_model(model)
     basis = None if frozen.n_embedding is None else frozen.record["basis"]
@@ -126,25 +279,29 @@ def run_transform(
 
 
 @contextmanager
-def _events(target: str, progress: Progress) -> Iterator[OnStage]:
+def _events(target: str, progress: "Progress") -> "Iterator[OnStage]":
     """Show progress and note it beside the output."""
+    from balans_dask.events import EventLog, Events
+
     with progress:
         events = Events(EventLog(target, resolved(click.get_current_context())), progress)
         yield events
         events.finish()
 
 
-def _run(source: str, options: dict[str, Any], writes: bool = True) -> StoreRun:
+def _asked(source: str, options: dict[str, Any], writes: bool = True) -> "StoreRun":
     """Check everything that can be checked before there is a cluster."""
+    from balans_dask.io.store import open_store
+    from balans_dask.workflows.request import store_run
+
     given = {name: options[name] for name in Parameters.__dataclass_fields__ if name in options}
     given["n_components"] = given["n_components"] or None
     if given["max_scale_ratio"] == WORD_FOR_NONE:
         given["max_scale_ratio"] = None
-    parameters = Parameters(**given)
     return store_run(
         open_store(source, options["cluster"].limit_bytes),
         options["batch_keys"],
-        parameters,
+        Parameters(**given),
         options["basis"],
         options["anchor"],
         batch_order=options["batch_order"],
@@ -152,7 +309,29 @@ def _run(source: str, options: dict[str, Any], writes: bool = True) -> StoreRun:
     )
 
 
-def _keys(asked: StoreRun) -> dict[str, str]:
+def _output_of(source: str, target: str | None, into: bool, layer: bool) -> str:
+    """Find where the results go, or refuse options that do not say it."""
+    if into and target is not None:
+        raise click.UsageError(f"--into adds the results to {source}: leave out {target}")
+    if layer and not into:
+        raise click.UsageError("--layer goes with --into: X of a new store is corrected anyway")
+    if into:
+        return source
+    if target is None:
+        raise click.UsageError(
+            "Missing argument 'TARGET': name a new store, or add the results to SOURCE by --into"
+        )
+    return target
+
+
+def _added_to(asked: "StoreRun", layer: bool) -> "StoreRun":
+    """Return the same correction with results that are added to its input."""
+    if layer and asked.embedding_key is None:
+        raise click.UsageError("--layer: X is the embedding, and is corrected as obsm/X_balans")
+    return replace(asked, into=True, layer=layer)
+
+
+def _keys(asked: "StoreRun") -> dict[str, str]:
     """Say what makes the batches, as options and a preset have it."""
     if not asked.order:
         return {"batch key": "+".join(asked.batch_keys)}
@@ -161,7 +340,9 @@ def _keys(asked: StoreRun) -> dict[str, str]:
     return {"batch keys": f"{each}: {asked.parameters.n_passes} passes"}
 
 
-def _query_of(model: Model) -> str | None:
+def _query_of(model: "Model") -> str | None:
     """Query of a model for its anchors; a mask that a caller gave has none."""
+    from balans_dask.model.anchors import GIVEN_ROWS
+
     anchor = model.record.get("anchor")
     return None if anchor == GIVEN_ROWS else anchor

@@ -3,49 +3,58 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import click
+from rich.console import Console
 from rich.table import Table
 
-from balans_dask.evaluate.neighbours import neighbour_shares
-from balans_dask.io.store import ProfileStore, open_store
-from balans_dask.model.inputs import plan_run
-from balans_dask.model.stages import OnStage
 from balans_dask.parameters import Parameters
-from balans_dask.passes.engine import Engine
-from balans_dask.passes.workers import embedded_client
-from balans_dask.workflows.correct import correct_store
-from balans_dask.workflows.mixture import Mixture, write_mixture
-from balans_dask.workflows.request import store_run
 
-__all__ = ["DEMO_SCREEN", "run_demo"]
+if TYPE_CHECKING:
+    from balans_dask.io.store import ProfileStore
+    from balans_dask.model.stages import OnStage
 
-DEMO_SCREEN = Mixture(
-    n_rows=12_000, n_features=200, n_clusters=20, cluster_spread=0.35, batch_offset=0.3
-)
+__all__ = ["demo"]
+
 BATCH, LABEL = "Metadata_batch", "Metadata_treatment"
 
 
-def run_demo(folder: str, on_stage: OnStage) -> Iterator[Any]:
-    """Generate, correct, score and draw a small screen; replaces an earlier demo.
+@click.command()
+@click.option("--folder", default="demo", show_default=True, help="Where to write.")
+def demo(folder: str) -> None:
+    """Generate a small screen, correct it, and show scores and a picture."""
+    from balans_dask.cluster.open import silence_dask
+    from balans_dask.events import Events
+    from balans_dask.progress import Progress
 
-    Parameters
-    ----------
-    folder : str
-        Made if it is not there.
-    on_stage : callable
-        Told what the run is doing.
+    silence_dask()
+    with Progress(Console(stderr=True, soft_wrap=True)) as progress:
+        lines = list(_corrected(folder, Events(progress)))
+    out = Console()
+    for line in lines:
+        out.print(line)
 
-    Yields
-    ------
-    line : object
-        What to print.
-    """
+
+def _corrected(folder: str, on_stage: "OnStage") -> Iterator[Any]:
+    """Generate, correct, score and draw; replaces an earlier demo, and yields what to print."""
+    import numpy as np
+
+    from balans_dask.io.store import open_store
+    from balans_dask.model.inputs import plan_run
+    from balans_dask.passes.engine import Engine
+    from balans_dask.passes.workers import embedded_client
+    from balans_dask.workflows.correct import correct_store
+    from balans_dask.workflows.mixture import Mixture, write_mixture
+    from balans_dask.workflows.request import store_run
+
+    screen = Mixture(
+        n_rows=12_000, n_features=200, n_clusters=20, cluster_spread=0.35, batch_offset=0.3
+    )
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     raw, corrected = str(place / "screen.zarr"), str(place / "corrected.zarr")
-    write_mixture(DEMO_SCREEN, raw, overwrite=True)
+    write_mixture(screen, raw, overwrite=True)
     run = store_run(open_store(raw), [BATCH], Parameters())
     with embedded_client() as client:
         engine = Engine(client)
@@ -68,7 +77,11 @@ def run_demo(folder: str, on_stage: OnStage) -> Iterator[Any]:
     yield f"stores {raw} and {corrected}, picture {picture}"
 
 
-def _scores(before: ProfileStore, after: ProfileStore) -> Table:
+def _scores(before: "ProfileStore", after: "ProfileStore") -> Table:
+    import numpy as np
+
+    from balans_dask.evaluate.neighbours import neighbour_shares
+
     table = Table(title="30 nearest neighbours of every profile", title_justify="left")
     for column in ("", "before", "after"):
         table.add_column(column, justify="right" if column else "left")

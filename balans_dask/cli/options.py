@@ -1,30 +1,36 @@
-"""Options that several commands share, and how their values are read."""
+"""Options that several commands share, how their values are read, and what a shell completes."""
 
+import json
 import math
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem, get_completion_class, split_arg_string
 
-from balans_dask.cli_completion import columns
-from balans_dask.cli_preset import PRESET_OPTION
-from balans_dask.io.tables.columns import METADATA_PREFIX, ColumnRule
-from balans_dask.parameters import AUTO, OPERATORS, STOPPING, UNCOVERED, Parameters
+from balans_dask.cli.presets import PRESET_OPTION
+from balans_dask.errors import HIDDEN, public_option
+from balans_dask.io.storage_options import storage_options
+from balans_dask.parameters import AUTO
 
 __all__ = [
     "BATCH_OPTIONS",
-    "COLUMN_OPTIONS",
-    "EVALUATE_OPTIONS",
-    "FIT_OPTIONS",
-    "REPORT_OPTIONS",
+    "STORAGE_OPTIONS",
+    "UNEXPOSED",
     "WORD_FOR_NONE",
-    "WRITE_OPTIONS",
-    "column_rule",
+    "columns",
+    "completion",
+    "folders",
     "not_nan",
     "option_group",
     "ratio_of",
 ]
 
+SHELLS = ("bash", "zsh", "fish")
+UNEXPOSED = "balans_dask.unexposed"
+"""Where options that no command gets are kept, as far as they may be told."""
 WORD_FOR_NONE = "none"
 
 
@@ -53,52 +59,104 @@ def ratio_of(text: str) -> float | str | None:
     return float(text)
 
 
-def _ratio(context: click.Context, option: click.Parameter, value: str) -> float | str:
-    """Check a limit; none stays a word, as in a file of options."""
-    try:
-        ratio = ratio_of(value)
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is neither a number nor auto nor none") from None
-    return value if ratio is None else ratio
+def folders(
+    context: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Let the shell complete a folder."""
+    return [CompletionItem(incomplete, type="dir")]
 
 
-def column_rule(options: dict[str, Any]) -> ColumnRule:
-    """Return the rule that ``COLUMN_OPTIONS`` ask for."""
-    return ColumnRule(
-        options["feature_prefixes"], options["metadata_prefixes"], options["left_out_prefixes"]
-    )
+def columns(
+    context: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete a column of ``obs`` of the first store on the line."""
+    # click has not read the arguments where an option still lacks its value.
+    words = split_arg_string(os.environ.get("COMP_WORDS", ""))
+    found = next(filter(None, map(_columns_of, words)), [])
+    return [CompletionItem(name) for name in found if name.startswith(incomplete)]
 
 
-_DEFAULTS = Parameters()
-COLUMN_OPTIONS = option_group(
-    PRESET_OPTION,
+@click.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print what makes a shell complete commands, options, folders and columns.
+
+    Add the line eval "$(balans completion bash)" to ~/.bashrc, or the same for zsh to ~/.zshrc;
+    for fish: balans completion fish > ~/.config/fish/completions/balans.fish
+    """
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(context.find_root().command, {}, "balans", "_BALANS_COMPLETE").source())
+
+
+def _columns_of(store: str) -> list[str]:
+    """Read the names alone, of a store on Zarr v3 or v2; none where there is no such store."""
+    for file in ("zarr.json", ".zattrs"):
+        try:
+            record: Any = json.loads((Path(store) / "obs" / file).read_text())
+            return [str(name) for name in record.get("attributes", record)["column-order"]]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return []
+
+
+def _take(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> None:
+    """Reach buckets so while the command runs."""
+    context.with_resource(storage_options(**dict(map(_parted, given))))
+    if given:
+        _tell(context, "storage-option", [public_option(each) for each in given])
+
+
+def _anonymously(context: click.Context, option: click.Parameter, given: bool) -> None:
+    if given:
+        context.with_resource(storage_options(anon=True))
+        _tell(context, "anonymous", True)
+
+
+def _tell(context: click.Context, name: str, told: Any) -> None:
+    """Let the configuration of a run name an option that no command gets."""
+    context.meta.setdefault(UNEXPOSED, {})[name] = told
+
+
+def _parted(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    if value == HIDDEN:
+        raise click.BadParameter(f"write the value of {name} in the place of {HIDDEN}")
+    if not name.isidentifier() or not value:
+        # Not repeated, as it may be a secret.
+        raise click.BadParameter("give KEY=VALUE, as in endpoint_url=http://host:9000")
+    return name, _value(name, value)
+
+
+def _value(name: str, text: str) -> Any:
+    """Read a switch or a nested option; all else is text, such as a key of digits."""
+    if text in ("true", "false") or text.startswith("{"):
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise click.BadParameter(f"the value of {name} begins like JSON and is none") from None
+    return text
+
+
+STORAGE_OPTIONS = option_group(
     click.option(
-        "--feature-prefix",
-        "feature_prefixes",
+        "--storage-option",
         multiple=True,
-        help="Numeric columns that begin so are features; may be given again. Default: all.",
+        metavar="KEY=VALUE",
+        expose_value=False,
+        callback=_take,
+        help="How s3:// and gs:// are reached, such as endpoint_url=http://host:9000; repeat it.",
     ),
     click.option(
-        "--metadata-prefix",
-        "metadata_prefixes",
-        multiple=True,
-        default=(METADATA_PREFIX,),
-        show_default=True,
-        help="Columns that begin so describe the rows; may be given again.",
-    ),
-    click.option(
-        "--leave-out",
-        "left_out_prefixes",
-        multiple=True,
-        metavar="PREFIX",
-        help="Leave out columns that begin so, if they are neither; may be given again.",
-    ),
-    click.option(
-        "--pattern",
-        metavar="GLOB",
-        help="Which files of a folder, such as all that end in _augmented.csv.gz.",
+        "--anonymous",
+        is_flag=True,
+        expose_value=False,
+        callback=_anonymously,
+        help="Reach buckets without keys: public ones.",
     ),
 )
+
 BATCH_OPTIONS = option_group(
     PRESET_OPTION,
     click.option(
@@ -109,120 +167,4 @@ BATCH_OPTIONS = option_group(
         shell_complete=columns,
         help="Column of obs with the batch; give it again for joint batches.",
     ),
-)
-FIT_OPTIONS = option_group(
-    click.option("--operator", type=click.Choice(OPERATORS), default=_DEFAULTS.operator),
-    click.option(
-        "--strength",
-        type=float,
-        default=_DEFAULTS.strength,
-        show_default=True,
-        help="Share of the correction in the output, from 0 to 1.",
-    ),
-    click.option("--n-neighbors", type=int, default=_DEFAULTS.n_neighbors, show_default=True),
-    click.option("--patience", type=int, default=_DEFAULTS.patience, show_default=True),
-    click.option(
-        "--stopping",
-        type=click.Choice(STOPPING),
-        default=_DEFAULTS.stopping,
-        show_default=True,
-        help="patience: the paper; auto: once no population is likely to be missed.",
-    ),
-    click.option("--block-rows", type=int, default=_DEFAULTS.block_rows, show_default=True),
-    click.option("--coverage-tol", type=float, default=_DEFAULTS.coverage_tol, show_default=True),
-    click.option("--max-rows", type=int, help="Draw at most this many rows."),
-    click.option(
-        "--n-components",
-        type=click.IntRange(0),
-        default=_DEFAULTS.n_components,
-        show_default=True,
-        help="Principal components for distances; 0: X is an embedding already.",
-    ),
-    click.option(
-        "--n-passes",
-        type=int,
-        default=_DEFAULTS.n_passes,
-        show_default=True,
-        help="Fit and correct this many times, each time what the last one has left.",
-    ),
-    click.option(
-        "--batch-order",
-        is_flag=True,
-        help="Each --batch-key has its own passes, the first one first, instead of joint batches.",
-    ),
-    click.option("--basis", help="Take distances in this matrix of obsm, such as X_pca."),
-    click.option(
-        "--anchor",
-        help="Estimate on the rows of this query alone: \"Metadata_pert_type == 'negcon'\".",
-    ),
-    click.option("--seed", type=int, default=_DEFAULTS.seed, show_default=True),
-    click.option(
-        "--max-scale-ratio",
-        metavar="C|auto|none",
-        callback=_ratio,
-        default=AUTO,
-        show_default=True,
-        help="Limit local scales to C times a row's smallest; none: the paper.",
-    ),
-    click.option("--max-neighbors", type=int, help="Cap the entries of a row of A."),
-    click.option("--uncovered", type=click.Choice(UNCOVERED), default=_DEFAULTS.uncovered),
-)
-WRITE_OPTIONS = option_group(
-    click.option(
-        "--overwrite", is_flag=True, help="Replace a store at TARGET once this one is done."
-    ),
-    click.option("--resume", is_flag=True, help="Continue an unfinished run, if there is one."),
-    click.option(
-        "--performance-report",
-        metavar="FILE",
-        help="Write Dask's report of the run into this HTML file.",
-    ),
-    click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors."),
-    click.option("--verbose", is_flag=True, help="Say every round."),
-)
-EVALUATE_OPTIONS = option_group(
-    click.option(
-        "--label-key",
-        required=True,
-        shell_complete=columns,
-        help="Column of obs with what should be told apart.",
-    ),
-    click.option(
-        "--control",
-        metavar="QUERY",
-        help="Negative controls, such as \"Metadata_pert_type == 'negcon'\".",
-    ),
-    click.option(
-        "--compound-key",
-        shell_complete=columns,
-        help="Rows of one compound do not vouch for each other's label.",
-    ),
-    click.option(
-        "--max-rows",
-        type=click.IntRange(10),
-        default=20_000,
-        show_default=True,
-        help="Larger stores are sampled by batch and label.",
-    ),
-    click.option("--seed", type=click.IntRange(0), default=0, show_default=True),
-    click.option("--json", help="Write scores, facts and definitions here too."),
-    click.option("--csv", help="Write scores here too."),
-    click.option("--overwrite", is_flag=True, help="Replace these files."),
-    click.option("--raw/--no-raw", default=True, help="Score the inputs that the stores name too."),
-)
-REPORT_OPTIONS = option_group(
-    PRESET_OPTION,
-    click.option("--html", required=True, metavar="FILE", help="Write the report here."),
-    click.option(
-        "--label-key",
-        shell_complete=columns,
-        help="Column of obs with what should stay; default: a usual name.",
-    ),
-    click.option("--control", help="Query for control rows; default: the anchors, or negcon."),
-    click.option(
-        "--evaluate/--no-evaluate",
-        default=None,
-        help="Compute scores; default: if the libraries are installed, up to 100,000 rows.",
-    ),
-    click.option("--overwrite", is_flag=True, help="Replace a file that is there."),
 )

@@ -1,18 +1,36 @@
-"""Options that say where the work runs, and what becomes of them before a command does anything."""
+"""Where the work runs: the options that say it, the workers they ask for, and Dask's own report."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
-from typing import Any
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from balans_dask.cli.exit_codes import say_warning
 from balans_dask.cli.options import not_nan, option_group
 from balans_dask.cluster.request import JOB_SYSTEMS, RUNNER, ClusterRequest
 from balans_dask.errors import InvalidInputError
 from balans_dask.parameters import WORKER_TIMEOUT_SECONDS
 
-__all__ = ["CLUSTER_OPTIONS"]
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from balans_dask.passes.engine import Engine
+
+__all__ = [
+    "CLUSTER_OPTIONS",
+    "open_engine",
+    "reporting",
+    "require_report",
+    "silence_unless_verbose",
+]
+
+REMEDY = 'pip install "balans-dask[dashboard]"'
 
 _FLAGS = option_group(
     click.option(
@@ -79,7 +97,6 @@ def _print_script(request: ClusterRequest) -> None:
 
 def _in_task(command: Callable[[], Any], request: ClusterRequest) -> Any:
     """Be what this task of an srun is to be."""
-    from balans_dask.cli_engine import silence_unless_verbose
     from balans_dask.cluster.slurm_runner import closing_tasks, drives, require_tasks, serve
 
     silence_unless_verbose()
@@ -88,3 +105,100 @@ def _in_task(command: Callable[[], Any], request: ClusterRequest) -> Any:
     require_tasks()
     with closing_tasks():
         return command()
+
+
+def silence_unless_verbose() -> None:
+    """Let Dask report only what is fatal, unless the command was asked to say more."""
+    from balans_dask.cluster.open import silence_dask
+
+    if not click.get_current_context().params.get("verbose"):
+        silence_dask()
+
+
+@contextmanager
+def open_engine(request: ClusterRequest) -> "Iterator[tuple[Engine, int | None]]":
+    """Connect to the workers of a run; yields an engine and the memory limit of a worker."""
+    from balans_dask.cluster.arrivals import Alarm
+    from balans_dask.cluster.open import open_client
+    from balans_dask.passes.engine import Engine
+
+    silence_unless_verbose()
+    quiet = click.get_current_context().params.get("quiet")
+
+    def say(line: str) -> None:
+        if not quiet:
+            click.echo(line, err=True)
+
+    alarm, timeout = Alarm(), request.worker_timeout_seconds
+    with open_client(request, say, alarm) as client:
+        yield Engine(client, timeout, say_warning, alarm.check), request.limit_bytes
+
+
+def require_report(path: str | None, overwrite: bool, apart: Iterable[str | None]) -> None:
+    """Refuse, before there is a cluster, a report that could not be written.
+
+    Parameters
+    ----------
+    path : str or None
+        ``None`` for no report.
+    overwrite : bool
+        Replace a file that is there.
+    apart : iterable of str or None
+        Other paths of the command.
+
+    Raises
+    ------
+    InvalidInputError
+        If bokeh is missing, or the folder.
+    StoreExistsError
+        If a file is there that is not to be replaced.
+    """
+    if path is None:
+        return
+    if find_spec("bokeh") is None:
+        raise InvalidInputError(f"--performance-report needs bokeh: {REMEDY}")
+    from balans_dask.io.paths import require_free_file
+
+    require_free_file(path, overwrite, [other for other in apart if other is not None])
+
+
+@contextmanager
+def reporting(client: "Client", path: str | None) -> Iterator[None]:
+    """Write Dask's report of what happens inside, if it ends well.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    path : str or None
+        ``None`` for no report.
+
+    Raises
+    ------
+    InvalidInputError
+        If the scheduler, which draws the report, has no bokeh.
+    """
+    if path is None:
+        yield
+        return
+    from distributed import performance_report
+
+    from balans_dask.io.atomic import replace_file
+
+    if not client.run_on_scheduler(_has_bokeh):
+        raise InvalidInputError(
+            f"--performance-report needs bokeh where the scheduler runs: {REMEDY} there"
+        )
+    with TemporaryDirectory() as folder:
+        # Dask takes a path for a URL where it can, and packs what ends in .gz.
+        page = Path(folder) / "report.html"
+        with client.as_current():
+            report = performance_report(filename=str(page), mode="inline")
+            report.__enter__()
+        yield
+        with client.as_current():
+            report.__exit__(None, None, None)
+        replace_file(Path(path), page.read_bytes())
+
+
+def _has_bokeh() -> bool:
+    return find_spec("bokeh") is not None

@@ -1,6 +1,6 @@
 """A correction of an AnnData object: checked, then fitted; the object itself stays as it is."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 
 from balans_dask.errors import InvalidInputError, first_names
-from balans_dask.estimator import Balans
 from balans_dask.io.matrices import H5Matrix
 from balans_dask.io.sources import RowSource, StoredRows
 from balans_dask.labels import BatchLabels, batch_labels
@@ -25,7 +24,7 @@ from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.workflows.array_inputs import is_lazy, matrix_of, source_of
 from balans_dask.workflows.array_output import gathered_rows, lazy_rows
-from balans_dask.workflows.arrays import Collect, FittedArrays, fit_inputs, parameters_of
+from balans_dask.workflows.arrays import Collect, FittedArrays, fit_inputs
 from balans_dask.workflows.records import record_of
 
 __all__ = [
@@ -243,14 +242,14 @@ def integration(
     basis: str | None,
     correct_features: bool,
     anchor: Any,
-    params: Mapping[str, Any],
+    parameters: Parameters,
 ) -> Integration:
     """Check what is asked, as ``balans_integrate`` takes it; reads no profile of a lazy object.
 
     Raises
     ------
     InvalidInputError
-        If a column, label, matrix or parameter cannot be used.
+        If a column, label or matrix cannot be used.
     """
     named = [key] if isinstance(key, str) or not isinstance(key, Iterable) else list(key)
     if strange := [name for name in named if not isinstance(name, str)]:
@@ -258,7 +257,6 @@ def integration(
             f"key holds {strange[0]!r}: give the name of a column of obs, as text"
         )
     keys = tuple(dict.fromkeys(named))
-    parameters = _parameters(basis, params)
     labels = labels_of(adata, keys)
     embedding = None if basis is None else basis_of(adata, basis)
     whole = correct_features or basis is None
@@ -352,15 +350,3 @@ def _scores_bytes(asked: Integration) -> int:
     if asked.lazy or n_components is None:
         return 0
     return 4 * int(n_rows) * min(n_components, int(n_features))
-
-
-def _parameters(basis: str | None, params: Mapping[str, Any]) -> Parameters:
-    given = dict(params)
-    if basis is not None:
-        if given.pop("n_components", None) is not None:
-            raise InvalidInputError(
-                f"n_components means nothing to the basis {basis!r}, all columns of which are "
-                "taken: leave it out, or give basis=None for principal components of X"
-            )
-        given["n_components"] = None
-    return parameters_of(Balans(**given).get_params(deep=False))

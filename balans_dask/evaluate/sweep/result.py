@@ -1,17 +1,13 @@
 """What a sweep has found: scored settings, and the one to take."""
 
-import io
-import json
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from balans_dask.errors import public
-from balans_dask.io.atomic import replace_file
 from balans_dask.model.fit import UNCOVERED_SHARE, limited_landmarks
 from balans_dask.parameters import Parameters
 
@@ -24,7 +20,6 @@ __all__ = [
     "SweepResult",
     "choose",
     "pareto_front",
-    "save_sweep",
     "sweep_lines",
 ]
 
@@ -245,28 +240,6 @@ def sweep_lines(result: SweepResult) -> Iterator[Any]:
     yield f"why: {result.reason}"
     for caution in result.cautions:
         yield f"caution: {caution}"
-
-
-def save_sweep(result: SweepResult, json_path: str | None, plot_path: str | None) -> None:
-    """Write the files that were asked for.
-
-    Parameters
-    ----------
-    result : SweepResult
-    json_path : str or None
-        For all that was found.
-    plot_path : str or None
-        For the picture, as a PNG.
-    """
-    if json_path is not None:
-        text = json.dumps(result.as_dict(), indent=1) + "\n"
-        replace_file(Path(json_path), text.encode())
-    if plot_path is not None:
-        from balans_dask.report.pareto import save_pareto  # noqa: PLC0415  (an optional extra)
-
-        picture = io.BytesIO()
-        save_pareto(picture, result)
-        replace_file(Path(plot_path), picture.getvalue())
 
 
 def _table(result: SweepResult) -> Table:
