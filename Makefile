@@ -28,7 +28,7 @@ test: $(STAMP) $(DOCS)
 
 # What depends most on the versions of anndata, pandas and zarr; two minutes.
 test-stores: $(STAMP)
-	$(BIN)/pytest -n 2 --dist worksteal tests/io tests/test_cli.py tests/test_package.py tests/test_pp.py
+	$(BIN)/pytest -n 2 --dist worksteal tests/io tests/cli/test_cli.py tests/repository/test_package.py tests/test_pp.py
 
 # Builds sdist and wheel, and tries each in an empty environment; pip settings such as PIP_FIND_LINKS hold.
 test-package: $(STAMP)
@@ -49,13 +49,13 @@ docs: $(DOCS)
 # Runs every notebook; build/notebooks has the executed copies and the stores that they wrote.
 notebooks: $(STAMP)
 	rm -rf build/notebooks
-	$(BIN)/python tests/notebook_runs.py
+	$(BIN)/python -m tests.support.notebook_runs
 
 # Scores against scib-metrics and copairs, which bring jax (half a gigabyte) and compile for a minute,
 # and the page of the documentation that shows them.
 test-evaluate: $(EVALUATE)
 	$(BIN)/pytest tests/evaluate
-	$(BIN)/pytest tests/test_docs.py -k evaluating --timeout 900
+	$(BIN)/pytest tests/repository/test_docs.py -k evaluating --timeout 900
 
 # The tutorial flow of scanpy, and AnnData objects that xarray reads lazily.
 test-scanpy: $(SCANPY)
@@ -64,7 +64,7 @@ test-scanpy: $(SCANPY)
 # A report in headless Chromium, which must be there (BALANS_CHROMIUM, or on the PATH), and one of Dask's.
 test-browser: $(BROWSER)
 	$(BIN)/pytest -m browser tests/report
-	$(BIN)/pytest tests/test_performance_report.py
+	$(BIN)/pytest tests/cli/test_performance_report.py
 
 # The paper's experiments and docs/results.md: less than 15 minutes, or hours at the full size. Other
 # methods stand beside ours where `make peers` was run before, or BALANS_PEERS names a Python with them.
@@ -96,7 +96,7 @@ test-slurm: $(STAMP)
 test-deploy: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group deploy
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(DEPLOY) dask-kubernetes==2026.3.0
-	BALANS_SCHEMAS=$(DEPLOY) $(BIN)/pytest tests/test_deploy.py tests/deploy --timeout 900
+	BALANS_SCHEMAS=$(DEPLOY) $(BIN)/pytest tests/repository/test_deploy.py tests/deploy --timeout 900
 
 # Dying workers, all notebooks, large stores, a short soak, and the whole matrix of workers, chunks and
 # kills.
@@ -105,19 +105,19 @@ test-long: $(STAMP)
 
 # Ten times the hostile inputs of the default suite; about ten minutes.
 fuzz: $(STAMP)
-	BALANS_HYPOTHESIS=fuzz $(BIN)/pytest tests/test_fuzz.py --timeout 3600
+	BALANS_HYPOTHESIS=fuzz $(BIN)/pytest tests/promises/test_fuzz.py --timeout 3600
 
-# Puts every fault of tests/mutants into a copy of the tree, where the tests that it names must notice;
+# Puts every fault of tests/support/mutants into a copy of the tree, where the tests that it names must notice;
 # ONLY=elbow-edges tries one. Five seconds for each.
 mutants: $(STAMP)
-	$(BIN)/python tests/mutant_runs.py $(ONLY)
+	$(BIN)/python -m tests.support.mutant_runs $(ONLY)
 
 # Kills workers, drivers and clusters at random moments; at most 20 minutes.
 soak: $(STAMP)
-	$(BIN)/python -W ignore tests/soak.py
+	$(BIN)/python -W ignore -m tests.support.soak
 
 lint: $(STAMP)
-	$(BIN)/python tests/notebook_runs.py --strip
+	$(BIN)/python -m tests.support.notebook_runs --strip
 	$(BIN)/ruff check --fix balans_dask benchmarks docs notebooks tests
 	$(BIN)/ruff format balans_dask benchmarks docs notebooks tests
 	$(BIN)/mypy

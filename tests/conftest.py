@@ -9,11 +9,12 @@ import dask
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
-from hostile import TALLY
 from hypothesis import HealthCheck, settings
 
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.workers import QUIET_DASHBOARD, embedded_client
+from tests.support import REPOSITORY
+from tests.support.hostile import TALLY
 
 settings.register_profile(
     "default",
@@ -58,9 +59,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("fuzz")
         for line in TALLY.lines():
             terminalreporter.write_line(line)
-
-
-REPOSITORY = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session")

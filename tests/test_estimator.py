@@ -13,13 +13,13 @@ import pytest
 import zarr
 from distributed import Client, LocalCluster
 from scipy.sparse import csr_array
-from screens import gaussian_screen
 from sklearn.base import clone
 
 from balans_dask import Balans, correct_batches
 from balans_dask.errors import InputWarning, InvalidInputError
 from balans_dask.parameters import Parameters
 from balans_dask.passes.workers import QUIET_DASHBOARD
+from tests.support.screens import gaussian_screen
 
 SCREEN = gaussian_screen(800)
 

@@ -9,10 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
-from commands import run
 from hypothesis import given
 from hypothesis import strategies as st
-from screens import gaussian_screen
 
 from balans_dask import Balans
 from balans_dask.errors import InvalidInputError
@@ -20,6 +18,8 @@ from balans_dask.io.model_store import read_model, write_model
 from balans_dask.io.store import open_store
 from balans_dask.io.tables.convert import convert_table
 from balans_dask.labels import batch_labels, joined, spelled, split
+from tests.support.commands import run
+from tests.support.screens import gaussian_screen
 
 DAY = pd.Timestamp("2026-01-31")
 NOON = pd.Timestamp("2026-01-31T12:00:00")

@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
 from scipy.sparse import csr_matrix
-from screens import gaussian_screen
-from stores import write_anndata
 
 from balans_dask import Balans, pp
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.store import open_store
 from balans_dask.passes.workers import QUIET_DASHBOARD
 from balans_dask.workflows.records import correction_record
+from tests.support.screens import gaussian_screen
+from tests.support.stores import write_anndata
 
 SCREEN = gaussian_screen(800)
 SCORES = (2 * SCREEN.profiles[:, :4]).astype(np.float64)
@@ -88,7 +88,7 @@ def test_without_a_basis_the_principal_components_of_x_are_taken():
 
 
 def test_results_have_the_bits_of_the_command(tmp_path):
-    from commands import run
+    from tests.support.commands import run
 
     store = write_anndata(
         tmp_path / "in.zarr", SCREEN.profiles, obsm={"X_pca": SCORES}, p=SCREEN.batch

@@ -14,12 +14,8 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-from commands import streams
-from conftest import REPOSITORY
 from dask.utils import key_split
 from rich.console import Console
-from screens import gaussian_screen
-from stores import write_anndata
 
 from balans_dask.events import Event, EventLog, Events, read_events
 from balans_dask.model.sampler import Round
@@ -27,6 +23,10 @@ from balans_dask.model.stages import SAMPLING, WRITING, Stage, following
 from balans_dask.model.stopping import Tally
 from balans_dask.passes.engine import task
 from balans_dask.progress import Progress
+from tests.support import REPOSITORY
+from tests.support.commands import streams
+from tests.support.screens import gaussian_screen
+from tests.support.stores import write_anndata
 
 SCREEN = gaussian_screen(9_000, n_features=6)
 KEY = ["--batch-key", "plate"]

@@ -5,11 +5,11 @@ import warnings
 import anndata
 import numpy as np
 import pytest
-from commands import run
-from screens import gaussian_screen
-from stores import write_anndata
 
 from balans_dask import pp
+from tests.support.commands import run
+from tests.support.screens import gaussian_screen
+from tests.support.stores import write_anndata
 
 pytest.importorskip("leidenalg", reason="no leiden: pip install igraph leidenalg")
 with warnings.catch_warnings():

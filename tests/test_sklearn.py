@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 import sklearn
 import zarr
-from screens import gaussian_screen
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import UnsetMetadataPassedError
@@ -23,6 +22,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from balans_dask import Balans
 from balans_dask.errors import InvalidInputError
 from balans_dask.workflows.array_inputs import check_features, matrix_of
+from tests.support.screens import gaussian_screen
 
 SCREEN = gaussian_screen(400)
 NAMES = [f"Cells_{i}" for i in range(8)]

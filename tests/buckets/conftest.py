@@ -6,9 +6,10 @@ from itertools import count
 import numpy as np
 import pandas as pd
 import pytest
-from commands import run
-from s3_server import Bucket, Server, s3_server
-from screens import gaussian_screen
+
+from tests.support.commands import run
+from tests.support.s3_server import Bucket, Server, s3_server
+from tests.support.screens import gaussian_screen
 
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",

@@ -4,14 +4,14 @@ import json
 
 import pytest
 import zarr
-from commands import Command, run
-from stores import INPUT, files_but_input
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.events import read_events
 from balans_dask.io.places import zarr_place
 from balans_dask.io.store import open_store
 from balans_dask.workflows.mixture import Mixture, write_mixture
+from tests.support.commands import Command, run
+from tests.support.stores import INPUT, files_but_input
 
 BATCH = ("--batch-key", "Metadata_batch")
 MANY_ROUNDS = (

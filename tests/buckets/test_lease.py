@@ -8,7 +8,7 @@ import pytest
 
 from balans_dask import storage_options
 from balans_dask.errors import InvalidInputError, RunError, StoreExistsError
-from balans_dask.io import lease as leases
+from balans_dask.io import bucket as leases
 from balans_dask.io.bucket import leased
 from balans_dask.io.places import place_of
 

@@ -8,11 +8,11 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from commands import run, streams
-from stores import files_but_input
 
 from balans_dask.io.paths import path_beside, path_from
 from balans_dask.io.places import is_remote, place_of
+from tests.support.commands import run, streams
+from tests.support.stores import files_but_input
 
 BATCH = ("--batch-key", "Metadata_Plate")
 

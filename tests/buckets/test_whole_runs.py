@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from commands import Command, dask_cluster, run, streams
-from stores import INPUT, files, files_but_input
 
 from balans_dask import Balans, storage_options
 from balans_dask.errors import InvalidInputError
 from balans_dask.events import read_events
+from tests.support.commands import Command, dask_cluster, run, streams
+from tests.support.stores import INPUT, files, files_but_input
 
 BATCH = ("--batch-key", "Metadata_Plate")
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from commands import run
-from screens import gaussian_screen
-from stores import write_anndata
+
+from tests.support.commands import run
+from tests.support.screens import gaussian_screen
+from tests.support.stores import write_anndata
 
 scib = pytest.importorskip("scib_metrics", reason='needs pip install "balans-dask[evaluate]"')
 pytest.importorskip("copairs", reason='needs pip install "balans-dask[evaluate]"')

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from screens import gaussian_screen
-from stores import write_anndata
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.evaluate.rows import sampled_rows
 from balans_dask.io.store import open_store
+from tests.support.screens import gaussian_screen
+from tests.support.stores import write_anndata
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,6 @@ import numpy as np
 import pytest
 import zarr
 from anndata.io import write_elem
-from commands import run
-from screens import gaussian_screen
-from stores import write_anndata
 
 from balans_dask import pp
 from balans_dask.errors import InputWarning, InvalidInputError
@@ -19,8 +16,11 @@ from balans_dask.evaluate.rows import read_embeddings, stratified_rows
 from balans_dask.evaluate.stores import open_stores
 from balans_dask.io.paths import leads_away
 from balans_dask.io.store import open_store
-from balans_dask.report import asked as report_asked
+from balans_dask.report import source as report_source
 from balans_dask.workflows.records import correction_record
+from tests.support.commands import run
+from tests.support.screens import gaussian_screen
+from tests.support.stores import write_anndata
 
 KEY = ["--batch-key", "plate", "--patience", 10]
 COMMON = [*KEY, "--n-components", 5, "--quiet"]
@@ -159,7 +159,7 @@ def test_a_url_that_a_store_records_is_not_asked(folder, tmp_path, monkeypatch):
     with pytest.warns(InputWarning, match="is not followed: give the input as the first") as said:
         (corrected,) = embeddings(tmp_path, "smooth.zarr")
     assert corrected.before is None
-    monkeypatch.setattr(report_asked, "open_store", asked.append)
+    monkeypatch.setattr(report_source, "open_store", asked.append)
     record = correction_record(open_store(path))
     source, why = report_asked._source(path, record, len(ROWS))
     assert source is None

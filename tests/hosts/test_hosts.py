@@ -6,13 +6,13 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
-from commands import Command, begun, run
 from network import hosts
 from network_cluster import ENVIRONMENT, network_cluster
 from round_traffic import RoundShape, watched
-from stores import files_but_input
 
 from balans_dask.workflows.mixture import Mixture, write_mixture
+from tests.support.commands import Command, begun, run
+from tests.support.stores import files_but_input
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(600)]
 ROWS, FEATURES, BATCHES, BLOCK_ROWS = 70_000, 10, 5, 16

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import scipy.sparse
-from stores import files, write_anndata
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.store import open_store
 from balans_dask.io.tables.convert import convert_table
 from balans_dask.io.tables.row_stream import SLAB_ROWS
+from tests.support.stores import files, write_anndata
 
 
 def converted(tmp_path, name):

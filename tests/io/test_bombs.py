@@ -11,16 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import zarr
-from commands import run
-from hostile_stores import copied, fill, rewrite
-from screens import gaussian_screen
-from stores import write_anndata
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.io import encoded
 from balans_dask.io.chunks import require_decodable
 from balans_dask.io.codecs import COMPRESSORS, require_room
 from balans_dask.io.store import open_store
+from tests.support.commands import run
+from tests.support.hostile_stores import copied, fill, rewrite
+from tests.support.screens import gaussian_screen
+from tests.support.stores import write_anndata
 
 SCREEN = gaussian_screen(300, n_features=4)
 KEY = ["--batch-key", "p"]

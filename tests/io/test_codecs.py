@@ -9,10 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
-from commands import run
-from hostile_stores import copied, pickled, rewrite
-from screens import gaussian_screen
-from stores import plain_layout
 from zarr.abc.codec import BytesBytesCodec
 from zarr.registry import register_codec
 
@@ -20,6 +16,10 @@ from balans_dask import Balans
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.codecs import COMPRESSORS, require_known
 from balans_dask.io.store import open_store
+from tests.support.commands import run
+from tests.support.hostile_stores import copied, pickled, rewrite
+from tests.support.screens import gaussian_screen
+from tests.support.stores import plain_layout
 
 SCREEN = gaussian_screen(300, n_features=4)
 KEY = ["--batch-key", "p"]

@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 import scipy.sparse
 import zarr
-from screens import gaussian_screen
-from stores import files
 
 from balans_dask.errors import InvalidInputError, StoreExistsError
 from balans_dask.io.tables.convert import convert_table
+from tests.support.screens import gaussian_screen
+from tests.support.stores import files
 
 SCREEN = gaussian_screen(500, n_features=4)
 

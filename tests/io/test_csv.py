@@ -7,11 +7,11 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from stores import files
 
 from balans_dask.errors import InputWarning, InvalidInputError
 from balans_dask.io.tables import csv_table
 from balans_dask.io.tables.convert import convert_table
+from tests.support.stores import files
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import zarr
 from anndata.io import read_elem
-from commands import run, streams
 
 from balans_dask import Balans, pp
 from balans_dask.io.layout import write_annotations
 from balans_dask.io.store import open_store
 from balans_dask.report.source import reported
+from tests.support.commands import run, streams
 
 pytestmark = pytest.mark.filterwarnings("ignore:Element .* was written without encoding metadata")
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from commands import run
-from screens import gaussian_screen
-from stores import files, write_anndata
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.in_place import GraftFolder
 from balans_dask.io.run_folder import RunFolder
 from balans_dask.workflows import resume
+from tests.support.commands import run
+from tests.support.screens import gaussian_screen
+from tests.support.stores import files, write_anndata
 
 OPTIONS = ["--batch-key", "plate", "--checkpoint-seconds", 0, "--operator", "smooth"]
 

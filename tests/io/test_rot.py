@@ -4,12 +4,12 @@ import anndata
 import numpy as np
 import pytest
 import zarr
-from commands import run
-from hostile_stores import copied
-from screens import gaussian_screen
-from stores import files, write_anndata
 
 from balans_dask.io.store import open_store
+from tests.support.commands import run
+from tests.support.hostile_stores import copied
+from tests.support.screens import gaussian_screen
+from tests.support.stores import files, write_anndata
 
 SCREEN = gaussian_screen(600, n_features=4)
 KEY = ["--batch-key", "p"]

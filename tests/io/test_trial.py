@@ -9,11 +9,11 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from stores import files
 
 from balans_dask.errors import InvalidInputError, RunError
 from balans_dask.io.layout import consolidate, create_matrix, create_root, write_annotations
 from balans_dask.io.trial import require_readable, try_annotations
+from tests.support.stores import files
 
 TWINS = {
     "case": ("Plate", "plate"),

@@ -7,7 +7,6 @@ import tempfile
 
 import numpy as np
 import pytest
-from screens import gaussian_screen
 
 from balans_dask import Balans
 from balans_dask.kernels import (
@@ -21,6 +20,7 @@ from balans_dask.kernels import (
     smooth,
 )
 from balans_dask.parameters import OPERATORS
+from tests.support.screens import gaussian_screen
 
 FIT = """
 import sys, zlib, numpy as np

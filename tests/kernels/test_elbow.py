@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from balans_dask.kernels.elbow import (
 )
 from balans_dask.kernels.landmarks import landmark_block
 from balans_dask.tiling import TILE_ROWS
+from tests.support import reference
 
 
 def counts_of(u):

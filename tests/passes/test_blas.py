@@ -3,8 +3,9 @@
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-import pools
 import pytest
+
+from tests.support import pools
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import zarr
-from fits import one_pass
-from screens import gaussian_screen
 
 from balans_dask.io.sources import StoredRows
 from balans_dask.kernels.coverage import Draw
@@ -21,6 +19,8 @@ from balans_dask.passes.engine import Engine
 from balans_dask.passes.round import affinity_rows_again
 from balans_dask.passes.workers import embedded_client
 from balans_dask.tiling import TILE_ROWS, Tiling
+from tests.support.fits import one_pass
+from tests.support.screens import gaussian_screen
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
 PARAMETERS = Parameters(n_components=4, max_rows=200, patience=1000)

@@ -6,12 +6,12 @@ import time
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster, Scheduler, SpecCluster, Worker
-from screens import gaussian_screen
 
 from balans_dask import Balans
 from balans_dask.passes import engine as engines
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.workers import QUIET_DASHBOARD
+from tests.support.screens import gaussian_screen
 
 GB = 10**9
 

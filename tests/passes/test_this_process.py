@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 from distributed import Client
-from screens import gaussian_screen
 
 from balans_dask import Balans
 from balans_dask.errors import InvalidInputError
+from tests.support.screens import gaussian_screen
 
 SCREEN = gaussian_screen(200, n_features=4)
 

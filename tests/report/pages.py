@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from commands import streams
-from screens import gaussian_screen
-from stores import write_anndata
+
+from tests.support.commands import streams
+from tests.support.screens import gaussian_screen
+from tests.support.stores import write_anndata
 
 VOID = {"meta", "link", "img", "br", "hr"}
 

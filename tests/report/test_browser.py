@@ -4,7 +4,8 @@ import os
 import shutil
 
 import pytest
-from pages import corrected, report
+
+from tests.report.pages import corrected, report
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 pytestmark = pytest.mark.browser

@@ -3,14 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
-from pages import corrected
 from scipy.stats.contingency import association
-from screens import gaussian_screen
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.report.contingency import contingency
 from balans_dask.report.row_sections import confounding
 from balans_dask.report.source import factor, reported
+from tests.report.pages import corrected
+from tests.support.screens import gaussian_screen
 
 
 def counted(batch, label):

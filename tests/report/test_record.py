@@ -8,16 +8,16 @@ from itertools import groupby
 import anndata
 import numpy as np
 import pytest
-import reference
 import zarr
 from anndata.io import write_elem
-from commands import run, streams
-from screens import integer_screen
-from stores import write_anndata
 
 from balans_dask.io.store import open_store
 from balans_dask.model.bounds import record_fault
 from balans_dask.workflows.records import correction_record
+from tests.support import reference
+from tests.support.commands import run, streams
+from tests.support.screens import integer_screen
+from tests.support.stores import write_anndata
 
 OPTIONS = ["--batch-key", "Metadata_Plate", "--n-components", 0, "--max-scale-ratio", "none"]
 

@@ -8,14 +8,14 @@ from importlib import util
 
 import numpy as np
 import pytest
-from commands import streams
-from pages import Page, confounded, corrected, picture, report
-from screens import gaussian_screen
-from stores import files
 
 from balans_dask.report.document import write_report
 from balans_dask.report.run_sections import stage_times
 from balans_dask.workflows.mixture import Mixture, write_mixture
+from tests.report.pages import Page, confounded, corrected, picture, report
+from tests.support.commands import streams
+from tests.support.screens import gaussian_screen
+from tests.support.stores import files
 
 HOSTILE = [
     "<script>alert(1)</script>",

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from commands import run
-from conftest import REPOSITORY
-from slurm_runs import OPTIONS
-from slurm_system import Slurm, missing, slurm_system
-from stores import files_but_input
 
 from balans_dask.workflows.mixture import Mixture, write_mixture
+from tests.slurm.slurm_runs import OPTIONS
+from tests.slurm.slurm_system import Slurm, missing, slurm_system
+from tests.support import REPOSITORY
+from tests.support.commands import run
+from tests.support.stores import files_but_input
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,10 @@
 """deploy/slurm/correct.sbatch outlives what SLURM does to jobs."""
 
 import pytest
-from commands import begun
-from conftest import REPOSITORY
-from slurm_runs import OPTIONS, n_attempts
+
+from tests.slurm.slurm_runs import OPTIONS, n_attempts
+from tests.support import REPOSITORY
+from tests.support.commands import begun
 
 pytestmark = pytest.mark.slurm
 SCRIPT = REPOSITORY / "deploy/slurm/correct.sbatch"

@@ -7,10 +7,11 @@ import sysconfig
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import REPOSITORY
-from screens import gaussian_screen
-from stores import files_but_input
-from test_docs import tokens
+
+from tests.repository.test_docs import tokens
+from tests.support import REPOSITORY
+from tests.support.screens import gaussian_screen
+from tests.support.stores import files_but_input
 
 pytestmark = pytest.mark.slurm
 NAMES = {"<this repository>": str(REPOSITORY), "ib0": "lo"}

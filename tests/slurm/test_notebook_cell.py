@@ -6,7 +6,8 @@ import sys
 
 import nbformat
 import pytest
-from conftest import REPOSITORY
+
+from tests.support import REPOSITORY
 
 pytestmark = pytest.mark.slurm
 NAMES = {

@@ -3,9 +3,10 @@
 import sys
 
 import pytest
-from commands import begun, listening
-from conftest import REPOSITORY
-from slurm_runs import OPTIONS, n_attempts
+
+from tests.slurm.slurm_runs import OPTIONS, n_attempts
+from tests.support import REPOSITORY
+from tests.support.commands import begun, listening
 
 pytestmark = pytest.mark.slurm
 SCRIPT = REPOSITORY / "deploy/slurm/one-allocation.sbatch"

@@ -5,8 +5,9 @@ from contextlib import contextmanager, suppress
 
 import psutil
 import pytest
-from commands import Command, begun, listening
-from slurm_runs import OPTIONS, stages
+
+from tests.slurm.slurm_runs import OPTIONS, stages
+from tests.support.commands import Command, begun, listening
 
 pytestmark = pytest.mark.slurm
 WORKERS = "balans-worker"

@@ -1,0 +1,43 @@
+"""The experiment on stopping: settings beside the default of the same seed."""
+
+import pytest
+import stopping_rules
+from stopping_settings import DEFAULT
+
+from balans_dask import Balans
+from tests.benchmarks.experiment_runs import tiny
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    return tiny(stopping_rules.EXPERIMENT, tmp_path_factory.mktemp("stopping"))
+
+
+def test_the_defaults_are_those_of_the_package():
+    assert {name: Balans().get_params()[name] for name in DEFAULT} == DEFAULT
+
+
+def test_one_setting_changes_at_a_time_and_rows_follow_it(ran):
+    record, text = ran
+    drawn = {}
+    for run in record["runs"]:
+        changed = {name: run[name] for name in DEFAULT if run[name] != DEFAULT[name]}
+        assert len(changed) <= 1
+        drawn[str(changed)] = run["n_sampled"]
+    assert drawn["{'patience': 5}"] <= drawn["{}"] == drawn["{'stopping': 'auto'}"]
+    assert drawn["{'coverage_tol': 0.01}"] <= drawn["{}"]
+    assert drawn["{'block_rows': 256}"] >= 256
+    assert len(drawn) == len(record["runs"]) == 5
+    for name in ("default", "patience 5", "rows a block 256", "tolerance 0.01", "rule auto"):
+        assert f"| {name} |" in text
+
+
+def test_the_reading_tells_of_every_setting(ran):
+    answer, *others = ran[0]["reading"]
+    for name in ("`patience` 5", "`block_rows` 256", "`coverage_tol` 0.01", "automatic rule"):
+        assert any(name in part for part in others)
+    runs = {(run["patience"], run["block_rows"], run["coverage_tol"], run["stopping"]): run
+            for run in ran[0]["runs"]}  # fmt: skip
+    change = runs[5, 64, 0.0, "patience"]["same_label"]
+    change -= runs[50, 64, 0.0, "patience"]["same_label"]
+    assert f"changes by {change:+.3f} with `patience` 5" in answer
