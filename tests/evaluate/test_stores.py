@@ -161,7 +161,7 @@ def test_a_url_that_a_store_records_is_not_asked(folder, tmp_path, monkeypatch):
     assert corrected.before is None
     monkeypatch.setattr(report_source, "open_store", asked.append)
     record = correction_record(open_store(path))
-    source, why = report_asked._source(path, record, len(ROWS))
+    source, why = report_source._source(path, record, len(ROWS))
     assert source is None
     assert "host/in.zarr" in why
     assert asked == []
