@@ -1,4 +1,4 @@
-"""What balans_dask raises and warns of; nothing that a caller would not want to catch by name."""
+"""What balans_dask raises and warns of, how it is put for people, and what stays secret in it."""
 
 import errno
 import logging

@@ -1,4 +1,4 @@
-r"""What a label is called: equal values have one spelling, and a joint name can be taken apart.
+r"""Labels and batches: equal values have one spelling, and a joint name can be taken apart.
 
 A label is a value of a table: text, a number, a boolean, a date, a time, a duration or bytes. It is
 known by its spelling, which is the same in Python and in a store that ``convert`` has made of the

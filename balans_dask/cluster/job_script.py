@@ -1,4 +1,4 @@
-"""The script of a job as text, for people and for ``sbatch --test-only``."""
+"""A job of a batch system, by dask-jobqueue: its class, settings, logs, and its script as text."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What was asked of a cluster, checked before anything starts.
+"""What was asked of a cluster, checked before anything starts; walltimes in any system's words.
 
 A worker that ends by itself before the batch system kills its job hands its results on; with a
 stagger not all of a run end at once.

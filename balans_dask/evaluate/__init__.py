@@ -1,1 +1,1 @@
-"""Scores of a correction; nothing below imports this."""
+"""Scores of corrections beside raw profiles and null models, and the sweep over settings."""

@@ -1,4 +1,4 @@
-"""What every score of a table means, and why one may be undefined."""
+"""What every score of a table means, why one may be undefined, and which totals mislead."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Two shares of the nearest neighbours: same label, and other batches."""
+"""Scores by nearest neighbours, without scib-metrics: same label, other batches."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""What no correction should be mistaken for: the floor and the trap that scores are read by."""
+"""What scores are read by: shuffled and over-smoothed rows, moves of controls, a bootstrap."""
 
 from functools import partial
 from typing import Any

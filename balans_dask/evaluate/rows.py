@@ -1,4 +1,4 @@
-"""Which rows are scored, and what is known of them."""
+"""Which rows are scored, what is known of them, and their embeddings before and after."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Batch side: is the batch of a profile no longer seen? Every score is 1 at best, 0 at worst."""
+"""Scores of scib-metrics: how little of the batch is still seen, and how much of the label."""
 
 import logging
 import warnings

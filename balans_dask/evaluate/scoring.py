@@ -1,4 +1,4 @@
-"""All scores of one embedding."""
+"""All scores of one embedding, their totals, and the pair that a sweep goes by."""
 
 import math
 from collections.abc import Callable, Mapping

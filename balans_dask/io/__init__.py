@@ -1,1 +1,1 @@
-"""Reading and writing: AnnData on Zarr, tables, and stores that are complete or not there."""
+"""Reading and writing on disks and in buckets: stores, tables, models, the folder of a run."""

@@ -1,8 +1,6 @@
-"""The state of a run on disk: arrays and JSON, replaced as a whole and never half-written.
+"""Files that survive a kill: replaced as a whole, added to by lines, synced to disk, and locks.
 
-In a bucket that is what every put does.
-
-The file goes with the folder, so whoever has waited for it may lock one that is no more.
+In a bucket every put replaces an object as a whole.
 """
 
 import fcntl
@@ -218,7 +216,10 @@ def locked(path: Path, make: Callable[[], None], name: str) -> Iterator[None]:
 
 
 def _locked_file(path: Path, name: str) -> IO[str] | None:
-    """Open and lock the file at a path; ``None`` if it was removed meanwhile."""
+    """Open and lock the file at a path; ``None`` if it was removed meanwhile.
+
+    The file goes with its folder, so whoever has waited for it may lock one that is no more.
+    """
     with suppress(FileNotFoundError), ExitStack() as opened:
         file = opened.enter_context(path.open("w"))
         _lock(file, path, name)

@@ -1,17 +1,17 @@
-"""Who writes to a folder of a bucket: the holder of the newest lease, for as long as it renews it.
+"""What a bucket takes instead: leases for locks, copies for renames, one put for small arrays.
 
 A bucket has no locks, but can create an object on the condition that it is not there. Leases are
 numbered objects; whoever creates the next number holds the folder, so that of two who find a dead
 lease only one succeeds. A lease is dead when its process is (where that can be seen from here), or
 when nobody has renewed it for a minute.
 
-Its objects are copied within the bucket, in parallel, and the root ``zarr.json`` last: without it
-nothing opens. A store that is replaced loses its root first, and for a moment neither is there. A
-mark in the run's folder says that what lies at the target is such a half; a run killed in between
-is continued by doing all of it again.
+Nor has it renames: the objects of a finished store are copied to its place, in parallel, and the
+root ``zarr.json`` last: without it nothing opens. A store that is replaced loses its root first,
+and for a moment neither is there. A mark in the run's folder says that what lies at the target is
+such a half; a run killed in between is continued by doing all of it again.
 
 Each of the dozens of small arrays of a table would take ten requests one after another, most of
-them to ask what is there.
+them to ask what is there: they are made in memory and put at once.
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""Which arrays of a store that somebody sent are decoded at all, by their metadata alone.
+"""Which arrays that somebody sent are decoded, by their metadata alone: codecs, types, memory.
 
 A codec is a program that the metadata choose. What is decoded here, and why it may be:
 

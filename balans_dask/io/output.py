@@ -1,4 +1,4 @@
-"""A new store that is complete or not there.
+"""What tasks write, whole shards and a record of each unit, and stores complete or not there.
 
 A *unit* is what one task wrote. Its record appears after its data, by one rename (in a bucket, by
 one put, of what was read back), so a record vouches for its files; files without a record may be

@@ -1,4 +1,4 @@
-"""What is at a path or URL, and how one store names another."""
+"""What is at a path or URL, what may be written there, and how one store names another."""
 
 import os
 import posixpath

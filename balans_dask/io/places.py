@@ -3,7 +3,7 @@
 ``place_of`` makes a ``pathlib.Path`` of a path and a ``UPath`` of a URL, which answers to the same
 names, so that a run, its checkpoint and its manifest are written by the same code to both. Where a
 bucket is another kind of thing (it has no rename, no folders, no fsync), ``io.files`` and
-``io.bucket_run`` say what is done instead. Zarr reaches buckets through fsspec as well: one
+``io.bucket`` say what is done instead. Zarr reaches buckets through fsspec as well: one
 mechanism, one set of options. obstore reads faster, but has other names for every option and would
 be a second way beside each of these; conditional puts, which locks need, fsspec has too.
 """

@@ -12,8 +12,8 @@
         events.jsonl     what the run did when; moves to OUT.zarr.events.jsonl with the output
         replaced/        for a moment, the store that was in its place
 
-In a bucket, ``OUT.zarr.partial/`` is a prefix, ``lock`` holds leases (``io.lease``), and the store
-is copied to its place (``io.bucket_run``).
+In a bucket, ``OUT.zarr.partial/`` is a prefix, ``lock`` holds leases, and the store is copied to
+its place (``io.bucket``).
 """
 
 import json

@@ -37,7 +37,7 @@ class LandmarkBlock:
         Bins of u (``kernels.elbow``) from which on affinities are dropped; empty before the second
         pass.
     limits : ndarray of shape (n_landmarks,), float64
-        Largest sigma^2 that the guard (``kernels.guard``) believes.
+        Largest sigma^2 that the guard (``kernels.local_scale``) believes.
     capped : ndarray of shape (n_landmarks,), bool
         Landmarks with a scale beyond their limit.
     """

@@ -1,4 +1,4 @@
-"""Which rows a query names: its tree, evaluated by the operators of pandas' columns."""
+"""The anchor rows: those that a query names, by the operators of pandas' columns, or a mask."""
 
 import functools
 import operator

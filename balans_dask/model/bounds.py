@@ -159,7 +159,7 @@ def record_fault(record: Mapping[str, Any], n_columns: int | None) -> str:
     Parameters
     ----------
     record : mapping
-        By ``provenance.record_of``, of this version or an earlier one.
+        By ``workflows.records.record_of``, of this version or an earlier one.
     n_columns : int or None
         Of what the scores are made from, if that is known.
     """

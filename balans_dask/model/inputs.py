@@ -1,4 +1,4 @@
-"""What a run is asked to correct, and the plan of its memory."""
+"""What a run is asked to correct: its data, their values examined once, the plan of its memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,1 +1,1 @@
-"""Maps and reductions over partitions: each file is one pass over the data."""
+"""Dask begins here: passes over partitions, the engine that runs them, the plan of their memory."""

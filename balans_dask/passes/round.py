@@ -1,4 +1,4 @@
-"""Pass 1 of a round: the k nearest rows of every batch, merged over partitions."""
+"""The passes of a round: local scales, then elbows, then the landmarks' rows of A_S."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias

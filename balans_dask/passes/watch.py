@@ -1,4 +1,4 @@
-"""What becomes of a run whose workers or scheduler are lost."""
+"""What a run notices of its cluster: workers lost or silent, tasks that kill them, tasks left."""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

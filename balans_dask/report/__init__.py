@@ -1,4 +1,4 @@
-"""Pictures of a correction (needs the plot extra); nothing below imports this."""
+"""The HTML page about a correction, and the figures on it (needs the plot extra)."""
 
 from importlib.util import find_spec
 

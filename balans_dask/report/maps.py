@@ -1,4 +1,4 @@
-"""Maps of profiles before and after a correction."""
+"""Maps of profiles before and after a correction: which rows, in which plane and colours."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec

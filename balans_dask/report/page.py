@@ -1,4 +1,4 @@
-"""A page of sections as one HTML file."""
+"""A page of sections as one HTML file, and the style of its figures."""
 
 import io
 import warnings

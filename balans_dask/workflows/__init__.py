@@ -1,1 +1,1 @@
-"""Whole runs: a store, arrays or an AnnData object in, the corrected one out."""
+"""Whole runs: corrections of stores, arrays and AnnData objects; preprocessing, export, screens."""

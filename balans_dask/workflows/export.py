@@ -52,7 +52,7 @@ def export_store(
     Notes
     -----
     Cost: every chunk is read once if the rows of a file lie together in the store; memory as
-    ``io.export.export_tables`` says.
+    ``io.tables.export.export_tables`` says.
     """
     if is_url(target):
         raise InvalidInputError(

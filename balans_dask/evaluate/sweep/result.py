@@ -1,4 +1,4 @@
-"""What a sweep has found: scored settings, and the one to take."""
+"""What a sweep has found: scored settings, the Pareto front, the one to take, and their table."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -133,7 +133,7 @@ class SweepResult:
 
     @property
     def chosen(self) -> Point:
-        """Choice by ``evaluate.choice.RULE``; its parameters are ``None`` if raw is best."""
+        """Choice by ``RULE``; its parameters are ``None`` if raw is best."""
         return choose(self.points)
 
     @property

@@ -126,7 +126,7 @@ def sweep_store(
     eval_rows : int
         Rows that are scored; of more, a sample stratified by batch and label.
     scores : {"neighbours", "scib"}
-        Pair of scores, by ``evaluate.signal_mixing.SCORES``; ``scib`` needs scib-metrics.
+        Pair of scores, by ``evaluate.scoring.SCORES``; ``scib`` needs scib-metrics.
     engine : Engine or None
         ``None`` for threads of this process.
 

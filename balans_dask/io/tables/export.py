@@ -1,4 +1,4 @@
-"""Writing a store as parquet tables, a row group at a time, complete or not there."""
+"""Writing a store as parquet tables: which rows go into which file, its name, and the manifest."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
