@@ -1,6 +1,7 @@
 """How Sphinx builds the documentation: ``make docs``."""
 
 import re
+import runpy
 import shutil
 from pathlib import Path
 
@@ -48,6 +49,11 @@ def copy_pages(app: Sphinx, config: Config) -> None:
             shutil.copy2(path, place)
 
 
+def draw_rooms(app: Sphinx, config: Config) -> None:
+    """Draw the rooms as they are, so that their picture is never an older one."""
+    runpy.run_path(str(HERE / "rooms.py"))["draw"]()
+
+
 def link_copies(app: Sphinx, page: str, source: list[str]) -> None:
     """Lead links to these pages and from them, which are right in the repository, to the copies."""
     if page.split("/")[0] in COPIED:
@@ -65,5 +71,6 @@ def escape(app: Sphinx, context: object, lines: list[str]) -> None:
 def setup(app: Sphinx) -> None:
     """Register what this file adds to Sphinx."""
     app.connect("config-inited", copy_pages)
+    app.connect("config-inited", draw_rooms)
     app.connect("source-read", link_copies)
     app.connect("sphinx-click-process-description", escape)
