@@ -15,17 +15,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from findings import Findings, benchmark_arguments, median, spread
 from matplotlib.figure import Figure
-from measured_process import balans, planned_bytes
-from mixtures import BATCH, SPREADS, TINY_ROWS, mixture_store, working_folder
-from pictures import panels, spread_line
-from real_tables import lines
 
 from balans_dask.errors import format_bytes
 from balans_dask.events import read_events
 from balans_dask.report.run_sections import stage_times
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.findings import Findings, benchmark_arguments, median, spread
+from benchmarks.harness.measured_process import balans, planned_bytes
+from benchmarks.harness.mixtures import BATCH, SPREADS, TINY_ROWS, mixture_store, working_folder
+from benchmarks.harness.pictures import panels, spread_line
+from benchmarks.harness.tables import lines
 
 N_COLUMNS = 50
 WIDE_ROWS = 50_000

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from real_corrections import command
-from real_sets import ANCHOR_METHODS, SETS
-from real_tables import lines
 
 from balans_dask.evaluate.neighbours import batch_purity
+from benchmarks.harness.real_sets import ANCHOR_METHODS, SETS
+from benchmarks.harness.tables import lines
 
 REAL = next(real for real in SETS if real.anchored)
 SEEDS = (0, 1, 2)

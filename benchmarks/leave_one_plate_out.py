@@ -23,12 +23,12 @@ import pandas as pd
 from leave_out_tables import POOLED, markdown
 from numpy.typing import NDArray
 from real_corrections import command
-from real_sets import METHODS, SETS
 from sklearn.neighbors import NearestNeighbors
 
 from balans_dask.evaluate.null_models import paired_bootstrap
 from balans_dask.evaluate.retrieval import cross_batch_precision
 from balans_dask.kernels._blas import single_threaded_blas
+from benchmarks.harness.real_sets import METHODS, SETS
 
 REAL = SETS[0]
 FITTED = ("displace, 2 passes", "smooth", "displace, 2 passes, no guard", "smooth, no guard")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from real_tables import interval, lines
+from benchmarks.harness.tables import interval, lines
 
 __all__ = ["POOLED", "markdown"]
 

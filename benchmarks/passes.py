@@ -10,10 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from findings import Findings, benchmark_arguments, median, spread
 from matplotlib.figure import Figure
-from pictures import panels
-from real_tables import lines
 
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.kernels.affinity import kept_affinities
@@ -22,6 +19,9 @@ from balans_dask.kernels.elbow import elbow_thresholds, scaled_distance_counts
 from balans_dask.kernels.landmarks import landmark_block, tile_products
 from balans_dask.kernels.local_scale import nearest_by_batch, squared_scales
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.findings import Findings, benchmark_arguments, median, spread
+from benchmarks.harness.pictures import panels
+from benchmarks.harness.tables import lines
 
 BLOCK_ROWS = 64
 BARE = "sgemm"

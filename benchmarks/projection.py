@@ -10,14 +10,13 @@ import argparse
 import json
 from pathlib import Path
 
-from findings import RESULTS, median
-from real_tables import lines
-
 from balans_dask.errors import format_bytes
 from balans_dask.kernels.elbow import N_BINS
 from balans_dask.passes.memory import MemoryPlan, plan_memory
 from balans_dask.passes.task_bytes import COLLECTED_NODES, RunShape
 from balans_dask.passes.workers import Workers
+from benchmarks.harness.findings import RESULTS, median
+from benchmarks.harness.tables import lines
 
 COLUMNS, BATCHES, BLOCK_ROWS = 50, 1000, 64
 WORKER_BYTES = 8 * 2**30

@@ -8,9 +8,9 @@ from pathlib import Path
 import anndata
 import numpy as np
 from numpy.typing import NDArray
-from real_sets import RealSet
 
 from balans_dask.cli.app import run
+from benchmarks.harness.real_sets import RealSet
 
 __all__ = ["balans_scores", "command"]
 

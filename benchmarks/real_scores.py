@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from real_sets import RealSet
 
 from balans_dask.evaluate.neighbours import batch_purity, nearest_label_elsewhere, profile_means
 from balans_dask.evaluate.null_models import paired_bootstrap, shift_followed
@@ -19,6 +18,7 @@ from balans_dask.evaluate.retrieval import (
 )
 from balans_dask.evaluate.scib import batch_scores, biology_scores, variance_kept
 from balans_dask.evaluate.scoring import totals
+from benchmarks.harness.real_sets import RealSet
 
 __all__ = ["Scored", "average", "differences", "score"]
 

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["interval", "lines", "markdown"]
+from benchmarks.harness.tables import interval, lines
+
+__all__ = ["markdown"]
 
 COLUMNS = {
     "total": "total",
@@ -106,15 +108,3 @@ def _intervals(other: str, methods: Mapping[str, Any]) -> str:
         if other in m["differences"]
     ]
     return lines([f"minus {other}", *INTERVALS.values()], rows)
-
-
-def interval(values: tuple[float, float, float]) -> str:
-    """Write a difference and its interval."""
-    difference, low, high = values
-    return f"{difference:+.4f} [{low:+.4f}, {high:+.4f}]"
-
-
-def lines(head: list[str], rows: list[list[str]]) -> str:
-    """Write one table."""
-    rule = ["---"] + ["--:"] * (len(head) - 1)
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows]) + "\n"

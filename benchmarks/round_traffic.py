@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from network import Host
 
 from balans_dask.kernels.elbow import N_BINS
 from balans_dask.passes.task_bytes import COLLECTED_NODES
+from benchmarks.harness.network import Host
 
 __all__ = ["RoundShape", "Traffic", "watched"]
 

@@ -20,9 +20,7 @@ from typing import Any
 
 import numpy as np
 import zarr
-from findings import Findings, benchmark_arguments
 from inline_engine import InlineEngine
-from mixtures import BATCH, SPREADS, mixture_store, working_folder
 from rounds_tables import INLINE, picture, table
 
 from balans_dask.cluster.open import open_client
@@ -44,6 +42,8 @@ from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS, Tiling
 from balans_dask.workflows.mixture import Mixture
 from balans_dask.workflows.request import store_run
+from benchmarks.harness.findings import Findings, benchmark_arguments
+from benchmarks.harness.mixtures import BATCH, SPREADS, mixture_store, working_folder
 
 CLUSTERS = {"threads": "threads", "processes": "local"}
 N_BATCHES = 5

@@ -3,10 +3,11 @@
 from collections.abc import Collection
 from typing import Any
 
-from findings import Findings, median, spread
 from matplotlib.figure import Figure
-from pictures import panels
-from real_tables import lines
+
+from benchmarks.harness.findings import Findings, median, spread
+from benchmarks.harness.pictures import panels
+from benchmarks.harness.tables import lines
 
 __all__ = ["INLINE", "picture", "table"]
 

@@ -20,18 +20,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from machine import processor
-from mixtures import N_RARE, SPREADS
 from numpy.typing import NDArray
 from real_profiles import LIBRARIES
-from real_sets import SETS, RealSet
-from real_tables import lines
 from sklearn.neighbors import NearestNeighbors
 
 from balans_dask import Balans
 from balans_dask.evaluate.scib import batch_scores, biology_scores
 from balans_dask.evaluate.scoring import totals
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.machine import processor
+from benchmarks.harness.mixtures import N_RARE, SPREADS
+from benchmarks.harness.real_sets import SETS, RealSet
+from benchmarks.harness.tables import lines
 
 N_SCORED = 3000
 N_NEIGHBORS = 30

@@ -16,13 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from findings import Findings, benchmark_arguments, median, spread
 from matplotlib.figure import Figure
-from mixtures import BATCH, SPREADS, mixture_store, working_folder
-from network import Host, hosts
-from network_cluster import ENVIRONMENT, NetworkCluster, network_cluster
-from pictures import panels
-from real_tables import lines
 from round_traffic import RoundShape, watched
 
 from balans_dask.io.store import open_store
@@ -31,6 +25,12 @@ from balans_dask.parameters import Parameters
 from balans_dask.passes.workers import Workers
 from balans_dask.workflows.mixture import Mixture
 from balans_dask.workflows.request import store_run
+from benchmarks.harness.findings import Findings, benchmark_arguments, median, spread
+from benchmarks.harness.mixtures import BATCH, SPREADS, mixture_store, working_folder
+from benchmarks.harness.network import Host, hosts
+from benchmarks.harness.network_cluster import ENVIRONMENT, NetworkCluster, network_cluster
+from benchmarks.harness.pictures import panels
+from benchmarks.harness.tables import lines
 
 N_BATCHES, N_FEATURES, N_WORKERS = 5, 50, 2
 WORKER_BYTES = 2 * 10**9

@@ -20,10 +20,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from findings import Findings, benchmark_arguments
-from measured_process import balans, measured, planned_bytes
-from mixtures import BATCH, N_RARE, SPREADS, TINY_ROWS, mixture_store, working_folder
-from peer_methods import Peers
 from whole_run_scores import rare_covered, scores_of
 from whole_run_tables import HARMONY, picture, startup_table, table
 
@@ -32,6 +28,17 @@ from balans_dask.io.store import open_store
 from balans_dask.report.run_sections import stage_times
 from balans_dask.workflows.mixture import Mixture
 from balans_dask.workflows.records import correction_record
+from benchmarks.harness.findings import Findings, benchmark_arguments
+from benchmarks.harness.measured_process import balans, measured, planned_bytes
+from benchmarks.harness.mixtures import (
+    BATCH,
+    N_RARE,
+    SPREADS,
+    TINY_ROWS,
+    mixture_store,
+    working_folder,
+)
+from benchmarks.harness.peer_methods import Peers
 
 PEER = Path(__file__).parent / "peers" / "harmony_store.py"
 CLUSTERS = {"threads": "threads", "processes": "local"}

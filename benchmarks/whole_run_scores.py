@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import zarr
-from mixtures import BATCH, TREATMENT
 from numpy.typing import NDArray
 
 from balans_dask.evaluate.rows import read_embeddings, stratified_rows
@@ -15,6 +14,7 @@ from balans_dask.evaluate.scoring import totals
 from balans_dask.evaluate.stores import open_stores
 from balans_dask.io.store import open_store
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.mixtures import BATCH, TREATMENT
 
 __all__ = ["rare_covered", "scores_of"]
 

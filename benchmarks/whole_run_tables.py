@@ -4,12 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from findings import Findings, median, spread
 from matplotlib.figure import Figure
-from pictures import panels, spread_line
-from real_tables import lines
 
 from balans_dask.errors import format_bytes
+from benchmarks.harness.findings import Findings, median, spread
+from benchmarks.harness.pictures import panels, spread_line
+from benchmarks.harness.tables import lines
 
 __all__ = ["HARMONY", "picture", "startup_table", "table"]
 

@@ -19,12 +19,8 @@ from typing import Any
 
 import numpy as np
 import zarr
-from findings import Findings, benchmark_arguments, median, spread
 from matplotlib.figure import Figure
-from mixtures import SPREADS, mixture_store, working_folder
 from numpy.typing import NDArray
-from pictures import panels
-from real_tables import lines
 
 from balans_dask.io.atomic import sync_file
 from balans_dask.io.layout import create_matrix, create_root, row_layout
@@ -33,6 +29,10 @@ from balans_dask.io.output import StoreSink
 from balans_dask.io.sources import StoredRows
 from balans_dask.tiling import TILE_ROWS, Tiling
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.findings import Findings, benchmark_arguments, median, spread
+from benchmarks.harness.mixtures import SPREADS, mixture_store, working_folder
+from benchmarks.harness.pictures import panels
+from benchmarks.harness.tables import lines
 
 PARTITION_TILES = 16
 COPY = "plain copy"

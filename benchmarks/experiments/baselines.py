@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 from baselines_reading import reading
 from baselines_tables import picture, tables
-from embedded import Embedded, generated, real
-from experiment import Experiment, Setting
-from findings import Findings
-from mixtures import SPREADS
 from numpy.typing import NDArray
-from real_sets import SETS, RealSet
-from scoring import rows_of_every_label, scores
 
 from balans_dask import Balans
 from balans_dask.evaluate.retrieval import cross_batch_precision
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.embedded import Embedded, generated, real
+from benchmarks.harness.experiment import Experiment, Setting
+from benchmarks.harness.findings import Findings
+from benchmarks.harness.mixtures import SPREADS
+from benchmarks.harness.real_sets import SETS, RealSet
+from benchmarks.harness.scoring import rows_of_every_label, scores
 
 OURS: dict[str, dict[str, Any]] = {
     "smooth": {"operator": "smooth"},

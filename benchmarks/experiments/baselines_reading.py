@@ -12,9 +12,10 @@ from baselines_tables import (
     sets_of,
     values_of,
 )
-from findings import Findings, median
-from scoring import main_score
 from wording import bullets, listed
+
+from benchmarks.harness.findings import Findings, median
+from benchmarks.harness.scoring import main_score
 
 __all__ = ["reading"]
 

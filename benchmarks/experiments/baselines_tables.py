@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from findings import Findings, median, spread
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from pictures import COLOURS, grid
-from real_tables import lines
-from scoring import main_score
+
+from benchmarks.harness.findings import Findings, median, spread
+from benchmarks.harness.pictures import COLOURS, grid
+from benchmarks.harness.scoring import main_score
+from benchmarks.harness.tables import lines
 
 __all__ = [
     "BEST",

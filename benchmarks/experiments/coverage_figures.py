@@ -3,7 +3,8 @@
 from typing import Any
 
 import numpy as np
-from findings import Findings
+
+from benchmarks.harness.findings import Findings
 
 __all__ = [
     "BALANS",

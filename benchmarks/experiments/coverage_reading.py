@@ -21,8 +21,9 @@ from coverage_figures import (
     sets_of,
     stops,
 )
-from findings import Findings, median
 from wording import bullets, listed, span
+
+from benchmarks.harness.findings import Findings, median
 
 __all__ = ["reading"]
 

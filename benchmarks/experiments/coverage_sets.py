@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mixtures import SPREADS
-
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.mixtures import SPREADS
 
 __all__ = [
     "FAR",

@@ -18,10 +18,11 @@ from coverage_figures import (
     sets_of,
     stops,
 )
-from findings import Findings, median, spread
 from matplotlib.figure import Figure
-from pictures import COLOURS, grid, spread_line
-from real_tables import lines
+
+from benchmarks.harness.findings import Findings, median, spread
+from benchmarks.harness.pictures import COLOURS, grid, spread_line
+from benchmarks.harness.tables import lines
 
 __all__ = ["picture", "tables"]
 

@@ -9,18 +9,24 @@ from coverage_figures import BALANS, LEAST_DRAWS
 from coverage_reading import reading
 from coverage_sets import FAR, RATIOS, SIZE_RATIO, UNEQUAL, many_clusters, mixtures_of
 from coverage_tables import picture, tables
-from covering import NEVER, draws_of_clusters, first_to_cover, nth_landmark, shares_after
-from embedded import REAL, Embedded, generated, real
-from experiment import Experiment, Setting
-from findings import Findings
-from mixtures import SPREADS
 from numpy.typing import NDArray
-from plain_affinities import landmarks_at, landmarks_of
 from samplers import SAMPLERS
-from scoring import rows_of_every_label
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.covering import (
+    NEVER,
+    draws_of_clusters,
+    first_to_cover,
+    nth_landmark,
+    shares_after,
+)
+from benchmarks.harness.embedded import REAL, Embedded, generated, real
+from benchmarks.harness.experiment import Experiment, Setting
+from benchmarks.harness.findings import Findings
+from benchmarks.harness.mixtures import SPREADS
+from benchmarks.harness.plain_affinities import landmarks_at, landmarks_of
+from benchmarks.harness.scoring import rows_of_every_label
 
 SHARES = (0.5, 0.9, 0.99)
 N_LOOKED_AT = 20

@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 from dimension_reading import reading
 from dimension_report import ALL, RAW, SIGNAL, picture, tables
-from experiment import Experiment, Setting
-from findings import Findings
 from numpy.typing import NDArray
-from profile_sets import ProfileSet, generated
-from scoring import rows_of_every_label, scores
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from balans_dask import Balans
 from balans_dask.evaluate.neighbours import neighbour_shares
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.experiment import Experiment, Setting
+from benchmarks.harness.findings import Findings
+from benchmarks.harness.profile_sets import ProfileSet, generated
+from benchmarks.harness.scoring import rows_of_every_label, scores
 
 __all__ = ["EXPERIMENT"]
 

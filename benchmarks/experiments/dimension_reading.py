@@ -2,8 +2,9 @@
 
 import numpy as np
 from dimension_report import ALL, DEFAULT, RAW, SIGNAL, corrected_of, named, names_of, own_of
-from findings import Findings, median
 from wording import bullets, span
+
+from benchmarks.harness.findings import Findings, median
 
 __all__ = ["reading"]
 

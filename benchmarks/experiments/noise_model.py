@@ -7,11 +7,6 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse.linalg
-from dense_operators import affinity_rows, batch_scales, squared_distances
-from embedded import REAL, Embedded, generated, real
-from experiment import Experiment, Setting
-from findings import Findings
-from mixtures import SPREADS
 from noise_laws import Spectrum, block_means, low_rank_removed, spectrum_of
 from noise_reading import reading
 from noise_tables import MATRICES, QUANTILES, SURVIVAL, picture, tables
@@ -19,6 +14,11 @@ from numpy.typing import NDArray
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.dense_operators import affinity_rows, batch_scales, squared_distances
+from benchmarks.harness.embedded import REAL, Embedded, generated, real
+from benchmarks.harness.experiment import Experiment, Setting
+from benchmarks.harness.findings import Findings
+from benchmarks.harness.mixtures import SPREADS
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from findings import Findings, median
 from noise_tables import RESIDUALS
 from wording import bullets, span
+
+from benchmarks.harness.findings import Findings, median
 
 __all__ = ["reading"]
 

@@ -3,11 +3,12 @@
 from typing import Any
 
 import numpy as np
-from findings import Findings, median, spread
 from matplotlib.figure import Figure
 from noise_laws import edge, law
-from pictures import COLOURS, grid
-from real_tables import lines
+
+from benchmarks.harness.findings import Findings, median, spread
+from benchmarks.harness.pictures import COLOURS, grid
+from benchmarks.harness.tables import lines
 
 __all__ = ["MATRICES", "QUANTILES", "RESIDUALS", "SURVIVAL", "picture", "tables"]
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from plain_affinities import Landmarks, affinity_blocks
+
+from benchmarks.harness.plain_affinities import Landmarks, affinity_blocks
 
 __all__ = ["cluster_weights", "mass_elsewhere"]
 

@@ -8,19 +8,6 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from dense_operators import (
-    DenseRows,
-    affinity_rows,
-    batch_scales,
-    landmark_normalised,
-    nystrom,
-    smooth,
-    squared_distances,
-)
-from embedded import Embedded, generated
-from experiment import Experiment, Setting
-from findings import Findings
-from mixtures import SPREADS
 from numpy.typing import NDArray
 from pseudo_inverse_operators import LIMITS, OPERATORS
 from pseudo_inverse_picture import picture
@@ -31,6 +18,19 @@ from sklearn.neighbors import NearestNeighbors
 from balans_dask import Balans
 from balans_dask.evaluate.neighbours import neighbour_shares
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.dense_operators import (
+    DenseRows,
+    affinity_rows,
+    batch_scales,
+    landmark_normalised,
+    nystrom,
+    smooth,
+    squared_distances,
+)
+from benchmarks.harness.embedded import Embedded, generated
+from benchmarks.harness.experiment import Experiment, Setting
+from benchmarks.harness.findings import Findings
+from benchmarks.harness.mixtures import SPREADS
 
 Array = NDArray[np.float64]
 N_NEIGHBORS, N_SHOWN = 5, 30

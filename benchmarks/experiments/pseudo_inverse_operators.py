@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from findings import Findings
+from benchmarks.harness.findings import Findings
 
 __all__ = ["LIMITS", "LIMIT_OF", "OPERATORS", "known", "values_of"]
 

@@ -3,10 +3,11 @@
 from typing import Any
 
 import numpy as np
-from findings import Findings, median
 from matplotlib.figure import Figure
-from pictures import COLOURS, grid
 from pseudo_inverse_operators import OPERATORS, known, values_of
+
+from benchmarks.harness.findings import Findings, median
+from benchmarks.harness.pictures import COLOURS, grid
 
 __all__ = ["picture"]
 

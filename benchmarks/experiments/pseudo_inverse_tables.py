@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from findings import Findings, spread
 from pseudo_inverse_operators import LIMITS, OPERATORS, known, values_of
-from real_tables import lines
+
+from benchmarks.harness.findings import Findings, spread
+from benchmarks.harness.tables import lines
 
 __all__ = ["tables"]
 

@@ -16,9 +16,10 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_complet
 from functools import partial
 from pathlib import Path
 
-from lanes import Lanes, end_with_parent
-from places import RESULTS, SIZES
 from results_page import PAGE, page
+
+from benchmarks.harness.lanes import Lanes, end_with_parent
+from benchmarks.harness.places import RESULTS, SIZES
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]

@@ -4,20 +4,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from dense_operators import DenseRows, affinity_rows, batch_scales, smooth, squared_distances
-from dense_sampler import draw_landmarks
-from embedded import Embedded, generated
-from experiment import Experiment, Setting
-from findings import Findings
-from mixtures import SPREADS
 from numpy.typing import NDArray
 from sampler_reading import reading
 from sampler_tables import picture, tables
-from scoring import scores
 
 from balans_dask import Balans
 from balans_dask.evaluate.neighbours import neighbour_shares
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.dense_operators import (
+    DenseRows,
+    affinity_rows,
+    batch_scales,
+    smooth,
+    squared_distances,
+)
+from benchmarks.harness.dense_sampler import draw_landmarks
+from benchmarks.harness.embedded import Embedded, generated
+from benchmarks.harness.experiment import Experiment, Setting
+from benchmarks.harness.findings import Findings
+from benchmarks.harness.mixtures import SPREADS
+from benchmarks.harness.scoring import scores
 
 Rows = NDArray[np.int64]
 N_NEIGHBORS = 5

@@ -1,9 +1,10 @@
 """What the experiment on blocks of draws found, in words."""
 
-from findings import Findings
 from sampler_comparisons import Tested, tested
 from sampler_tests import POWER
 from wording import bullets, listed, span
+
+from benchmarks.harness.findings import Findings
 
 __all__ = ["reading"]
 

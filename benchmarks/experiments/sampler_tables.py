@@ -3,12 +3,13 @@
 from typing import Any
 
 import numpy as np
-from findings import Findings, spread
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
-from pictures import COLOURS, grid
-from real_tables import lines
 from sampler_comparisons import ALONE, Tested, tested
+
+from benchmarks.harness.findings import Findings, spread
+from benchmarks.harness.pictures import COLOURS, grid
+from benchmarks.harness.tables import lines
 
 __all__ = ["picture", "tables"]
 

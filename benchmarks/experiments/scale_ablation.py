@@ -4,18 +4,18 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import dense_operators as dense
 import numpy as np
-from experiment import Experiment, Setting
-from findings import Findings
 from numpy.typing import NDArray
-from profile_sets import ProfileSet, generated, real
 from scale_ablation_reading import reading
 from scale_ablation_report import BY_BATCH, GRAPH, GUARDED, UNCORRECTED, picture, tables
-from scoring import scores
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness import dense_operators as dense
+from benchmarks.harness.experiment import Experiment, Setting
+from benchmarks.harness.findings import Findings
+from benchmarks.harness.profile_sets import ProfileSet, generated, real
+from benchmarks.harness.scoring import scores
 
 __all__ = ["EXPERIMENT"]
 

@@ -1,10 +1,11 @@
 """What the scale ablation has found, in words."""
 
 import numpy as np
-from findings import Findings, median
 from scale_ablation_report import BY_BATCH, GRAPH, UNCORRECTED, mixing_score, names_of
-from scoring import main_score
 from wording import bullets
+
+from benchmarks.harness.findings import Findings, median
+from benchmarks.harness.scoring import main_score
 
 __all__ = ["reading"]
 

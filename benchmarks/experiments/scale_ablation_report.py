@@ -3,11 +3,12 @@
 from typing import Any
 
 import numpy as np
-from findings import Findings, median, spread
 from matplotlib.figure import Figure
-from pictures import COLOURS, panels
-from real_tables import lines
-from scoring import main_score
+
+from benchmarks.harness.findings import Findings, median, spread
+from benchmarks.harness.pictures import COLOURS, panels
+from benchmarks.harness.scoring import main_score
+from benchmarks.harness.tables import lines
 
 __all__ = [
     "BY_BATCH",

@@ -9,20 +9,20 @@ from typing import Any
 
 import anndata
 import numpy as np
-from experiment import Experiment, Setting
-from findings import Findings
 from mean_recovery import mean_errors
-from measured_process import balans
-from mixtures import BATCH, SPREADS, TINY_ROWS, TREATMENT
 from numpy.typing import NDArray
 from operator_mass import cluster_weights, mass_elsewhere
-from plain_affinities import Landmarks, landmarks_at, landmarks_of
 from scaling_reading import reading
 from scaling_tables import picture, tables
-from scoring import rows_of_every_label, scored_rows, scores
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture, write_mixture
+from benchmarks.harness.experiment import Experiment, Setting
+from benchmarks.harness.findings import Findings
+from benchmarks.harness.measured_process import balans
+from benchmarks.harness.mixtures import BATCH, SPREADS, TINY_ROWS, TREATMENT
+from benchmarks.harness.plain_affinities import Landmarks, landmarks_at, landmarks_of
+from benchmarks.harness.scoring import rows_of_every_label, scored_rows, scores
 
 OPERATORS = ("smooth", "displace")
 N_COLUMNS = 50_000

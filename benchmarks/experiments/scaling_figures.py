@@ -4,10 +4,11 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from findings import Findings, median
-from mixtures import TINY_ROWS
 from scipy.optimize import curve_fit
 from scipy.stats import linregress
+
+from benchmarks.harness.findings import Findings, median
+from benchmarks.harness.mixtures import TINY_ROWS
 
 __all__ = [
     "OPERATORS",

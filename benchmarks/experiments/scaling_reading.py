@@ -1,7 +1,6 @@
 """What the experiment on growth has found, in words."""
 
 import numpy as np
-from findings import Findings, median
 from scaling_figures import (
     OPERATORS,
     SIDES,
@@ -17,6 +16,8 @@ from scaling_figures import (
     with_all_rows,
 )
 from wording import bullets, listed, span
+
+from benchmarks.harness.findings import Findings, median
 
 __all__ = ["reading"]
 

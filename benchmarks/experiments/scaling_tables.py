@@ -4,10 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from findings import Findings, median, spread
 from matplotlib.figure import Figure
-from pictures import panels, spread_line
-from real_tables import lines
 from scaling_figures import (
     OPERATORS,
     SIDES,
@@ -22,6 +19,10 @@ from scaling_figures import (
     start_up,
     with_all_rows,
 )
+
+from benchmarks.harness.findings import Findings, median, spread
+from benchmarks.harness.pictures import panels, spread_line
+from benchmarks.harness.tables import lines
 
 __all__ = ["picture", "tables"]
 

@@ -5,17 +5,17 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from experiment import Experiment, Setting
-from findings import Findings
-from mixtures import SPREADS
 from numpy.typing import NDArray
-from profile_sets import ProfileSet, generated
-from scoring import scores
 from severity_reading import reading
 from severity_report import AXES, NO_EFFECT, PEER, UNCORRECTED, picture, tables
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.experiment import Experiment, Setting
+from benchmarks.harness.findings import Findings
+from benchmarks.harness.mixtures import SPREADS
+from benchmarks.harness.profile_sets import ProfileSet, generated
+from benchmarks.harness.scoring import scores
 
 __all__ = ["EXPERIMENT"]
 

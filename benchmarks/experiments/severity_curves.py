@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from crossings import Stretch, stretches_above
-from findings import Findings
 from numpy.typing import NDArray
-from scoring import main_score
+
+from benchmarks.harness.findings import Findings
+from benchmarks.harness.scoring import main_score
 
 __all__ = ["MARGIN", "NO_EFFECT", "UNCORRECTED", "Curve", "curve", "levels", "scores_of"]
 

@@ -3,13 +3,14 @@
 from typing import Any
 
 import numpy as np
-from findings import Findings, spread
 from matplotlib.figure import Figure
-from pictures import COLOURS, grid
-from real_tables import lines
-from scoring import main_score
 from severity_curves import NO_EFFECT, UNCORRECTED, Curve, curve, levels, scores_of
 from wording import span
+
+from benchmarks.harness.findings import Findings, spread
+from benchmarks.harness.pictures import COLOURS, grid
+from benchmarks.harness.scoring import main_score
+from benchmarks.harness.tables import lines
 
 __all__ = [
     "AXES",

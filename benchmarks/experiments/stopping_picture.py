@@ -3,12 +3,13 @@
 from typing import Any
 
 import numpy as np
-from findings import Findings, median
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from pictures import COLOURS, grid
-from scoring import main_score
 from stopping_settings import DEFAULT, KINDS, chosen_of, ratio
+
+from benchmarks.harness.findings import Findings, median
+from benchmarks.harness.pictures import COLOURS, grid
+from benchmarks.harness.scoring import main_score
 
 __all__ = ["picture"]
 

@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 import scipy.stats
-from findings import Findings, median, spread
-from real_tables import lines
-from scoring import main_score
 from stopping_settings import DEFAULT, KINDS, chosen_of, paired, ratio
 from wording import bullets, listed, span
+
+from benchmarks.harness.findings import Findings, median, spread
+from benchmarks.harness.scoring import main_score
+from benchmarks.harness.tables import lines
 
 __all__ = ["reading", "tables"]
 

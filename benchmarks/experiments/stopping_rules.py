@@ -5,10 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from experiment import Experiment, Setting
-from findings import Findings
-from mixtures import N_RARE, SPREADS
-from scoring import scores
 from stop_rule import Profiles, embeddings, generated_profiles, reach, read_profiles
 from stopping_picture import picture
 from stopping_reading import reading, tables
@@ -17,6 +13,10 @@ from stopping_settings import DEFAULT, REAL
 from balans_dask import Balans
 from balans_dask.evaluate.neighbours import neighbour_shares
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.experiment import Experiment, Setting
+from benchmarks.harness.findings import Findings
+from benchmarks.harness.mixtures import N_RARE, SPREADS
+from benchmarks.harness.scoring import scores
 
 N_SHOWN = 30
 ABOUT = f"""When should the draws stop? One parameter at a time is changed from the defaults

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from findings import Findings
-from real_sets import SETS
+from benchmarks.harness.findings import Findings
+from benchmarks.harness.real_sets import SETS
 
 __all__ = ["DEFAULT", "KINDS", "REAL", "chosen_of", "paired", "ratio"]
 

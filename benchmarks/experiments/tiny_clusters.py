@@ -5,17 +5,22 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from covering import draws_of_clusters, first_to_cover, nth_landmark, shares_after
-from experiment import Experiment, Setting
-from findings import Findings
-from mixtures import BATCH, TREATMENT
 from numpy.typing import NDArray
-from plain_affinities import landmarks_of
-from scoring import rows_of_every_label
 from tiny_cluster_results import OWN_LANDMARK, picture, reading, tables
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.covering import (
+    draws_of_clusters,
+    first_to_cover,
+    nth_landmark,
+    shares_after,
+)
+from benchmarks.harness.experiment import Experiment, Setting
+from benchmarks.harness.findings import Findings
+from benchmarks.harness.mixtures import BATCH, TREATMENT
+from benchmarks.harness.plain_affinities import landmarks_of
+from benchmarks.harness.scoring import rows_of_every_label
 
 RULES = ("patience", "auto")
 N_LOOKED_AT = 20

@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import experiment
 import pytest
-import scoring
-from experiment import Experiment
+
+from benchmarks.harness import experiment, scoring
+from benchmarks.harness.experiment import Experiment
 
 MACHINE = {"cpus", "processor", "memory_bytes", "system", "blas"}
 MOST_WORDS = 60

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import run_all
-from places import RESULTS, SIZES
 from results_page import PAGE, anchor, page
 
+from benchmarks.harness.places import RESULTS, SIZES
 from tests.benchmarks.experiment_runs import MOST_WORDS
 from tests.support import REPOSITORY
 

@@ -13,12 +13,12 @@ import pytest
 import rounds
 import whole_run
 import zarr_io
-from findings import Findings, spread
 from inline_engine import InlineEngine
 from matplotlib.figure import Figure
-from measured_process import balans, planned_bytes
 
 from balans_dask.passes.engine import task
+from benchmarks.harness.findings import Findings, spread
+from benchmarks.harness.measured_process import balans, planned_bytes
 from tests.support import REPOSITORY
 
 

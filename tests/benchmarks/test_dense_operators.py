@@ -1,10 +1,10 @@
 """The dense operators of the experiments against the package, on the same sampled rows."""
 
-import dense_operators as dense
 import numpy as np
 import pytest
 
 from balans_dask import Balans
+from benchmarks.harness import dense_operators as dense
 from tests.support.screens import gaussian_screen
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")

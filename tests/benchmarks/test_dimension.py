@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 from dimension import EXPERIMENT, Screen
-from experiment import Setting
 
 from balans_dask import Balans
+from benchmarks.harness.experiment import Setting
 from tests.benchmarks.experiment_runs import tiny
 
 

@@ -4,10 +4,11 @@ import json
 from datetime import date
 from types import SimpleNamespace
 
-import findings
 import pytest
-from experiment import Experiment
 from matplotlib.figure import Figure
+
+from benchmarks.harness import findings
+from benchmarks.harness.experiment import Experiment
 
 SECONDS = 5.0
 

@@ -10,10 +10,11 @@ from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import suppress
 from functools import partial
 
-import lanes
 import psutil
 import pytest
-from lanes import Lanes
+
+from benchmarks.harness.lanes import Lanes
+from tests.support import REPOSITORY
 
 PROCESS = partial(ProcessPoolExecutor, 1, mp_context=multiprocessing.get_context("spawn"))
 
@@ -68,7 +69,7 @@ def test_an_interrupt_ends_the_calls_at_work_even_if_they_just_start_and_begins_
 KILLED = """
 import multiprocessing, subprocess
 from concurrent.futures import ProcessPoolExecutor
-from lanes import end_with_parent
+from benchmarks.harness.lanes import end_with_parent
 
 if __name__ == "__main__":
     spawn = multiprocessing.get_context("spawn")
@@ -80,7 +81,7 @@ if __name__ == "__main__":
 def test_processes_end_with_the_one_that_started_them_even_if_it_is_killed(tmp_path):
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
-    found = {"PYTHONPATH": os.path.dirname(lanes.__file__)}
+    found = {"PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(
         [sys.executable, script], stdout=subprocess.PIPE, text=True, env=os.environ | found
     ) as parent:

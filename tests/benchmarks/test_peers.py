@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import psutil
 import pytest
-from peer_methods import Peers
 
+from benchmarks.harness.peer_methods import Peers
 from tests.support import REPOSITORY
 
 HARMONY = """

@@ -2,13 +2,24 @@
 
 import numpy as np
 import pytest
-from covering import NEVER, draws_of_clusters, first_to_cover, nth_landmark, shares_after
 from mean_recovery import mean_errors
 from operator_mass import cluster_weights, mass_elsewhere
-from plain_affinities import Landmarks, affinity_blocks, landmarks_at, landmarks_of
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.covering import (
+    NEVER,
+    draws_of_clusters,
+    first_to_cover,
+    nth_landmark,
+    shares_after,
+)
+from benchmarks.harness.plain_affinities import (
+    Landmarks,
+    affinity_blocks,
+    landmarks_at,
+    landmarks_of,
+)
 from tests.support.reference import balans
 
 

@@ -1,13 +1,13 @@
 """The experiment on blocks of draws: the dense sampler is ours, and the tests are what they say."""
 
-import dense_operators as dense
 import numpy as np
 import pytest
 import sampler_blocks
 import sampler_tests as two_groups
-from dense_sampler import draw_landmarks
 
 from balans_dask import Balans
+from benchmarks.harness import dense_operators as dense
+from benchmarks.harness.dense_sampler import draw_landmarks
 from tests.benchmarks.experiment_runs import tiny
 from tests.support.screens import integer_screen
 

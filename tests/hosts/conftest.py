@@ -1,7 +1,8 @@
 """Hosts of a network that exists for a test; without them, a loud skip."""
 
 import pytest
-from network import can_make_hosts
+
+from benchmarks.harness.network import can_make_hosts
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import anndata
 import pytest
-from measured_process import balans, planned_bytes
 
 from balans_dask.workflows.mixture import Mixture, write_mixture
+from benchmarks.harness.measured_process import balans, planned_bytes
 from tests.support.commands import run, streams
 from tests.support.stores import files, files_but_input
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Answer", "Peers"]
 
-SCRIPT = Path(__file__).parent / "peers" / "run_peer.py"
+SCRIPT = Path(__file__).parents[1] / "peers" / "run_peer.py"
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from dense_operators import elbow, kth_squared_distance
 from numpy.typing import NDArray
 
 from balans_dask import Balans
+from benchmarks.harness.dense_operators import elbow, kth_squared_distance
 
 __all__ = ["Landmarks", "affinity_blocks", "landmarks_at", "landmarks_of"]
 

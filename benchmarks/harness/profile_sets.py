@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import embedded
 import numpy as np
 from numpy.typing import NDArray
-from real_sets import SETS
-from scoring import rows_of_every_label
 
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness import embedded
+from benchmarks.harness.real_sets import SETS
+from benchmarks.harness.scoring import rows_of_every_label
 
 __all__ = ["ProfileSet", "generated", "real"]
 

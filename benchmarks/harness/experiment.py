@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from findings import Findings
 from matplotlib.figure import Figure
-from peer_methods import Peers
-from places import RESULTS, SIZES
+
+from benchmarks.harness.findings import Findings
+from benchmarks.harness.peer_methods import Peers
+from benchmarks.harness.places import RESULTS, SIZES
 
 __all__ = ["DATA", "Experiment", "Setting"]
 
-DATA = Path(os.environ.get("BALANS_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
+DATA = Path(os.environ.get("BALANS_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 @dataclass(frozen=True)

@@ -6,4 +6,4 @@ __all__ = ["RESULTS", "SIZES"]
 
 SIZES = ("tiny", "small", "full")
 """``tiny`` only shows that the experiment runs; ``small`` is minutes for all of them together."""
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "experiments" / "results"

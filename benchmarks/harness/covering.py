@@ -2,7 +2,8 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from plain_affinities import Landmarks, affinity_blocks
+
+from benchmarks.harness.plain_affinities import Landmarks, affinity_blocks
 
 __all__ = ["draws_of_clusters", "first_to_cover", "nth_landmark", "shares_after"]
 

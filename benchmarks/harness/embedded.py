@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from real_sets import SETS, RealSet
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.real_sets import SETS, RealSet
 
 __all__ = ["REAL", "Embedded", "generated", "real"]
 

@@ -10,13 +10,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from machine import machine_facts, versions
 from matplotlib.figure import Figure
-from pictures import save
+
+from benchmarks.harness.machine import machine_facts, versions
+from benchmarks.harness.pictures import save
 
 __all__ = ["Findings", "answered", "benchmark_arguments", "median", "spread"]
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "speed" / "results"
 
 
 class Findings:

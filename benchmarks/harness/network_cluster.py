@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from network import Host
+
+from benchmarks.harness.network import Host
 
 __all__ = ["ENVIRONMENT", "NetworkCluster", "network_cluster"]
 

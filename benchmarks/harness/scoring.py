@@ -4,12 +4,12 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from findings import Findings
 from numpy.typing import NDArray
 
 from balans_dask.evaluate.neighbours import neighbour_shares
 from balans_dask.evaluate.scib import batch_scores, biology_scores
 from balans_dask.evaluate.scoring import totals
+from benchmarks.harness.findings import Findings
 
 __all__ = ["N_SCORED", "main_score", "rows_of_every_label", "scored_rows", "scores"]
 

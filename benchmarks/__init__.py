@@ -1,0 +1,1 @@
+"""Speed, quality and experiments of balans_dask; README.md says how to run each."""

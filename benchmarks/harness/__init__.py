@@ -1,0 +1,1 @@
+"""What benchmarks share: findings, plots, screens, scores, hosts, other methods."""
