@@ -6,19 +6,14 @@ import os
 import re
 import shutil
 
-import growth
-import passes
-import projection
 import pytest
-import rounds
-import whole_run
-import zarr_io
-from inline_engine import InlineEngine
 from matplotlib.figure import Figure
 
 from balans_dask.passes.engine import task
 from benchmarks.harness.findings import Findings, spread
 from benchmarks.harness.measured_process import balans, planned_bytes
+from benchmarks.speed import growth, passes, projection, rounds, whole_run, zarr_io
+from benchmarks.speed.inline_engine import InlineEngine
 from tests.support import REPOSITORY
 
 
@@ -33,7 +28,7 @@ def published(folder, name):
 
 def test_a_projection_names_what_takes_longest_at_every_size(tmp_path):
     for name in ("passes.json", "rounds.json"):
-        shutil.copy(REPOSITORY / "benchmarks" / "results" / name, tmp_path)
+        shutil.copy(REPOSITORY / "benchmarks" / "speed" / "results" / name, tmp_path)
     projection.main(["--results", str(tmp_path), "--rows", "1000", "--workers", "1"])
     rows = [line for line in (tmp_path / "projection.md").read_text().splitlines() if "of" in line]
     assert sum("| arithmetic |" in row or "| scheduler |" in row for row in rows) == 4

@@ -6,11 +6,11 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
-from round_traffic import RoundShape, watched
 
 from balans_dask.workflows.mixture import Mixture, write_mixture
 from benchmarks.harness.network import hosts
 from benchmarks.harness.network_cluster import ENVIRONMENT, network_cluster
+from benchmarks.speed.round_traffic import RoundShape, watched
 from tests.support.commands import Command, begun, run
 from tests.support.stores import files_but_input
 

@@ -20,9 +20,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from whole_run_scores import rare_covered, scores_of
-from whole_run_tables import HARMONY, picture, startup_table, table
-
 from balans_dask.events import read_events
 from balans_dask.io.store import open_store
 from balans_dask.report.run_sections import stage_times
@@ -39,8 +36,10 @@ from benchmarks.harness.mixtures import (
     working_folder,
 )
 from benchmarks.harness.peer_methods import Peers
+from benchmarks.speed.whole_run_scores import rare_covered, scores_of
+from benchmarks.speed.whole_run_tables import HARMONY, picture, startup_table, table
 
-PEER = Path(__file__).parent / "peers" / "harmony_store.py"
+PEER = Path(__file__).parents[1] / "peers" / "harmony_store.py"
 CLUSTERS = {"threads": "threads", "processes": "local"}
 ABOUT = """Seconds of whole processes, imports included: median (range) of runs that took turns.
 *run_harmony alone* is without imports, reading, principal components and writing. balans writes

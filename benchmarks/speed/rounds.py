@@ -20,8 +20,6 @@ from typing import Any
 
 import numpy as np
 import zarr
-from inline_engine import InlineEngine
-from rounds_tables import INLINE, picture, table
 
 from balans_dask.cluster.open import open_client
 from balans_dask.cluster.request import ClusterRequest
@@ -44,6 +42,8 @@ from balans_dask.workflows.mixture import Mixture
 from balans_dask.workflows.request import store_run
 from benchmarks.harness.findings import Findings, benchmark_arguments
 from benchmarks.harness.mixtures import BATCH, SPREADS, mixture_store, working_folder
+from benchmarks.speed.inline_engine import InlineEngine
+from benchmarks.speed.rounds_tables import INLINE, picture, table
 
 CLUSTERS = {"threads": "threads", "processes": "local"}
 N_BATCHES = 5

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from round_traffic import RoundShape, watched
 
 from balans_dask.io.store import open_store
 from balans_dask.model.inputs import plan_run
@@ -31,6 +30,7 @@ from benchmarks.harness.network import Host, hosts
 from benchmarks.harness.network_cluster import ENVIRONMENT, NetworkCluster, network_cluster
 from benchmarks.harness.pictures import panels
 from benchmarks.harness.tables import lines
+from benchmarks.speed.round_traffic import RoundShape, watched
 
 N_BATCHES, N_FEATURES, N_WORKERS = 5, 50, 2
 WORKER_BYTES = 2 * 10**9
