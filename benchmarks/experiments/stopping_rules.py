@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from stop_rule import Profiles, embeddings, generated_profiles, reach, read_profiles
 from stopping_picture import picture
 from stopping_reading import reading, tables
 from stopping_settings import DEFAULT, REAL
@@ -17,6 +16,13 @@ from benchmarks.harness.experiment import Experiment, Setting
 from benchmarks.harness.findings import Findings
 from benchmarks.harness.mixtures import N_RARE, SPREADS
 from benchmarks.harness.scoring import scores
+from benchmarks.quality.stop_rule import (
+    Profiles,
+    embeddings,
+    generated_profiles,
+    reach,
+    read_profiles,
+)
 
 N_SHOWN = 30
 ABOUT = f"""When should the draws stop? One parameter at a time is changed from the defaults

@@ -17,10 +17,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-import guard_candidates as dense
 import numpy as np
 import pandas as pd
-from guard_picture import draw
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
@@ -30,6 +28,8 @@ from balans_dask import Balans
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.passes.workers import embedded_client
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.quality import guard_candidates as dense
+from benchmarks.quality.guard_picture import draw
 
 OPERATORS = {"smooth": dense.smooth, "nystrom": dense.nystrom, "displace": dense.displace}
 SHAPES = {

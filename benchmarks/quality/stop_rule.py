@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from real_profiles import LIBRARIES
 from sklearn.neighbors import NearestNeighbors
 
 from balans_dask import Balans
@@ -32,6 +31,7 @@ from benchmarks.harness.machine import processor
 from benchmarks.harness.mixtures import N_RARE, SPREADS
 from benchmarks.harness.real_sets import SETS, RealSet
 from benchmarks.harness.tables import lines
+from benchmarks.quality.real_profiles import LIBRARIES
 
 N_SCORED = 3000
 N_NEIGHBORS = 30

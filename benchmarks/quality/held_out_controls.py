@@ -15,11 +15,11 @@ import anndata
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from real_corrections import command
 
 from balans_dask.evaluate.neighbours import batch_purity
 from benchmarks.harness.real_sets import ANCHOR_METHODS, SETS
 from benchmarks.harness.tables import lines
+from benchmarks.quality.real_corrections import command
 
 REAL = next(real for real in SETS if real.anchored)
 SEEDS = (0, 1, 2)

@@ -19,15 +19,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from real_acceptance import acceptance
-from real_corrections import balans_scores
-from real_scores import Scored, average, differences, score
-from real_tables import markdown
-
 from balans_dask.evaluate.null_models import oversmoothed, shuffled
 from benchmarks.harness.machine import processor
 from benchmarks.harness.peer_methods import Peers
 from benchmarks.harness.real_sets import SETS, RealSet
+from benchmarks.quality.real_acceptance import acceptance
+from benchmarks.quality.real_corrections import balans_scores
+from benchmarks.quality.real_scores import Scored, average, differences, score
+from benchmarks.quality.real_tables import markdown
 
 SEED = 0
 HARMONY_SEEDS = (0, 1, 2, 3, 4)

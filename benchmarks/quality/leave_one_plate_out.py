@@ -20,15 +20,15 @@ from typing import Any
 import anndata
 import numpy as np
 import pandas as pd
-from leave_out_tables import POOLED, markdown
 from numpy.typing import NDArray
-from real_corrections import command
 from sklearn.neighbors import NearestNeighbors
 
 from balans_dask.evaluate.null_models import paired_bootstrap
 from balans_dask.evaluate.retrieval import cross_batch_precision
 from balans_dask.kernels._blas import single_threaded_blas
 from benchmarks.harness.real_sets import METHODS, SETS
+from benchmarks.quality.leave_out_tables import POOLED, markdown
+from benchmarks.quality.real_corrections import command
 
 REAL = SETS[0]
 FITTED = ("displace, 2 passes", "smooth", "displace, 2 passes, no guard", "smooth, no guard")

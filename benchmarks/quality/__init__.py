@@ -1,0 +1,1 @@
+"""Quality of corrections on real profiles and mixtures."""
