@@ -69,10 +69,10 @@ test-browser: $(BROWSER)
 # The paper's experiments and docs/results.md: less than 15 minutes, or hours at the full size. Other
 # methods stand beside ours where `make peers` was run before, or BALANS_PEERS names a Python with them.
 experiments: $(EVALUATE)
-	$(BIN)/python -W ignore benchmarks/experiments/run_all.py --size small
+	$(BIN)/python -W ignore -m benchmarks.experiments.run_all --size small
 
 experiments-full: $(EVALUATE)
-	$(BIN)/python -W ignore benchmarks/experiments/run_all.py --size full --resume
+	$(BIN)/python -W ignore -m benchmarks.experiments.run_all --size full --resume
 
 # Other methods, some under the GPL, in an environment of their own.
 peers: $(PEERS)

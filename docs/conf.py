@@ -31,7 +31,7 @@ numpydoc_show_class_members = False
 
 HERE = Path(__file__).parent
 COPIED = {
-    "benchmarks": ("README.md", "results/*", "experiments/results/*/*"),
+    "benchmarks": ("README.md", "*/results/*.*", "experiments/results/*/*"),
     "deploy": ("README.md",),
     "notebooks": ("README.md", "*.ipynb"),
 }

@@ -34,8 +34,8 @@ PROCESS_BYTES = 420 * MIB
 """A Python process with this package, its libraries and its compiled kernels."""
 PARTITION_COST_TILES = 2
 """Tiles that a thread works through while the scheduler and the driver see to a partition. In a
-round (``benchmarks/rounds.py``) five tasks of 0.85 ms make it 3, at 1.6 ms a tile; passes that read
-and write take longer for a tile."""
+round (``benchmarks/speed/rounds.py``) five tasks of 0.85 ms make it 3, at 1.6 ms a tile; passes
+that read and write take longer for a tile."""
 LARGEST_PARTITION_TILES = 128
 PARTITION_BYTES = 128 * MIB
 """Rows of features that a task holds at once, where a single tile is not larger already."""

@@ -1,6 +1,6 @@
 """Other methods that install from Python packages, beside ours.
 
-python benchmarks/experiments/baselines.py [--size tiny|small|full] [--resume]
+python -m benchmarks.experiments.baselines [--size tiny|small|full] [--resume]
 """
 
 import time
@@ -11,13 +11,13 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from baselines_reading import reading
-from baselines_tables import picture, tables
 from numpy.typing import NDArray
 
 from balans_dask import Balans
 from balans_dask.evaluate.retrieval import cross_batch_precision
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.experiments.baselines_reading import reading
+from benchmarks.experiments.baselines_tables import picture, tables
 from benchmarks.harness.embedded import Embedded, generated, real
 from benchmarks.harness.experiment import Experiment, Setting
 from benchmarks.harness.findings import Findings

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from baselines_tables import (
+from benchmarks.experiments.baselines_tables import (
     BEST,
     COLUMNS,
     OURS,
@@ -12,8 +12,7 @@ from baselines_tables import (
     sets_of,
     values_of,
 )
-from wording import bullets, listed
-
+from benchmarks.experiments.wording import bullets, listed
 from benchmarks.harness.findings import Findings, median
 from benchmarks.harness.scoring import main_score
 

@@ -3,7 +3,8 @@
 from typing import Any
 
 import numpy as np
-from coverage_figures import (
+
+from benchmarks.experiments.coverage_figures import (
     BALANS,
     MARKS,
     at_stop,
@@ -21,8 +22,7 @@ from coverage_figures import (
     sets_of,
     stops,
 )
-from wording import bullets, listed, span
-
+from benchmarks.experiments.wording import bullets, listed, span
 from benchmarks.harness.findings import Findings, median
 
 __all__ = ["reading"]

@@ -3,7 +3,9 @@
 from typing import Any
 
 import numpy as np
-from coverage_figures import (
+from matplotlib.figure import Figure
+
+from benchmarks.experiments.coverage_figures import (
     BALANS,
     MARKS,
     at_stop,
@@ -18,8 +20,6 @@ from coverage_figures import (
     sets_of,
     stops,
 )
-from matplotlib.figure import Figure
-
 from benchmarks.harness.findings import Findings, median, spread
 from benchmarks.harness.pictures import COLOURS, grid, spread_line
 from benchmarks.harness.tables import lines

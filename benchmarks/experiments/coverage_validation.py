@@ -5,15 +5,22 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from coverage_figures import BALANS, LEAST_DRAWS
-from coverage_reading import reading
-from coverage_sets import FAR, RATIOS, SIZE_RATIO, UNEQUAL, many_clusters, mixtures_of
-from coverage_tables import picture, tables
 from numpy.typing import NDArray
-from samplers import SAMPLERS
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.experiments.coverage_figures import BALANS, LEAST_DRAWS
+from benchmarks.experiments.coverage_reading import reading
+from benchmarks.experiments.coverage_sets import (
+    FAR,
+    RATIOS,
+    SIZE_RATIO,
+    UNEQUAL,
+    many_clusters,
+    mixtures_of,
+)
+from benchmarks.experiments.coverage_tables import picture, tables
+from benchmarks.experiments.samplers import SAMPLERS
 from benchmarks.harness.covering import (
     NEVER,
     draws_of_clusters,

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from dimension_reading import reading
-from dimension_report import ALL, RAW, SIGNAL, picture, tables
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
@@ -14,6 +12,8 @@ from sklearn.preprocessing import StandardScaler
 from balans_dask import Balans
 from balans_dask.evaluate.neighbours import neighbour_shares
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.experiments.dimension_reading import reading
+from benchmarks.experiments.dimension_report import ALL, RAW, SIGNAL, picture, tables
 from benchmarks.harness.experiment import Experiment, Setting
 from benchmarks.harness.findings import Findings
 from benchmarks.harness.profile_sets import ProfileSet, generated

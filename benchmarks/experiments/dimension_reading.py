@@ -1,9 +1,18 @@
 """What principal components lose, in words."""
 
 import numpy as np
-from dimension_report import ALL, DEFAULT, RAW, SIGNAL, corrected_of, named, names_of, own_of
-from wording import bullets, span
 
+from benchmarks.experiments.dimension_report import (
+    ALL,
+    DEFAULT,
+    RAW,
+    SIGNAL,
+    corrected_of,
+    named,
+    names_of,
+    own_of,
+)
+from benchmarks.experiments.wording import bullets, span
 from benchmarks.harness.findings import Findings, median
 
 __all__ = ["reading"]

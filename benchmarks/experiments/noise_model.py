@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse.linalg
-from noise_laws import Spectrum, block_means, low_rank_removed, spectrum_of
-from noise_reading import reading
-from noise_tables import MATRICES, QUANTILES, SURVIVAL, picture, tables
 from numpy.typing import NDArray
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.experiments.noise_laws import Spectrum, block_means, low_rank_removed, spectrum_of
+from benchmarks.experiments.noise_reading import reading
+from benchmarks.experiments.noise_tables import MATRICES, QUANTILES, SURVIVAL, picture, tables
 from benchmarks.harness.dense_operators import affinity_rows, batch_scales, squared_distances
 from benchmarks.harness.embedded import REAL, Embedded, generated, real
 from benchmarks.harness.experiment import Experiment, Setting

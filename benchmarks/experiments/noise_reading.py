@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from noise_tables import RESIDUALS
-from wording import bullets, span
-
+from benchmarks.experiments.noise_tables import RESIDUALS
+from benchmarks.experiments.wording import bullets, span
 from benchmarks.harness.findings import Findings, median
 
 __all__ = ["reading"]

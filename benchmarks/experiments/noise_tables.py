@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from noise_laws import edge, law
 
+from benchmarks.experiments.noise_laws import edge, law
 from benchmarks.harness.findings import Findings, median, spread
 from benchmarks.harness.pictures import COLOURS, grid
 from benchmarks.harness.tables import lines

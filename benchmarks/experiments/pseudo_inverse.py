@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
-from pseudo_inverse_operators import LIMITS, OPERATORS
-from pseudo_inverse_picture import picture
-from pseudo_inverse_reading import reading
-from pseudo_inverse_tables import tables
 from sklearn.neighbors import NearestNeighbors
 
 from balans_dask import Balans
 from balans_dask.evaluate.neighbours import neighbour_shares
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.experiments.pseudo_inverse_operators import LIMITS, OPERATORS
+from benchmarks.experiments.pseudo_inverse_picture import picture
+from benchmarks.experiments.pseudo_inverse_reading import reading
+from benchmarks.experiments.pseudo_inverse_tables import tables
 from benchmarks.harness.dense_operators import (
     DenseRows,
     affinity_rows,

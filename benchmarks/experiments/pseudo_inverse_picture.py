@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from pseudo_inverse_operators import OPERATORS, known, values_of
 
+from benchmarks.experiments.pseudo_inverse_operators import OPERATORS, known, values_of
 from benchmarks.harness.findings import Findings, median
 from benchmarks.harness.pictures import COLOURS, grid
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from pseudo_inverse_operators import LIMIT_OF, OPERATORS, known, values_of
-from wording import bullets, listed, span
-
+from benchmarks.experiments.pseudo_inverse_operators import LIMIT_OF, OPERATORS, known, values_of
+from benchmarks.experiments.wording import bullets, listed, span
 from benchmarks.harness.findings import Findings, median
 
 __all__ = ["reading"]

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pseudo_inverse_operators import LIMITS, OPERATORS, known, values_of
-
+from benchmarks.experiments.pseudo_inverse_operators import LIMITS, OPERATORS, known, values_of
 from benchmarks.harness.findings import Findings, spread
 from benchmarks.harness.tables import lines
 

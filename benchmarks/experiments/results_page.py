@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wording import bullets
+from benchmarks.experiments.wording import bullets
 
 __all__ = ["PAGE", "anchor", "page"]
 

@@ -1,6 +1,6 @@
 """Run experiments of a size, two at a time, then write the results page.
 
-python benchmarks/experiments/run_all.py [--only NAME ...] [--size small] [--resume]
+python -m benchmarks.experiments.run_all [--only NAME ...] [--size small] [--resume]
 """
 
 import argparse
@@ -16,13 +16,12 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_complet
 from functools import partial
 from pathlib import Path
 
-from results_page import PAGE, page
-
+from benchmarks.experiments.results_page import PAGE, page
+from benchmarks.harness.experiment import Experiment
 from benchmarks.harness.lanes import Lanes, end_with_parent
 from benchmarks.harness.places import RESULTS, SIZES
 
-HERE = Path(__file__).parent
-REPOSITORY = HERE.parents[1]
+REPOSITORY = Path(__file__).parents[2]
 CACHE = REPOSITORY / "build" / "jax"
 PEERS = REPOSITORY / ".peers" / "bin" / "python"
 """What `make peers` makes."""
@@ -109,15 +108,21 @@ def main(
         sys.exit(f"failed: {', '.join(failed)}")
 
 
+def experiment(name: str) -> Experiment:
+    """Import an experiment; none is imported before it is asked for."""
+    found: Experiment = importlib.import_module(f"benchmarks.experiments.{name}").EXPERIMENT
+    return found
+
+
 def measure(name: str, arguments: list[str]) -> None:
     """Run an experiment in this process."""
-    importlib.import_module(name).EXPERIMENT.main(arguments)
+    experiment(name).main(arguments)
 
 
 def measure_beside(name: str, arguments: list[str]) -> None:
     """Run an experiment in this process by one thread, and start Dask once for all its fits."""
-    engine = importlib.import_module("balans_dask.passes.engine")
-    with engine.embedded_client(1) as client, client.as_current():
+    workers = importlib.import_module("balans_dask.passes.workers")
+    with workers.embedded_client(1) as client, client.as_current():
         measure(name, arguments)
 
 
@@ -136,7 +141,6 @@ def _prepare(variables: dict[str, str]) -> None:
     end_with_parent()
     os.environ.update(variables)
     warnings.simplefilter("ignore")
-    sys.path.append(str(HERE.parent))
 
 
 def _timed(run: Callable[[str, list[str]], None], name: str, arguments: list[str]) -> float:

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sampler_reading import reading
-from sampler_tables import picture, tables
 
 from balans_dask import Balans
 from balans_dask.evaluate.neighbours import neighbour_shares
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.experiments.sampler_reading import reading
+from benchmarks.experiments.sampler_tables import picture, tables
 from benchmarks.harness.dense_operators import (
     DenseRows,
     affinity_rows,

@@ -4,8 +4,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sampler_tests import LEVEL, Comparison, compare, corrected, counts_differ, detectable
 
+from benchmarks.experiments.sampler_tests import (
+    LEVEL,
+    Comparison,
+    compare,
+    corrected,
+    counts_differ,
+    detectable,
+)
 from benchmarks.harness.findings import Findings
 
 __all__ = ["ALONE", "Tested", "tested"]

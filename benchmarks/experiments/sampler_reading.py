@@ -1,9 +1,8 @@
 """What the experiment on blocks of draws found, in words."""
 
-from sampler_comparisons import Tested, tested
-from sampler_tests import POWER
-from wording import bullets, listed, span
-
+from benchmarks.experiments.sampler_comparisons import Tested, tested
+from benchmarks.experiments.sampler_tests import POWER
+from benchmarks.experiments.wording import bullets, listed, span
 from benchmarks.harness.findings import Findings
 
 __all__ = ["reading"]

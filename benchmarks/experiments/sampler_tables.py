@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
-from sampler_comparisons import ALONE, Tested, tested
 
+from benchmarks.experiments.sampler_comparisons import ALONE, Tested, tested
 from benchmarks.harness.findings import Findings, spread
 from benchmarks.harness.pictures import COLOURS, grid
 from benchmarks.harness.tables import lines

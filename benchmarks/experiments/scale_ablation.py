@@ -6,11 +6,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scale_ablation_reading import reading
-from scale_ablation_report import BY_BATCH, GRAPH, GUARDED, UNCORRECTED, picture, tables
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.experiments.scale_ablation_reading import reading
+from benchmarks.experiments.scale_ablation_report import (
+    BY_BATCH,
+    GRAPH,
+    GUARDED,
+    UNCORRECTED,
+    picture,
+    tables,
+)
 from benchmarks.harness import dense_operators as dense
 from benchmarks.harness.experiment import Experiment, Setting
 from benchmarks.harness.findings import Findings

@@ -1,9 +1,15 @@
 """What the scale ablation has found, in words."""
 
 import numpy as np
-from scale_ablation_report import BY_BATCH, GRAPH, UNCORRECTED, mixing_score, names_of
-from wording import bullets
 
+from benchmarks.experiments.scale_ablation_report import (
+    BY_BATCH,
+    GRAPH,
+    UNCORRECTED,
+    mixing_score,
+    names_of,
+)
+from benchmarks.experiments.wording import bullets
 from benchmarks.harness.findings import Findings, median
 from benchmarks.harness.scoring import main_score
 

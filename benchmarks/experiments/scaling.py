@@ -9,14 +9,14 @@ from typing import Any
 
 import anndata
 import numpy as np
-from mean_recovery import mean_errors
 from numpy.typing import NDArray
-from operator_mass import cluster_weights, mass_elsewhere
-from scaling_reading import reading
-from scaling_tables import picture, tables
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture, write_mixture
+from benchmarks.experiments.mean_recovery import mean_errors
+from benchmarks.experiments.operator_mass import cluster_weights, mass_elsewhere
+from benchmarks.experiments.scaling_reading import reading
+from benchmarks.experiments.scaling_tables import picture, tables
 from benchmarks.harness.experiment import Experiment, Setting
 from benchmarks.harness.findings import Findings
 from benchmarks.harness.measured_process import balans

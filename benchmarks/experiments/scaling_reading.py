@@ -1,7 +1,8 @@
 """What the experiment on growth has found, in words."""
 
 import numpy as np
-from scaling_figures import (
+
+from benchmarks.experiments.scaling_figures import (
     OPERATORS,
     SIDES,
     differences,
@@ -15,8 +16,7 @@ from scaling_figures import (
     start_up,
     with_all_rows,
 )
-from wording import bullets, listed, span
-
+from benchmarks.experiments.wording import bullets, listed, span
 from benchmarks.harness.findings import Findings, median
 
 __all__ = ["reading"]

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
-from scaling_figures import (
+
+from benchmarks.experiments.scaling_figures import (
     OPERATORS,
     SIDES,
     differences,
@@ -19,7 +20,6 @@ from scaling_figures import (
     start_up,
     with_all_rows,
 )
-
 from benchmarks.harness.findings import Findings, median, spread
 from benchmarks.harness.pictures import panels, spread_line
 from benchmarks.harness.tables import lines

@@ -6,11 +6,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from severity_reading import reading
-from severity_report import AXES, NO_EFFECT, PEER, UNCORRECTED, picture, tables
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.experiments.severity_reading import reading
+from benchmarks.experiments.severity_report import (
+    AXES,
+    NO_EFFECT,
+    PEER,
+    UNCORRECTED,
+    picture,
+    tables,
+)
 from benchmarks.harness.experiment import Experiment, Setting
 from benchmarks.harness.findings import Findings
 from benchmarks.harness.mixtures import SPREADS

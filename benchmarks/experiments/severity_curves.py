@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from crossings import Stretch, stretches_above
 from numpy.typing import NDArray
 
+from benchmarks.experiments.crossings import Stretch, stretches_above
 from benchmarks.harness.findings import Findings
 from benchmarks.harness.scoring import main_score
 

@@ -2,10 +2,23 @@
 
 from collections.abc import Callable, Mapping
 
-from severity_curves import MARGIN, UNCORRECTED, Curve, curve, levels, scores_of
-from severity_report import PEER, axes_of, corrections_of, half_given_back, helped, names_of
-from wording import bullets, listed, span
-
+from benchmarks.experiments.severity_curves import (
+    MARGIN,
+    UNCORRECTED,
+    Curve,
+    curve,
+    levels,
+    scores_of,
+)
+from benchmarks.experiments.severity_report import (
+    PEER,
+    axes_of,
+    corrections_of,
+    half_given_back,
+    helped,
+    names_of,
+)
+from benchmarks.experiments.wording import bullets, listed, span
 from benchmarks.harness.findings import Findings
 from benchmarks.harness.scoring import main_score
 

@@ -4,9 +4,16 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from severity_curves import NO_EFFECT, UNCORRECTED, Curve, curve, levels, scores_of
-from wording import span
 
+from benchmarks.experiments.severity_curves import (
+    NO_EFFECT,
+    UNCORRECTED,
+    Curve,
+    curve,
+    levels,
+    scores_of,
+)
+from benchmarks.experiments.wording import span
 from benchmarks.harness.findings import Findings, spread
 from benchmarks.harness.pictures import COLOURS, grid
 from benchmarks.harness.scoring import main_score

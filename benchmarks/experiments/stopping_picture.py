@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from stopping_settings import DEFAULT, KINDS, chosen_of, ratio
 
+from benchmarks.experiments.stopping_settings import DEFAULT, KINDS, chosen_of, ratio
 from benchmarks.harness.findings import Findings, median
 from benchmarks.harness.pictures import COLOURS, grid
 from benchmarks.harness.scoring import main_score

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 import scipy.stats
-from stopping_settings import DEFAULT, KINDS, chosen_of, paired, ratio
-from wording import bullets, listed, span
 
+from benchmarks.experiments.stopping_settings import DEFAULT, KINDS, chosen_of, paired, ratio
+from benchmarks.experiments.wording import bullets, listed, span
 from benchmarks.harness.findings import Findings, median, spread
 from benchmarks.harness.scoring import main_score
 from benchmarks.harness.tables import lines

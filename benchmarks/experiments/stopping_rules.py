@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from stopping_picture import picture
-from stopping_reading import reading, tables
-from stopping_settings import DEFAULT, REAL
 
 from balans_dask import Balans
 from balans_dask.evaluate.neighbours import neighbour_shares
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.experiments.stopping_picture import picture
+from benchmarks.experiments.stopping_reading import reading, tables
+from benchmarks.experiments.stopping_settings import DEFAULT, REAL
 from benchmarks.harness.experiment import Experiment, Setting
 from benchmarks.harness.findings import Findings
 from benchmarks.harness.mixtures import N_RARE, SPREADS

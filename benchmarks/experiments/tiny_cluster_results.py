@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from wording import bullets, listed, span
 
+from benchmarks.experiments.wording import bullets, listed, span
 from benchmarks.harness.findings import Findings, median, spread
 from benchmarks.harness.pictures import COLOURS, panels
 from benchmarks.harness.tables import lines

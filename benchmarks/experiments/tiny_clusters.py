@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tiny_cluster_results import OWN_LANDMARK, picture, reading, tables
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.experiments.tiny_cluster_results import OWN_LANDMARK, picture, reading, tables
 from benchmarks.harness.covering import (
     draws_of_clusters,
     first_to_cover,

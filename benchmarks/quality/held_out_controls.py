@@ -1,6 +1,6 @@
 """Do DMSO wells that were no anchors mix as well as those that were? BBBC021 by plate.
 
-    python benchmarks/held_out_controls.py --data FOLDER --markdown FILE
+    python -m benchmarks.quality.held_out_controls --data FOLDER --markdown FILE
 
 Purity of the anchors themselves is in-sample: each plate's displacement is estimated on them. Here
 half of the DMSO wells of every plate are anchors, and the purity is that of the other half.
@@ -26,9 +26,9 @@ SEEDS = (0, 1, 2)
 ROLE = "Metadata_role"
 HEAD = """# DMSO wells that were no anchors: BBBC021 by plate
 
-Made by `python benchmarks/held_out_controls.py`. Half of the DMSO wells of every plate (3 of 6),
-drawn at random, are anchors; the other half are corrected like treated wells. Week purity of the 10
-nearest neighbours within each half, mean over {n_seeds} draws (standard deviation); chance is the
+Made by `python -m benchmarks.quality.held_out_controls`. Half of the DMSO wells of every plate
+(3 of 6), drawn at random, are anchors; the other half are corrected like treated wells. Week
+purity of the 10 nearest neighbours within each half, mean over {n_seeds} draws (standard deviation); chance is the
 purity of shuffled weeks.
 """
 

@@ -1,6 +1,6 @@
 """Fit on three plates of CPJUMP1, transform the fourth, and compare with refitting on all four.
 
-    python benchmarks/leave_one_plate_out.py --data FOLDER --json FILE --markdown FILE
+    python -m benchmarks.quality.leave_one_plate_out --data FOLDER --json FILE --markdown FILE
 
 Everything goes through the commands: `balans convert`, `correct --model`, `transform`. Retrieval is
 scored over all four plates: the three as the fit wrote them, the fourth as the model left it.

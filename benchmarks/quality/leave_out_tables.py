@@ -11,7 +11,7 @@ POOLED = "each plate when left out"
 GOAL = 0.01
 HEAD = """# A plate that the fit did not see: CPJUMP1
 
-Made by `python benchmarks/leave_one_plate_out.py`. Three plates are fitted by
+Made by `python -m benchmarks.quality.leave_one_plate_out`. Three plates are fitted by
 `balans correct --model`, the fourth is corrected by `balans transform`; *refitted*: all four by
 `balans correct`. Options are the defaults but for those named.
 

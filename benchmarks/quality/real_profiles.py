@@ -1,6 +1,6 @@
 """Corrections of real profiles by every operator, beside harmonypy and null models.
 
-    python benchmarks/real_profiles.py --data FOLDER --json FILE --markdown FILE
+    python -m benchmarks.quality.real_profiles --data FOLDER --json FILE --markdown FILE
 
 Needs `pip install "balans-dask[evaluate]"`. harmonypy is looked for in this Python, or in that of
 --harmony-python; it runs as a process of its own (`peers/run_peer.py`).

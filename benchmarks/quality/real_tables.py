@@ -41,7 +41,7 @@ INTERVALS = {
 }
 HEAD = """# Corrections of real profiles
 
-Made by `python benchmarks/real_profiles.py`; seed {seed} throughout.
+Made by `python -m benchmarks.quality.real_profiles`; seed {seed} throughout.
 
 - Scored: {embedding}.
 - harmonypy gets the raw scores and its own defaults; its row is the mean over random_state

@@ -1,6 +1,6 @@
 """What each rule that stops the draws costs and loses: mixtures, rare clusters, real profiles.
 
-    python benchmarks/stop_rule.py --data FOLDER --json FILE --markdown FILE [--million]
+    python -m benchmarks.quality.stop_rule --data FOLDER --json FILE --markdown FILE [--million]
 
 Needs `pip install "balans-dask[evaluate]"`. Rules of one data set draw the same rows and stop at
 different ones, so figures of one table differ by the rule alone.

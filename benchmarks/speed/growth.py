@@ -1,6 +1,6 @@
 """How time and memory grow with rows, with features and with workers.
 
-    python benchmarks/growth.py [--rows 100000 300000 1000000 5000000] [--folder FOLDER]
+    python -m benchmarks.speed.growth [--rows 100000 300000 1000000 5000000] [--folder FOLDER]
 
 Every run is the installed `balans correct`, by default with its own settings and by worker
 processes. The longest: 5,000,000 rows; give 20000000 too where there is time, and a folder

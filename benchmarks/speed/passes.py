@@ -1,6 +1,6 @@
 """Cost of every pass a (landmark, profile) pair, beside the bare matrix product it contains.
 
-    python benchmarks/passes.py [--rows 262144] [--components 50] [--repeats 7]
+    python -m benchmarks.speed.passes [--rows 262144] [--components 50] [--repeats 7]
 
 All are measured in one process, on one thread, in turn.
 """

@@ -1,6 +1,6 @@
 """What a round of many millions of wells would take on many workers, from measured constants.
 
-    python benchmarks/projection.py [--rows 100000000] [--workers 64] [--results FOLDER]
+    python -m benchmarks.speed.projection [--rows 100000000] [--workers 64] [--results FOLDER]
 
 Reads `passes.json` and `rounds.json` of the results folder, and asks the program's own plan for
 partitions, tasks and memory. Nothing is run: what is named here as the bottleneck is arithmetic.

@@ -1,6 +1,6 @@
 """What Dask costs in a round of the sampler: a task, and as a share of the round.
 
-    python benchmarks/rounds.py [--partitions 2000] [--rows 1000000]
+    python -m benchmarks.speed.rounds [--partitions 2000] [--rows 1000000]
 
 Two measurements, by threads and by processes. *Small partitions*: many of a single tile each and
 two columns, so that nearly all is scheduling. *Chosen partitions*: a screen of 50 columns, cut as

@@ -1,6 +1,6 @@
 """What a round sends over a network of several hosts, and what a cable of 1 Gbit costs.
 
-    python benchmarks/traffic.py [--rows 300000] [--rate 1gbit]       # as root, on Linux
+    python -m benchmarks.speed.traffic [--rows 300000] [--rate 1gbit]       # as root, on Linux
 
 Scheduler, workers and driver run on hosts of their own: network namespaces (`network.py`). Runs on
 limited and unlimited cables take turns, on one cluster.

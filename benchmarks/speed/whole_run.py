@@ -1,6 +1,6 @@
 """Whole runs from Zarr to Zarr beside harmonypy: time, memory against the plan, scores.
 
-    python benchmarks/whole_run.py [--harmony-python PYTHON] [--scores] [--rows N ...]
+    python -m benchmarks.speed.whole_run [--harmony-python PYTHON] [--scores] [--rows N ...]
 
 Every run is a process of its own: the installed `balans correct` with its default settings, by
 threads and by processes, and `peers/harmony_store.py`, all on as many cores. Runs of one data set

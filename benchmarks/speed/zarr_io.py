@@ -1,6 +1,6 @@
 """Reading and writing the store layout, beside a plain copy of the same bytes and bare zarr.
 
-    python benchmarks/zarr_io.py [--rows 1000000] [--columns 50]
+    python -m benchmarks.speed.zarr_io [--rows 1000000] [--columns 50]
 
 One thread asks; what zarr does beside it is zarr's. Every write ends when its files are on disk.
 Reads find their files in the page cache, as the second pass of a run does.

@@ -1,6 +1,5 @@
 """All experiments are of one form, are run by one command, and stand on one page."""
 
-import importlib
 import json
 import os
 import re
@@ -11,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import run_all
-from results_page import PAGE, anchor, page
 
+from benchmarks.experiments import run_all
+from benchmarks.experiments.results_page import PAGE, anchor, page
 from benchmarks.harness.places import RESULTS, SIZES
 from tests.benchmarks.experiment_runs import MOST_WORDS
 from tests.support import REPOSITORY
@@ -29,7 +28,7 @@ def test_every_experiment_is_run_and_whatever_is_run_is_one():
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_an_experiment_has_its_sizes_its_seeds_and_its_tests(name):
-    experiment = importlib.import_module(name).EXPERIMENT
+    experiment = run_all.experiment(name)
     assert experiment.name == name
     assert tuple(experiment.sizes) == SIZES
     for size, numbers in experiment.sizes.items():
@@ -101,7 +100,7 @@ def test_every_experiment_of_the_documentation_has_its_short_answer_twice():
     short = text.partition("\n## In short\n")[2].partition("\n## ")[0]
     found = re.findall(r"^- \[(.*?)\]\(#(.*?)\):? (.*)$", short, re.MULTILINE)
     assert [title for title, _, _ in found] == [
-        importlib.import_module(name).EXPERIMENT.title for name in run_all.NAMES
+        run_all.experiment(name).title for name in run_all.NAMES
     ]
     for title, place, answer in found:
         assert place == anchor(title)
@@ -148,7 +147,6 @@ def same_environment(monkeypatch):
     """Of this process, in which threads stand for processes."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "environ", os.environ.copy())
-    monkeypatch.setattr(sys, "path", sys.path.copy())
 
 
 def test_all_are_run_those_about_seconds_alone_and_first_and_the_page_is_written(tmp_path):
@@ -192,11 +190,12 @@ def test_other_methods_are_those_that_make_peers_made_unless_given(tmp_path, mon
 
 
 def test_the_command_alone_finds_all_modules_in_its_own_processes(tmp_path):
-    command = [sys.executable, "-W", "ignore", str(FOLDER / "run_all.py"), "--only", "noise_model"]
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.experiments.run_all"]
+    command += ["--only", "noise_model"]
     command += ["--size", "tiny", "--results", str(tmp_path), "--page", str(tmp_path / "page.md")]
     alone = {name: os.environ[name] for name in os.environ if name != "PYTHONPATH"}
     alone["BALANS_DATA"] = str(tmp_path / "no real profiles")
-    answer = subprocess.run(command, env=alone, capture_output=True, text=True)
+    answer = subprocess.run(command, cwd=REPOSITORY, env=alone, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
     assert (tmp_path / "tiny" / "noise_model.json").exists()
     assert "noise_model: " in answer.stderr

@@ -4,10 +4,10 @@ import sys
 
 import numpy as np
 import pytest
-from baselines import EXPERIMENT, OURS, PEERS
 from sklearn.neighbors import NearestNeighbors
 
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.experiments.baselines import EXPERIMENT, OURS, PEERS
 from tests.benchmarks.experiment_runs import tiny
 
 

@@ -2,12 +2,12 @@
 
 import math
 
-import coverage_validation
 import numpy as np
 import pytest
-from coverage_figures import enough, missed_at
-from samplers import SAMPLERS, farthest_point
 
+from benchmarks.experiments import coverage_validation
+from benchmarks.experiments.coverage_figures import enough, missed_at
+from benchmarks.experiments.samplers import SAMPLERS, farthest_point
 from tests.benchmarks.experiment_runs import MadeUp, tiny
 
 

@@ -4,9 +4,9 @@ import re
 
 import numpy as np
 import pytest
-from dimension import EXPERIMENT, Screen
 
 from balans_dask import Balans
+from benchmarks.experiments.dimension import EXPERIMENT, Screen
 from benchmarks.harness.experiment import Setting
 from tests.benchmarks.experiment_runs import tiny
 

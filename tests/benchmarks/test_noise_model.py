@@ -1,11 +1,11 @@
 """The experiment on the noise model: laws against their formulas, and what a run says."""
 
-import noise_laws as laws
-import noise_model
 import numpy as np
 import pytest
 import scipy.stats
 
+from benchmarks.experiments import noise_laws as laws
+from benchmarks.experiments import noise_model
 from tests.benchmarks.experiment_runs import tiny
 
 

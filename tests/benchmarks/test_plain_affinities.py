@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from mean_recovery import mean_errors
-from operator_mass import cluster_weights, mass_elsewhere
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.experiments.mean_recovery import mean_errors
+from benchmarks.experiments.operator_mass import cluster_weights, mass_elsewhere
 from benchmarks.harness.covering import (
     NEVER,
     draws_of_clusters,

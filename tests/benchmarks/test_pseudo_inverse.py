@@ -1,9 +1,9 @@
 """The experiment on the pseudo-inverse: its figures by hand, and what a run says."""
 
 import numpy as np
-import pseudo_inverse
 import pytest
 
+from benchmarks.experiments import pseudo_inverse
 from benchmarks.harness import dense_operators as dense
 from tests.benchmarks.experiment_runs import tiny
 from tests.support.screens import gaussian_screen

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import sampler_blocks
-import sampler_tests as two_groups
 
 from balans_dask import Balans
+from benchmarks.experiments import sampler_blocks
+from benchmarks.experiments import sampler_tests as two_groups
 from benchmarks.harness import dense_operators as dense
 from benchmarks.harness.dense_sampler import draw_landmarks
 from tests.benchmarks.experiment_runs import tiny

@@ -3,9 +3,9 @@
 import re
 
 import pytest
-from scale_ablation import EXPERIMENT, GUARDED
-from scale_ablation_report import BY_BATCH, STYLES
 
+from benchmarks.experiments.scale_ablation import EXPERIMENT, GUARDED
+from benchmarks.experiments.scale_ablation_report import BY_BATCH, STYLES
 from tests.benchmarks.experiment_runs import tiny
 
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import scaling
-from scaling_figures import exponent, gains, growth, last_exponent
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.experiments import scaling
+from benchmarks.experiments.scaling_figures import exponent, gains, growth, last_exponent
 from tests.benchmarks.experiment_runs import MadeUp, tiny
 
 

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from crossings import Stretch, stretches_above
-from severity import EXPERIMENT, METHODS
 
+from benchmarks.experiments.crossings import Stretch, stretches_above
+from benchmarks.experiments.severity import EXPERIMENT, METHODS
 from tests.benchmarks.experiment_runs import tiny
 
 

@@ -1,10 +1,10 @@
 """The experiment on stopping: settings beside the default of the same seed."""
 
 import pytest
-import stopping_rules
-from stopping_settings import DEFAULT
 
 from balans_dask import Balans
+from benchmarks.experiments import stopping_rules
+from benchmarks.experiments.stopping_settings import DEFAULT
 from tests.benchmarks.experiment_runs import tiny
 
 

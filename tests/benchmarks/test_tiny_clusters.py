@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import tiny_clusters
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.experiments import tiny_clusters
 from tests.benchmarks.experiment_runs import tiny
 
 

@@ -34,7 +34,7 @@ def test_corrections_of_cpjump1_rank_above_both_null_models(real_data, tmp_path)
     assert ranks[0] == "displace"
     assert set(ranks[:3]) == set(OPERATORS)
     by_name = {row["name"]: row for row in found.rows}
-    # As measured by benchmarks/real_profiles.py, which reads the scores of `--strength 0` as raw.
+    # As measured by benchmarks/quality/real_profiles.py, to which `--strength 0` is raw.
     assert by_name["raw"]["total"] == pytest.approx(0.492, abs=0.002)
     assert by_name["displace"]["total"] == pytest.approx(0.598, abs=0.002)
     assert by_name["displace"]["cross_batch_map"] == pytest.approx(0.149, abs=0.002)

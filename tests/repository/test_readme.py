@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from results_page import anchor
 
+from benchmarks.experiments.results_page import anchor
 from tests.repository.test_docs import OPTION, OPTIONS, commands
 from tests.support import REPOSITORY
 
