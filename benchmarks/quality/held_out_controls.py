@@ -28,8 +28,8 @@ HEAD = """# DMSO wells that were no anchors: BBBC021 by plate
 
 Made by `python -m benchmarks.quality.held_out_controls`. Half of the DMSO wells of every plate
 (3 of 6), drawn at random, are anchors; the other half are corrected like treated wells. Week
-purity of the 10 nearest neighbours within each half, mean over {n_seeds} draws (standard deviation); chance is the
-purity of shuffled weeks.
+purity of the 10 nearest neighbours within each half, mean over {n_seeds} draws (standard
+deviation); chance is the purity of shuffled weeks.
 """
 
 
