@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from balans_dask.kernels.affinity import AffinityRows
 from balans_dask.kernels.displace import spread_displacements
 from balans_dask.kernels.smooth import spread_to_rows
 
-__all__ = ["Correction", "Displacing", "Smoothing", "TileRows", "covered_by"]
+__all__ = ["OPERATORS", "Displace", "Nystrom", "Operator", "Smooth", "TileRows", "covered_by"]
 
 WEAKEST = 0.1
 """A row whose weights cancel below this share of their absolute sum counts as uncovered."""
@@ -39,8 +39,11 @@ class TileRows:
     values: NDArray[np.float64]
 
 
-class Correction(Protocol):
-    """An operator with the sums of its landmarks."""
+class Operator(Protocol):
+    """An operator with the sums of its landmarks, each cut by columns.
+
+    On the driver, futures stand in the place of arrays.
+    """
 
     def apply(self, rows: TileRows) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Correct the rows; those that are not covered come back as they were."""
@@ -52,43 +55,57 @@ class Correction(Protocol):
 
 
 @dataclass(frozen=True)
-class Smoothing:
-    """Weighted means: ``smooth``, D^-1 A_S^T (A_S X), and ``nystrom``, with (A_SS)^+ between.
+class Smooth:
+    """Weighted means: D^-1 A_S^T (A_S X), the operator of the paper.
 
     Attributes
     ----------
     sums : sequence of ndarray of shape (n_landmarks, some columns), float64
-        What is spread, cut by columns; the very last column is that of the ones.
-    means : sequence of ndarray
-        A_S [X, E, 1], cut likewise: the mean of every landmark's own rows.
+        A_S [X, E, 1]; the very last column is that of the ones.
     """
 
-    sums: Sequence[NDArray[np.float64]]
-    means: Sequence[NDArray[np.float64]]
+    sums: Sequence[Any]
 
     def apply(self, rows: TileRows) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Take the means that the landmarks of each row agree on."""
-        n_rows = len(rows.values)
-        spread = np.concatenate(
-            [_spread(rows.affinities, n_rows, columns) for columns in self.sums], axis=1
-        )
-        weight = spread[:, -1]
-        covered = covered_by(rows.affinities, n_rows, self.sums[-1][:, -1:])
-        means = spread[:, :-1] / np.where(covered, weight, 1.0)[:, None]
-        return np.where(covered[:, None], means, rows.values), covered
+        return _means(rows, self.sums)
 
     def follow(
         self, rows: TileRows, which: NDArray[np.intp], nearest: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         """Take the mean of the nearest landmark's rows."""
-        sums = np.concatenate([columns[nearest] for columns in self.means], axis=1)
-        means: NDArray[np.float64] = sums[:, :-1] / sums[:, -1:]
-        return means
+        return _means_of(self.sums, nearest)
 
 
 @dataclass(frozen=True)
-class Displacing:
-    """Moves by the local displacement of the row's batch: ``displace``.
+class Nystrom:
+    """Weighted means through the landmarks' own affinities: D^-1 A_S^T (A_SS)^+ (A_S X).
+
+    Attributes
+    ----------
+    spread : sequence of ndarray of shape (n_landmarks, some columns), float64
+        (A_SS)^+ A_S [X, E, 1].
+    sums : sequence of ndarray of shape (n_landmarks, some columns), float64
+        A_S [X, E, 1].
+    """
+
+    spread: Sequence[Any]
+    sums: Sequence[Any]
+
+    def apply(self, rows: TileRows) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Take the means that the landmarks of each row agree on."""
+        return _means(rows, self.spread)
+
+    def follow(
+        self, rows: TileRows, which: NDArray[np.intp], nearest: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Take the mean of the nearest landmark's rows."""
+        return _means_of(self.sums, nearest)
+
+
+@dataclass(frozen=True)
+class Displace:
+    """Moves by the local displacement of the row's batch.
 
     Attributes
     ----------
@@ -96,7 +113,7 @@ class Displacing:
         l_ib (mu_i - mu_ib), cut by columns.
     """
 
-    moves: Sequence[NDArray[np.float32]]
+    moves: Sequence[Any]
 
     def apply(self, rows: TileRows) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Move every row by the weighted mean of its landmarks' displacements."""
@@ -118,6 +135,10 @@ class Displacing:
         shift = np.concatenate([columns[batch, nearest] for columns in self.moves], axis=1)
         moved: NDArray[np.float64] = rows.values[which] + shift
         return moved
+
+
+OPERATORS: dict[str, type[Any]] = {"smooth": Smooth, "nystrom": Nystrom, "displace": Displace}
+"""By the names of ``parameters.OPERATORS``; a field is an array of a model, by its name."""
 
 
 def covered_by(
@@ -149,3 +170,22 @@ def _spread(
     out = np.zeros((n_rows, sums.shape[1]))
     spread_to_rows(affinities, np.ascontiguousarray(sums), out)
     return out
+
+
+def _means(
+    rows: TileRows, sums: Sequence[NDArray[np.float64]]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Spread sums to the rows; those that are not covered stay as they were."""
+    n_rows = len(rows.values)
+    spread = np.concatenate([_spread(rows.affinities, n_rows, columns) for columns in sums], axis=1)
+    covered = covered_by(rows.affinities, n_rows, sums[-1][:, -1:])
+    means = spread[:, :-1] / np.where(covered, spread[:, -1], 1.0)[:, None]
+    return np.where(covered[:, None], means, rows.values), covered
+
+
+def _means_of(
+    sums: Sequence[NDArray[np.float64]], landmarks: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    own = np.concatenate([columns[landmarks] for columns in sums], axis=1)
+    means: NDArray[np.float64] = own[:, :-1] / own[:, -1:]
+    return means

@@ -142,7 +142,7 @@ def learn(engine: Engine, fitted: Fit, on_stage: OnStage = lambda stage: None) -
     pieces: list[Pieces] = [sampled.pieces_of(number) for number in range(n_partitions)]
     stage = Stage(SUMMING, number=prepared.number, n_total=n_partitions)
     with following(engine, on_stage, stage, ("sums", "batch-sums")):
-        correction, targets = learn_operator(
+        operator, targets = learn_operator(
             engine,
             prepared.parameters.operator,
             prepared.scores,
@@ -151,7 +151,7 @@ def learn(engine: Engine, fitted: Fit, on_stage: OnStage = lambda stage: None) -
             pieces,
             sampled.rows,
         )
-    return Learned(table, pieces, correction, targets)
+    return Learned(table, pieces, operator, targets)
 
 
 def _warn_of_uncovered(sampled: SampledRows, parameters: Parameters) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.kernels.landmarks import LandmarkBlock
+from balans_dask.kernels.operators import Nystrom, Operator
 from balans_dask.kernels.projection import Projection
 from balans_dask.labels import SPELLING, BatchLabels
 from balans_dask.model.fit import Fit
@@ -18,6 +19,7 @@ from balans_dask.model.prepared import Learned
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import coverage_of_rows, covered_rows
 from balans_dask.passes.engine import Engine
+from balans_dask.passes.operators import map_fields
 
 __all__ = ["FrozenPass", "Model", "freeze", "model_of", "require_features"]
 
@@ -33,8 +35,8 @@ class FrozenPass:
     ----------
     blocks : list of LandmarkBlock
         Coordinates, scale table and thresholds of the landmarks, in draw order.
-    correction : list
-        The operator's name and its arrays, as ``correction_of`` takes them.
+    operator : Operator
+        Of one array a field.
     targets : ndarray of shape (n_landmarks, n_columns), float64, or None
         Of ``displace``: where the batches near each landmark meet.
     curve : ndarray of shape (n_rounds, 3), int64
@@ -46,7 +48,7 @@ class FrozenPass:
     """
 
     blocks: list[LandmarkBlock]
-    correction: list[Any]
+    operator: Operator
     targets: NDArray[np.float64] | None
     curve: NDArray[np.int64]
     stop_reason: str
@@ -178,16 +180,15 @@ def freeze(engine: Engine, fitted: Fit, learned: Learned) -> FrozenPass:
     learned : Learned
     """
     sampled = fitted.sampled
-    name, *parts = learned.correction
-    held: dict[int, list[Any]] = {}
-    for part in parts:
-        if id(part) not in held:
-            arrays = engine.gather(part)
-            held[id(part)] = [arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=-1)]
+
+    def whole(part: list[Any]) -> list[Any]:
+        arrays = engine.gather(part)
+        return [arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=-1)]
+
     targets = engine.take(learned.targets)
     return FrozenPass(
         blocks=list(sampled.blocks),
-        correction=[name, *(held[id(part)] for part in parts)],
+        operator=map_fields(learned.operator, whole),
         targets=np.concatenate(targets, axis=1) if targets else None,
         curve=np.array(
             [(point.n_sampled, point.n_covered, point.n_rows) for point in sampled.curve]
@@ -208,8 +209,8 @@ def _new_row_risk(engine: Engine, fitted: Fit, learned: Learned) -> float:
     # A_ii = 1: a landmark with no other neighbour among the landmarks has a coverage of just 1.
     alone = rows[coverage_of_rows(engine, sampled.coverage, rows) <= 1.0]
     n_uncovered, n_alone = scores.tiling.n_rows - sampled.n_covered, len(alone)
-    if learned.correction[0] == "nystrom":
-        covered = covered_rows(engine, scores, learned.table, learned.pieces, learned.correction)
+    if isinstance(learned.operator, Nystrom):
+        covered = covered_rows(engine, scores, learned.table, learned.pieces, learned.operator)
         n_uncovered, n_alone = int((~covered).sum()), int(covered[alone].sum())
     return (n_uncovered + n_alone) / scores.tiling.n_rows
 

@@ -8,6 +8,7 @@ import numpy as np
 from distributed import Future
 from numpy.typing import NDArray
 
+from balans_dask.kernels.operators import Operator
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.inputs import Inputs
 from balans_dask.parameters import Parameters
@@ -135,15 +136,15 @@ class Learned:
     table : Future of list of LandmarkBlock
     pieces : list over partitions of Pieces
         Rows of A_S that wait on the workers.
-    correction : list
-        The operator, with futures.
+    operator : Operator
+        Of futures.
     targets : list of Future
         Of ``displace``: where the batches near each landmark meet, for a frozen model.
     """
 
     table: Future
     pieces: list[Pieces]
-    correction: list[Any]
+    operator: Operator
     targets: list[Future]
 
 
@@ -194,7 +195,7 @@ def correct(
         prepared.plan.tiling.partitions() if partitions is None else partitions,
         learned.table,
         learned.pieces,
-        learned.correction,
+        learned.operator,
         prepared.parameters.uncovered == "keep",
         prepared.strength,
         prepared.origin,

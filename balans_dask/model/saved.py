@@ -1,6 +1,7 @@
 """A model as JSON attributes and arrays, and back: what ``io.model_store`` writes."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from math import isfinite
 from typing import Any
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.model_store import read_model, write_model
+from balans_dask.kernels.operators import OPERATORS, Displace
 from balans_dask.kernels.projection import Projection
 from balans_dask.labels import SPELLING
 from balans_dask.model.bounds import Sizes, Table, fault_of, landmark_fault, projection_fault
@@ -18,8 +20,6 @@ from balans_dask.parameters import Parameters
 
 __all__ = ["load_model", "pass_arrays", "pass_from", "save_model"]
 
-OPERATOR_ARRAYS = {"smooth": ("sums",), "nystrom": ("spread", "sums"), "displace": ("moves",)}
-"""What each operator knows of its landmarks, by name."""
 OPERATOR_TABLES = {
     "sums": Table(np.float64, ("n_landmarks", "n_sums")),
     "spread": Table(np.float64, ("n_landmarks", "n_sums")),
@@ -95,10 +95,8 @@ def pass_arrays(frozen: FrozenPass) -> dict[str, NDArray[Any]]:
     ----------
     frozen : FrozenPass
     """
-    name, *parts = frozen.correction
     arrays = block_arrays(frozen.blocks) | {"curve": frozen.curve}
-    # ``smooth`` spreads the very sums that its landmarks have.
-    arrays |= {key: part[0] for key, part in zip(OPERATOR_ARRAYS[name], parts, strict=False)}
+    arrays |= {name: array for name, (array,) in vars(frozen.operator).items()}
     return arrays if frozen.targets is None else arrays | {"targets": frozen.targets}
 
 
@@ -115,12 +113,11 @@ def pass_from(
     stop_reason : str
     risk : float
     """
-    name = parameters.operator
-    parts = [[arrays[key]] for key in OPERATOR_ARRAYS[name]]
+    operator = OPERATORS[parameters.operator]
     return FrozenPass(
         blocks=blocks_from(arrays, parameters.block_rows),
-        correction=[name, *(parts * 2 if name == "smooth" else parts)],
-        targets=arrays["targets"] if name == "displace" else None,
+        operator=operator(*([arrays[field.name]] for field in fields(operator))),
+        targets=arrays["targets"] if operator is Displace else None,
         curve=arrays["curve"],
         stop_reason=stop_reason,
         risk=risk,
@@ -208,7 +205,8 @@ def _pass_fault(tables: Mapping[str, NDArray[Any]], operator: str, sizes: Sizes,
     n_rows = int(curve[-1, -1]) if curve.ndim == 2 and curve.size else 0
     fault = landmark_fault(tables, {**sizes, "n_rows": n_rows})
     if not fault:
-        parts = OPERATOR_ARRAYS[operator] + ("targets",) * (operator == "displace")
+        parts = [field.name for field in fields(OPERATORS[operator])]
+        parts += ["targets"] * (operator == "displace")
         rules = {part: OPERATOR_TABLES[part] for part in parts}
         fault = fault_of(tables, rules, {**sizes, "n_landmarks": len(tables["rows"])})
     return fault and f"{fault} in {name}"

@@ -9,12 +9,13 @@ from distributed import Future
 
 from balans_dask.errors import InvalidInputError, first_names, warn_of_input
 from balans_dask.kernels.landmarks import LandmarkBlock
+from balans_dask.kernels.operators import Displace, Operator
 from balans_dask.labels import BatchLabels
 from balans_dask.model.frozen import FrozenPass, Model
 from balans_dask.model.inputs import Inputs
 from balans_dask.model.prepared import Learned, Prepared
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.operators import with_new_batches
+from balans_dask.passes.operators import map_fields, with_new_batches
 from balans_dask.passes.round import Pieces, affinity_rows_again, new_scales
 
 __all__ = ["adapt", "known_to", "warn_of_uncovered"]
@@ -82,13 +83,12 @@ def adapt(engine: Engine, prepared: Prepared, frozen: FrozenPass, n_known: int) 
     blocks = _scaled_blocks(engine, prepared, frozen, n_known)
     table = engine.share("landmarks", blocks)
     pieces: list[Pieces] = [[None] * len(blocks) for _ in scores.partitions]
-    name, *parts = frozen.correction
-    if name == "displace" and n_new:
+    if isinstance(frozen.operator, Displace) and n_new:
         assert frozen.targets is not None  # every fit of displace has them
         pieces = _kept_pieces(engine, prepared, table, len(blocks))
-        correction = with_new_batches(
+        operator: Operator = with_new_batches(
             engine,
-            frozen.correction,
+            frozen.operator,
             frozen.targets,
             scores,
             prepared.profiles,
@@ -97,11 +97,10 @@ def adapt(engine: Engine, prepared: Prepared, frozen: FrozenPass, n_known: int) 
             n_known,
         )
     else:
-        correction = [
-            name,
-            *([engine.share("operator", array) for array in part] for part in parts),
-        ]
-    return Learned(table, pieces, correction, [])
+        operator = map_fields(
+            frozen.operator, lambda part: [engine.share("operator", array) for array in part]
+        )
+    return Learned(table, pieces, operator, [])
 
 
 def warn_of_uncovered(n_uncovered: int, n_rows: int, risk: float) -> None:

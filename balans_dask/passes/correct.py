@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.kernels.affinity import AffinityRows
 from balans_dask.kernels.landmarks import LandmarkBlock
+from balans_dask.kernels.operators import Operator
 from balans_dask.kernels.smooth import nearest_landmarks
 from balans_dask.passes.engine import Engine, task
-from balans_dask.passes.operators import correction_of
+from balans_dask.passes.operators import as_argument, operator_of
 from balans_dask.passes.profiles import OriginRows, PartitionRows, Profiles, output_dtype
 from balans_dask.passes.round import Pieces
 from balans_dask.passes.scores import Scores
@@ -68,7 +69,7 @@ def correct_rows(
     partitions: Sequence[Partition],
     table: Future,
     pieces: Sequence[Pieces],
-    correction: list[Any],
+    operator: Operator,
     keep_uncovered: bool,
     strength: float,
     origin: Profiles | None,
@@ -78,8 +79,8 @@ def correct_rows(
 
     Parameters
     ----------
-    correction : list
-        As ``operators`` makes it, with futures.
+    operator : Operator
+        Of futures.
     strength : float
         Share of the correction in the output; the rest is the input.
     origin : Profiles or None
@@ -98,7 +99,7 @@ def correct_rows(
         [list(profiles.arguments(part.start, part.stop)) for part in partitions],
         [list(pieces[part.number]) for part in partitions],
         [table] * n,
-        [correction] * n,
+        [as_argument(operator)] * n,
         [profiles.constant] * n,
         [keep_uncovered] * n,
         [strength] * n,
@@ -120,7 +121,7 @@ def correct_one(
     both: Sequence[Any],
     pieces: Sequence[AffinityRows | None],
     table: Sequence[LandmarkBlock],
-    correction: list[Any],
+    operator: Sequence[Any],
     constant: NDArray[np.bool_],
     keep_uncovered: bool,
     strength: float,
@@ -136,8 +137,8 @@ def correct_one(
     pieces : sequence of AffinityRows or None
         One a block; ``None`` to compute it here.
     table : sequence of LandmarkBlock
-    correction : list
-        As ``operators`` makes it, with arrays.
+    operator : sequence
+        By ``as_argument``, with arrays.
     constant : ndarray of shape (n_features,), bool
     keep_uncovered : bool
     strength : float
@@ -157,7 +158,7 @@ def correct_one(
     """
     part = PartitionRows(argument, both, pieces, table)
     start = OriginRows(*origin) if origin else None
-    operator = correction_of(correction)
+    learned = operator_of(operator)
     n_features = part.features.shape[1]
     features = np.empty_like(part.features, dtype=output_dtype(part.features.dtype))
     embedding = None
@@ -169,11 +170,11 @@ def correct_one(
     with np.errstate(over="ignore", invalid="ignore"):
         for tile, place in enumerate(part.slices):
             rows = part.rows(tile)
-            after, covered[place] = operator.apply(rows)
+            after, covered[place] = learned.apply(rows)
             uncovered = np.flatnonzero(~covered[place])
             if len(uncovered) and not keep_uncovered:
                 nearest = nearest_landmarks(part.tiles, tile, uncovered, part.table)
-                after[uncovered] = operator.follow(rows, uncovered, nearest)
+                after[uncovered] = learned.follow(rows, uncovered, nearest)
             before = rows.values if start is None else start.values(place)
             if strength != 1.0:
                 after = (1.0 - strength) * before + strength * after

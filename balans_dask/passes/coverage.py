@@ -26,7 +26,7 @@ from balans_dask.kernels.coverage import (
     no_coverage,
 )
 from balans_dask.kernels.landmarks import LandmarkBlock
-from balans_dask.kernels.operators import covered_by
+from balans_dask.kernels.operators import Nystrom, Operator, covered_by
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import PartitionAffinities
 from balans_dask.passes.round import Pieces
@@ -219,7 +219,7 @@ def covered_rows(
     scores: Scores,
     table: Future,
     pieces: Sequence[Pieces],
-    correction: list[Any],
+    operator: Operator,
 ) -> NDArray[np.bool_]:
     """Tell which rows an operator covers.
 
@@ -229,16 +229,16 @@ def covered_rows(
     scores : Scores
     table : Future of list of LandmarkBlock
     pieces : sequence over partitions of Pieces
-    correction : list
-        The operator, with futures.
+    operator : Operator
+        Of futures.
 
     Returns
     -------
     covered : ndarray of shape (n_rows,), bool
     """
-    name, spread = correction[0], correction[1]
     # Only a pseudo-inverse makes weights that may cancel.
-    weights = engine.map("weights", _last_column, spread[-1:]) if name == "nystrom" else []
+    cancels = operator.spread[-1:] if isinstance(operator, Nystrom) else []
+    weights = engine.map("weights", _last_column, cancels) if cancels else []
     n = len(scores.partitions)
     futures = engine.map(
         "covered",

@@ -1,10 +1,10 @@
 """From the landmarks' sums to an operator that a task can apply.
 
-On the driver an operator is a list, its name and its futures, because Dask finds futures in lists;
-on a worker, where they have become arrays, ``correction_of`` makes the operator of it.
+On the driver the fields of an operator are lists of futures. To a task they go as plain lists, as
+Dask finds futures only there; ``operator_of`` makes the operator of it again, of arrays.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from balans_dask.kernels.displace import BatchSums, displacement_targets, displacements
 from balans_dask.kernels.landmarks import LandmarkBlock
-from balans_dask.kernels.operators import Correction, Displacing, Smoothing
+from balans_dask.kernels.operators import Displace, Nystrom, Operator, Smooth
 from balans_dask.kernels.smooth import landmark_affinities, pseudo_inverse
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import Profiles
@@ -21,7 +21,7 @@ from balans_dask.passes.round import Pieces
 from balans_dask.passes.scores import Scores
 from balans_dask.passes.sums import column_cuts, sum_by_batch, sum_rows
 
-__all__ = ["correction_of", "learn_operator", "with_new_batches"]
+__all__ = ["as_argument", "learn_operator", "map_fields", "operator_of", "with_new_batches"]
 
 
 def learn_operator(
@@ -32,7 +32,7 @@ def learn_operator(
     table: Future,
     pieces: Sequence[Pieces],
     rows: NDArray[np.int64],
-) -> tuple[list[Any], list[Future]]:
+) -> tuple[Operator, list[Future]]:
     """Reduce over all partitions what an operator must know of its landmarks.
 
     Parameters
@@ -48,54 +48,52 @@ def learn_operator(
 
     Returns
     -------
-    correction : list
-        For ``correct_rows``.
+    learned : Operator
+        Of futures.
     targets : list of Future of ndarray
         Of ``displace``: mu_i, cut by columns like the displacements.
     """
     if operator == "displace":
-        sums = sum_by_batch(engine, scores, profiles, table, pieces, len(rows), scores.n_batches)
-        targets = engine.map("targets", _targets, sums)
-        n = len(sums)
-        moves = engine.map("moves", _moves, sums, targets, [0] * n, [scores.n_batches] * n)
+        by_batch = sum_by_batch(
+            engine, scores, profiles, table, pieces, len(rows), scores.n_batches
+        )
+        targets = engine.map("targets", _targets, by_batch)
+        n = len(by_batch)
+        moves = engine.map("moves", _moves, by_batch, targets, [0] * n, [scores.n_batches] * n)
         engine.wait(moves)
-        engine.release(sums)
-        return [operator, moves], targets
-    means = sum_rows(engine, scores, profiles, table, pieces)
+        engine.release(by_batch)
+        return Displace(moves), targets
+    sums = sum_rows(engine, scores, profiles, table, pieces)
     if operator == "smooth":
-        return [operator, means, means], []
+        return Smooth(sums), []
     inverse = engine.map("inverse", _inverse, [table], [scores.codes[rows]])
-    spread = engine.map("inverse-sums", _times, inverse * len(means), means)
+    spread = engine.map("inverse-sums", _times, inverse * len(sums), sums)
     engine.wait(spread)
     engine.release(inverse)
-    return [operator, spread, means], []
+    return Nystrom(spread, sums), []
 
 
 def with_new_batches(
     engine: Engine,
-    correction: list[Any],
+    frozen: Displace,
     targets: NDArray[np.float64],
     scores: Scores,
     profiles: Profiles,
     table: Future,
     pieces: Sequence[Pieces],
     n_known: int,
-) -> list[Any]:
+) -> Displace:
     """Let a frozen ``displace`` move batches that its fit has not seen, towards its own targets.
 
     Parameters
     ----------
-    correction : list
-        With arrays: the displacements of the known batches, uncut.
+    frozen : Displace
+        Of arrays: the displacements of the known batches, uncut.
     targets : ndarray of shape (n_landmarks, n_columns), float64
     n_known : int
         Batches of the fit; those of higher codes are new, and the only ones with reference rows.
-
-    Returns
-    -------
-    correction : list
     """
-    name, known = correction[0], correction[1][0]
+    known = frozen.moves[0]
     n_new = scores.n_batches - n_known
     sums = sum_by_batch(engine, scores, profiles, table, pieces, len(targets), n_new)
     cuts = column_cuts(targets.shape[1], len(targets), n_new)
@@ -112,13 +110,28 @@ def with_new_batches(
     both = engine.map("all-moves", _joined, of_known, new)
     engine.wait(both)
     engine.release([*sums, *new])
-    return [name, both]
+    return Displace(both)
 
 
-def correction_of(correction: list[Any]) -> Correction:
-    """Make the operator, on a worker."""
-    name, *parts = correction
-    return Displacing(*parts) if name == "displace" else Smoothing(*parts)
+def as_argument(operator: Operator) -> list[Any]:
+    """Make of an operator what a task can take."""
+    return [type(operator), *_parts(operator)]
+
+
+def operator_of(argument: Sequence[Any]) -> Operator:
+    """Make the operator again, on a worker."""
+    kind, *parts = argument
+    operator: Operator = kind(*parts)
+    return operator
+
+
+def map_fields(operator: Operator, function: Callable[[list[Any]], list[Any]]) -> Operator:
+    """Make the same operator of other arrays, or of futures of them."""
+    return operator_of([type(operator), *map(function, _parts(operator))])
+
+
+def _parts(operator: Operator) -> list[list[Any]]:
+    return [list(part) for part in vars(operator).values()]
 
 
 @task

@@ -12,6 +12,7 @@ from balans_dask.model.prepared import Learned, MovedRows, Prepared, correct, se
 from balans_dask.model.stages import CORRECTING, OnStage, Stage
 from balans_dask.passes.correct import CorrectedRows, correct_one
 from balans_dask.passes.engine import Engine
+from balans_dask.passes.operators import as_argument, map_fields
 from balans_dask.passes.profiles import Profiles, output_dtype
 from balans_dask.passes.scores import Labels
 from balans_dask.tiling import Partition
@@ -39,11 +40,9 @@ def lazy_rows(engine: Engine, prepared: Prepared, learned: Learned) -> MovedRows
     learned : Learned
     """
     source, scores = prepared.inputs.features, prepared.scores
-    operator, *futures = learned.correction
-    table, *arrays = engine.gather([learned.table, *(f for some in futures for f in some)])
-    each = iter(arrays)
-    correction = [operator, *([next(each) for _ in some] for some in futures)]
-    shared = dask.delayed((table, correction, prepared.profiles.constant, scores.projection))
+    (table,) = engine.gather([learned.table])
+    operator = as_argument(map_fields(learned.operator, engine.gather))
+    shared = dask.delayed((table, operator, prepared.profiles.constant, scores.projection))
     lazy_parts = [
         dask.delayed(_corrected, pure=False)(
             _matrices(prepared.profiles, part),
@@ -86,7 +85,7 @@ def _corrected(
     strength: float,
     origin: Any,
 ) -> CorrectedRows:
-    table, correction, constant, projection = shared
+    table, operator, constant, projection = shared
     features, second = both
     scored = features if second is None or isinstance(second, str) else second
     rows = correct_one(
@@ -94,7 +93,7 @@ def _corrected(
         both,
         [None] * len(table),
         table,
-        correction,
+        operator,
         constant,
         keep_uncovered,
         strength,

@@ -137,7 +137,7 @@ def transform_arrays(
         found = rows.covered
         if not isinstance(found, np.ndarray):
             found = covered_rows(
-                engine, prepared.scores, learned.table, learned.pieces, learned.correction
+                engine, prepared.scores, learned.table, learned.pieces, learned.operator
             )
         np.logical_and(covered, found, out=covered)
         return rows

@@ -21,7 +21,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 RUN = f"""
 import sys, time
 {LISTENING}
-from balans_dask import signals
+from balans_dask.cluster import signals
 from balans_dask.errors import Interrupted
 
 signals.ECHO_SECONDS = float(sys.argv[1])
@@ -61,7 +61,7 @@ def test_a_second_signal_ends_a_run_that_saves_unless_it_echoes_sigterm(echo_sec
 CARELESS = f"""
 import sys, time
 {LISTENING}
-from balans_dask import signals
+from balans_dask.cluster import signals
 from balans_dask.errors import Interrupted
 
 class Careless:

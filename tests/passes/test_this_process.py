@@ -21,7 +21,7 @@ import numpy as np
 from distributed import Client
 from balans_dask import Balans
 from balans_dask.errors import InvalidInputError
-from balans_dask.passes.engine import QUIET_DASHBOARD, embedded_client
+from balans_dask.passes.workers import QUIET_DASHBOARD, embedded_client
 
 rows = np.random.default_rng(0).normal(size=(80, 3))
 

@@ -74,7 +74,7 @@ def run(
         "scales": np.concatenate([block.scales for block in blocks]),
         "thresholds": np.concatenate([block.thresholds for block in blocks]),
         "coverage": coverage_of_rows(engine, fitted.sampled.coverage),
-        "sums": np.concatenate(engine.gather(learned.correction[1]), axis=-1),
+        "sums": np.concatenate(engine.gather(next(iter(vars(learned.operator).values()))), axis=-1),
         "features": np.concatenate([part.features for part in parts]),
         "scores": np.concatenate([part.embedding for part in parts]),
         "displacement": np.concatenate([part.displacement for part in parts]),

@@ -28,7 +28,7 @@ def corrected(engine, place, features):
     fitted = one_pass(engine, inputs, PARAMETERS, plan)
     learned = learn(engine, fitted)
     parts = engine.gather(correct(engine, fitted.prepared, learned, None))
-    sums = np.concatenate(engine.gather(learned.correction[1]), axis=1)
+    sums = np.concatenate(engine.gather(learned.operator.sums), axis=1)
     return sums[:, : features.shape[1]], np.concatenate([part.features for part in parts])
 
 
