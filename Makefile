@@ -3,155 +3,101 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
-EVALUATE := $(VENV)/.evaluate
-BROWSER := $(VENV)/.browser
-PACKAGE := build/package
-SCANPY := $(VENV)/.scanpy
-CLOUD := $(VENV)/.cloud
-DEPLOY := build/deploy
-DOCS := $(VENV)/.docs
-PEERS := .peers/.installed
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+CODE := balans_dask benchmarks docs notebooks tests
 
-.PHONY: demo test test-stores docs notebooks test-package test-evaluate test-scanpy test-browser test-cloud \
-        test-hosts test-slurm test-deploy test-long experiments experiments-full peers fuzz mutants soak lint clean
+.PHONY: demo test docs lint clean
 
-demo: $(STAMP)
+demo: $(VENV)/.installed
 	$(BIN)/balans demo
 
-test: $(STAMP) $(DOCS)
-	$(BIN)/ruff check balans_dask benchmarks docs notebooks tests
-	$(BIN)/ruff format --check balans_dask benchmarks docs notebooks tests
+test: $(VENV)/.installed
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist worksteal --durations 25
 	$(MAKE) --no-print-directory docs
 
-# What depends most on the versions of anndata, pandas and zarr; two minutes.
-test-stores: $(STAMP)
-	$(BIN)/pytest -n 2 --dist worksteal tests/io tests/cli/test_cli.py tests/repository/test_package.py tests/test_pp.py
-
-# Builds sdist and wheel, and tries each in an empty environment; pip settings such as PIP_FIND_LINKS hold.
-test-package: $(STAMP)
-	rm -rf $(PACKAGE)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group package
-	$(BIN)/python -m build --outdir $(PACKAGE)/dist
-	$(PYTHON) -m venv $(PACKAGE)/venv
-	$(PACKAGE)/venv/bin/python -m pip install --quiet --constraint constraints.txt $(PACKAGE)/dist/*.whl
-	cd $(PACKAGE) && venv/bin/python -W ignore $(CURDIR)/tests/package_smoke.py
-	$(PACKAGE)/venv/bin/python -m pip uninstall --quiet --yes balans-dask
-	$(PACKAGE)/venv/bin/python -m pip install --quiet --no-deps $(PACKAGE)/dist/*.tar.gz
-	cd $(PACKAGE) && venv/bin/python -W ignore $(CURDIR)/tests/package_smoke.py
-
 # The site, in docs/_build/html; a warning is an error. What did not change is not built again.
-docs: $(DOCS)
+docs: $(VENV)/.installed
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
 
-# Runs every notebook; build/notebooks has the executed copies and the stores that they wrote.
-notebooks: $(STAMP)
-	rm -rf build/notebooks
-	$(BIN)/python -m tests.support.notebook_runs
+lint: $(VENV)/.installed
+	$(BIN)/python -m tests.support.notebook_runs --strip
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/mypy
 
-# Scores against scib-metrics and copairs, which bring jax (half a gigabyte) and compile for a minute,
-# and the page of the documentation that shows them.
-test-evaluate: $(EVALUATE)
-	$(BIN)/pytest tests/evaluate
-	$(BIN)/pytest tests/repository/test_docs.py -k evaluating --timeout 900
+clean:
+	rm -rf $(VENV) .newest .peers demo build docs/_build docs/benchmarks docs/notebooks docs/deploy \
+	    docs/rooms.svg
 
-# The tutorial flow of scanpy, and AnnData objects that xarray reads lazily.
-test-scanpy: $(SCANPY)
-	$(BIN)/pytest tests/test_scanpy.py tests/test_pp.py
+# Everything else, each by its name: `make test-cloud` adds needs-test-cloud to the environment, once,
+# and runs run-test-cloud in it. CONTRIBUTING.md says what they are for and what they ask of a machine.
+run-test-stores := pytest -n 2 --dist worksteal tests/io tests/cli/test_cli.py \
+    tests/repository/test_package.py tests/test_pp.py
+run-test-long := pytest -m long --timeout 1800
+run-test-slurm := pytest -m slurm -n 2 --dist worksteal tests/slurm
+run-test-hosts := pytest -m hosts tests/hosts
+needs-test-cloud := --editable ".[cloud]" --group cloud-test
+run-test-cloud := pytest tests/buckets
+needs-test-scanpy := scanpy igraph leidenalg xarray
+run-test-scanpy := pytest tests/test_scanpy.py tests/test_pp.py
+needs-test-evaluate := --editable ".[evaluate]"
+run-test-evaluate := pytest --timeout 900 tests/evaluate \
+    "tests/repository/test_docs.py::test_the_blocks_of_a_page_run[evaluating]"
+needs-test-browser := playwright --editable ".[dashboard]"
+run-test-browser := pytest -m "" tests/report/test_browser.py tests/cli/test_performance_report.py
+run-fuzz := pytest --hypothesis-profile fuzz tests/promises/test_fuzz.py --timeout 3600
+run-mutants = python -m tests.support.mutant_runs $(ONLY)
+run-soak := python -W ignore -m tests.support.soak
+run-notebooks := python -m tests.support.notebook_runs
+needs-experiments := $(needs-test-evaluate)
+run-experiments := python -W ignore -m benchmarks.experiments.run_all --size small
+needs-experiments-full := $(needs-test-evaluate)
+run-experiments-full := python -W ignore -m benchmarks.experiments.run_all --size full --resume
 
-# A report in headless Chromium, which must be there (BALANS_CHROMIUM, or on the PATH), and one of Dask's.
-test-browser: $(BROWSER)
-	$(BIN)/pytest -m browser tests/report
-	$(BIN)/pytest tests/cli/test_performance_report.py
+RUNS := $(patsubst run-%,%,$(filter run-%,$(.VARIABLES)))
+.PHONY: $(RUNS) test-package test-deploy peers
+.SECONDEXPANSION:
+$(RUNS): $(VENV)/.$$(if $$(needs-$$@),$$@,installed)
+	$(BIN)/$(run-$@)
 
-# The paper's experiments and docs/results.md: less than 15 minutes, or hours at the full size. Other
-# methods stand beside ours where `make peers` was run before, or BALANS_PEERS names a Python with them.
-experiments: $(EVALUATE)
-	$(BIN)/python -W ignore -m benchmarks.experiments.run_all --size small
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(PIP) --editable ".[plot]" --group test --group lint --group docs
+	touch $@
 
-experiments-full: $(EVALUATE)
-	$(BIN)/python -W ignore -m benchmarks.experiments.run_all --size full --resume
+$(VENV)/.%: $(VENV)/.installed
+	$(PIP) $(needs-$*)
+	touch $@
 
-# Other methods, some under the GPL, in an environment of their own.
-peers: $(PEERS)
-
-# Runs on a bucket of a real S3 server process, with kills and a server that refuses requests.
-test-cloud: $(CLOUD)
-	$(BIN)/pytest tests/buckets
-
-# Scheduler, workers and driver on hosts of their own (network namespaces), whose cables are slow or cut:
-# as root on Linux. Five minutes, most of it waiting.
-test-hosts: $(STAMP)
-	$(BIN)/pytest -m hosts tests/hosts
-
-# Runs on a real SLURM of three nodes, which the tests start: as root, with the packages slurmctld,
-# slurmd, slurm-client and munge. Most of it is waiting.
-test-slurm: $(STAMP)
-	$(BIN)/pytest -m slurm -n 2 --dist worksteal tests/slurm
+# Builds sdist and wheel, and tries each in an empty environment; pip settings such as PIP_FIND_LINKS hold.
+test-package: $(VENV)/.installed
+	rm -rf build/package
+	$(PIP) --group package
+	$(BIN)/python -m build --outdir build/package/dist
+	$(PYTHON) -m venv build/package/venv
+	build/package/venv/bin/python -m pip install --quiet --constraint constraints.txt \
+	    build/package/dist/*.whl
+	cd build/package && venv/bin/python -W ignore $(CURDIR)/tests/support/package_smoke.py
+	build/package/venv/bin/python -m pip uninstall --quiet --yes balans-dask
+	build/package/venv/bin/python -m pip install --quiet --no-deps build/package/dist/*.tar.gz
+	cd build/package && venv/bin/python -W ignore $(CURDIR)/tests/support/package_smoke.py
 
 # The image's pip command in an empty environment, and manifests against the schemas of their pinned
 # operator and of Kubernetes.
-test-deploy: $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group deploy
-	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(DEPLOY) dask-kubernetes==2026.3.0
-	BALANS_SCHEMAS=$(DEPLOY) $(BIN)/pytest tests/repository/test_deploy.py tests/deploy --timeout 900
+test-deploy: $(VENV)/.installed
+	$(PIP) --group deploy
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target build/deploy dask-kubernetes==2026.3.0
+	BALANS_SCHEMAS=build/deploy $(BIN)/pytest --timeout 900 tests/repository/test_deploy.py \
+	    tests/repository/test_containers.py
 
-# Dying workers, all notebooks, large stores, a short soak, and the whole matrix of workers, chunks and
-# kills.
-test-long: $(STAMP)
-	$(BIN)/pytest -m long --timeout 1800
+# Other methods, some under the GPL, in an environment of their own.
+peers: .peers/.installed
 
-# Ten times the hostile inputs of the default suite; about ten minutes.
-fuzz: $(STAMP)
-	BALANS_HYPOTHESIS=fuzz $(BIN)/pytest tests/promises/test_fuzz.py --timeout 3600
-
-# Puts every fault of tests/support/mutants into a copy of the tree, where the tests that it names must notice;
-# ONLY=elbow-edges tries one. Five seconds for each.
-mutants: $(STAMP)
-	$(BIN)/python -m tests.support.mutant_runs $(ONLY)
-
-# Kills workers, drivers and clusters at random moments; at most 20 minutes.
-soak: $(STAMP)
-	$(BIN)/python -W ignore -m tests.support.soak
-
-lint: $(STAMP)
-	$(BIN)/python -m tests.support.notebook_runs --strip
-	$(BIN)/ruff check --fix balans_dask benchmarks docs notebooks tests
-	$(BIN)/ruff format balans_dask benchmarks docs notebooks tests
-	$(BIN)/mypy
-
-$(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[plot]" --group test --group lint
-	touch $(STAMP)
-
-$(EVALUATE): $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[evaluate]"
-	touch $(EVALUATE)
-
-$(SCANPY): $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt scanpy igraph leidenalg xarray
-	touch $(SCANPY)
-
-$(BROWSER): $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright --editable ".[dashboard]"
-	touch $(BROWSER)
-
-$(CLOUD): $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cloud]" --group cloud-test
-	touch $(CLOUD)
-
-$(DOCS): $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
-	touch $(DOCS)
-
-$(PEERS): benchmarks/peers/requirements.txt
+.peers/.installed: benchmarks/peers/requirements.txt
 	$(PYTHON) -m venv .peers
 	.peers/bin/python -m pip install --quiet --requirement benchmarks/peers/requirements.txt
-	touch $(PEERS)
-
-clean:
-	rm -rf $(VENV) .newest .peers demo build docs/_build docs/benchmarks docs/notebooks docs/deploy
+	touch $@

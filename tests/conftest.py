@@ -30,7 +30,7 @@ settings.register_profile(
     settings.get_profile("default"),
     max_examples=250,
 )
-settings.load_profile(os.environ.get("BALANS_HYPOTHESIS", "default"))
+settings.load_profile("default")
 
 
 def pytest_configure(config: pytest.Config) -> None:

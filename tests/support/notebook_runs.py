@@ -5,6 +5,7 @@
 """
 
 import os
+import shutil
 import sys
 import time
 from collections import defaultdict
@@ -79,6 +80,7 @@ def main() -> None:
             path.write_text(text_of(stripped(read(path))))
             continue
         folder = REPOSITORY / "build" / "notebooks" / path.stem
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         book, start = read(path), time.monotonic()
         try:
