@@ -1,4 +1,4 @@
-"""What a bucket takes instead: leases for locks, copies for renames, one put for small arrays.
+"""What a bucket takes instead: leases for locks and copies for renames.
 
 A bucket has no locks, but can create an object on the condition that it is not there. Leases are
 numbered objects; whoever creates the next number holds the folder, so that of two who find a dead
@@ -9,9 +9,6 @@ Nor has it renames: the objects of a finished store are copied to its place, in 
 root ``zarr.json`` last: without it nothing opens. A store that is replaced loses its root first,
 and for a moment neither is there. A mark in the run's folder says that what lies at the target is
 such a half; a run killed in between is continued by doing all of it again.
-
-Each of the dozens of small arrays of a table would take ten requests one after another, most of
-them to ask what is there: they are made in memory and put at once.
 """
 
 import errno
@@ -20,15 +17,13 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import psutil
-import zarr
-from zarr.storage import MemoryStore
 
 from balans_dask.errors import RunError, StoreExistsError, warn_of_input
 from balans_dask.io.atomic import write_json
@@ -49,7 +44,6 @@ __all__ = [
     "is_half_published",
     "leased",
     "publish_by_copy",
-    "put_group",
 ]
 
 RENEWED_EVERY = 10.0
@@ -277,30 +271,4 @@ def _copy(store: Path, target: Path, names: Sequence[str]) -> None:
     source.fs.copy(
         [f"{source.path}/{name}" for name in names],
         [(target / name).path for name in names],  # type: ignore[attr-defined]
-    )
-
-
-def put_group(store: Path, fill: Callable[[zarr.Group], Any], key: str = "") -> None:
-    """Make a part of a store, replacing what is in its place.
-
-    Parameters
-    ----------
-    store : Path
-        In a bucket.
-    fill : callable
-        Fills an empty root.
-    key : str
-        The part, such as ``uns/balans``; else the whole root.
-    """
-    contents: dict[str, Any] = {}
-    fill(zarr.create_group(MemoryStore(contents), zarr_format=3))
-    part: Any = store / key if key else store
-    remove_tree(part)
-    inside = f"{key}/" if key else ""
-    part.fs.pipe(
-        {
-            f"{part.path}/{name.removeprefix(inside)}": content.to_bytes()
-            for name, content in contents.items()
-            if name.startswith(inside)
-        }
     )

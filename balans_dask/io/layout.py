@@ -1,7 +1,11 @@
-"""AnnData on Zarr v3, as this package writes it: encodings, chunks, shards and codec."""
+"""AnnData on Zarr v3, as this package writes it: encodings, chunks, shards and codec.
+
+Each of the dozens of small arrays of a table would ask one after another what is there, in a bucket
+by ten requests. They are made in memory, and their files are written at once.
+"""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +19,9 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
 from balans_dask.io.atomic import read_json, write_json
-from balans_dask.io.bucket import put_group
 from balans_dask.io.consolidated_metadata import DOCUMENT, is_grouped, regrouped
-from balans_dask.io.places import is_remote, place_of, place_of_zarr, zarr_place
+from balans_dask.io.files import is_file, put_files
+from balans_dask.io.places import place_of, place_of_zarr, zarr_place
 from balans_dask.tiling import TILE_ROWS, largest_power_of_two
 
 __all__ = [
@@ -66,13 +70,13 @@ def row_layout(n_rows: int | None, row_bytes: int) -> tuple[int, int]:
 
 def create_root(path: str | Path | MemoryStore) -> zarr.Group:
     """Create an empty AnnData store at a path where nothing is, or in memory."""
-    place: Any = path if isinstance(path, MemoryStore) else place_of(path)
-    if not isinstance(place, MemoryStore) and is_remote(place):
-        put_group(place, _fill_root)
-        return zarr.open_group(zarr_place(place), mode="r+", use_consolidated=False)
-    root = zarr.create_group(place, zarr_format=3)
-    _fill_root(root)
-    return root
+    if isinstance(path, MemoryStore):
+        root = zarr.create_group(path, zarr_format=3)
+        _fill_root(root)
+        return root
+    place = place_of(path)
+    put_files(place, _files_of(_fill_root))
+    return zarr.open_group(zarr_place(place), mode="r+", use_consolidated=False)
 
 
 def _fill_root(root: zarr.Group) -> None:
@@ -145,7 +149,7 @@ def create_columns(
 
 
 def write_annotations(root: zarr.Group, elements: Mapping[str, Any]) -> None:
-    """Write obs, var and the like: anything but a large matrix.
+    """Write obs, var and the like, which are not there yet: anything but a large matrix.
 
     The versions of anndata and pandas do not change the layout: text is stored plainly but where
     its type has room for missing values, and nothing in shards.
@@ -160,10 +164,22 @@ def write_annotations(root: zarr.Group, elements: Mapping[str, Any]) -> None:
     with settings.override(allow_write_nullable_strings=True, auto_shard_zarr_v3=False):
         for key, element in elements.items():
             plain = _with_plain_text(element) if isinstance(element, pd.DataFrame) else element
-            if place is not None and is_remote(place):
-                put_group(place, partial(_write, key=key, element=plain), key)
-            else:
+            if place is None:
                 _write(root, key, plain)
+                continue
+            made = _files_of(partial(_write, key=key, element=plain))
+            inside = f"{key}/"
+            # Groups around it say more about themselves where they are.
+            around = [name for name in made if not name.startswith(inside)]
+            there = {name for name in around if is_file(place / name)}
+            put_files(place, {name: made[name] for name in made if name not in there})
+
+
+def _files_of(fill: Callable[[zarr.Group], None]) -> dict[str, bytes]:
+    """Fill a root in memory, and return its files by their names."""
+    contents: dict[str, Any] = {}
+    fill(zarr.create_group(MemoryStore(contents), zarr_format=3))
+    return {name: content.to_bytes() for name, content in contents.items()}
 
 
 def _write(root: zarr.Group, key: str, element: Any) -> None:

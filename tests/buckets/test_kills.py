@@ -74,6 +74,9 @@ def test_a_killed_run_goes_on_where_it_was(folder, source, bucket, moment, clust
     events = read_events(bucket.url("out.zarr"))
     assert len({event["attempt"] for event in events}) == 2
     assert events[-1]["done"]
+    if moment is writing:
+        again = [event for event in events if event["attempt"] == events[-1]["attempt"]]
+        assert all(event["n_done"] > 0 for event in again if event["stage"] == "writing")
 
 
 def test_what_is_written_stays_unless_it_has_changed(folder, source, bucket):
