@@ -14,7 +14,6 @@ from balans_dask.kernels.elbow import BINS_PER_UNIT
 from balans_dask.model.frozen import Model
 from balans_dask.model.inputs import examine_values, plan_run
 from balans_dask.model.saved import load_model, save_model
-from balans_dask.model.stages import OnStage
 from balans_dask.model.transform import known_to
 from balans_dask.passes.engine import Engine
 from balans_dask.progress import reported
@@ -191,8 +190,8 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         InvalidInputError
             If values, labels or parameters cannot be used.
         """
-        with current_engine() as engine, reported(self.verbose) as on_stage:
-            self._fit(engine, X, batch, anchor, on_stage, wanted=False)
+        with current_engine() as engine, reported(self.verbose) as tell, engine.telling(tell):
+            self._fit(engine, X, batch, anchor, wanted=False)
         return self
 
     def fit_transform(
@@ -223,8 +222,8 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         InvalidInputError
             If values, labels or parameters cannot be used.
         """
-        with current_engine() as engine, reported(self.verbose) as on_stage:
-            return self._fit(engine, X, batch, anchor, on_stage, wanted=True)
+        with current_engine() as engine, reported(self.verbose) as tell, engine.telling(tell):
+            return self._fit(engine, X, batch, anchor, wanted=True)
 
     def transform(self, X: Any, *, batch: Any = None, anchor: Any = None) -> Any:
         """Correct further profiles by what was fitted; those corrected before do not move.
@@ -262,7 +261,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
             )
         matrix_of(X, least_rows=1)
         check_features(self, X, fitting=False)
-        with current_engine() as engine, reported(self.verbose) as on_stage:
+        with current_engine() as engine, reported(self.verbose) as tell, engine.telling(tell):
             if batch is None and model.batches != (NO_BATCH,):
                 raise InvalidInputError(
                     f"the model was fitted on {len(model.batches)} batches: give batch="
@@ -271,7 +270,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
             with single_threaded_blas():
                 plan = plan_run(inputs, model.parameters, engine.workers(), model.sizes)
                 inputs = examine_values(engine, inputs, plan.tiling).held(inputs)
-                return transform_arrays(engine, inputs, model, plan, collector_of(X, on_stage))
+                return transform_arrays(engine, inputs, model, plan, collector_of(X))
 
     def save(self, path: str | PathLike[str], overwrite: bool = False) -> None:
         """Write the frozen model to a new Zarr group: JSON attributes and arrays, no code.
@@ -327,15 +326,14 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         X: Any,
         batch: Any,
         anchor: Any,
-        on_stage: OnStage,
         wanted: bool,
     ) -> Any:
         parameters = parameters_of(self.get_params(deep=False))
         matrix_of(X)
         check_features(self, X, fitting=True)
         inputs = inputs_of(engine, X, batch, anchor)
-        collect = collector_of(X, on_stage)
-        found, _ = fit_inputs(engine, inputs, parameters, collect, wanted, on_stage=on_stage)
+        collect = collector_of(X)
+        found = fit_inputs(engine, inputs, parameters, collect, wanted)
         self.coverage_ = found.coverage
         self._take(found.model)
         return None if found.rows is None else found.rows.features
@@ -345,7 +343,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         self.model_ = model
         self.sampled_rows_ = np.concatenate([block.rows for block in last.blocks])
         scales = np.sqrt(np.concatenate([block.scales for block in last.blocks]))
-        self.scales_ = scales * model.projection.unit
+        self.scales_ = scales * model.preprocessor.projection.unit
         bins = np.concatenate([block.thresholds for block in last.blocks])
         self.thresholds_ = bins / BINS_PER_UNIT
         self.coverage_curve_ = last.curve[:, :2]

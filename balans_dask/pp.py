@@ -101,8 +101,9 @@ def balans_integrate(
     place = adjusted_basis or (SCORES_KEY if basis is None else f"{basis}_balans")
     require_room(adata, basis, place)
     asked = integration(adata, key, basis, correct_features, anchor, _parameters(basis, params))
-    with current_engine() as engine, reported(params.get("verbose", False)) as on_stage:
-        done = integrate(engine, asked, on_stage)
+    verbose = params.get("verbose", False)
+    with current_engine() as engine, reported(verbose) as tell, engine.telling(tell):
+        done = integrate(engine, asked)
     adata.obsm[place] = done.scores
     elements = [f"obsm/{place}", f"uns/{OURS}"]
     for name, values in zip(ADDED_COLUMNS, done.columns, strict=True):

@@ -118,12 +118,12 @@ def test_tasks_are_counted_while_others_still_run(engine, tmp_path):
     """The second task waits for the file that the news of the first one makes."""
     told = []
 
-    def on_stage(stage):
+    def tell(stage):
         told.append(stage)
         if stage.n_done == 1:
             (tmp_path / "go").touch()
 
-    with following(engine, on_stage, Stage("waiting", n_total=2), ("slow",)):
+    with engine.telling(tell), following(engine, Stage("waiting", n_total=2), ("slow",)):
         engine.wait(engine.map("slow", _after, [None, tmp_path / "go"]))
     assert [stage.n_done for stage in told] == [0, 1, 2]
 
@@ -131,12 +131,12 @@ def test_tasks_are_counted_while_others_still_run(engine, tmp_path):
 def test_leaves_of_a_reduction_are_counted_though_nobody_holds_them(engine, tmp_path):
     told = []
 
-    def on_stage(stage):
+    def tell(stage):
         told.append((stage.n_done, stage.n_total))
         if stage.n_done == 3:
             (tmp_path / "go").touch()
 
-    with following(engine, on_stage, Stage("adding", n_total=4), ("leaf",)):
+    with engine.telling(tell), following(engine, Stage("adding", n_total=4), ("leaf",)):
         leaves = engine.map("leaf", _after, [None, None, None, tmp_path / "go"])
         engine.wait([engine.reduce("sum", leaves, _none, arity=2)])
     assert told == [(0, 4), (3, 4), (4, 4)]

@@ -190,11 +190,11 @@ def correct(
     from balans_dask.io.run_folder import taken_by
     from balans_dask.model.inputs import plan_run
     from balans_dask.progress import Progress
-    from balans_dask.workflows.correct import correct_store
+    from balans_dask.workflows.correct import WriteOptions, correct_store
 
     target = _output_of(source, target, into, layer)
     require_report(performance_report, overwrite, (source, *taken_by(target), model))
-    asked = _asked(source, options, writes=not into)
+    asked = _asked(source, options, is_copied=not into)
     asked = _added_to(asked, layer) if into else asked
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     with open_engine(options["cluster"]) as (engine, limit_bytes):
@@ -203,10 +203,9 @@ def correct(
         plan = plan_run(asked.inputs, asked.parameters, workers, freezes=freezes)
         progress = Progress(console, verbose, facts_table("plan", _keys(asked) | plan_facts(plan)))
         watched = reporting(engine.client, performance_report)
-        with watched, _events(target, progress) as on_stage:
-            record = correct_store(
-                engine, asked, plan, target, overwrite, resume, on_stage, checkpoint_seconds, model
-            )
+        how = WriteOptions(overwrite, resume, checkpoint_seconds, model)
+        with watched, _events(target, progress) as tell, engine.telling(tell):
+            record = correct_store(engine, asked, plan, target, how)
     if not quiet:
         click.echo(
             f"{printable(target)}: {asked.inputs.n_rows:,} rows corrected by "
@@ -243,8 +242,8 @@ def transform(
     from balans_dask.model.inputs import plan_run
     from balans_dask.model.saved import load_model
     from balans_dask.progress import Progress
-    from balans_dask.workflows.correct import transform_store
-    from balans_dask.workflows.request import store_run
+    from balans_dask.workflows.correct import WriteOptions, transform_store
+    from balans_dask.workflows.request import store_run, warn_of_what_stays_behind
 
     require_report(performance_report, overwrite, (source, *taken_by(target), model))
     frozen = load_model(model)
@@ -257,16 +256,16 @@ def transform(
         _query_of(frozen) if options["anchor"] is None else options["anchor"],
         model=frozen,
     )
+    warn_of_what_stays_behind(asked.store, basis)
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     with open_engine(options["cluster"]) as (engine, limit_bytes):
         workers = engine.workers(limit_bytes)
         plan = plan_run(asked.inputs, frozen.parameters, workers, frozen.sizes)
         progress = Progress(console, verbose, facts_table("plan", plan_facts(plan)))
         watched = reporting(engine.client, performance_report)
-        with watched, _events(target, progress) as on_stage:
-            record = transform_store(
-                engine, asked, frozen, plan, target, overwrite, resume, on_stage, model
-            )
+        how = WriteOptions(overwrite, resume, model=model)
+        with watched, _events(target, progress) as tell, engine.telling(tell):
+            record = transform_store(engine, asked, frozen, plan, target, how)
     if not quiet:
         n_uncovered = int(record["n_uncovered"])
         n_new = frozen.places_of(asked.inputs.labels).count(-1)
@@ -289,24 +288,26 @@ def _events(target: str, progress: "Progress") -> "Iterator[OnStage]":
         events.finish()
 
 
-def _asked(source: str, options: dict[str, Any], writes: bool = True) -> "StoreRun":
+def _asked(source: str, options: dict[str, Any], is_copied: bool = True) -> "StoreRun":
     """Check everything that can be checked before there is a cluster."""
     from balans_dask.io.store import open_store
-    from balans_dask.workflows.request import store_run
+    from balans_dask.workflows.request import store_run, warn_of_what_stays_behind
 
     given = {name: options[name] for name in Parameters.__dataclass_fields__ if name in options}
     given["n_components"] = given["n_components"] or None
     if given["max_scale_ratio"] == WORD_FOR_NONE:
         given["max_scale_ratio"] = None
-    return store_run(
+    asked = store_run(
         open_store(source, options["cluster"].limit_bytes),
         options["batch_keys"],
         Parameters(**given),
         options["basis"],
         options["anchor"],
         batch_order=options["batch_order"],
-        writes=writes,
     )
+    if is_copied:
+        warn_of_what_stays_behind(asked.store, asked.basis)
+    return asked
 
 
 def _output_of(source: str, target: str | None, into: bool, layer: bool) -> str:

@@ -36,7 +36,7 @@ def demo(folder: str) -> None:
         out.print(line)
 
 
-def _corrected(folder: str, on_stage: "OnStage") -> Iterator[Any]:
+def _corrected(folder: str, tell: "OnStage") -> Iterator[Any]:
     """Generate, correct, score and draw; replaces an earlier demo, and yields what to print."""
     import numpy as np
 
@@ -44,7 +44,7 @@ def _corrected(folder: str, on_stage: "OnStage") -> Iterator[Any]:
     from balans_dask.model.inputs import plan_run
     from balans_dask.passes.engine import Engine
     from balans_dask.passes.workers import embedded_client
-    from balans_dask.workflows.correct import correct_store
+    from balans_dask.workflows.correct import WriteOptions, correct_store
     from balans_dask.workflows.mixture import Mixture, write_mixture
     from balans_dask.workflows.request import store_run
 
@@ -59,7 +59,8 @@ def _corrected(folder: str, on_stage: "OnStage") -> Iterator[Any]:
     with embedded_client() as client:
         engine = Engine(client)
         plan = plan_run(run.inputs, run.parameters, engine.workers())
-        correct_store(engine, run, plan, corrected, overwrite=True, on_stage=on_stage)
+        with engine.telling(tell):
+            correct_store(engine, run, plan, corrected, WriteOptions(overwrite=True))
     before, after = open_store(raw), open_store(corrected)
     yield _scores(before, after)
     if find_spec("matplotlib") is None:

@@ -205,8 +205,12 @@ def sweep(
     asked = sweep_run(source, keys, label_key, grid, base, basis, anchor, eval_rows, scores)
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     watched = Progress(console, verbose)
-    with open_engine(options["cluster"]) as (engine, limit_bytes), watched as progress:
-        result = run_sweep(engine, asked, limit_bytes, scratch, Events(progress))
+    with (
+        open_engine(options["cluster"]) as (engine, limit_bytes),
+        watched as progress,
+        engine.telling(Events(progress)),
+    ):
+        result = run_sweep(engine, asked, limit_bytes, scratch)
     _save_sweep(result, json_path, plot_path)
     out = Console()
     for line in sweep_lines(result):

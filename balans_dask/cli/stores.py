@@ -170,8 +170,8 @@ def preprocess(
             click.echo(text, err=True)
 
     steps = Preprocessing(**options)
-    with open_engine(cluster) as (engine, limit_bytes):
-        found = preprocess_store(engine, source, target, steps, limit_bytes, overwrite, say)
+    with open_engine(cluster) as (engine, limit_bytes), engine.telling(say):
+        found = preprocess_store(engine, source, target, steps, limit_bytes, overwrite)
     if quiet:
         return
     if found.n_plates:

@@ -104,7 +104,7 @@ def model_facts(model: Model, n_bytes: int) -> dict[str, str]:
         Size on disk.
     """
     given = {k: v for k, v in model.parameters.as_dict().items() if v is not None}
-    names = model.feature_names
+    names, projection = model.feature_names, model.preprocessor.projection
     facts = {
         "kind": "frozen model of balans_dask",
         "size": f"{format_bytes(n_bytes)}: grows with landmarks, batches and features, not rows",
@@ -113,8 +113,8 @@ def model_facts(model: Model, n_bytes: int) -> dict[str, str]:
         "batches": f"{len(model.batches):,} ({first_names(list(model.batches))})",
         "batch key": "+".join(model.record["batch_key"]) or "none",
         "anchors": model.record.get("anchor") or "all rows",
-        "distances in": f"{model.projection.n_components} columns of "
-        + ("principal components" if model.projection.weights is not None else "the embedding"),
+        "distances in": f"{projection.n_components} columns of "
+        + ("principal components" if projection.weights is not None else "the embedding"),
     }
     for number, each in enumerate(model.passes):
         n_rounds, _ = each.curve.shape

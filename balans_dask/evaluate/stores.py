@@ -93,7 +93,7 @@ def default_scores(store: ProfileStore, batch_keys: Sequence[str]) -> RawScores:
     batch_keys : sequence of str
     """
     # No memory is planned for landmarks that nobody draws.
-    run = store_run(store, tuple(batch_keys), Parameters(max_rows=1), writes=False)
+    run = store_run(store, tuple(batch_keys), Parameters(max_rows=1))
     # What is odd about the input is said when it is corrected.
     with warnings.catch_warnings(), embedded_client() as client, single_threaded_blas():
         warnings.simplefilter("ignore", InputWarning)

@@ -11,7 +11,7 @@ from balans_dask.kernels.projection import Projection
 from balans_dask.model.inputs import Examined, Inputs, components_of
 from balans_dask.model.prepared import Learned, Prepared
 from balans_dask.model.sampler import SampledRows, sample_rows
-from balans_dask.model.stages import PREPARING, SAMPLING, SUMMING, OnStage, Stage, following
+from balans_dask.model.stages import PREPARING, SAMPLING, SUMMING, Stage, following
 from balans_dask.model.state import sampled_from
 from balans_dask.parameters import AUTO, Parameters
 from balans_dask.passes.engine import Engine
@@ -60,7 +60,6 @@ def fit_preprocessor(
     parameters: Parameters,
     plan: MemoryPlan,
     examined: Examined,
-    on_stage: OnStage = lambda stage: None,
 ) -> Projection:
     """Fit what makes scores of profiles; once, whatever the number of passes.
 
@@ -71,12 +70,10 @@ def fit_preprocessor(
     parameters : Parameters
     plan : MemoryPlan
     examined : Examined
-    on_stage : callable
-        Told what the run is doing.
     """
     n_components = components_of(parameters, inputs)
     stage = Stage(PREPARING, n_total=plan.tiling.n_partitions)
-    with following(engine, on_stage, stage, ("scatter", "squares")):
+    with following(engine, stage, ("scatter", "squares")):
         return fit_projection(
             engine, plan.tiling, inputs.scored, examined.reference, n_components, inputs.reference
         )
@@ -85,7 +82,6 @@ def fit_preprocessor(
 def fit(
     engine: Engine,
     prepared: Prepared,
-    on_stage: OnStage = lambda stage: None,
     resumed: Mapping[str, NDArray[Any]] | None = None,
     on_round: Callable[[SampledRows], None] = lambda sampled: None,
 ) -> Fit:
@@ -95,8 +91,6 @@ def fit(
     ----------
     engine : Engine
     prepared : Prepared
-    on_stage : callable
-        Told what the run is doing.
     resumed : mapping of str to ndarray, or None
         State of an interrupted fit of the same inputs and parameters, by ``state.arrays_of``.
     on_round : callable
@@ -106,10 +100,10 @@ def fit(
 
     def after_round(sampled: SampledRows) -> None:
         _warn_of_landmarks(sampled, plan)
-        on_stage(Stage(SAMPLING, sampled.curve[-1], prepared.number))
+        engine.tell(Stage(SAMPLING, sampled.curve[-1], prepared.number))
         on_round(sampled)
 
-    on_stage(Stage(SAMPLING, number=prepared.number))
+    engine.tell(Stage(SAMPLING, number=prepared.number))
     sampled = sample_rows(
         engine,
         prepared.scores,
@@ -126,22 +120,20 @@ def fit(
     return Fit(prepared, sampled)
 
 
-def learn(engine: Engine, fitted: Fit, on_stage: OnStage = lambda stage: None) -> Learned:
+def learn(engine: Engine, fitted: Fit) -> Learned:
     """Reduce over all partitions what the operator must know, and wait for it.
 
     Parameters
     ----------
     engine : Engine
     fitted : Fit
-    on_stage : callable
-        Told what the run is doing.
     """
     prepared, sampled = fitted.prepared, fitted.sampled
     table = engine.share("landmarks", list(sampled.blocks))
     n_partitions = prepared.plan.tiling.n_partitions
     pieces: list[Pieces] = [sampled.pieces_of(number) for number in range(n_partitions)]
     stage = Stage(SUMMING, number=prepared.number, n_total=n_partitions)
-    with following(engine, on_stage, stage, ("sums", "batch-sums")):
+    with following(engine, stage, ("sums", "batch-sums")):
         operator, targets = learn_operator(
             engine,
             prepared.parameters.operator,

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.operators import Nystrom, Operator
-from balans_dask.kernels.projection import Projection
 from balans_dask.labels import SPELLING, BatchLabels
 from balans_dask.model.fit import Fit
 from balans_dask.model.inputs import Inputs, ModelSizes
-from balans_dask.model.prepared import Learned
+from balans_dask.model.prepared import Learned, Preprocessor
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import coverage_of_rows, covered_rows
 from balans_dask.passes.engine import Engine
@@ -72,9 +71,7 @@ class Model:
     Attributes
     ----------
     parameters : Parameters
-    projection : Projection
-    constant : ndarray of shape (n_features,), bool
-        Features that held a single value in the fit, and stay as they are.
+    preprocessor : Preprocessor
     feature_names : tuple of str
     n_embedding : int or None
         Columns of the embedding in which distances are taken, where it stands beside the features.
@@ -86,8 +83,7 @@ class Model:
     """
 
     parameters: Parameters
-    projection: Projection
-    constant: NDArray[np.bool_]
+    preprocessor: Preprocessor
     feature_names: tuple[str, ...]
     n_embedding: int | None
     batches: tuple[str, ...]
@@ -102,7 +98,7 @@ class Model:
     @property
     def sizes(self) -> ModelSizes:
         """What the plan of a transform takes."""
-        return ModelSizes(self.n_landmarks, self.projection.n_components, self.batches)
+        return ModelSizes(self.n_landmarks, self.preprocessor.projection.n_components, self.batches)
 
     def places_of(self, labels: BatchLabels) -> list[int]:
         """Find batches among those of the fit; -1 for a new one.
@@ -143,8 +139,7 @@ class Model:
 def model_of(
     inputs: Inputs,
     parameters: Parameters,
-    projection: Projection,
-    constant: NDArray[np.bool_],
+    preprocessor: Preprocessor,
     passes: list[FrozenPass],
     record: Mapping[str, Any],
 ) -> Model:
@@ -154,14 +149,13 @@ def model_of(
     ----------
     inputs : Inputs
         Of the first pass.
-    parameters, projection, constant, passes, record
+    parameters, preprocessor, passes, record
         As ``Model`` holds them.
     """
     embedding = inputs.embedding
     return Model(
         parameters=parameters,
-        projection=projection,
-        constant=constant,
+        preprocessor=preprocessor,
         feature_names=tuple(str(name) for name in inputs.feature_names),
         n_embedding=None if embedding is None else embedding.shape[1],
         batches=inputs.labels.names,

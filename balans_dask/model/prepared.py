@@ -24,10 +24,26 @@ __all__ = [
     "Learned",
     "MovedRows",
     "Prepared",
+    "Preprocessor",
     "correct",
     "prepare",
     "second_matrix",
 ]
+
+
+@dataclass(frozen=True)
+class Preprocessor:
+    """What makes scores of profiles, and which profiles' features a correction leaves alone.
+
+    Attributes
+    ----------
+    projection : Projection
+    constant : ndarray of shape (n_features,), bool
+        Features that held a single value in the fit, and stay exactly as they are.
+    """
+
+    projection: Projection
+    constant: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -69,8 +85,7 @@ def prepare(
     inputs: Inputs,
     parameters: Parameters,
     plan: MemoryPlan,
-    projection: Projection,
-    constant: NDArray[np.bool_],
+    preprocessor: Preprocessor,
     number: int = 0,
     origin: Inputs | None = None,
 ) -> Prepared:
@@ -83,10 +98,8 @@ def prepare(
     parameters : Parameters
     plan : MemoryPlan
         Made by ``plan_run``; decides where data waits, never what comes out.
-    projection : Projection
+    preprocessor : Preprocessor
         Fitted once, before the first pass.
-    constant : ndarray of shape (n_features,), bool
-        Features that stay exactly as they are.
     number : int
         Of the pass.
     origin : Inputs or None
@@ -100,15 +113,15 @@ def prepare(
         labels.codes,
         inputs.reference,
         labels.n_batches,
-        projection,
+        preprocessor.projection,
         keep=plan.keep_scores,
         keep_products_of=parameters.block_rows if plan.keep_products else None,
     )
     is_last = number + 1 == parameters.n_passes
     before = None
     if origin is not None and number > 0 and is_last:
-        before = _profiles(origin, projection, constant)
-    profiles = _profiles(inputs, projection, constant)
+        before = _profiles(origin, preprocessor)
+    profiles = _profiles(inputs, preprocessor)
     return Prepared(inputs, parameters, plan, scores, profiles, number, before)
 
 
@@ -122,9 +135,9 @@ def second_matrix(prepared: Prepared) -> tuple[int, np.dtype[Any]] | None:
     return None
 
 
-def _profiles(inputs: Inputs, projection: Projection, constant: NDArray[np.bool_]) -> Profiles:
-    embed_scores = projection.weights is not None
-    return Profiles(inputs.features, constant, inputs.embedding, embed_scores)
+def _profiles(inputs: Inputs, preprocessor: Preprocessor) -> Profiles:
+    embed_scores = preprocessor.projection.weights is not None
+    return Profiles(inputs.features, preprocessor.constant, inputs.embedding, embed_scores)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from balans_dask.kernels.projection import Projection
 from balans_dask.labels import SPELLING
 from balans_dask.model.bounds import Sizes, Table, fault_of, landmark_fault, projection_fault
 from balans_dask.model.frozen import FrozenPass, Model
+from balans_dask.model.prepared import Preprocessor
 from balans_dask.model.state import block_arrays, blocks_from
 from balans_dask.parameters import Parameters
 
@@ -46,7 +47,7 @@ def save_model(model: Model, path: str, overwrite: bool = False) -> None:
     StoreExistsError
         If something is there already.
     """
-    projection = model.projection
+    projection = model.preprocessor.projection
     attributes = {
         "parameters": model.parameters.as_dict(),
         "feature_names": list(model.feature_names),
@@ -57,7 +58,8 @@ def save_model(model: Model, path: str, overwrite: bool = False) -> None:
         "passes": [{"stop_reason": each.stop_reason, "risk": each.risk} for each in model.passes],
         "record": dict(model.record),
     }
-    arrays = {"used": projection.used, "mean": projection.mean, "constant": model.constant}
+    constant = model.preprocessor.constant
+    arrays = {"used": projection.used, "mean": projection.mean, "constant": constant}
     if projection.weights is not None:
         arrays["weights"] = projection.weights
     for number, each in enumerate(model.passes):
@@ -229,16 +231,16 @@ def _model(attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) ->
         pass_from(_of_pass(arrays, number), parameters, facts["stop_reason"], float(facts["risk"]))
         for number, facts in enumerate(attributes["passes"])
     ]
+    projection = Projection(
+        arrays["used"],
+        arrays["mean"],
+        arrays.get("weights"),
+        float(attributes["total_variance"]),
+        float(attributes["unit"]),
+    )
     return Model(
         parameters=parameters,
-        projection=Projection(
-            arrays["used"],
-            arrays["mean"],
-            arrays.get("weights"),
-            float(attributes["total_variance"]),
-            float(attributes["unit"]),
-        ),
-        constant=arrays["constant"],
+        preprocessor=Preprocessor(projection, arrays["constant"]),
         feature_names=tuple(attributes["feature_names"]),
         n_embedding=attributes["n_embedding"],
         batches=tuple(attributes["batches"]),

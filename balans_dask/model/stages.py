@@ -1,4 +1,4 @@
-"""What a run says of itself while it works: the argument of every progress callback."""
+"""What a run says of itself while it works: what the engine's listener is told."""
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -58,15 +58,12 @@ OnStage = Callable[[Stage], None]
 
 
 @contextmanager
-def following(
-    engine: Engine, on_stage: OnStage, stage: Stage, names: Collection[str]
-) -> Iterator[None]:
+def following(engine: Engine, stage: Stage, names: Collection[str]) -> Iterator[None]:
     """Say that a stage begins, now and then how far it is, and how far it came.
 
     Parameters
     ----------
     engine : Engine
-    on_stage : callable
     stage : Stage
         As it begins.
     names : collection of str
@@ -78,9 +75,9 @@ def following(
         nonlocal latest
         n_total = max(stage.n_total, stage.n_done + n_submitted)
         latest = replace(stage, n_done=stage.n_done + n_done, n_total=n_total)
-        on_stage(latest)
+        engine.tell(latest)
 
-    on_stage(stage)
+    engine.tell(stage)
     with engine.following(names, tell):
         yield
-    on_stage(replace(latest, n_done=latest.n_total))
+    engine.tell(replace(latest, n_done=latest.n_total))

@@ -88,6 +88,8 @@ class Engine:
     ----------
     task_bytes : dict
         Memory planned for a task of every pass, for error messages.
+    tell : callable
+        Takes a ``Stage`` of what the run is doing; ``telling`` sets who listens.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class Engine:
         self._run = uuid4().hex[:8]
         self._n_calls = 0
         self._followed: Followed | None = None
+        self.tell: Callable[[Any], None] = _to_nobody
         self._futures: WeakSet[Future] = WeakSet()
 
     @property
@@ -247,6 +250,15 @@ class Engine:
         finally:
             self._followed = None
 
+    @contextmanager
+    def telling(self, listener: Callable[[Any], None]) -> Iterator[None]:
+        """Let a listener know of every ``Stage`` of what happens inside."""
+        before, self.tell = self.tell, listener
+        try:
+            yield
+        finally:
+            self.tell = before
+
     def gather(self, futures: Sequence[Future]) -> list[Any]:
         """Bring results to the driver, raising what a task raised.
 
@@ -371,3 +383,7 @@ class Engine:
             yield
         finally:
             self.release(set(self._futures) - outside)
+
+
+def _to_nobody(stage: Any) -> None:
+    pass

@@ -19,12 +19,11 @@ from balans_dask.io.sources import RowSource, StoredRows
 from balans_dask.labels import BatchLabels, batch_labels
 from balans_dask.model.anchors import GIVEN_ROWS, anchor_mask, rows_by_query
 from balans_dask.model.inputs import Inputs
-from balans_dask.model.stages import OnStage
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.workflows.array_inputs import is_lazy, matrix_of, source_of
-from balans_dask.workflows.array_output import gathered_rows, lazy_rows
-from balans_dask.workflows.arrays import Collect, FittedArrays, fit_inputs
+from balans_dask.workflows.array_output import Collect, gathered_rows, lazy_rows
+from balans_dask.workflows.arrays import Asked, FittedArrays, fit_inputs
 from balans_dask.workflows.records import record_of
 
 __all__ = [
@@ -275,21 +274,15 @@ def integration(
     )
 
 
-def integrate(
-    engine: Engine, asked: Integration, on_stage: OnStage = lambda stage: None
-) -> Integrated:
+def integrate(engine: Engine, asked: Integration) -> Integrated:
     """Fit, and correct as far as results are to be in memory.
 
     Parameters
     ----------
     engine : Engine
     asked : Integration
-    on_stage : callable
-        Told what the run is doing.
     """
-    collect: Collect = lazy_rows
-    if not asked.lazy:
-        collect = partial(gathered_rows, with_scores=True, on_stage=on_stage)
+    collect: Collect = lazy_rows if asked.lazy else partial(gathered_rows, with_scores=True)
     inputs = Inputs(
         features=row_source(engine, asked.features, asked.lazy),
         labels=asked.labels,
@@ -301,26 +294,15 @@ def integrate(
         table_bytes=_scores_bytes(asked),
         reference=asked.reference,
     )
-    found, identity = fit_inputs(
-        engine,
-        inputs,
-        asked.parameters,
-        collect,
-        True,
-        asked.keys,
-        asked.basis,
-        asked.anchor,
-        on_stage,
-    )
+    named = Asked(asked.keys, asked.basis, asked.anchor)
+    found = fit_inputs(engine, inputs, asked.parameters, collect, True, named)
     scores, features, covered, displacement = _computed(engine, asked, found)
     n_uncovered = int(np.count_nonzero(~covered))
-    model = found.model
     record = record_of(
         inputs,
         asked.parameters,
-        model.projection,
-        model.constant,
-        identity,
+        found.model.preprocessor,
+        found.identity,
         n_uncovered,
         found.facts,
         None,

@@ -1,29 +1,43 @@
-"""Corrected rows as a Dask array: each partition computed when it is asked for."""
+"""Corrected rows as arrays: in memory, or lazy ones that are computed when they are asked for."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import dask
 import dask.array as da
 import numpy as np
 
-from balans_dask.model.prepared import Learned, MovedRows, Prepared, correct, second_matrix
-from balans_dask.model.stages import CORRECTING, OnStage, Stage
+from balans_dask.model.inputs import Inputs
+from balans_dask.model.prepared import (
+    Learned,
+    MovedRows,
+    Prepared,
+    Preprocessor,
+    correct,
+    second_matrix,
+)
+from balans_dask.model.stages import CORRECTING, Stage
 from balans_dask.passes.correct import CorrectedRows, correct_one
+from balans_dask.passes.coverage import covered_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.operators import as_argument, map_fields
 from balans_dask.passes.profiles import Profiles, output_dtype
 from balans_dask.passes.scores import Labels
 from balans_dask.tiling import Partition
-from balans_dask.workflows.array_inputs import is_lazy
-from balans_dask.workflows.arrays import Collect
+from balans_dask.workflows.array_inputs import is_lazy, source_of
+from balans_dask.workflows.run import Job
 
 __all__ = [
+    "ArrayOutput",
+    "Collect",
     "collector_of",
     "gathered_rows",
     "lazy_rows",
 ]
+
+Collect = Callable[[Engine, Prepared, Learned], MovedRows]
+"""Makes arrays of corrected rows, in memory or lazy."""
 
 
 def lazy_rows(engine: Engine, prepared: Prepared, learned: Learned) -> MovedRows:
@@ -109,7 +123,6 @@ def gathered_rows(
     prepared: Prepared,
     learned: Learned,
     with_scores: bool = False,
-    on_stage: OnStage = lambda stage: None,
 ) -> MovedRows:
     """Collect corrected rows as numpy arrays, a few partitions at a time.
 
@@ -120,8 +133,6 @@ def gathered_rows(
     learned : Learned
     with_scores : bool
         Collect corrected principal components too. An embedding beside the features always is.
-    on_stage : callable
-        Told how many partitions are there.
     """
     source, second = prepared.inputs.features, second_matrix(prepared)
     corrected = np.empty(source.shape, dtype=output_dtype(source.dtype))
@@ -133,7 +144,7 @@ def gathered_rows(
     parts = prepared.scores.partitions
     at_once = 2 * prepared.plan.workers.n_threads
     stage = Stage(CORRECTING, number=prepared.number, n_total=len(parts))
-    on_stage(stage)
+    engine.tell(stage)
     for first in range(0, len(parts), at_once):
         some = parts[first : first + at_once]
         corrected_rows = engine.take(correct(engine, prepared, learned, None, some))
@@ -143,10 +154,79 @@ def gathered_rows(
             displacement[place] = rows.displacement
             if embedding is not None:
                 embedding[place] = rows.embedding
-        on_stage(replace(stage, n_done=first + len(some)))
+        engine.tell(replace(stage, n_done=first + len(some)))
     return MovedRows(corrected, embedding, covered, displacement)
 
 
-def collector_of(X: Any, on_stage: OnStage) -> Collect:
+class ArrayOutput:
+    """The rows of every pass as arrays, in memory or lazy.
+
+    Parameters
+    ----------
+    job : Job
+    collect : callable
+        Makes the arrays.
+    wanted : bool
+        The rows of the last pass are wanted too.
+    counts : bool
+        Which rows are covered is wanted now, also of lazy arrays.
+
+    Attributes
+    ----------
+    rows : MovedRows or None
+        As the last pass has left them, if they were wanted.
+    covered : list of array of shape (n_rows,), bool
+        By pass, the last one only if its rows were wanted.
+    """
+
+    def __init__(
+        self, job: Job, collect: Collect, wanted: bool = True, counts: bool = False
+    ) -> None:
+        self._job = job
+        self._collect = collect
+        self._wanted = wanted
+        self._counts = counts
+        self._is_last = False
+        self.rows: MovedRows | None = None
+        self.covered: list[Any] = []
+
+    def begin(self, number: int, preprocessor: Preprocessor) -> None:
+        """Let the rows of the pass before go."""
+        self.rows = None
+        self._is_last = number + 1 == self._job.parameters.n_passes
+
+    def missing(self) -> list[Partition]:
+        """Return all partitions, unless nobody wants them."""
+        wanted = self._wanted or not self._is_last
+        return list(self._job.plan.tiling.partitions()) if wanted else []
+
+    def write(self, prepared: Prepared, learned: Learned, missing: Sequence[Partition]) -> None:
+        """Correct the rows of a pass, or say how."""
+        if not missing:
+            return
+        engine = self._job.engine
+        self.rows = self._collect(engine, prepared, learned)
+        covered = self.rows.covered
+        if self._counts and not isinstance(covered, np.ndarray):
+            covered = covered_rows(
+                engine, prepared.scores, learned.table, learned.pieces, learned.operator
+            )
+        self.covered.append(covered)
+
+    def end(self) -> None:
+        """Do nothing: arrays are complete as they are made."""
+
+    def moved(self) -> Inputs:
+        """Return the rows of the first pass as this one has left them."""
+        assert self.rows is not None  # a next pass wants them
+        engine, inputs = self._job.engine, self._job.inputs
+        features = source_of(engine, self.rows.features)[0]
+        embedding = None
+        if inputs.embedding is not None:
+            embedding = source_of(engine, self.rows.embedding)[0]
+        return inputs.moved(features, embedding)
+
+
+def collector_of(X: Any) -> Collect:
     """Choose how corrected rows come back: lazy for lazy, in memory for numpy."""
-    return lazy_rows if is_lazy(X) else partial(gathered_rows, on_stage=on_stage)
+    return lazy_rows if is_lazy(X) else gathered_rows

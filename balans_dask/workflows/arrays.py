@@ -1,7 +1,7 @@
 """Fits and transforms of arrays: every pass takes the rows that the one before has put out."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,35 +10,29 @@ from sklearn.utils import check_random_state
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.kernels._blas import single_threaded_blas
-from balans_dask.kernels.projection import Projection
 from balans_dask.model.anchors import GIVEN_ROWS, require_anchors
-from balans_dask.model.fit import fit, fit_preprocessor, learn
-from balans_dask.model.frozen import FrozenPass, Model, freeze, model_of
-from balans_dask.model.inputs import Examined, Inputs, examine, plan_run
-from balans_dask.model.prepared import Learned, MovedRows, Prepared, prepare
-from balans_dask.model.stages import EXAMINING, OnStage, Stage, following
-from balans_dask.model.transform import adapt, warn_of_uncovered
+from balans_dask.model.frozen import Model
+from balans_dask.model.inputs import Inputs, examine, plan_run
+from balans_dask.model.prepared import MovedRows
+from balans_dask.model.stages import EXAMINING, Stage, following
+from balans_dask.model.transform import warn_of_uncovered
 from balans_dask.parameters import Parameters
-from balans_dask.passes.coverage import coverage_of_rows, covered_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
-from balans_dask.workflows.array_inputs import source_of
-from balans_dask.workflows.records import model_record, run_identity, sampling_record
+from balans_dask.workflows.array_output import ArrayOutput, Collect
+from balans_dask.workflows.records import model_record, run_identity
+from balans_dask.workflows.run import FitLearner, FrozenLearner, Job, run_passes
 
 __all__ = [
-    "Collect",
+    "Asked",
     "FittedArrays",
-    "fit_arrays",
     "fit_inputs",
     "parameters_of",
     "transform_arrays",
 ]
 
-Collect = Callable[[Engine, Prepared, Learned], MovedRows]
-"""Makes arrays of corrected rows, in memory or lazy."""
 
-
-@dataclass
+@dataclass(frozen=True)
 class FittedArrays:
     """What a fit of arrays has found.
 
@@ -53,63 +47,38 @@ class FittedArrays:
         By pass, the last one only if its rows were wanted.
     facts : list of dict
         What a record says of every pass, by ``sampling_record``.
-    """
-
-    model: Model = field(init=False)
-    coverage: NDArray[np.float64] = field(init=False)
-    rows: MovedRows | None = field(init=False)
-    covered: list[Any] = field(init=False)
-    facts: list[dict[str, Any]] = field(default_factory=list)
-
-
-def fit_arrays(
-    engine: Engine,
-    inputs: Inputs,
-    parameters: Parameters,
-    plan: MemoryPlan,
-    examined: Examined,
-    collect: Collect,
-    wanted: bool,
-    identity: Mapping[str, Any],
-    on_stage: OnStage = lambda stage: None,
-) -> FittedArrays:
-    """Fit all passes.
-
-    Parameters
-    ----------
-    engine : Engine
-    inputs : Inputs
-    parameters : Parameters
-    plan : MemoryPlan
-    examined : Examined
-    collect : callable
-    wanted : bool
-        The rows of the last pass are wanted too.
-    identity : mapping
+    identity : dict
         By ``run_identity``.
-    on_stage : callable
-        Told what the run is doing.
     """
-    frozen: list[FrozenPass] = []
-    found = FittedArrays()
 
-    def learner(prepared: Prepared) -> Learned:
-        fitted = fit(engine, prepared, on_stage)
-        learned = learn(engine, fitted, on_stage)
-        frozen.append(freeze(engine, fitted, learned))
-        if prepared.number + 1 == parameters.n_passes:
-            found.coverage = coverage_of_rows(engine, fitted.sampled.coverage)
-        found.facts.append(sampling_record(fitted.sampled, inputs.labels, projection))
-        return learned
+    model: Model
+    coverage: NDArray[np.float64]
+    rows: MovedRows | None
+    covered: list[Any]
+    facts: list[dict[str, Any]]
+    identity: dict[str, Any]
 
-    projection = fit_preprocessor(engine, inputs, parameters, plan, examined, on_stage)
-    constant = examined.features.constant
-    found.rows, found.covered = _over_passes(
-        engine, inputs, parameters, plan, projection, constant, learner, collect, wanted
-    )
-    record = model_record(identity)
-    found.model = model_of(inputs, parameters, projection, constant, frozen, record)
-    return found
+
+@dataclass(frozen=True)
+class Asked:
+    """What the record of a fit says of the columns that it was asked for by name.
+
+    Attributes
+    ----------
+    batch_keys : tuple of str
+        Names of the columns of labels, where they have any.
+    basis : str or None
+        Name of the embedding in which distances are taken.
+    anchor : str
+        Query that made ``inputs.reference``.
+    """
+
+    batch_keys: tuple[str, ...] = ()
+    basis: str | None = None
+    anchor: str = GIVEN_ROWS
+
+
+NOTHING_BY_NAME = Asked()
 
 
 def transform_arrays(
@@ -126,72 +95,13 @@ def transform_arrays(
     plan : MemoryPlan
     collect : callable
     """
-    passes = iter(model.passes)
-    covered = np.ones(inputs.n_rows, dtype=bool)
-
-    def learner(prepared: Prepared) -> Learned:
-        return adapt(engine, prepared, next(passes), len(model.batches))
-
-    def noting(engine: Engine, prepared: Prepared, learned: Learned) -> MovedRows:
-        rows = collect(engine, prepared, learned)
-        found = rows.covered
-        if not isinstance(found, np.ndarray):
-            found = covered_rows(
-                engine, prepared.scores, learned.table, learned.pieces, learned.operator
-            )
-        np.logical_and(covered, found, out=covered)
-        return rows
-
-    rows, _ = _over_passes(
-        engine,
-        inputs,
-        model.parameters,
-        plan,
-        model.projection,
-        model.constant,
-        learner,
-        noting,
-        True,
-    )
-    warn_of_uncovered(int(np.count_nonzero(~covered)), inputs.n_rows, model.risk)
-    assert rows is not None  # they were wanted
-    return rows.features
-
-
-def _over_passes(
-    engine: Engine,
-    inputs: Inputs,
-    parameters: Parameters,
-    plan: MemoryPlan,
-    projection: Projection,
-    constant: NDArray[np.bool_],
-    learner: Callable[[Prepared], Learned],
-    collect: Collect,
-    wanted: bool,
-) -> tuple[MovedRows | None, list[Any]]:
-    """Run all passes; the rows of the last one, if they are wanted, and which passes cover."""
-    rows: MovedRows | None = None
-    moved, covered = inputs, []
-    for number in range(parameters.n_passes):
-        prepared = prepare(
-            engine, moved, parameters, plan, projection, constant, number, origin=inputs
-        )
-        learned = learner(prepared)
-        rows = None
-        is_last = number + 1 == parameters.n_passes
-        if wanted or not is_last:
-            rows = collect(engine, prepared, learned)
-            covered.append(rows.covered)
-        if rows is not None and not is_last:
-            moved = _moved(engine, inputs, rows)
-        engine.release()
-    return rows, covered
-
-
-def _moved(engine: Engine, inputs: Inputs, rows: MovedRows) -> Inputs:
-    features = source_of(engine, rows.features)[0]
-    beside = inputs.embedding is not None
-    return inputs.moved(features, source_of(engine, rows.embedding)[0] if beside else None)
+    job = Job(engine, inputs, model.parameters, plan)
+    output = ArrayOutput(job, collect, counts=True)
+    run_passes(job, FrozenLearner(job, model), output)
+    n_covered = int(np.count_nonzero(np.logical_and.reduce(output.covered)))
+    warn_of_uncovered(inputs.n_rows - n_covered, inputs.n_rows, model.risk)
+    assert output.rows is not None  # they were wanted
+    return output.rows.features
 
 
 def parameters_of(given: Mapping[str, Any]) -> Parameters:
@@ -221,11 +131,8 @@ def fit_inputs(
     parameters: Parameters,
     collect: Collect,
     wanted: bool,
-    batch_keys: tuple[str, ...] = (),
-    basis: str | None = None,
-    anchor: str = GIVEN_ROWS,
-    on_stage: OnStage = lambda stage: None,
-) -> tuple[FittedArrays, dict[str, Any]]:
+    asked: Asked = NOTHING_BY_NAME,
+) -> FittedArrays:
     """Plan, examine and fit.
 
     Parameters
@@ -234,22 +141,10 @@ def fit_inputs(
     inputs : Inputs
     parameters : Parameters
     collect : callable
+        Makes arrays of corrected rows.
     wanted : bool
         Corrected rows are wanted too.
-    batch_keys : tuple of str
-        Names of the columns of labels, where they have any.
-    basis : str or None
-        Name of the embedding in which distances are taken.
-    anchor : str
-        Query that made ``inputs.reference``.
-    on_stage : callable
-        Told what the run is doing.
-
-    Returns
-    -------
-    found : FittedArrays
-    identity : dict
-        By ``run_identity``.
+    asked : Asked
 
     Raises
     ------
@@ -261,13 +156,24 @@ def fit_inputs(
     with single_threaded_blas():
         plan = plan_run(inputs, parameters, engine.workers(), freezes=True)
         stage = Stage(EXAMINING, n_total=plan.tiling.n_partitions)
-        with following(engine, on_stage, stage, ("moments",)):
+        with following(engine, stage, ("moments",)):
             examined = examine(engine, inputs, parameters, plan.tiling)
         inputs = examined.held(inputs)
-        identity = run_identity(inputs, parameters, examined, batch_keys, basis, anchor)
-        return fit_arrays(
-            engine, inputs, parameters, plan, examined, collect, wanted, identity, on_stage
-        ), identity
+        identity = run_identity(
+            inputs, parameters, examined, asked.batch_keys, asked.basis, asked.anchor
+        )
+        job = Job(engine, inputs, parameters, plan)
+        learner = FitLearner(job, examined, freezes=True, notes_coverage=True)
+        output = ArrayOutput(job, collect, wanted)
+        run_passes(job, learner, output)
+    return FittedArrays(
+        learner.model(model_record(identity)),
+        learner.coverage,
+        output.rows,
+        output.covered,
+        learner.facts(),
+        identity,
+    )
 
 
 def _drawn_seed(state: Any) -> int:

@@ -1,7 +1,9 @@
 """Whole runs from store to store, which any kill can interrupt and ``resume`` continues."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.in_place import GraftFolder
@@ -12,17 +14,45 @@ from balans_dask.io.run_folder import RunFolder, check_output, taken_by
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.model.frozen import Model, require_features
 from balans_dask.model.inputs import components_of, examine, examine_values
-from balans_dask.model.stages import EXAMINING, OnStage, Stage, following
-from balans_dask.model.transform import known_to
+from balans_dask.model.saved import save_model
+from balans_dask.model.stages import EXAMINING, Stage, following
+from balans_dask.model.transform import known_to, warn_of_uncovered
 from balans_dask.parameters import CHECKPOINT_SECONDS
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
-from balans_dask.workflows.records import fingerprint
+from balans_dask.workflows.records import fingerprint, model_record
 from balans_dask.workflows.request import StoreRun
-from balans_dask.workflows.resume import FitWriter, OpenedRun
-from balans_dask.workflows.run import TransformWriter, WriteOptions
+from balans_dask.workflows.resume import ResumableRun
+from balans_dask.workflows.run import FitLearner, FrozenLearner, Job, run_passes
+from balans_dask.workflows.store_output import StoreOutput
 
-__all__ = ["correct_store", "transform_store"]
+__all__ = ["WriteOptions", "correct_store", "transform_store"]
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """How a run writes; nothing of it changes what is written.
+
+    Attributes
+    ----------
+    overwrite : bool
+        Replace a store that is there, once the new one is complete, and drop an unfinished run.
+    resume : bool
+        Continue an unfinished run of the same identity. Begins afresh if there is none, and
+        changes nothing if the target is complete.
+    checkpoint_seconds : float
+        Least time between two checkpoints.
+    model : str or None
+        A fit saves its frozen model here too. A transform has read it here, where no output may be.
+    """
+
+    overwrite: bool = False
+    resume: bool = False
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    model: str | None = None
+
+
+DEFAULT_OPTIONS = WriteOptions()
 
 
 def correct_store(
@@ -30,32 +60,19 @@ def correct_store(
     run: StoreRun,
     plan: MemoryPlan,
     target: str,
-    overwrite: bool = False,
-    resume: bool = False,
-    on_stage: OnStage = lambda stage: None,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    model: str | None = None,
+    options: WriteOptions = DEFAULT_OPTIONS,
 ) -> dict[str, Any]:
     """Fit a store and correct it into a new one, or add the results to it.
 
     Parameters
     ----------
     engine : Engine
+        Whose listener is told what the run is doing.
     run : StoreRun
     plan : MemoryPlan
     target : str
         Path of the new store, or of the store itself where ``run.into`` says so.
-    overwrite : bool
-        Replace a store that is there, once the new one is complete, and drop an unfinished run.
-    resume : bool
-        Continue an unfinished run of the same identity. Begins afresh if there is none, and
-        changes nothing if the target is complete.
-    on_stage : callable
-        Told what the run is doing.
-    checkpoint_seconds : float
-        Least time between two checkpoints.
-    model : str or None
-        Save the frozen model at this path too.
+    options : WriteOptions
 
     Returns
     -------
@@ -70,6 +87,7 @@ def correct_store(
     StoreExistsError
         If the target exists, or an unfinished run is there that is not to be continued.
     """
+    overwrite, resume, model = options.overwrite, options.resume, options.model
     if model is not None and run.order:
         raise InvalidInputError(
             "a frozen model knows the batches of one pass like those of any other: leave out "
@@ -80,17 +98,6 @@ def correct_store(
     # The model lies in none of these: the folder of the run moves as a whole when it is complete.
     taken = (*inputs, *taken_by(target))
     own = False
-
-    def write(opened: OpenedRun) -> dict[str, Any]:
-        replace_model = overwrite or own
-        options = WriteOptions(opened.replace, checkpoint_seconds, model, replace_model, on_stage)
-        states = opened.states(
-            run.state_sizes(), components_of(run.parameters, run.inputs) is not None
-        )
-        return FitWriter(
-            engine, run, plan, examined, opened.folder, opened.identity, options, states
-        ).run()
-
     engine.task_bytes = plan.task_bytes
     with single_threaded_blas():
         if model is not None:
@@ -105,7 +112,7 @@ def correct_store(
             folder.check(overwrite, inputs)
             if model is not None:
                 check_output(model, overwrite, taken)
-        with following(engine, on_stage, _examining(plan), ("moments",)):
+        with following(engine, _examining(plan), ("moments",)):
             examined = examine(engine, run.inputs, run.parameters, plan.tiling)
         run = replace(run, inputs=examined.held(run.inputs))
         identity = run.identity(examined)
@@ -113,8 +120,23 @@ def correct_store(
             # A run killed between its model and its store finds the model that it has saved.
             own = resume and model_fingerprint(model) == fingerprint(identity)
             check_output(model, overwrite or own, taken)
-        opened = OpenedRun(folder, identity, inputs, overwrite, resume)
-        return opened.finish(write, model)
+        resumable = ResumableRun(folder, identity, inputs, overwrite, resume)
+        with resumable.held(model) as done:
+            if done is not None:
+                return done
+            job = Job(engine, run.inputs, run.parameters, plan, run.order)
+            weighted = components_of(run.parameters, run.inputs) is not None
+            checkpoints = resumable.checkpoints(
+                job.state_sizes(), weighted, options.checkpoint_seconds
+            )
+            learner = FitLearner(job, examined, model is not None, checkpoints)
+            output = StoreOutput(job, run, folder, identity)
+            run_passes(job, learner, output)
+            record, _ = output.finish(learner)
+            if model is not None:
+                save_model(learner.model(model_record(identity)), model, overwrite or own)
+            folder.publish(resumable.replace)
+            return record
 
 
 def transform_store(
@@ -123,24 +145,21 @@ def transform_store(
     model: Model,
     plan: MemoryPlan,
     target: str,
-    overwrite: bool = False,
-    resume: bool = False,
-    on_stage: OnStage = lambda stage: None,
-    model_path: str | None = None,
+    options: WriteOptions = DEFAULT_OPTIONS,
 ) -> dict[str, Any]:
     """Correct a store by a frozen model into a new one.
 
     Parameters
     ----------
     engine : Engine
+        Whose listener is told what the run is doing.
     run : StoreRun
         With the parameters of the model.
     model : Model
     plan : MemoryPlan
-    target, overwrite, resume, on_stage
-        As ``correct_store`` takes them.
-    model_path : str or None
-        Where the model was read from, and where no output may be.
+    target : str
+        Path of the new store.
+    options : WriteOptions
 
     Returns
     -------
@@ -155,29 +174,32 @@ def transform_store(
         If the target exists, or an unfinished run is there that is not to be continued.
     """
     require_features(model, run.inputs)
-    inputs = (run.store.path,) if model_path is None else (run.store.path, model_path)
+    inputs = tuple(filter(None, (run.store.path, options.model)))
     numbered = known_to(model, run.inputs)
-
-    def write(opened: OpenedRun) -> dict[str, Any]:
-        options = WriteOptions(opened.replace, on_stage=on_stage)
-        return TransformWriter(
-            engine, run, numbered, plan, model, opened.folder, opened.identity, options
-        ).run()
-
     engine.task_bytes = plan.task_bytes
     with single_threaded_blas():
         folder = RunFolder(target)
         with reaching(target):
             require_writable(folder.target)
-        if not resume:
-            folder.check(overwrite, inputs)
+        if not options.resume:
+            folder.check(options.overwrite, inputs)
         run.try_writing(folder.target)
-        with following(engine, on_stage, _examining(plan), ("moments",)):
+        with following(engine, _examining(plan), ("moments",)):
             examined = examine_values(engine, run.inputs, plan.tiling)
         numbered = examined.held(numbered)
         identity = run.identity(examined) | {"model": model.record["fingerprint"]}
-        opened = OpenedRun(folder, identity, inputs, overwrite, resume)
-        return opened.finish(write)
+        resumable = ResumableRun(folder, identity, inputs, options.overwrite, options.resume)
+        with resumable.held() as done:
+            if done is not None:
+                return done
+            job = Job(engine, numbered, run.parameters, plan)
+            learner = FrozenLearner(job, model)
+            output = StoreOutput(job, run, folder, identity)
+            run_passes(job, learner, output)
+            record, covered = output.finish(learner)
+            warn_of_uncovered(int(np.count_nonzero(~covered)), len(covered), model.risk)
+            folder.publish(resumable.replace)
+            return record
 
 
 def _examining(plan: MemoryPlan) -> Stage:

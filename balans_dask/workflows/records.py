@@ -21,6 +21,7 @@ from balans_dask.kernels.projection import Projection
 from balans_dask.labels import SPELLING, BatchLabels
 from balans_dask.model.bounds import record_fault
 from balans_dask.model.inputs import Examined, Inputs
+from balans_dask.model.prepared import Preprocessor
 from balans_dask.model.sampler import SampledRows
 from balans_dask.parameters import Parameters
 
@@ -147,8 +148,7 @@ def model_record(identity: Mapping[str, Any]) -> dict[str, Any]:
 def record_of(
     inputs: Inputs,
     parameters: Parameters,
-    projection: Projection,
-    constant: NDArray[np.bool_],
+    preprocessor: Preprocessor,
     identity: Mapping[str, Any],
     n_uncovered: int,
     passes: Sequence[Mapping[str, Any]],
@@ -162,9 +162,8 @@ def record_of(
     ----------
     inputs : Inputs
     parameters : Parameters
-    projection : Projection
+    preprocessor : Preprocessor
         With which anyone can make the scores of the input, and of other rows, as they were.
-    constant : ndarray of shape (n_features,), bool
     identity : mapping
         By ``run_identity``.
     n_uncovered : int
@@ -188,13 +187,13 @@ def record_of(
         "versions": package_versions(),
         "arithmetic": blas_fingerprint(),
         "fingerprint": fingerprint(identity),
-        "preprocessor": projection.arrays(),
+        "preprocessor": preprocessor.projection.arrays(),
         "n_uncovered": n_uncovered,
         "batches": texts(labels.names),
         "batch_sizes": labels.sizes,
         "clamped_batches": texts(labels.clamped(parameters.n_neighbors)),
         "constant_features": texts(
-            [inputs.feature_names[i] for i in np.flatnonzero(constant).tolist()]
+            [inputs.feature_names[i] for i in np.flatnonzero(preprocessor.constant).tolist()]
         ),
         **passes[-1],
     }

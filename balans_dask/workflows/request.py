@@ -17,7 +17,6 @@ from balans_dask.io.store import ProfileStore
 from balans_dask.io.trial import FEW, try_annotations
 from balans_dask.labels import BatchLabels, batch_labels, labels_in_order
 from balans_dask.model.anchors import require_anchors, rows_by_query
-from balans_dask.model.bounds import Sizes
 from balans_dask.model.frozen import Model
 from balans_dask.model.inputs import Examined, Inputs, require_sizes
 from balans_dask.model.query import parse_query
@@ -83,22 +82,6 @@ class StoreRun:
         if self.basis is not None:
             return f"{self.basis}_balans"
         return None if self.parameters.n_components is None else SCORES_KEY
-
-    def labels_of(self, number: int) -> BatchLabels:
-        """Return the batches of a pass: every key has as many passes as any other."""
-        if not self.order:
-            return self.inputs.labels
-        return self.order[number * len(self.order) // self.parameters.n_passes]
-
-    def state_sizes(self) -> list[Sizes]:
-        """Return the lengths to which the saved state of every pass must fit."""
-        of_data = {
-            "n_rows": self.inputs.n_rows,
-            "n_columns": self.inputs.scored.shape[1],
-            "block_rows": self.parameters.block_rows,
-        }
-        passes = range(self.parameters.n_passes)
-        return [{**of_data, "n_batches": self.labels_of(each).n_batches} for each in passes]
 
     @property
     def features_key(self) -> str | None:
@@ -179,7 +162,6 @@ def store_run(
     basis: str | None = None,
     anchor: str | None = None,
     model: Model | None = None,
-    writes: bool = True,
     batch_order: bool = False,
 ) -> StoreRun:
     """Check the labels and shapes of a store; reads no profile.
@@ -199,8 +181,6 @@ def store_run(
     model : Model or None
         Which is to transform the store; ``None`` to fit. A transform may be of a single row, and
         asks for anchors only if there are new batches.
-    writes : bool
-        There is to be an output: warn of what it will not hold.
     batch_order : bool
         Keys take turns, the first one first, each joint with those before it.
 
@@ -228,8 +208,6 @@ def store_run(
         require_anchors(reference, labels, parameters)
     features = StoredRows(checked_array(store.features))
     embedding = None if basis is None else StoredRows(checked_array(store.embedding(basis)))
-    if writes:
-        warn_of_what_stays_behind(store, basis)
     inputs = Inputs(
         features=features,
         labels=labels,

@@ -1,11 +1,10 @@
-"""A run finds its folder: begin, continue, or see that all is done."""
+"""A run finds its folder: begin, continue, or see that all is done; and saves how far it is."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError, StoreExistsError, warn_of_input
@@ -16,37 +15,17 @@ from balans_dask.io.run_folder import PassFolder, RunFolder
 from balans_dask.io.store import open_store
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.bounds import Sizes
-from balans_dask.model.fit import Fit, fit, fit_preprocessor, learn
-from balans_dask.model.frozen import FrozenPass, freeze, model_of
-from balans_dask.model.inputs import Examined, Inputs
-from balans_dask.model.prepared import Prepared
 from balans_dask.model.sampler import SampledRows
-from balans_dask.model.saved import save_model
-from balans_dask.model.stages import PREPARING, Stage
-from balans_dask.model.state import arrays_of, is_sound, sampled_from
-from balans_dask.passes.engine import Engine
-from balans_dask.passes.memory import MemoryPlan
-from balans_dask.workflows.records import (
-    correction_record,
-    differences,
-    fingerprint,
-    model_record,
-    sampling_record,
-    texts,
-)
-from balans_dask.workflows.request import StoreRun
-from balans_dask.workflows.run import StoreWriter, WriteOptions
-from balans_dask.workflows.store_output import PassWriter
+from balans_dask.model.state import arrays_of, is_sound
+from balans_dask.workflows.records import correction_record, differences, fingerprint
 
-__all__ = [
-    "FitWriter",
-    "OpenedRun",
-]
+__all__ = ["Checkpoints", "ResumableRun", "State"]
 
-State = dict[str, NDArray[Any]]
+State = Mapping[str, NDArray[Any]]
+"""What an interrupted run has saved of a pass."""
 
 
-class OpenedRun:
+class ResumableRun:
     """A run and the folder in which its output grows.
 
     Parameters
@@ -77,17 +56,19 @@ class OpenedRun:
         self._resume = resume
         self._continues = False
 
-    def finish(
-        self, write: Callable[["OpenedRun"], dict[str, Any]], model: str | None = None
-    ) -> dict[str, Any]:
-        """Hold the folder and write, unless the output is complete.
+    @contextmanager
+    def held(self, model: str | None = None) -> Iterator[dict[str, Any] | None]:
+        """Hold the folder, and find what is left to do.
 
         Parameters
         ----------
-        write : callable
-            Does the work.
         model : str or None
             Path of the model that the run saves beside the output.
+
+        Yields
+        ------
+        record : dict or None
+            Of the output, where it is complete; ``None`` where there is work to do.
 
         Raises
         ------
@@ -100,18 +81,16 @@ class OpenedRun:
         with self.folder.held():
             self.replace = self.replace or (self._resume and self.folder.replaces)
             record = self._record_of_same() if self._resume else None
-            if record is not None:
+            if record is None:
+                self.folder.check(self.replace, self._inputs)
+                self._begin()
+            else:
                 self.folder.discard_remains()
                 self._require_model(model)
-                return record
-            self.folder.check(self.replace, self._inputs)
-            self._begin()
-            return write(self)
+            yield record
 
-    def states(
-        self, sizes: Sequence[Sizes], weighted: bool
-    ) -> list[dict[str, NDArray[Any]] | None]:
-        """Read the state of every pass of the run that is continued; ``None`` for the others.
+    def checkpoints(self, sizes: Sequence[Sizes], weighted: bool, seconds: float) -> "Checkpoints":
+        """Read the states of the run that is continued, and say where further ones go.
 
         Parameters
         ----------
@@ -119,21 +98,15 @@ class OpenedRun:
             Of every pass, as ``is_sound`` takes them.
         weighted : bool
             Scores are principal components.
+        seconds : float
+            Least time between two checkpoints.
         """
-        if not self._continues:
-            return [None] * len(sizes)
         folders = self.folder.passes(len(sizes))
-        return [self._state(*of, weighted) for of in zip(folders, sizes, strict=True)]
-
-    def _state(
-        self, folder: PassFolder, sizes: Sizes, weighted: bool
-    ) -> dict[str, NDArray[Any]] | None:
-        state = read_state(folder.checkpoint)
-        if state is not None and is_sound(state, sizes, weighted):
-            return state
-        if folder.checkpoint.exists():
-            warn_of_input(f"{folder.checkpoint} is damaged: the rows are sampled anew")
-        return None
+        states = [
+            _state(folder, of_pass, weighted) if self._continues else None
+            for folder, of_pass in zip(folders, sizes, strict=True)
+        ]
+        return Checkpoints(folders, states, seconds)
 
     def _record_of_same(self) -> dict[str, Any] | None:
         """Read the record of a store that this very run would make; ``None`` for any other."""
@@ -174,110 +147,42 @@ class OpenedRun:
         folder.write_record({"identity": dict(self.identity), "overwrite": self.replace})
 
 
-class FitWriter(StoreWriter):
-    """Fit a store and correct it.
+class Checkpoints:
+    """The states of all passes, and where the rounds of a fit are saved.
 
     Parameters
     ----------
-    engine : Engine
-    run : StoreRun
-    plan : MemoryPlan
-    examined : Examined
-    folder : RunFolder
-    identity : mapping
-    options : WriteOptions
-    states : list of dict or None
-        State of every pass of an interrupted run; ``None`` where a pass begins afresh.
+    folders : sequence of PassFolder
+    states : sequence of dict or None
+        Of every pass of an interrupted run; ``None`` where a pass begins afresh.
+    seconds : float
+        Least time between two checkpoints.
     """
 
     def __init__(
-        self,
-        engine: Engine,
-        run: StoreRun,
-        plan: MemoryPlan,
-        examined: Examined,
-        folder: RunFolder,
-        identity: Mapping[str, Any],
-        options: WriteOptions,
-        states: Sequence[State | None],
+        self, folders: Sequence[PassFolder], states: Sequence[State | None], seconds: float
     ) -> None:
-        super().__init__(engine, run, run.inputs, plan, folder, identity, options)
-        self._examined = examined
-        self._constant = examined.features.constant
-        self._states = list(states)
-        self._frozen: list[FrozenPass] = []
+        self._folders = folders
+        self._states = states
+        self._seconds = seconds
 
-    def _begin(self, number: int, folder: PassFolder) -> None:
-        if number == 0:
-            state = self._states[0]
-            if state is not None:
-                self._options.on_stage(Stage(PREPARING))
-                self._projection = Projection.from_arrays(state)
-                return
-            self._projection = fit_preprocessor(
-                self._engine,
-                self._run.inputs,
-                self._run.parameters,
-                self._plan,
-                self._examined,
-                self._options.on_stage,
-            )
+    def state_of(self, number: int) -> State | None:
+        """Return the state of a pass; ``None`` if it begins afresh."""
+        return self._states[number]
 
-    def _one_pass(
-        self, number: int, folder: PassFolder, moved: Inputs, writer: PassWriter
-    ) -> dict[str, Any]:
-        state = self._states[number]
-        missing = writer.missing(self._plan.tiling)
-        if state is not None and str(state["stop_reason"]) and not missing and not self._kept:
-            sampled = sampled_from(state, self._run.parameters.block_rows)
-        else:
-            if number:
-                self._options.on_stage(Stage(PREPARING, number=number))
-            labels = self._run.labels_of(number)
-            prepared = self._prepared(number, moved.numbered(labels, moved.reference))
-            fitted = self._fitted(prepared, folder, state)
-            if not self._kept:
-                # Only a model asks for it.
-                self._engine.release(fitted.sampled.coverage)
-            sampled = fitted.sampled
-            if missing or self._kept:
-                learned = learn(self._engine, fitted, self._options.on_stage)
-                writer.write(fitted.prepared, learned, missing, self._options.on_stage)
-                if self._kept:
-                    self._frozen.append(freeze(self._engine, fitted, learned))
-        self._is_landmark[sampled.rows] = True
-        labels = self._run.labels_of(number)
-        record = sampling_record(sampled, labels, self._projection)
-        return record | ({"batches": texts(labels.names)} if self._run.order else {})
-
-    @property
-    def _kept(self) -> bool:
-        return self._options.model is not None
-
-    def _fitted(self, prepared: Prepared, folder: PassFolder, state: State | None) -> Fit:
-        """Sample the rows of a pass; what is there is saved now and then, and at the end."""
-        saver = _Saver(folder, self._projection, self._options.checkpoint_seconds)
+    @contextmanager
+    def saving(
+        self, number: int, projection: Projection
+    ) -> Iterator[Callable[[SampledRows], None]]:
+        """Save what is told of every round now and then, and at the end, also after an error."""
+        saver = _Saver(self._folders[number], projection, self._seconds)
         try:
-            fitted = fit(self._engine, prepared, self._options.on_stage, state, saver.after_round)
+            yield saver.after_round
         except BaseException:
             with suppress(OSError):
                 saver.save()
             raise
         saver.save()
-        return fitted
-
-    def _after_writing(self, covered: NDArray[np.bool_]) -> None:
-        if self._options.model is None:
-            return
-        model = model_of(
-            self._run.inputs,
-            self._run.parameters,
-            self._projection,
-            self._constant,
-            self._frozen,
-            model_record(self._identity),
-        )
-        save_model(model, self._options.model, self._options.replace_model)
 
 
 class _Saver:
@@ -300,3 +205,12 @@ class _Saver:
         if self._latest is not None and self._latest.settled:
             write_state(self._folder.checkpoint, arrays_of(self._projection, self._latest))
             self._saved_at = time.monotonic()
+
+
+def _state(folder: PassFolder, sizes: Sizes, weighted: bool) -> State | None:
+    state = read_state(folder.checkpoint)
+    if state is not None and is_sound(state, sizes, weighted):
+        return state
+    if folder.checkpoint.exists():
+        warn_of_input(f"{folder.checkpoint} is damaged: the rows are sampled anew")
+    return None

@@ -1,218 +1,297 @@
-"""A run in its folder: pass after pass, then annotate and publish."""
+"""The one loop over passes, for stores and arrays: what learns a pass, and what takes its rows."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
-from balans_dask.io.atomic import sync_files
-from balans_dask.io.files import make_folder
-from balans_dask.io.layout import consolidate, write_annotations
-from balans_dask.io.paths import path_from
-from balans_dask.io.run_folder import PassFolder, RunFolder
-from balans_dask.io.trial import require_readable
 from balans_dask.kernels.projection import Projection
-from balans_dask.model.frozen import Model
-from balans_dask.model.inputs import Inputs
-from balans_dask.model.prepared import Prepared, prepare
-from balans_dask.model.stages import FINISHING, PREPARING, OnStage, Stage
-from balans_dask.model.transform import adapt, warn_of_uncovered
-from balans_dask.parameters import CHECKPOINT_SECONDS
+from balans_dask.labels import BatchLabels
+from balans_dask.model.bounds import Sizes
+from balans_dask.model.fit import Fit, fit, fit_preprocessor, learn
+from balans_dask.model.frozen import FrozenPass, Model, freeze, model_of
+from balans_dask.model.inputs import Examined, Inputs
+from balans_dask.model.prepared import Learned, Prepared, Preprocessor, prepare
+from balans_dask.model.sampler import SampledRows
+from balans_dask.model.stages import PREPARING, Stage
+from balans_dask.model.state import sampled_from
+from balans_dask.model.transform import adapt
+from balans_dask.parameters import Parameters
+from balans_dask.passes.coverage import coverage_of_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
-from balans_dask.workflows.records import fingerprint, record_of
-from balans_dask.workflows.request import ADDED_COLUMNS, StoreRun
-from balans_dask.workflows.store_output import PassWriter, WrittenRows
+from balans_dask.tiling import Partition
+from balans_dask.workflows.records import sampling_record, texts
+from balans_dask.workflows.resume import Checkpoints, State
 
 __all__ = [
-    "StoreWriter",
-    "TransformWriter",
-    "WriteOptions",
+    "FitLearner",
+    "FrozenLearner",
+    "Job",
+    "Learner",
+    "Output",
+    "run_passes",
 ]
 
 
 @dataclass(frozen=True)
-class WriteOptions:
-    """How a run writes; nothing of it changes what is written.
+class Job:
+    """What all passes of a run share.
 
     Attributes
     ----------
-    replace : bool
-        Replace a store that is at the target.
-    checkpoint_seconds : float
-        Least time between two checkpoints.
-    model : str or None
-        Where to save the frozen model.
-    replace_model : bool
-        Replace a store that is there.
-    on_stage : callable
-        Told what the run is doing.
+    engine : Engine
+    inputs : Inputs
+        Of the first pass.
+    parameters : Parameters
+    plan : MemoryPlan
+    order : tuple of BatchLabels
+        Batches of every key, where the keys take turns; none where they are joint.
     """
 
-    replace: bool = False
-    checkpoint_seconds: float = CHECKPOINT_SECONDS
-    model: str | None = None
-    replace_model: bool = False
-    on_stage: OnStage = lambda stage: None
+    engine: Engine
+    inputs: Inputs
+    parameters: Parameters
+    plan: MemoryPlan
+    order: tuple[BatchLabels, ...] = ()
 
+    def labels_of(self, number: int) -> BatchLabels:
+        """Return the batches of a pass: every key has as many passes as any other."""
+        if not self.order:
+            return self.inputs.labels
+        return self.order[number * len(self.order) // self.parameters.n_passes]
 
-class StoreWriter(ABC):
-    """One run of a store, new or continued; the driver holds its folder."""
+    def state_sizes(self) -> list[Sizes]:
+        """Return the lengths to which the saved state of every pass must fit."""
+        of_data = {
+            "n_rows": self.inputs.n_rows,
+            "n_columns": self.inputs.scored.shape[1],
+            "block_rows": self.parameters.block_rows,
+        }
+        passes = range(self.parameters.n_passes)
+        return [{**of_data, "n_batches": self.labels_of(each).n_batches} for each in passes]
 
-    def __init__(
-        self,
-        engine: Engine,
-        run: StoreRun,
-        inputs: Inputs,
-        plan: MemoryPlan,
-        folder: RunFolder,
-        identity: Mapping[str, Any],
-        options: WriteOptions,
-    ) -> None:
-        self._engine = engine
-        self._run = run
-        self._inputs = inputs
-        self._plan = plan
-        self._folder = folder
-        self._identity = identity
-        self._options = options
-        self._projection: Projection
-        self._constant: NDArray[np.bool_]
-        self._is_landmark = np.zeros(inputs.n_rows, dtype=bool)
-
-    def run(self) -> dict[str, Any]:
-        """Do what is left to do."""
-        n_passes = self._run.parameters.n_passes
-        moved, all_written, facts = self._inputs, [], []
-        for number, folder in enumerate(self._folder.passes(n_passes)):
-            make_folder(folder.path)
-            self._begin(number, folder)
-            is_last = number + 1 == n_passes
-            writer = PassWriter(
-                self._engine,
-                folder,
-                self._inputs,
-                self._run.embedding_key if is_last or self._run.basis else None,
-                self._projection,
-                fingerprint({**self._identity, "pass": number}),
-                self._run.features_key if is_last else "X",
-            )
-            facts.append(self._one_pass(number, folder, moved, writer))
-            all_written.append(writer.written())
-            if not is_last:
-                moved = writer.moved(self._inputs)
-            self._engine.release()
-        return self._finish(writer.root, all_written, facts)
-
-    @abstractmethod
-    def _begin(self, number: int, folder: PassFolder) -> None:
-        """Make ready what the first pass fits and later ones use."""
-
-    @abstractmethod
-    def _one_pass(
-        self, number: int, folder: PassFolder, moved: Inputs, writer: PassWriter
-    ) -> dict[str, Any]:
-        """Write the rows of a pass that are missing; return what the store says about it."""
-
-    @abstractmethod
-    def _after_writing(self, covered: NDArray[np.bool_]) -> None:
-        """Do what is left before the store is published."""
-
-    def _prepared(self, number: int, moved: Inputs) -> Prepared:
+    def prepared(self, preprocessor: Preprocessor, number: int, moved: Inputs) -> Prepared:
+        """Lay out the scores of a pass on the workers."""
+        moved = moved.numbered(self.labels_of(number), moved.reference)
         return prepare(
-            self._engine,
-            moved,
-            self._run.parameters,
-            self._plan,
-            self._projection,
-            self._constant,
-            number,
-            origin=self._inputs,
+            self.engine, moved, self.parameters, self.plan, preprocessor, number, self.inputs
         )
 
-    def _finish(
-        self, root: zarr.Group, written: Sequence[WrittenRows], facts: Sequence[Mapping[str, Any]]
-    ) -> dict[str, Any]:
-        self._options.on_stage(Stage(FINISHING))
-        covered = np.logical_and.reduce([rows.covered for rows in written])
-        record = record_of(
-            self._run.inputs,
-            self._run.parameters,
-            self._projection,
-            self._constant,
-            self._identity,
-            int(np.count_nonzero(~covered)),
-            facts,
-            path_from(str(self._folder.target), self._run.store.path),
-        )
-        added = (covered, self._is_landmark, written[-1].displacement)
-        columns = dict(zip(ADDED_COLUMNS, added, strict=True))
-        write_annotations(root, self._run.annotations(columns, record))
-        store = self._folder.last.store
-        consolidate(store)
-        require_readable(store, "look at the disk, and continue with --resume")
-        # Tasks have waited for the files that they recorded.
-        sync_files(store, {file for unit in written[-1].units for file in unit.paths()})
-        self._after_writing(covered)
-        self._folder.publish(self._options.replace)
-        return record
+
+class Learner(Protocol):
+    """What an operator knows of every pass: fitted here, or frozen."""
+
+    preprocessor: Preprocessor
+
+    def begin(self, number: int) -> None:
+        """Make the preprocessor ready."""
+
+    def knows(self, number: int) -> bool:
+        """Whether there is nothing to learn of a pass of which no row is missing."""
+
+    def learn(self, number: int, moved: Inputs) -> tuple[Prepared, Learned]:
+        """Learn from the rows as the pass before has left them."""
+
+    def facts(self) -> list[dict[str, Any]]:
+        """Say what a record holds of every pass."""
+
+    def is_landmark(self) -> NDArray[np.bool_]:
+        """Tell which rows some pass has sampled."""
 
 
-class TransformWriter(StoreWriter):
-    """Correct a store by a frozen model.
+class Output(Protocol):
+    """Where corrected rows go, pass after pass."""
+
+    def begin(self, number: int, preprocessor: Preprocessor) -> None:
+        """Make room for the rows of a pass."""
+
+    def missing(self) -> Sequence[Partition]:
+        """Find the partitions of the pass that are wanted and not there."""
+
+    def write(self, prepared: Prepared, learned: Learned, missing: Sequence[Partition]) -> None:
+        """Correct these partitions."""
+
+    def end(self) -> None:
+        """See that the pass is complete."""
+
+    def moved(self) -> Inputs:
+        """Return the rows of the first pass as this one has left them."""
+
+
+def run_passes(job: Job, learner: Learner, output: Output) -> None:
+    """Learn and correct, pass after pass; what is there already stays.
 
     Parameters
     ----------
-    engine : Engine
-    run : StoreRun
-    inputs : Inputs
-        Of the run, with batches numbered by ``known_to``.
-    plan : MemoryPlan
-    model : Model
-    folder : RunFolder
-    identity : mapping
-    options : WriteOptions
+    job : Job
+    learner : Learner
+        A new fit, one that goes on from saved states, or a frozen model.
+    output : Output
+        A store, arrays, or lazy arrays.
+    """
+    moved = job.inputs
+    for number in range(job.parameters.n_passes):
+        learner.begin(number)
+        output.begin(number, learner.preprocessor)
+        missing = output.missing()
+        if missing or not learner.knows(number):
+            output.write(*learner.learn(number, moved), missing)
+        output.end()
+        if number + 1 < job.parameters.n_passes:
+            moved = output.moved()
+        job.engine.release()
+
+
+@dataclass
+class FitLearner:
+    """Fit every pass.
+
+    Attributes
+    ----------
+    job : Job
+    examined : Examined
+    freezes : bool
+        A model is wanted.
+    checkpoints : Checkpoints or None
+        Where states are saved, and read if the run is continued; ``None`` for arrays.
+    notes_coverage : bool
+        ``coverage`` is wanted.
+    sampled : list of SampledRows
+        Of every pass so far.
+    coverage : ndarray of shape (n_rows,), float64
+        By the landmarks of the last pass.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        run: StoreRun,
-        inputs: Inputs,
-        plan: MemoryPlan,
-        model: Model,
-        folder: RunFolder,
-        identity: Mapping[str, Any],
-        options: WriteOptions,
-    ) -> None:
-        super().__init__(engine, run, inputs, plan, folder, identity, options)
+    job: Job
+    examined: Examined
+    freezes: bool = False
+    checkpoints: Checkpoints | None = None
+    notes_coverage: bool = False
+    sampled: list[SampledRows] = field(default_factory=list)
+    coverage: NDArray[np.float64] = field(init=False)
+    preprocessor: Preprocessor = field(init=False)
+    _frozen: list[FrozenPass] = field(default_factory=list)
+
+    def begin(self, number: int) -> None:
+        """Fit the preprocessor before the first pass."""
+        if number:
+            return
+        job, state = self.job, self._state_of(0)
+        if state is None:
+            projection = fit_preprocessor(
+                job.engine, job.inputs, job.parameters, job.plan, self.examined
+            )
+        else:
+            job.engine.tell(Stage(PREPARING))
+            projection = Projection.from_arrays(state)
+        self.preprocessor = Preprocessor(projection, self.examined.features.constant)
+
+    def knows(self, number: int) -> bool:
+        """Whether an interrupted run has sampled the pass, and nobody wants a model of it."""
+        state = self._state_of(number)
+        if self.freezes or state is None or not str(state["stop_reason"]):
+            return False
+        self.sampled.append(sampled_from(state, self.job.parameters.block_rows))
+        return True
+
+    def learn(self, number: int, moved: Inputs) -> tuple[Prepared, Learned]:
+        """Sample the landmarks, and sum over them."""
+        engine = self.job.engine
+        if number:
+            engine.tell(Stage(PREPARING, number=number))
+        prepared = self.job.prepared(self.preprocessor, number, moved)
+        fitted = self._fitted(prepared)
+        self.sampled.append(fitted.sampled)
+        if not self.freezes:
+            # Only a model asks for it.
+            engine.release(fitted.sampled.coverage)
+        learned = learn(engine, fitted)
+        if self.freezes:
+            self._frozen.append(freeze(engine, fitted, learned))
+        if self.notes_coverage and number + 1 == self.job.parameters.n_passes:
+            self.coverage = coverage_of_rows(engine, fitted.sampled.coverage)
+        return prepared, learned
+
+    def facts(self) -> list[dict[str, Any]]:
+        """Say what a record holds of every pass."""
+        labels = [self.job.labels_of(number) for number in range(len(self.sampled))]
+        return [
+            sampling_record(sampled, of_pass, self.preprocessor.projection)
+            | ({"batches": texts(of_pass.names)} if self.job.order else {})
+            for sampled, of_pass in zip(self.sampled, labels, strict=True)
+        ]
+
+    def is_landmark(self) -> NDArray[np.bool_]:
+        """Tell which rows some pass has sampled."""
+        found = np.zeros(self.job.inputs.n_rows, dtype=bool)
+        for sampled in self.sampled:
+            found[sampled.rows] = True
+        return found
+
+    def model(self, record: Mapping[str, Any]) -> Model:
+        """Join what all passes have left; ``record`` says where the model comes from."""
+        return model_of(
+            self.job.inputs, self.job.parameters, self.preprocessor, self._frozen, record
+        )
+
+    def _state_of(self, number: int) -> State | None:
+        return None if self.checkpoints is None else self.checkpoints.state_of(number)
+
+    def _fitted(self, prepared: Prepared) -> Fit:
+        engine, number = self.job.engine, prepared.number
+        if self.checkpoints is None:
+            return fit(engine, prepared)
+        with self.checkpoints.saving(number, self.preprocessor.projection) as after_round:
+            return fit(engine, prepared, self._state_of(number), after_round)
+
+
+class FrozenLearner:
+    """Adapt a frozen model to the rows of a run.
+
+    Parameters
+    ----------
+    job : Job
+        With batches numbered by ``known_to``.
+    model : Model
+    """
+
+    def __init__(self, job: Job, model: Model) -> None:
+        self.preprocessor = model.preprocessor
+        self._job = job
         self._model = model
-        self._projection = model.projection
-        self._constant = model.constant
 
-    def _begin(self, number: int, folder: PassFolder) -> None:
-        self._options.on_stage(Stage(PREPARING, number=number))
+    def begin(self, number: int) -> None:
+        """Say that the pass begins."""
+        self._job.engine.tell(Stage(PREPARING, number=number))
 
-    def _one_pass(
-        self, number: int, folder: PassFolder, moved: Inputs, writer: PassWriter
-    ) -> dict[str, Any]:
-        frozen = self._model.passes[number]
-        missing = writer.missing(self._plan.tiling)
-        if missing:
-            prepared = self._prepared(number, moved)
-            learned = adapt(self._engine, prepared, frozen, len(self._model.batches))
-            writer.write(prepared, learned, missing, self._options.on_stage)
-        return {
-            "stop_reason": frozen.stop_reason,
-            "n_sampled": frozen.n_landmarks,
-            "n_capped": frozen.n_capped,
-            "coverage_curve": {"n_sampled": frozen.curve[:, 0], "n_covered": frozen.curve[:, 1]},
-        }
+    def knows(self, number: int) -> bool:
+        """Whether there is nothing to learn: the model knows all passes."""
+        return True
 
-    def _after_writing(self, covered: NDArray[np.bool_]) -> None:
-        n_uncovered = int(np.count_nonzero(~covered))
-        warn_of_uncovered(n_uncovered, len(covered), self._model.risk)
+    def learn(self, number: int, moved: Inputs) -> tuple[Prepared, Learned]:
+        """Give new batches their scales and displacements."""
+        prepared = self._job.prepared(self.preprocessor, number, moved)
+        model = self._model
+        return prepared, adapt(self._job.engine, prepared, model.passes[number], len(model.batches))
+
+    def facts(self) -> list[dict[str, Any]]:
+        """Say what a record holds of every pass."""
+        return [
+            {
+                "stop_reason": frozen.stop_reason,
+                "n_sampled": frozen.n_landmarks,
+                "n_capped": frozen.n_capped,
+                "coverage_curve": {
+                    "n_sampled": frozen.curve[:, 0],
+                    "n_covered": frozen.curve[:, 1],
+                },
+            }
+            for frozen in self._model.passes
+        ]
+
+    def is_landmark(self) -> NDArray[np.bool_]:
+        """Tell which rows were sampled: none of these."""
+        return np.zeros(self._job.inputs.n_rows, dtype=bool)

@@ -1,28 +1,40 @@
 """Write the rows of one pass into its store: what an earlier attempt has finished stays."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
 from balans_dask.errors import RunError
+from balans_dask.io.atomic import sync_files
 from balans_dask.io.files import make_folder, many, remove_all_but, remove_file
-from balans_dask.io.layout import create_matrix, create_root, row_layout
+from balans_dask.io.layout import (
+    consolidate,
+    create_matrix,
+    create_root,
+    row_layout,
+    write_annotations,
+)
 from balans_dask.io.output import StoreSink, Unit, recorded_units, unit_files
-from balans_dask.io.run_folder import PassFolder
+from balans_dask.io.paths import path_from
+from balans_dask.io.run_folder import PassFolder, RunFolder
 from balans_dask.io.sources import StoredRows
+from balans_dask.io.trial import require_readable
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.inputs import Inputs
-from balans_dask.model.prepared import Learned, Prepared, correct
-from balans_dask.model.stages import WRITING, OnStage, Stage, following
+from balans_dask.model.prepared import Learned, Prepared, Preprocessor, correct
+from balans_dask.model.stages import FINISHING, WRITING, Stage, following
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import output_dtype
 from balans_dask.tiling import Partition, Tiling
-from balans_dask.workflows.request import widest_row
+from balans_dask.workflows.records import fingerprint, record_of
+from balans_dask.workflows.request import ADDED_COLUMNS, StoreRun, widest_row
+from balans_dask.workflows.run import Job, Learner
 
-__all__ = ["PassWriter", "WrittenRows"]
+__all__ = ["PassWriter", "StoreOutput", "WrittenRows"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,7 @@ class PassWriter:
         self._engine = engine
         self._folder = folder
         self._inputs = inputs
+        make_folder(folder.path)
         self.root = self._opened_root(features_key, embedding_key)
         self._sink = self._opened_sink(features_key, embedding_key, projection, run)
         make_folder(folder.units)
@@ -84,7 +97,6 @@ class PassWriter:
         prepared: Prepared,
         learned: Learned,
         missing: Sequence[Partition],
-        on_stage: OnStage = lambda stage: None,
     ) -> None:
         """Correct and write some partitions."""
         n_total = prepared.plan.tiling.n_partitions
@@ -95,7 +107,7 @@ class PassWriter:
             n_total=n_total,
             total_bytes=sum(array.nbytes for array in self._sink.arrays),
         )
-        with following(self._engine, on_stage, stage, ("correct",)):
+        with following(self._engine, stage, ("correct",)):
             self._engine.take(correct(self._engine, prepared, learned, self._sink, missing))
 
     def written(self) -> WrittenRows:
@@ -184,6 +196,94 @@ class PassWriter:
             name = _in_obsm(embedding_key)
             embedding = create_matrix(self.root, name, (inputs.n_rows, width), kind, layout)
         return StoreSink(features, embedding, self._folder.store, self._folder.units, run)
+
+
+class StoreOutput:
+    """Every pass in a store of its own, the last one in that of the run.
+
+    Parameters
+    ----------
+    job : Job
+    run : StoreRun
+    folder : RunFolder
+    identity : mapping
+        Everything that decides the output.
+    """
+
+    def __init__(
+        self, job: Job, run: StoreRun, folder: RunFolder, identity: Mapping[str, Any]
+    ) -> None:
+        self._job = job
+        self._run = run
+        self._folder = folder
+        self._identity = identity
+        self._written: list[WrittenRows] = []
+        self._writer: PassWriter
+
+    def begin(self, number: int, preprocessor: Preprocessor) -> None:
+        """Open the store of a pass."""
+        is_last = number + 1 == self._job.parameters.n_passes
+        self._writer = PassWriter(
+            self._job.engine,
+            self._folder.passes(self._job.parameters.n_passes)[number],
+            self._job.inputs,
+            self._run.embedding_key if is_last or self._run.basis else None,
+            preprocessor.projection,
+            fingerprint({**self._identity, "pass": number}),
+            self._run.features_key if is_last else "X",
+        )
+
+    def missing(self) -> list[Partition]:
+        """Find the partitions that no earlier attempt has finished."""
+        return self._writer.missing(self._job.plan.tiling)
+
+    def write(self, prepared: Prepared, learned: Learned, missing: Sequence[Partition]) -> None:
+        """Correct and write some partitions."""
+        self._writer.write(prepared, learned, missing)
+
+    def end(self) -> None:
+        """Read what the tasks of the pass have met."""
+        self._written.append(self._writer.written())
+
+    def moved(self) -> Inputs:
+        """Return the rows of the first pass as this one has left them."""
+        return self._writer.moved(self._job.inputs)
+
+    def finish(self, learner: Learner) -> tuple[dict[str, Any], NDArray[np.bool_]]:
+        """Annotate the store, and see that it is whole; it is not published yet.
+
+        Parameters
+        ----------
+        learner : Learner
+            That has learned all passes.
+
+        Returns
+        -------
+        record : dict
+            What the store says about its correction.
+        covered : ndarray of shape (n_rows,), bool
+        """
+        self._job.engine.tell(Stage(FINISHING))
+        last = self._written[-1]
+        covered = np.logical_and.reduce([rows.covered for rows in self._written])
+        record = record_of(
+            self._run.inputs,
+            self._run.parameters,
+            learner.preprocessor,
+            self._identity,
+            int(np.count_nonzero(~covered)),
+            learner.facts(),
+            path_from(str(self._folder.target), self._run.store.path),
+        )
+        added = (covered, learner.is_landmark(), last.displacement)
+        columns = dict(zip(ADDED_COLUMNS, added, strict=True))
+        write_annotations(self._writer.root, self._run.annotations(columns, record))
+        store = self._folder.last.store
+        consolidate(store)
+        require_readable(store, "look at the disk, and continue with --resume")
+        # Tasks have waited for the files that they recorded.
+        sync_files(store, {file for unit in last.units for file in unit.paths()})
+        return record, covered
 
 
 def _in_obsm(key: str) -> str:

@@ -32,7 +32,7 @@ from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.labels import BatchLabels
 from balans_dask.model.fit import Stage, fit, fit_preprocessor
 from balans_dask.model.inputs import Inputs, examine, plan_run
-from balans_dask.model.prepared import prepare
+from balans_dask.model.prepared import Preprocessor, prepare
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
@@ -90,7 +90,7 @@ def readings(
     """Fit, and read a clock at the end of every round."""
     found = []
 
-    def on_stage(stage: Stage) -> None:
+    def tell(stage: Stage) -> None:
         if stage.round is not None:
             found.append(read())
 
@@ -99,9 +99,10 @@ def readings(
         warnings.simplefilter("ignore", InputWarning)
         examined = examine(engine, inputs, parameters, plan.tiling)
         projection = fit_preprocessor(engine, inputs, parameters, plan, examined)
-        constant = examined.features.constant
-        prepared = prepare(engine, inputs, parameters, plan, projection, constant)
-        fit(engine, prepared, on_stage)
+        preprocessor = Preprocessor(projection, examined.features.constant)
+        prepared = prepare(engine, inputs, parameters, plan, preprocessor)
+        with engine.telling(tell):
+            fit(engine, prepared)
     return found
 
 

@@ -16,7 +16,7 @@ from balans_dask.model.inputs import examine, plan_run
 from balans_dask.parameters import OPERATORS, Parameters
 from balans_dask.sweep import Grid, sweep_store
 from balans_dask.tiling import Tiling
-from balans_dask.workflows.correct import correct_store
+from balans_dask.workflows.correct import WriteOptions, correct_store
 from balans_dask.workflows.request import store_run
 from tests.support.commands import run, streams
 from tests.support.screens import gaussian_screen
@@ -80,7 +80,7 @@ def corrected(engine, tmp_path, path, parameters, key="X_pca_balans", **where):
     asked = store_run(open_store(path), ["plate"], parameters, **where)
     plan = plan_run(asked.inputs, parameters, engine.workers())
     target = str(tmp_path / "out.zarr")
-    record = correct_store(engine, asked, plan, target, overwrite=True)
+    record = correct_store(engine, asked, plan, target, WriteOptions(overwrite=True))
     written = open_store(target)
     values = written.features[:] if key is None else written.embedding(key)[:]
     return values, int(record["n_sampled"]), int(record["n_capped"])

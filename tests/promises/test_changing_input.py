@@ -10,7 +10,7 @@ import zarr
 from balans_dask import Balans
 from balans_dask.errors import InvalidInputError
 from balans_dask.model import inputs
-from balans_dask.workflows import correct, resume
+from balans_dask.workflows import correct
 from balans_dask.workflows import run as whole_run
 from balans_dask.workflows.store_output import PassWriter
 from tests.support.commands import run
@@ -21,9 +21,9 @@ SCREEN = gaussian_screen(600)
 OPTIONS = ["--batch-key", "plate", "--checkpoint-seconds", 0, "--operator", "displace"]
 MOMENTS = {
     "examined": (correct, "examine"),
-    "prepared": (resume, "fit_preprocessor"),
-    "sampled": (resume, "fit"),
-    "summed": (resume, "learn"),
+    "prepared": (whole_run, "fit_preprocessor"),
+    "sampled": (whole_run, "fit"),
+    "summed": (whole_run, "learn"),
     "written": (PassWriter, "write"),
 }
 """What a run does, one after the other, and by which function."""

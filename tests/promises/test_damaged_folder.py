@@ -17,7 +17,7 @@ from balans_dask.model.inputs import plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.workers import embedded_client
-from balans_dask.workflows.correct import correct_store
+from balans_dask.workflows.correct import WriteOptions, correct_store
 from balans_dask.workflows.request import store_run
 from tests.support.screens import gaussian_screen
 from tests.support.stores import files, files_but_input, write_anndata
@@ -50,7 +50,9 @@ class Runs:
             warnings.simplefilter("ignore", InputWarning)
             run = store_run(open_store(self.store), ("plate",), PARAMETERS)
             plan = plan_run(run.inputs, PARAMETERS, self.engine.workers())
-            correct_store(self.engine, run, plan, str(target), checkpoint_seconds=0, **how)
+            correct_store(
+                self.engine, run, plan, str(target), WriteOptions(checkpoint_seconds=0, **how)
+            )
 
     def files(self) -> list[str]:
         """Names of all files that the killed run has left."""

@@ -18,7 +18,7 @@ from balans_dask.cli import app
 from balans_dask.errors import RunError
 from balans_dask.io import output
 from balans_dask.io.run_folder import RunFolder
-from balans_dask.workflows import run as whole_run
+from balans_dask.workflows import store_output
 from tests.support.commands import run, streams
 from tests.support.screens import gaussian_screen
 from tests.support.stores import files_but_input, write_anndata
@@ -353,10 +353,10 @@ def full_for_stores(folder):
 
 
 LAST_STEPS = {
-    "annotations": (whole_run, "write_annotations"),
-    "metadata": (whole_run, "consolidate"),
-    "reading": (whole_run, "require_readable"),
-    "sync": (whole_run, "sync_files"),
+    "annotations": (store_output, "write_annotations"),
+    "metadata": (store_output, "consolidate"),
+    "reading": (store_output, "require_readable"),
+    "sync": (store_output, "sync_files"),
     "model": (output, "consolidate"),
     "rename": (RunFolder, "_publish_by_rename"),
 }

@@ -2,7 +2,7 @@
 
 from balans_dask.model.fit import Fit, fit, fit_preprocessor
 from balans_dask.model.inputs import Inputs, examine
-from balans_dask.model.prepared import prepare
+from balans_dask.model.prepared import Preprocessor, prepare
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
@@ -12,5 +12,5 @@ def one_pass(engine: Engine, inputs: Inputs, parameters: Parameters, plan: Memor
     """Examine, make scores and sample; nothing is corrected."""
     examined = examine(engine, inputs, parameters, plan.tiling)
     projection = fit_preprocessor(engine, inputs, parameters, plan, examined)
-    constant = examined.features.constant
-    return fit(engine, prepare(engine, inputs, parameters, plan, projection, constant))
+    preprocessor = Preprocessor(projection, examined.features.constant)
+    return fit(engine, prepare(engine, inputs, parameters, plan, preprocessor))

@@ -22,7 +22,7 @@ from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.tiling import TILE_ROWS
 from balans_dask.workflows import resume
-from balans_dask.workflows.correct import correct_store
+from balans_dask.workflows.correct import WriteOptions, correct_store
 from balans_dask.workflows.request import store_run
 from tests.support.screens import gaussian_screen
 from tests.support.stores import files, files_but_input, write_anndata
@@ -65,9 +65,8 @@ class Runs:
             workers = self._engine.workers()
             plan = plan_run(run.inputs, PARAMETERS, workers, freezes=model is not None)
             saved = None if model is None else str(model)
-            correct_store(
-                self._engine, run, plan, str(target), checkpoint_seconds=0, model=saved, **how
-            )
+            options = WriteOptions(checkpoint_seconds=0, model=saved, **how)
+            correct_store(self._engine, run, plan, str(target), options)
 
     def _keeping(self, write):
         def kept(path: Path, state: dict[str, np.ndarray]) -> None:

@@ -18,7 +18,7 @@ from balans_dask.model.saved import load_model
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.workers import Workers, embedded_client
-from balans_dask.workflows.correct import correct_store
+from balans_dask.workflows.correct import WriteOptions, correct_store
 from balans_dask.workflows.mixture import Mixture
 from balans_dask.workflows.request import store_run
 from tests.support.commands import Command, run
@@ -187,8 +187,9 @@ def test_a_store_that_appears_in_the_place_of_the_model_meanwhile_stays(folder, 
     with embedded_client() as client:
         engine = Engine(client)
         plan = plan_run(asked.inputs, options, engine.workers())
-        with pytest.raises(StoreExistsError, match=r"m\.zarr exists"):
-            correct_store(engine, asked, plan, str(target), on_stage=appears, model=place)
+        refused = pytest.raises(StoreExistsError, match=r"m\.zarr exists")
+        with refused, engine.telling(appears):
+            correct_store(engine, asked, plan, str(target), WriteOptions(model=place))
     assert zarr.open_group(place, mode="r").attrs["whose"] == "another run's"
     assert not target.exists()
 

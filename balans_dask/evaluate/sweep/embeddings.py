@@ -20,9 +20,9 @@ from balans_dask.evaluate.sweep.one_pass import moved_inputs, rows_after, rows_b
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.fit import Fit, fit_preprocessor
 from balans_dask.model.inputs import Examined, Inputs
-from balans_dask.model.prepared import Prepared, prepare
+from balans_dask.model.prepared import Prepared, Preprocessor, prepare
 from balans_dask.model.sampler import SampledRows, sample_rows
-from balans_dask.model.stages import CORRECTING, SAMPLING, OnStage, Stage
+from balans_dask.model.stages import CORRECTING, SAMPLING, Stage
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
@@ -64,7 +64,6 @@ class Embeddings:
         Rows that are wanted, in increasing order.
     scratch : str or None
         Folder, seen by all workers, for the profiles between two passes; ``None``: the system's.
-    on_stage : callable
 
     Attributes
     ----------
@@ -80,7 +79,6 @@ class Embeddings:
         examined: Examined,
         rows: NDArray[np.int64],
         scratch: str | None = None,
-        on_stage: OnStage = lambda stage: None,
     ) -> None:
         self.n_fits = 0
         self._engine = engine
@@ -89,7 +87,6 @@ class Embeddings:
         self._examined = examined
         self._rows = rows
         self._scratch = scratch
-        self._on_stage = on_stage
         self._projection: Projection
         self._raw: NDArray[np.floating]
 
@@ -103,7 +100,7 @@ class Embeddings:
         """
         with self._engine.scope():
             self._projection = fit_preprocessor(
-                self._engine, self._inputs, settings[0], self._plan, self._examined, self._on_stage
+                self._engine, self._inputs, settings[0], self._plan, self._examined
             )
             first = self._prepared(self._inputs, 0, settings[0])
             self._raw = rows_before(self._engine, first, self._rows)
@@ -139,7 +136,7 @@ class Embeddings:
                     if wanted:
                         yield from self._strengths(fitted, wanted)
                     if number + 1 < n_passes:
-                        self._on_stage(Stage("moving profiles", number=number))
+                        self._engine.tell(Stage("moving profiles", number=number))
                         place = Path(folder, str(number))
                         moved = moved_inputs(self._engine, fitted, self._inputs, place)
 
@@ -156,7 +153,7 @@ class Embeddings:
 
         def after_round(sampled: SampledRows) -> None:
             nonlocal before
-            self._on_stage(Stage(SAMPLING, sampled.curve[-1], prepared.number))
+            self._engine.tell(Stage(SAMPLING, sampled.curve[-1], prepared.number))
             if not sampled.stop_reason:
                 self._engine.release(before.coverage)
                 before = sampled.copied(self._engine)
@@ -176,7 +173,7 @@ class Embeddings:
 
     def _strengths(self, fitted: Fit, wanted: Sequence[Parameters]) -> Iterator[Embedded]:
         """Blend the corrected rows with those before all passes."""
-        self._on_stage(Stage(CORRECTING, number=fitted.prepared.number))
+        self._engine.tell(Stage(CORRECTING, number=fitted.prepared.number))
         whole, n_covered = rows_after(self._engine, fitted, self._rows)
         before = self._raw.astype(np.float64)
         sampled, n_uncovered = fitted.sampled, self._inputs.n_rows - n_covered
@@ -187,10 +184,8 @@ class Embeddings:
             yield Embedded(setting, values, sampled.n_sampled, n_uncovered, sampled.n_capped)
 
     def _prepared(self, inputs: Inputs, number: int, parameters: Parameters) -> Prepared:
-        constant = self._examined.features.constant
-        return prepare(
-            self._engine, inputs, parameters, self._plan, self._projection, constant, number
-        )
+        preprocessor = Preprocessor(self._projection, self._examined.features.constant)
+        return prepare(self._engine, inputs, parameters, self._plan, preprocessor, number)
 
 
 def _limits(setting: Parameters) -> tuple[float, float]:

@@ -17,7 +17,6 @@ from balans_dask.evaluate.sweep.result import Point, SweepResult
 from balans_dask.io.store import open_store
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.model.inputs import examine, plan_run
-from balans_dask.model.stages import OnStage
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
@@ -76,7 +75,7 @@ def sweep_run(
     store = open_store(path)
     # Anchors suit one operator only: the check must see any other one.
     strictest = min(settings, key=lambda setting: setting.operator == "displace")
-    run = store_run(store, batch_keys, strictest, basis, anchor, writes=False)
+    run = store_run(store, batch_keys, strictest, basis, anchor)
     label = store.column(label_key).to_numpy(dtype=object, na_value=None)
     codes = run.inputs.labels.codes
     labelled = np.flatnonzero(pd.notna(label))
@@ -151,7 +150,6 @@ def run_sweep(
     asked: SweepRun,
     limit_bytes: int | None = None,
     scratch: str | None = None,
-    on_stage: OnStage = lambda stage: None,
 ) -> SweepResult:
     """Make and score all settings.
 
@@ -163,8 +161,6 @@ def run_sweep(
         Memory that a worker may use.
     scratch : str or None
         Folder, seen by all workers, for profiles between two passes; ``None``: the system's.
-    on_stage : callable
-        Told what the sweep is doing.
 
     Returns
     -------
@@ -176,7 +172,7 @@ def run_sweep(
     with single_threaded_blas():
         examined = examine(engine, inputs, asked.settings[0], plan.tiling)
         inputs = examined.held(inputs)
-        embeddings = Embeddings(engine, inputs, plan, examined, rows, scratch, on_stage)
+        embeddings = Embeddings(engine, inputs, plan, examined, rows, scratch)
         batch, label = inputs.labels.codes[rows], asked.label[rows].astype(str)
         points, before = {}, None
         for found in embeddings.of(asked.settings):

@@ -236,7 +236,7 @@ class KeptFeatures:
 
     def __init__(self, names: Sequence[str], steps: Preprocessing) -> None:
         self._names = list(names)
-        self._steps = steps
+        self.steps = steps
         self.places = np.arange(len(self._names))
         self.dropped: dict[str, list[str]] = {}
 
@@ -272,7 +272,7 @@ class KeptFeatures:
         InvalidInputError
         """
         bad = n_bad > 0
-        if "missing" in self._steps.select:
+        if "missing" in self.steps.select:
             self.drop("missing", bad)
         elif bad.any():
             raise InvalidInputError(
@@ -294,7 +294,7 @@ class KeptFeatures:
         columns : ndarray of intp
             Those of the facts that stay.
         """
-        steps = self._steps
+        steps = self.steps
         rules = {
             "missing": facts.bad,
             "flat": facts.flat,

@@ -1,6 +1,5 @@
 """A store becomes a preprocessed one: by column, out of core, complete or not there."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -146,13 +145,13 @@ def preprocess_store(
     steps: Preprocessing,
     limit_bytes: int | None = None,
     overwrite: bool = False,
-    on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Preprocessed:
     """Normalise, transform and select the features of a store into a new one.
 
     Parameters
     ----------
     engine : Engine
+        Whose listener is told what the run is doing.
     path, target : str
         The store, and the new one.
     steps : Preprocessing
@@ -160,8 +159,6 @@ def preprocess_store(
         Memory of a worker.
     overwrite : bool
         Replace a store that is there, once the new one is complete.
-    on_stage : callable
-        Told what the run is doing.
 
     Returns
     -------
@@ -197,13 +194,11 @@ def preprocess_store(
         at_once, row_bytes = _columns_at_once(store.n_rows, workers), _rows_at_once(workers)
         warn_of_what_stays_behind(store, None)
         source = StoredRows(checked_array(store.features))
-        on_stage("reading values")
+        engine.tell("reading values")
         moments = compute_moments(engine, _tiling(source, row_bytes), source)
         kept.drop_missing(moments.n_bad, moments.n_bad_rows, moments.n_rows)
-        changed = _changed(
-            engine, source, kept, plates, steps, output.root, at_once, row_bytes, on_stage
-        )
-        on_stage("writing")
+        changed = _changed(engine, source, kept, plates, output.root, at_once, row_bytes)
+        engine.tell("writing")
         _write(engine, changed, output.root, row_bytes)
         del output.root[SCRATCH]
         record = _record(store, steps, plates, kept) | {
@@ -221,14 +216,13 @@ def _changed(
     source: RowSource,
     kept: KeptFeatures,
     plates: Plates,
-    steps: Preprocessing,
     root: zarr.Group,
     at_once: int,
     row_bytes: int,
-    on_stage: Callable[[str], None],
 ) -> StoredRows:
     """Change all columns, and return those that the selection keeps."""
-    on_stage("cutting rows into columns")
+    steps = kept.steps
+    engine.tell("cutting rows into columns")
     tiling = _tiling(source, row_bytes)
     shape = (source.shape[0], len(kept.places))
     chunks = (min(tiling.rows_per_partition, shape[0]), min(at_once, shape[1]))
@@ -237,14 +231,14 @@ def _changed(
         for name in ("before", "after")
     )
     split_rows(engine, tiling, source, kept.places, before)
-    on_stage("changing columns")
+    engine.tell("changing columns")
     plate_groups, all_rows = plates.groups(), Plates(None, None, shape[0]).groups()
     ranked = plate_groups if steps.transform == RANK_INT_BY_PLATE else all_rows
     of_columns = ColumnSteps(steps.normalize, steps.epsilon, steps.transform is not None)
     facts = change_columns(engine, before, after, of_columns, plate_groups, ranked, at_once)
     columns = kept.drop_uninformative(facts)
     if "correlation" in steps.select:
-        on_stage("correlating features")
+        engine.tell("correlating features")
         unwanted = np.zeros(len(columns), dtype=bool)
         finite = ~facts.bad[columns]
         if finite.any():
