@@ -12,9 +12,9 @@ from balans_dask.errors import InvalidInputError
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.kernels.elbow import BINS_PER_UNIT
 from balans_dask.model.frozen import Model
-from balans_dask.model.inputs import examine_values, plan_run
+from balans_dask.model.inputs import check_values, plan_run
 from balans_dask.model.saved import load_model, save_model
-from balans_dask.model.transform import known_to
+from balans_dask.model.transform import number_batches
 from balans_dask.passes.engine import Engine
 from balans_dask.progress import reported
 from balans_dask.workflows.array_inputs import (
@@ -266,10 +266,10 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
                 raise InvalidInputError(
                     f"the model was fitted on {len(model.batches)} batches: give batch="
                 )
-            inputs = known_to(model, inputs_of(engine, X, batch, anchor))
+            inputs = number_batches(model, inputs_of(engine, X, batch, anchor))
             with single_threaded_blas():
                 plan = plan_run(inputs, model.parameters, engine.workers(), model.sizes)
-                inputs = examine_values(engine, inputs, plan.tiling).held(inputs)
+                inputs = check_values(engine, inputs, plan.tiling).held(inputs)
                 return transform_arrays(engine, inputs, model, plan, collector_of(X))
 
     def save(self, path: str | PathLike[str], overwrite: bool = False) -> None:

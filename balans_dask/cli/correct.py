@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from balans_dask.model.frozen import Model
     from balans_dask.model.stages import OnStage
     from balans_dask.progress import Progress
-    from balans_dask.workflows.request import StoreRun
+    from balans_dask.workflows.request import CorrectionRequest
 
 __all__ = ["check", "correct", "transform"]
 
@@ -132,13 +132,13 @@ def check(source: str, **options: Any) -> None:
     """Validate a store and print the plan of a run; corrects nothing."""
     from balans_dask.cli.terminal import facts_table, input_facts, plan_facts
     from balans_dask.kernels._blas import single_threaded_blas
-    from balans_dask.model.inputs import examine, plan_run
+    from balans_dask.model.inputs import check_input, plan_run
 
     asked = _asked(source, options)
     asked.try_writing()
     with open_engine(options["cluster"]) as (engine, limit_bytes), single_threaded_blas():
         plan = plan_run(asked.inputs, asked.parameters, engine.workers(limit_bytes))
-        examined = examine(engine, asked.inputs, asked.parameters, plan.tiling)
+        examined = check_input(engine, asked.inputs, asked.parameters, plan.tiling)
     facts = _keys(asked) | input_facts(asked.inputs, asked.parameters, examined)
     out = Console()
     out.print(facts_table(source, facts))
@@ -243,12 +243,12 @@ def transform(
     from balans_dask.model.saved import load_model
     from balans_dask.progress import Progress
     from balans_dask.workflows.correct import WriteOptions, transform_store
-    from balans_dask.workflows.request import store_run, warn_of_what_stays_behind
+    from balans_dask.workflows.request import correction_request, warn_of_what_stays_behind
 
     require_report(performance_report, overwrite, (source, *taken_by(target), model))
     frozen = load_model(model)
     basis = None if frozen.n_embedding is None else frozen.record["basis"]
-    asked = store_run(
+    asked = correction_request(
         open_store(source, options["cluster"].limit_bytes),
         options["batch_keys"],
         frozen.parameters,
@@ -288,16 +288,16 @@ def _events(target: str, progress: "Progress") -> "Iterator[OnStage]":
         events.finish()
 
 
-def _asked(source: str, options: dict[str, Any], is_copied: bool = True) -> "StoreRun":
+def _asked(source: str, options: dict[str, Any], is_copied: bool = True) -> "CorrectionRequest":
     """Check everything that can be checked before there is a cluster."""
     from balans_dask.io.store import open_store
-    from balans_dask.workflows.request import store_run, warn_of_what_stays_behind
+    from balans_dask.workflows.request import correction_request, warn_of_what_stays_behind
 
     given = {name: options[name] for name in Parameters.__dataclass_fields__ if name in options}
     given["n_components"] = given["n_components"] or None
     if given["max_scale_ratio"] == WORD_FOR_NONE:
         given["max_scale_ratio"] = None
-    asked = store_run(
+    asked = correction_request(
         open_store(source, options["cluster"].limit_bytes),
         options["batch_keys"],
         Parameters(**given),
@@ -325,14 +325,14 @@ def _output_of(source: str, target: str | None, into: bool, layer: bool) -> str:
     return target
 
 
-def _added_to(asked: "StoreRun", layer: bool) -> "StoreRun":
+def _added_to(asked: "CorrectionRequest", layer: bool) -> "CorrectionRequest":
     """Return the same correction with results that are added to its input."""
     if layer and asked.embedding_key is None:
         raise click.UsageError("--layer: X is the embedding, and is corrected as obsm/X_balans")
     return replace(asked, into=True, layer=layer)
 
 
-def _keys(asked: "StoreRun") -> dict[str, str]:
+def _keys(asked: "CorrectionRequest") -> dict[str, str]:
     """Say what makes the batches, as options and a preset have it."""
     if not asked.order:
         return {"batch key": "+".join(asked.batch_keys)}

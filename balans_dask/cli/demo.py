@@ -46,7 +46,7 @@ def _corrected(folder: str, tell: "OnStage") -> Iterator[Any]:
     from balans_dask.passes.workers import embedded_client
     from balans_dask.workflows.correct import WriteOptions, correct_store
     from balans_dask.workflows.mixture import Mixture, write_mixture
-    from balans_dask.workflows.request import store_run
+    from balans_dask.workflows.request import correction_request
 
     screen = Mixture(
         n_rows=12_000, n_features=200, n_clusters=20, cluster_spread=0.35, batch_offset=0.3
@@ -55,7 +55,7 @@ def _corrected(folder: str, tell: "OnStage") -> Iterator[Any]:
     place.mkdir(parents=True, exist_ok=True)
     raw, corrected = str(place / "screen.zarr"), str(place / "corrected.zarr")
     write_mixture(screen, raw, overwrite=True)
-    run = store_run(open_store(raw), [BATCH], Parameters())
+    run = correction_request(open_store(raw), [BATCH], Parameters())
     with embedded_client() as client:
         engine = Engine(client)
         plan = plan_run(run.inputs, run.parameters, engine.workers())

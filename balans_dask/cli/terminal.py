@@ -10,7 +10,7 @@ from rich.text import Text
 from balans_dask.errors import first_names, format_bytes, printable
 from balans_dask.io.store import ProfileStore
 from balans_dask.model.frozen import Model
-from balans_dask.model.inputs import Examined, Inputs
+from balans_dask.model.inputs import CheckedInput, Inputs
 from balans_dask.parameters import Parameters
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.workflows.request import earlier_steps
@@ -36,7 +36,7 @@ def facts_table(title: str, facts: Mapping[str, Any]) -> Table:
     return table
 
 
-def input_facts(inputs: Inputs, parameters: Parameters, examined: Examined) -> dict[str, str]:
+def input_facts(inputs: Inputs, parameters: Parameters, examined: CheckedInput) -> dict[str, str]:
     """Say what a run would correct."""
     labels = inputs.labels
     sizes = sorted(zip(labels.sizes, labels.names, strict=True))

@@ -18,7 +18,7 @@ from balans_dask.cluster.request import ClusterRequest
 from balans_dask.errors import InvalidInputError
 
 __all__ = [
-    "knock",
+    "check_reachable",
     "scheduler_client",
 ]
 
@@ -30,7 +30,7 @@ CONNECT_SECONDS = 60
 """How long to wait for its workers."""
 
 
-def knock(address: str, seconds: float) -> None:
+def check_reachable(address: str, seconds: float) -> None:
     """Wait until a scheduler greets this process, as it greets every client that it lets in.
 
     Parameters
@@ -168,7 +168,7 @@ def connected(address: str) -> Client:
     InvalidInputError
         If none answers, or certificates do not fit.
     """
-    knock(address, SCHEDULER_SECONDS)
+    check_reachable(address, SCHEDULER_SECONDS)
     return Client(address, set_as_default=False, timeout=SCHEDULER_SECONDS)
 
 

@@ -23,7 +23,7 @@ from balans_dask.tiling import TILE_ROWS
 __all__ = [
     "LEAST_ROWS",
     "Embedding",
-    "SampledRows",
+    "ScoredRows",
     "read_embeddings",
     "sampled_rows",
     "stratified_rows",
@@ -138,7 +138,7 @@ def stratified_rows(strata: NDArray[np.integer], max_rows: int, seed: int = 0) -
 
 
 @dataclass(frozen=True)
-class SampledRows:
+class ScoredRows:
     """The rows that are scored.
 
     Attributes
@@ -163,7 +163,7 @@ def sampled_rows(
     compound_key: str | None = None,
     max_rows: int = 20_000,
     seed: int = 0,
-) -> SampledRows:
+) -> ScoredRows:
     """Choose the rows to score, by batch and label.
 
     Parameters
@@ -205,7 +205,7 @@ def sampled_rows(
         ranked=stratified_rows(strata[chosen], RETRIEVAL_ROWS, seed),
     )
     _require_contrast(labels, "+".join(batch_keys), label_key)
-    return SampledRows(chosen, labels, store.n_rows - len(usable))
+    return ScoredRows(chosen, labels, store.n_rows - len(usable))
 
 
 def _compounds(column: pd.Series) -> NDArray[np.str_]:

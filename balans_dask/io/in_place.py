@@ -27,7 +27,7 @@ from balans_dask.io.paths import is_store
 from balans_dask.io.places import is_remote, require_writable
 from balans_dask.io.run_folder import RunFolder
 
-__all__ = ["ELEMENTS", "GraftFolder"]
+__all__ = ["ELEMENTS", "InPlaceFolder"]
 
 ELEMENTS = "elements"
 """Entry of a record that names what a correction has added to a store."""
@@ -35,7 +35,7 @@ RECORD = "uns/balans"
 GROUPS = ("obs", "obsm", "layers", "uns")
 
 
-class GraftFolder(RunFolder):
+class InPlaceFolder(RunFolder):
     """The folder in which elements grow that a store is to gain.
 
     Parameters

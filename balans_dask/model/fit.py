@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from balans_dask.errors import warn_of_input
 from balans_dask.kernels.projection import Projection
-from balans_dask.model.inputs import Examined, Inputs, components_of
-from balans_dask.model.prepared import Learned, Prepared
-from balans_dask.model.sampler import SampledRows, sample_rows
+from balans_dask.model.inputs import CheckedInput, Inputs, components_of
+from balans_dask.model.prepared import FittedOperator, PassData
+from balans_dask.model.sampler import SamplerState, sample_rows
 from balans_dask.model.stages import PREPARING, SAMPLING, SUMMING, Stage, following
 from balans_dask.model.state import sampled_from
 from balans_dask.parameters import AUTO, Parameters
@@ -24,8 +24,8 @@ __all__ = [
     "UNCOVERED_SHARE",
     "Fit",
     "fit",
+    "fit_operator",
     "fit_preprocessor",
-    "learn",
     "limited_landmarks",
 ]
 
@@ -46,12 +46,12 @@ class Fit:
 
     Attributes
     ----------
-    prepared : Prepared
-    sampled : SampledRows
+    prepared : PassData
+    sampled : SamplerState
     """
 
-    prepared: Prepared
-    sampled: SampledRows
+    prepared: PassData
+    sampled: SamplerState
 
 
 def fit_preprocessor(
@@ -59,7 +59,7 @@ def fit_preprocessor(
     inputs: Inputs,
     parameters: Parameters,
     plan: MemoryPlan,
-    examined: Examined,
+    examined: CheckedInput,
 ) -> Projection:
     """Fit what makes scores of profiles; once, whatever the number of passes.
 
@@ -69,7 +69,7 @@ def fit_preprocessor(
     inputs : Inputs
     parameters : Parameters
     plan : MemoryPlan
-    examined : Examined
+    examined : CheckedInput
     """
     n_components = components_of(parameters, inputs)
     stage = Stage(PREPARING, n_total=plan.tiling.n_partitions)
@@ -81,16 +81,16 @@ def fit_preprocessor(
 
 def fit(
     engine: Engine,
-    prepared: Prepared,
+    prepared: PassData,
     resumed: Mapping[str, NDArray[Any]] | None = None,
-    on_round: Callable[[SampledRows], None] = lambda sampled: None,
+    on_round: Callable[[SamplerState], None] = lambda sampled: None,
 ) -> Fit:
     """Sample the landmarks of one pass.
 
     Parameters
     ----------
     engine : Engine
-    prepared : Prepared
+    prepared : PassData
     resumed : mapping of str to ndarray, or None
         State of an interrupted fit of the same inputs and parameters, by ``state.arrays_of``.
     on_round : callable
@@ -98,7 +98,7 @@ def fit(
     """
     parameters, plan = prepared.parameters, prepared.plan
 
-    def after_round(sampled: SampledRows) -> None:
+    def after_round(sampled: SamplerState) -> None:
         _warn_of_landmarks(sampled, plan)
         engine.tell(Stage(SAMPLING, sampled.curve[-1], prepared.number))
         on_round(sampled)
@@ -120,7 +120,7 @@ def fit(
     return Fit(prepared, sampled)
 
 
-def learn(engine: Engine, fitted: Fit) -> Learned:
+def fit_operator(engine: Engine, fitted: Fit) -> FittedOperator:
     """Reduce over all partitions what the operator must know, and wait for it.
 
     Parameters
@@ -143,10 +143,10 @@ def learn(engine: Engine, fitted: Fit) -> Learned:
             pieces,
             sampled.rows,
         )
-    return Learned(table, pieces, operator, targets)
+    return FittedOperator(table, pieces, operator, targets)
 
 
-def _warn_of_uncovered(sampled: SampledRows, parameters: Parameters) -> None:
+def _warn_of_uncovered(sampled: SamplerState, parameters: Parameters) -> None:
     last = sampled.curve[-1]
     n_uncovered = last.n_rows - last.n_covered
     if n_uncovered > UNCOVERED_SHARE * last.n_rows:
@@ -185,12 +185,12 @@ def limited_landmarks(n_capped: int, n_sampled: int) -> str:
     )
 
 
-def _warn_of_capped(sampled: SampledRows) -> None:
+def _warn_of_capped(sampled: SamplerState) -> None:
     if said := limited_landmarks(sampled.n_capped, sampled.n_sampled):
         warn_of_input(said)
 
 
-def _warn_of_landmarks(sampled: SampledRows, plan: MemoryPlan) -> None:
+def _warn_of_landmarks(sampled: SamplerState, plan: MemoryPlan) -> None:
     """Say it in the round that leaves the plan."""
     n_before = sampled.n_sampled - sampled.blocks[-1].n_landmarks
     if n_before <= plan.n_landmarks < sampled.n_sampled:

@@ -14,7 +14,7 @@ from balans_dask.kernels.operators import Nystrom, Operator
 from balans_dask.labels import SPELLING, BatchLabels
 from balans_dask.model.fit import Fit
 from balans_dask.model.inputs import Inputs, ModelSizes
-from balans_dask.model.prepared import Learned, Preprocessor
+from balans_dask.model.prepared import FittedOperator, Preprocessor
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import coverage_of_rows, covered_rows
 from balans_dask.passes.engine import Engine
@@ -164,14 +164,14 @@ def model_of(
     )
 
 
-def freeze(engine: Engine, fitted: Fit, learned: Learned) -> FrozenPass:
+def freeze(engine: Engine, fitted: Fit, learned: FittedOperator) -> FrozenPass:
     """Bring what one pass has learned to the driver.
 
     Parameters
     ----------
     engine : Engine
     fitted : Fit
-    learned : Learned
+    learned : FittedOperator
     """
     sampled = fitted.sampled
 
@@ -192,7 +192,7 @@ def freeze(engine: Engine, fitted: Fit, learned: Learned) -> FrozenPass:
     )
 
 
-def _new_row_risk(engine: Engine, fitted: Fit, learned: Learned) -> float:
+def _new_row_risk(engine: Engine, fitted: Fit, learned: FittedOperator) -> float:
     """Estimate the share of further rows of the same kind that no landmark would cover.
 
     Leave-one-out: a landmark that no other one covers would be uncovered, had it not been drawn,

@@ -19,12 +19,12 @@ from balans_dask.passes.workers import Workers
 from balans_dask.tiling import Tiling
 
 __all__ = [
-    "Examined",
+    "CheckedInput",
     "Inputs",
     "ModelSizes",
+    "check_input",
+    "check_values",
     "components_of",
-    "examine",
-    "examine_values",
     "plan_run",
     "require_sizes",
 ]
@@ -189,7 +189,7 @@ def plan_run(
 
 
 @dataclass(frozen=True)
-class Examined:
+class CheckedInput:
     """The values of the input, found usable.
 
     Attributes
@@ -218,7 +218,9 @@ class Examined:
         return inputs.moved(features, embedding)
 
 
-def examine(engine: Engine, inputs: Inputs, parameters: Parameters, tiling: Tiling) -> Examined:
+def check_input(
+    engine: Engine, inputs: Inputs, parameters: Parameters, tiling: Tiling
+) -> CheckedInput:
     """Read all values once; refuse what cannot be corrected and warn of what is odd.
 
     Raises
@@ -226,7 +228,7 @@ def examine(engine: Engine, inputs: Inputs, parameters: Parameters, tiling: Tili
     InvalidInputError
         If values are NaN or infinite, or no feature varies.
     """
-    examined = examine_values(engine, inputs, tiling)
+    examined = check_values(engine, inputs, tiling)
     if inputs.reference is not None:
         reference = compute_moments(engine, tiling, inputs.scored, inputs.reference)
         examined = replace(examined, reference=reference)
@@ -240,7 +242,7 @@ def examine(engine: Engine, inputs: Inputs, parameters: Parameters, tiling: Tili
     return examined
 
 
-def examine_values(engine: Engine, inputs: Inputs, tiling: Tiling) -> Examined:
+def check_values(engine: Engine, inputs: Inputs, tiling: Tiling) -> CheckedInput:
     """Read all values once; refuse what no model can correct.
 
     Raises
@@ -254,7 +256,7 @@ def examine_values(engine: Engine, inputs: Inputs, tiling: Tiling) -> Examined:
     if inputs.embedding is not None:
         scored = compute_moments(engine, tiling, inputs.embedding)
         _require_finite(scored, [f"embedding column {i}" for i in range(len(scored.total))])
-    return Examined(features, scored, scored)
+    return CheckedInput(features, scored, scored)
 
 
 def _require_finite(moments: Moments, names: Sequence[str]) -> None:

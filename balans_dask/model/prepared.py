@@ -21,11 +21,11 @@ from balans_dask.passes.scores import Scores
 from balans_dask.tiling import Partition
 
 __all__ = [
-    "Learned",
-    "MovedRows",
-    "Prepared",
+    "CorrectedArrays",
+    "FittedOperator",
+    "PassData",
     "Preprocessor",
-    "correct",
+    "correct_pass",
     "prepare",
     "second_matrix",
 ]
@@ -47,7 +47,7 @@ class Preprocessor:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PassData:
     """The rows of one pass, as tasks see them.
 
     Attributes
@@ -88,7 +88,7 @@ def prepare(
     preprocessor: Preprocessor,
     number: int = 0,
     origin: Inputs | None = None,
-) -> Prepared:
+) -> PassData:
     """Lay out the scores of one pass on the workers.
 
     Parameters
@@ -122,10 +122,10 @@ def prepare(
     if origin is not None and number > 0 and is_last:
         before = _profiles(origin, preprocessor)
     profiles = _profiles(inputs, preprocessor)
-    return Prepared(inputs, parameters, plan, scores, profiles, number, before)
+    return PassData(inputs, parameters, plan, scores, profiles, number, before)
 
 
-def second_matrix(prepared: Prepared) -> tuple[int, np.dtype[Any]] | None:
+def second_matrix(prepared: PassData) -> tuple[int, np.dtype[Any]] | None:
     """Columns and type of what is corrected beside the features; ``None`` if nothing is."""
     embedding = prepared.profiles.embedding
     if embedding is not None:
@@ -141,7 +141,7 @@ def _profiles(inputs: Inputs, preprocessor: Preprocessor) -> Profiles:
 
 
 @dataclass(frozen=True)
-class Learned:
+class FittedOperator:
     """What the operator knows of the landmarks, on the workers.
 
     Attributes
@@ -162,7 +162,7 @@ class Learned:
 
 
 @dataclass(frozen=True)
-class MovedRows:
+class CorrectedArrays:
     """Rows as a pass has left them: numpy arrays, or Dask arrays that are not computed yet.
 
     Attributes
@@ -182,10 +182,10 @@ class MovedRows:
     displacement: Any
 
 
-def correct(
+def correct_pass(
     engine: Engine,
-    prepared: Prepared,
-    learned: Learned,
+    prepared: PassData,
+    learned: FittedOperator,
     sink: RowSink | None,
     partitions: Sequence[Partition] | None = None,
 ) -> list[Future]:
@@ -194,8 +194,8 @@ def correct(
     Parameters
     ----------
     engine : Engine
-    prepared : Prepared
-    learned : Learned
+    prepared : PassData
+    learned : FittedOperator
     sink : RowSink or None
         Where tasks write the rows; ``None`` to return them.
     partitions : sequence of Partition or None

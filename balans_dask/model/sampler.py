@@ -25,7 +25,7 @@ from balans_dask.passes.scores import Scores, pick_landmarks
 
 __all__ = [
     "Round",
-    "SampledRows",
+    "SamplerState",
     "sample_rows",
 ]
 
@@ -54,7 +54,7 @@ class Round:
 
 
 @dataclass
-class SampledRows:
+class SamplerState:
     """The landmarks of a run, as the sampler leaves them.
 
     Attributes
@@ -131,7 +131,7 @@ class SampledRows:
         """Pieces of one partition."""
         return [piece if piece is None else piece[partition] for piece in self.pieces]
 
-    def copied(self, engine: Engine) -> "SampledRows":
+    def copied(self, engine: Engine) -> "SamplerState":
         """Return the state as it is now, from which a sampler of other limits can go on."""
         return replace(
             self,
@@ -149,9 +149,9 @@ def sample_rows(
     parameters: Parameters,
     piece_bytes: int,
     number: int = 0,
-    sampled: SampledRows | None = None,
-    on_round: Callable[[SampledRows], None] = lambda sampled: None,
-) -> SampledRows:
+    sampled: SamplerState | None = None,
+    on_round: Callable[[SamplerState], None] = lambda sampled: None,
+) -> SamplerState:
     """Draw landmarks until a rule stops.
 
     Parameters
@@ -164,7 +164,7 @@ def sample_rows(
         when they are needed.
     number : int
         Of the pass.
-    sampled : SampledRows or None
+    sampled : SamplerState or None
         Rows that an earlier run has sampled, which was interrupted or stopped sooner.
     on_round : callable
         Told about every round, when it is settled.
@@ -173,7 +173,7 @@ def sample_rows(
     n_candidates = n_rows if scores.reference is None else int(scores.reference.sum())
     limit = min(n_candidates, parameters.max_rows or n_candidates)
     rule = stop_rule(parameters, n_rows, n_candidates)
-    sampled = sampled or SampledRows()
+    sampled = sampled or SamplerState()
     if not sampled.coverage:
         draw = Draw(parameters.seed, number, len(sampled.blocks), parameters.block_rows)
         _lay_out(engine, scores, sampled, piece_bytes, draw)
@@ -204,7 +204,7 @@ def sample_rows(
 
 
 def _lay_out(
-    engine: Engine, scores: Scores, sampled: SampledRows, piece_bytes: int, draw: Draw
+    engine: Engine, scores: Scores, sampled: SamplerState, piece_bytes: int, draw: Draw
 ) -> None:
     """Make the workers' part of what is sampled so far, once, and draw the rows of a next round."""
     sampled.coverage = uncovered(engine, scores)
@@ -226,7 +226,7 @@ def _one_round(
     scores: Scores,
     parameters: Parameters,
     number: int,
-    sampled: SampledRows,
+    sampled: SamplerState,
     n_left: int,
     rule: StopRule,
 ) -> tuple[LandmarkBlock, list[Future], list[Future], Report, Tally, str]:

@@ -11,7 +11,7 @@ from balans_dask.kernels.coverage import Reach
 from balans_dask.kernels.landmarks import LandmarkBlock, landmark_block
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.bounds import Sizes, Table, fault_of, landmark_fault, projection_fault
-from balans_dask.model.sampler import Round, SampledRows
+from balans_dask.model.sampler import Round, SamplerState
 from balans_dask.model.stopping import tally_from
 from balans_dask.parameters import STOPPING
 
@@ -26,13 +26,13 @@ __all__ = [
 STOP_REASONS = ("", "all_rows", "max_rows", *STOPPING)
 
 
-def arrays_of(projection: Projection, sampled: SampledRows) -> dict[str, NDArray[Any]]:
+def arrays_of(projection: Projection, sampled: SamplerState) -> dict[str, NDArray[Any]]:
     """Everything that a fit has learned so far; rows of A_S and coverage can be computed again.
 
     Parameters
     ----------
     projection : Projection
-    sampled : SampledRows
+    sampled : SamplerState
         Between two rounds.
     """
     return {
@@ -77,7 +77,7 @@ def blocks_from(state: Mapping[str, NDArray[Any]], block_rows: int) -> list[Land
     return blocks
 
 
-def sampled_from(state: Mapping[str, NDArray[Any]], block_rows: int) -> SampledRows:
+def sampled_from(state: Mapping[str, NDArray[Any]], block_rows: int) -> SamplerState:
     """Restore the sampler as it was after its last saved round, without the workers' part.
 
     Parameters
@@ -86,7 +86,7 @@ def sampled_from(state: Mapping[str, NDArray[Any]], block_rows: int) -> SampledR
     block_rows : int
         Of the run: blocks are padded as they were.
     """
-    sampled = SampledRows(blocks_from(state, block_rows), stop_reason=str(state["stop_reason"]))
+    sampled = SamplerState(blocks_from(state, block_rows), stop_reason=str(state["stop_reason"]))
     sampled.curve += [
         Round(number + 1, int(n_sampled), int(n_covered), int(n_rows), tally_from(tally))
         for number, ((n_sampled, n_covered, n_rows), tally) in enumerate(

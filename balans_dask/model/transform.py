@@ -13,12 +13,12 @@ from balans_dask.kernels.operators import Displace, Operator
 from balans_dask.labels import BatchLabels
 from balans_dask.model.frozen import FrozenPass, Model
 from balans_dask.model.inputs import Inputs
-from balans_dask.model.prepared import Learned, Prepared
+from balans_dask.model.prepared import FittedOperator, PassData
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.operators import map_fields, with_new_batches
 from balans_dask.passes.round import Pieces, affinity_rows_again, new_scales
 
-__all__ = ["adapt", "known_to", "warn_of_uncovered"]
+__all__ = ["adapt_model", "number_batches", "warn_of_uncovered"]
 
 WORTH_A_WARNING = 0.01
 BEYOND_EXPECTATION = 2.0
@@ -28,7 +28,7 @@ at most 1.3 times the expected one where the plates held the same compounds, and
 a week brought compounds of its own (CPJUMP1, BBBC021)."""
 
 
-def known_to(model: Model, inputs: Inputs) -> Inputs:
+def number_batches(model: Model, inputs: Inputs) -> Inputs:
     """Give batches the model's numbers, and new ones further numbers; their rows are references.
 
     Parameters
@@ -66,13 +66,15 @@ def known_to(model: Model, inputs: Inputs) -> Inputs:
     return inputs.numbered(BatchLabels(codes, names, sizes), reference)
 
 
-def adapt(engine: Engine, prepared: Prepared, frozen: FrozenPass, n_known: int) -> Learned:
+def adapt_model(
+    engine: Engine, prepared: PassData, frozen: FrozenPass, n_known: int
+) -> FittedOperator:
     """Let one pass of a model correct the rows of a new data set.
 
     Parameters
     ----------
     engine : Engine
-    prepared : Prepared
+    prepared : PassData
         With batches numbered by ``known_to``.
     frozen : FrozenPass
     n_known : int
@@ -100,7 +102,7 @@ def adapt(engine: Engine, prepared: Prepared, frozen: FrozenPass, n_known: int) 
         operator = map_fields(
             frozen.operator, lambda part: [engine.share("operator", array) for array in part]
         )
-    return Learned(table, pieces, operator, [])
+    return FittedOperator(table, pieces, operator, [])
 
 
 def warn_of_uncovered(n_uncovered: int, n_rows: int, risk: float) -> None:
@@ -123,7 +125,7 @@ def warn_of_uncovered(n_uncovered: int, n_rows: int, risk: float) -> None:
 
 
 def _scaled_blocks(
-    engine: Engine, prepared: Prepared, frozen: FrozenPass, n_known: int
+    engine: Engine, prepared: PassData, frozen: FrozenPass, n_known: int
 ) -> list[LandmarkBlock]:
     none = [np.empty((block.n_landmarks, 0)) for block in frozen.blocks]
     scales = none
@@ -137,7 +139,7 @@ def _scaled_blocks(
     return [block.for_new_rows(of) for block, of in zip(frozen.blocks, scales, strict=True)]
 
 
-def _kept_pieces(engine: Engine, prepared: Prepared, table: Future, n_blocks: int) -> list[Pieces]:
+def _kept_pieces(engine: Engine, prepared: PassData, table: Future, n_blocks: int) -> list[Pieces]:
     free_bytes = prepared.plan.piece_bytes
     kept = affinity_rows_again(engine, prepared.scores, table, n_blocks, free_bytes)
     return [[piece] for piece in kept]

@@ -10,11 +10,11 @@ import numpy as np
 
 from balans_dask.model.inputs import Inputs
 from balans_dask.model.prepared import (
-    Learned,
-    MovedRows,
-    Prepared,
+    CorrectedArrays,
+    FittedOperator,
+    PassData,
     Preprocessor,
-    correct,
+    correct_pass,
     second_matrix,
 )
 from balans_dask.model.stages import CORRECTING, Stage
@@ -36,11 +36,11 @@ __all__ = [
     "lazy_rows",
 ]
 
-Collect = Callable[[Engine, Prepared, Learned], MovedRows]
+Collect = Callable[[Engine, PassData, FittedOperator], CorrectedArrays]
 """Makes arrays of corrected rows, in memory or lazy."""
 
 
-def lazy_rows(engine: Engine, prepared: Prepared, learned: Learned) -> MovedRows:
+def lazy_rows(engine: Engine, prepared: PassData, learned: FittedOperator) -> CorrectedArrays:
     """Return the corrected rows without computing them: Dask arrays, chunked by partitions.
 
     The graph holds the landmarks and their sums, not futures, so it computes on any scheduler and
@@ -50,8 +50,8 @@ def lazy_rows(engine: Engine, prepared: Prepared, learned: Learned) -> MovedRows
     Parameters
     ----------
     engine : Engine
-    prepared : Prepared
-    learned : Learned
+    prepared : PassData
+    learned : FittedOperator
     """
     source, scores = prepared.inputs.features, prepared.scores
     (table,) = engine.gather([learned.table])
@@ -78,7 +78,7 @@ def lazy_rows(engine: Engine, prepared: Prepared, learned: Learned) -> MovedRows
         return da.concatenate(blocks, axis=0)
 
     second = second_matrix(prepared)
-    return MovedRows(
+    return CorrectedArrays(
         joined("features", output_dtype(source.dtype), source.shape[1]),
         None if second is None else joined("embedding", second[1], second[0]),
         joined("covered", np.dtype(bool)),
@@ -120,17 +120,17 @@ def _corrected(
 
 def gathered_rows(
     engine: Engine,
-    prepared: Prepared,
-    learned: Learned,
+    prepared: PassData,
+    learned: FittedOperator,
     with_scores: bool = False,
-) -> MovedRows:
+) -> CorrectedArrays:
     """Collect corrected rows as numpy arrays, a few partitions at a time.
 
     Parameters
     ----------
     engine : Engine
-    prepared : Prepared
-    learned : Learned
+    prepared : PassData
+    learned : FittedOperator
     with_scores : bool
         Collect corrected principal components too. An embedding beside the features always is.
     """
@@ -147,7 +147,7 @@ def gathered_rows(
     engine.tell(stage)
     for first in range(0, len(parts), at_once):
         some = parts[first : first + at_once]
-        corrected_rows = engine.take(correct(engine, prepared, learned, None, some))
+        corrected_rows = engine.take(correct_pass(engine, prepared, learned, None, some))
         for part, rows in zip(some, corrected_rows, strict=True):
             place = slice(part.start, part.stop)
             corrected[place], covered[place] = rows.features, rows.covered
@@ -155,7 +155,7 @@ def gathered_rows(
             if embedding is not None:
                 embedding[place] = rows.embedding
         engine.tell(replace(stage, n_done=first + len(some)))
-    return MovedRows(corrected, embedding, covered, displacement)
+    return CorrectedArrays(corrected, embedding, covered, displacement)
 
 
 class ArrayOutput:
@@ -173,7 +173,7 @@ class ArrayOutput:
 
     Attributes
     ----------
-    rows : MovedRows or None
+    rows : CorrectedArrays or None
         As the last pass has left them, if they were wanted.
     covered : list of array of shape (n_rows,), bool
         By pass, the last one only if its rows were wanted.
@@ -187,7 +187,7 @@ class ArrayOutput:
         self._wanted = wanted
         self._counts = counts
         self._is_last = False
-        self.rows: MovedRows | None = None
+        self.rows: CorrectedArrays | None = None
         self.covered: list[Any] = []
 
     def begin(self, number: int, preprocessor: Preprocessor) -> None:
@@ -200,7 +200,9 @@ class ArrayOutput:
         wanted = self._wanted or not self._is_last
         return list(self._job.plan.tiling.partitions()) if wanted else []
 
-    def write(self, prepared: Prepared, learned: Learned, missing: Sequence[Partition]) -> None:
+    def write(
+        self, prepared: PassData, learned: FittedOperator, missing: Sequence[Partition]
+    ) -> None:
         """Correct the rows of a pass, or say how."""
         if not missing:
             return

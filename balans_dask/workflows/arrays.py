@@ -12,8 +12,8 @@ from balans_dask.errors import InvalidInputError
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.model.anchors import GIVEN_ROWS, require_anchors
 from balans_dask.model.frozen import Model
-from balans_dask.model.inputs import Inputs, examine, plan_run
-from balans_dask.model.prepared import MovedRows
+from balans_dask.model.inputs import Inputs, check_input, plan_run
+from balans_dask.model.prepared import CorrectedArrays
 from balans_dask.model.stages import EXAMINING, Stage, following
 from balans_dask.model.transform import warn_of_uncovered
 from balans_dask.parameters import Parameters
@@ -41,7 +41,7 @@ class FittedArrays:
     model : Model
     coverage : ndarray of shape (n_rows,), float64
         By the landmarks of the last pass.
-    rows : MovedRows or None
+    rows : CorrectedArrays or None
         As the last pass has left them, if they were wanted.
     covered : list of array of shape (n_rows,), bool
         By pass, the last one only if its rows were wanted.
@@ -53,7 +53,7 @@ class FittedArrays:
 
     model: Model
     coverage: NDArray[np.float64]
-    rows: MovedRows | None
+    rows: CorrectedArrays | None
     covered: list[Any]
     facts: list[dict[str, Any]]
     identity: dict[str, Any]
@@ -157,7 +157,7 @@ def fit_inputs(
         plan = plan_run(inputs, parameters, engine.workers(), freezes=True)
         stage = Stage(EXAMINING, n_total=plan.tiling.n_partitions)
         with following(engine, stage, ("moments",)):
-            examined = examine(engine, inputs, parameters, plan.tiling)
+            examined = check_input(engine, inputs, parameters, plan.tiling)
         inputs = examined.held(inputs)
         identity = run_identity(
             inputs, parameters, examined, asked.batch_keys, asked.basis, asked.anchor

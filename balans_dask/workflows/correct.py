@@ -6,22 +6,22 @@ from typing import Any
 import numpy as np
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.io.in_place import GraftFolder
+from balans_dask.io.in_place import InPlaceFolder
 from balans_dask.io.model_store import model_fingerprint
 from balans_dask.io.paths import require_apart
 from balans_dask.io.places import place_of, reaching, require_writable, resolved
 from balans_dask.io.run_folder import RunFolder, check_output, taken_by
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.model.frozen import Model, require_features
-from balans_dask.model.inputs import components_of, examine, examine_values
+from balans_dask.model.inputs import check_input, check_values, components_of
 from balans_dask.model.saved import save_model
 from balans_dask.model.stages import EXAMINING, Stage, following
-from balans_dask.model.transform import known_to, warn_of_uncovered
+from balans_dask.model.transform import number_batches, warn_of_uncovered
 from balans_dask.parameters import CHECKPOINT_SECONDS
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.workflows.records import fingerprint, model_record
-from balans_dask.workflows.request import StoreRun
+from balans_dask.workflows.request import CorrectionRequest
 from balans_dask.workflows.resume import ResumableRun
 from balans_dask.workflows.run import FitLearner, FrozenLearner, Job, run_passes
 from balans_dask.workflows.store_output import StoreOutput
@@ -57,7 +57,7 @@ DEFAULT_OPTIONS = WriteOptions()
 
 def correct_store(
     engine: Engine,
-    run: StoreRun,
+    run: CorrectionRequest,
     plan: MemoryPlan,
     target: str,
     options: WriteOptions = DEFAULT_OPTIONS,
@@ -68,7 +68,7 @@ def correct_store(
     ----------
     engine : Engine
         Whose listener is told what the run is doing.
-    run : StoreRun
+    run : CorrectionRequest
     plan : MemoryPlan
     target : str
         Path of the new store, or of the store itself where ``run.into`` says so.
@@ -94,7 +94,7 @@ def correct_store(
             "--model, or --batch-order"
         )
     inputs = (run.store.path,)
-    folder = GraftFolder(target, run.elements, run.read) if run.into else RunFolder(target)
+    folder = InPlaceFolder(target, run.elements, run.read) if run.into else RunFolder(target)
     # The model lies in none of these: the folder of the run moves as a whole when it is complete.
     taken = (*inputs, *taken_by(target))
     own = False
@@ -113,7 +113,7 @@ def correct_store(
             if model is not None:
                 check_output(model, overwrite, taken)
         with following(engine, _examining(plan), ("moments",)):
-            examined = examine(engine, run.inputs, run.parameters, plan.tiling)
+            examined = check_input(engine, run.inputs, run.parameters, plan.tiling)
         run = replace(run, inputs=examined.held(run.inputs))
         identity = run.identity(examined)
         if model is not None:
@@ -141,7 +141,7 @@ def correct_store(
 
 def transform_store(
     engine: Engine,
-    run: StoreRun,
+    run: CorrectionRequest,
     model: Model,
     plan: MemoryPlan,
     target: str,
@@ -153,7 +153,7 @@ def transform_store(
     ----------
     engine : Engine
         Whose listener is told what the run is doing.
-    run : StoreRun
+    run : CorrectionRequest
         With the parameters of the model.
     model : Model
     plan : MemoryPlan
@@ -175,7 +175,7 @@ def transform_store(
     """
     require_features(model, run.inputs)
     inputs = tuple(filter(None, (run.store.path, options.model)))
-    numbered = known_to(model, run.inputs)
+    numbered = number_batches(model, run.inputs)
     engine.task_bytes = plan.task_bytes
     with single_threaded_blas():
         folder = RunFolder(target)
@@ -185,7 +185,7 @@ def transform_store(
             folder.check(options.overwrite, inputs)
         run.try_writing(folder.target)
         with following(engine, _examining(plan), ("moments",)):
-            examined = examine_values(engine, run.inputs, plan.tiling)
+            examined = check_values(engine, run.inputs, plan.tiling)
         numbered = examined.held(numbered)
         identity = run.identity(examined) | {"model": model.record["fingerprint"]}
         resumable = ResumableRun(folder, identity, inputs, options.overwrite, options.resume)

@@ -20,9 +20,9 @@ from balans_dask.kernels._blas import blas_fingerprint
 from balans_dask.kernels.projection import Projection
 from balans_dask.labels import SPELLING, BatchLabels
 from balans_dask.model.bounds import record_fault
-from balans_dask.model.inputs import Examined, Inputs
+from balans_dask.model.inputs import CheckedInput, Inputs
 from balans_dask.model.prepared import Preprocessor
-from balans_dask.model.sampler import SampledRows
+from balans_dask.model.sampler import SamplerState
 from balans_dask.parameters import Parameters
 
 __all__ = [
@@ -91,7 +91,7 @@ def as_config(
 def run_identity(
     inputs: Inputs,
     parameters: Parameters,
-    examined: Examined,
+    examined: CheckedInput,
     batch_keys: tuple[str, ...],
     basis: str | None,
     anchor: str | None = None,
@@ -213,13 +213,13 @@ def _configuration(parameters: Parameters, identity: Mapping[str, Any]) -> str:
 
 
 def sampling_record(
-    sampled: SampledRows, labels: BatchLabels, projection: Projection
+    sampled: SamplerState, labels: BatchLabels, projection: Projection
 ) -> dict[str, Any]:
     """Return what a store says about the landmarks of one pass.
 
     Parameters
     ----------
-    sampled : SampledRows
+    sampled : SamplerState
     labels : BatchLabels
     projection : Projection
         Its unit is that of the stored scales.
@@ -244,7 +244,7 @@ def sampling_record(
     }
 
 
-def _scale_quantiles(sampled: SampledRows, n_batches: int) -> NDArray[np.float64]:
+def _scale_quantiles(sampled: SamplerState, n_batches: int) -> NDArray[np.float64]:
     """Quantiles of the landmarks' local scales, a row for every batch.
 
     One batch after another: the driver never holds a second table of landmarks by batches.

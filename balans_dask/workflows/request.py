@@ -18,7 +18,7 @@ from balans_dask.io.trial import FEW, try_annotations
 from balans_dask.labels import BatchLabels, batch_labels, labels_in_order
 from balans_dask.model.anchors import require_anchors, rows_by_query
 from balans_dask.model.frozen import Model
-from balans_dask.model.inputs import Examined, Inputs, require_sizes
+from balans_dask.model.inputs import CheckedInput, Inputs, require_sizes
 from balans_dask.model.query import parse_query
 from balans_dask.parameters import Parameters
 from balans_dask.passes.profiles import output_dtype
@@ -29,9 +29,9 @@ __all__ = [
     "ADDED_COLUMNS",
     "OURS",
     "SCORES_KEY",
-    "StoreRun",
+    "CorrectionRequest",
+    "correction_request",
     "earlier_steps",
-    "store_run",
     "warn_of_what_stays_behind",
     "widest_row",
 ]
@@ -45,7 +45,7 @@ EARLIER_STEPS = ("uns/balans_convert", "uns/balans_preprocess")
 
 
 @dataclass(frozen=True)
-class StoreRun:
+class CorrectionRequest:
     """A correction asked of a store, checked as far as it can be without reading profiles.
 
     Attributes
@@ -105,7 +105,7 @@ class StoreRun:
         basis = [] if self.basis is None else [f"obsm/{self.basis}"]
         return [*(f"obs/{key}" for key in self.batch_keys), *basis]
 
-    def identity(self, examined: Examined) -> dict[str, Any]:
+    def identity(self, examined: CheckedInput) -> dict[str, Any]:
         """Everything that decides the output."""
         identity = run_identity(
             self.inputs, self.parameters, examined, self.batch_keys, self.basis, self.anchor
@@ -155,7 +155,7 @@ class StoreRun:
         try_annotations(self.store.path, elements, matrices, place)
 
 
-def store_run(
+def correction_request(
     store: ProfileStore,
     batch_keys: Sequence[str],
     parameters: Parameters,
@@ -163,7 +163,7 @@ def store_run(
     anchor: str | None = None,
     model: Model | None = None,
     batch_order: bool = False,
-) -> StoreRun:
+) -> CorrectionRequest:
     """Check the labels and shapes of a store; reads no profile.
 
     Parameters
@@ -217,7 +217,7 @@ def store_run(
         table_bytes=int(store.obs.memory_usage(deep=True).sum()),
         reference=reference,
     )
-    return StoreRun(store, tuple(batch_keys), basis, anchor, inputs, parameters, order)
+    return CorrectionRequest(store, tuple(batch_keys), basis, anchor, inputs, parameters, order)
 
 
 def earlier_steps(store: ProfileStore) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from balans_dask.io.run_folder import PassFolder, RunFolder
 from balans_dask.io.store import open_store
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.bounds import Sizes
-from balans_dask.model.sampler import SampledRows
+from balans_dask.model.sampler import SamplerState
 from balans_dask.model.state import arrays_of, is_sound
 from balans_dask.workflows.records import correction_record, differences, fingerprint
 
@@ -173,7 +173,7 @@ class Checkpoints:
     @contextmanager
     def saving(
         self, number: int, projection: Projection
-    ) -> Iterator[Callable[[SampledRows], None]]:
+    ) -> Iterator[Callable[[SamplerState], None]]:
         """Save what is told of every round now and then, and at the end, also after an error."""
         saver = _Saver(self._folders[number], projection, self._seconds)
         try:
@@ -192,10 +192,10 @@ class _Saver:
         self._folder = folder
         self._projection = projection
         self._seconds = seconds
-        self._latest: SampledRows | None = None
+        self._latest: SamplerState | None = None
         self._saved_at = time.monotonic()
 
-    def after_round(self, sampled: SampledRows) -> None:
+    def after_round(self, sampled: SamplerState) -> None:
         self._latest = sampled
         if time.monotonic() - self._saved_at >= self._seconds:
             self.save()

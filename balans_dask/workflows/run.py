@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from balans_dask.kernels.projection import Projection
 from balans_dask.labels import BatchLabels
 from balans_dask.model.bounds import Sizes
-from balans_dask.model.fit import Fit, fit, fit_preprocessor, learn
+from balans_dask.model.fit import Fit, fit, fit_operator, fit_preprocessor
 from balans_dask.model.frozen import FrozenPass, Model, freeze, model_of
-from balans_dask.model.inputs import Examined, Inputs
-from balans_dask.model.prepared import Learned, Prepared, Preprocessor, prepare
-from balans_dask.model.sampler import SampledRows
+from balans_dask.model.inputs import CheckedInput, Inputs
+from balans_dask.model.prepared import FittedOperator, PassData, Preprocessor, prepare
+from balans_dask.model.sampler import SamplerState
 from balans_dask.model.stages import PREPARING, Stage
 from balans_dask.model.state import sampled_from
-from balans_dask.model.transform import adapt
+from balans_dask.model.transform import adapt_model
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import coverage_of_rows
 from balans_dask.passes.engine import Engine
@@ -73,7 +73,7 @@ class Job:
         passes = range(self.parameters.n_passes)
         return [{**of_data, "n_batches": self.labels_of(each).n_batches} for each in passes]
 
-    def prepared(self, preprocessor: Preprocessor, number: int, moved: Inputs) -> Prepared:
+    def prepared(self, preprocessor: Preprocessor, number: int, moved: Inputs) -> PassData:
         """Lay out the scores of a pass on the workers."""
         moved = moved.numbered(self.labels_of(number), moved.reference)
         return prepare(
@@ -92,7 +92,7 @@ class Learner(Protocol):
     def knows(self, number: int) -> bool:
         """Whether there is nothing to learn of a pass of which no row is missing."""
 
-    def learn(self, number: int, moved: Inputs) -> tuple[Prepared, Learned]:
+    def learn(self, number: int, moved: Inputs) -> tuple[PassData, FittedOperator]:
         """Learn from the rows as the pass before has left them."""
 
     def facts(self) -> list[dict[str, Any]]:
@@ -111,7 +111,9 @@ class Output(Protocol):
     def missing(self) -> Sequence[Partition]:
         """Find the partitions of the pass that are wanted and not there."""
 
-    def write(self, prepared: Prepared, learned: Learned, missing: Sequence[Partition]) -> None:
+    def write(
+        self, prepared: PassData, learned: FittedOperator, missing: Sequence[Partition]
+    ) -> None:
         """Correct these partitions."""
 
     def end(self) -> None:
@@ -152,25 +154,25 @@ class FitLearner:
     Attributes
     ----------
     job : Job
-    examined : Examined
+    examined : CheckedInput
     freezes : bool
         A model is wanted.
     checkpoints : Checkpoints or None
         Where states are saved, and read if the run is continued; ``None`` for arrays.
     notes_coverage : bool
         ``coverage`` is wanted.
-    sampled : list of SampledRows
+    sampled : list of SamplerState
         Of every pass so far.
     coverage : ndarray of shape (n_rows,), float64
         By the landmarks of the last pass.
     """
 
     job: Job
-    examined: Examined
+    examined: CheckedInput
     freezes: bool = False
     checkpoints: Checkpoints | None = None
     notes_coverage: bool = False
-    sampled: list[SampledRows] = field(default_factory=list)
+    sampled: list[SamplerState] = field(default_factory=list)
     coverage: NDArray[np.float64] = field(init=False)
     preprocessor: Preprocessor = field(init=False)
     _frozen: list[FrozenPass] = field(default_factory=list)
@@ -197,7 +199,7 @@ class FitLearner:
         self.sampled.append(sampled_from(state, self.job.parameters.block_rows))
         return True
 
-    def learn(self, number: int, moved: Inputs) -> tuple[Prepared, Learned]:
+    def learn(self, number: int, moved: Inputs) -> tuple[PassData, FittedOperator]:
         """Sample the landmarks, and sum over them."""
         engine = self.job.engine
         if number:
@@ -208,7 +210,7 @@ class FitLearner:
         if not self.freezes:
             # Only a model asks for it.
             engine.release(fitted.sampled.coverage)
-        learned = learn(engine, fitted)
+        learned = fit_operator(engine, fitted)
         if self.freezes:
             self._frozen.append(freeze(engine, fitted, learned))
         if self.notes_coverage and number + 1 == self.job.parameters.n_passes:
@@ -240,7 +242,7 @@ class FitLearner:
     def _state_of(self, number: int) -> State | None:
         return None if self.checkpoints is None else self.checkpoints.state_of(number)
 
-    def _fitted(self, prepared: Prepared) -> Fit:
+    def _fitted(self, prepared: PassData) -> Fit:
         engine, number = self.job.engine, prepared.number
         if self.checkpoints is None:
             return fit(engine, prepared)
@@ -271,11 +273,13 @@ class FrozenLearner:
         """Whether there is nothing to learn: the model knows all passes."""
         return True
 
-    def learn(self, number: int, moved: Inputs) -> tuple[Prepared, Learned]:
+    def learn(self, number: int, moved: Inputs) -> tuple[PassData, FittedOperator]:
         """Give new batches their scales and displacements."""
         prepared = self._job.prepared(self.preprocessor, number, moved)
         model = self._model
-        return prepared, adapt(self._job.engine, prepared, model.passes[number], len(model.batches))
+        return prepared, adapt_model(
+            self._job.engine, prepared, model.passes[number], len(model.batches)
+        )
 
     def facts(self) -> list[dict[str, Any]]:
         """Say what a record holds of every pass."""

@@ -25,13 +25,13 @@ from balans_dask.io.sources import StoredRows
 from balans_dask.io.trial import require_readable
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.inputs import Inputs
-from balans_dask.model.prepared import Learned, Prepared, Preprocessor, correct
+from balans_dask.model.prepared import FittedOperator, PassData, Preprocessor, correct_pass
 from balans_dask.model.stages import FINISHING, WRITING, Stage, following
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import output_dtype
 from balans_dask.tiling import Partition, Tiling
 from balans_dask.workflows.records import fingerprint, record_of
-from balans_dask.workflows.request import ADDED_COLUMNS, StoreRun, widest_row
+from balans_dask.workflows.request import ADDED_COLUMNS, CorrectionRequest, widest_row
 from balans_dask.workflows.run import Job, Learner
 
 __all__ = ["PassWriter", "StoreOutput", "WrittenRows"]
@@ -94,8 +94,8 @@ class PassWriter:
 
     def write(
         self,
-        prepared: Prepared,
-        learned: Learned,
+        prepared: PassData,
+        learned: FittedOperator,
         missing: Sequence[Partition],
     ) -> None:
         """Correct and write some partitions."""
@@ -108,7 +108,7 @@ class PassWriter:
             total_bytes=sum(array.nbytes for array in self._sink.arrays),
         )
         with following(self._engine, stage, ("correct",)):
-            self._engine.take(correct(self._engine, prepared, learned, self._sink, missing))
+            self._engine.take(correct_pass(self._engine, prepared, learned, self._sink, missing))
 
     def written(self) -> WrittenRows:
         """Read what the tasks have met.
@@ -204,14 +204,14 @@ class StoreOutput:
     Parameters
     ----------
     job : Job
-    run : StoreRun
+    run : CorrectionRequest
     folder : RunFolder
     identity : mapping
         Everything that decides the output.
     """
 
     def __init__(
-        self, job: Job, run: StoreRun, folder: RunFolder, identity: Mapping[str, Any]
+        self, job: Job, run: CorrectionRequest, folder: RunFolder, identity: Mapping[str, Any]
     ) -> None:
         self._job = job
         self._run = run
@@ -237,7 +237,9 @@ class StoreOutput:
         """Find the partitions that no earlier attempt has finished."""
         return self._writer.missing(self._job.plan.tiling)
 
-    def write(self, prepared: Prepared, learned: Learned, missing: Sequence[Partition]) -> None:
+    def write(
+        self, prepared: PassData, learned: FittedOperator, missing: Sequence[Partition]
+    ) -> None:
         """Correct and write some partitions."""
         self._writer.write(prepared, learned, missing)
 

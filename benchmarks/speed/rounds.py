@@ -31,7 +31,7 @@ from balans_dask.io.store import open_store
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.labels import BatchLabels
 from balans_dask.model.fit import Stage, fit, fit_preprocessor
-from balans_dask.model.inputs import Inputs, examine, plan_run
+from balans_dask.model.inputs import Inputs, check_input, plan_run
 from balans_dask.model.prepared import Preprocessor, prepare
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
@@ -39,7 +39,7 @@ from balans_dask.passes.memory import MemoryPlan
 from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS, Tiling
 from balans_dask.workflows.mixture import Mixture
-from balans_dask.workflows.request import store_run
+from balans_dask.workflows.request import correction_request
 from benchmarks.harness.findings import Findings, benchmark_arguments
 from benchmarks.harness.mixtures import BATCH, SPREADS, mixture_store, working_folder
 from benchmarks.speed.inline_engine import InlineEngine
@@ -97,7 +97,7 @@ def readings(
     with single_threaded_blas(), warnings.catch_warnings():
         # So few rounds leave rows uncovered.
         warnings.simplefilter("ignore", InputWarning)
-        examined = examine(engine, inputs, parameters, plan.tiling)
+        examined = check_input(engine, inputs, parameters, plan.tiling)
         projection = fit_preprocessor(engine, inputs, parameters, plan, examined)
         preprocessor = Preprocessor(projection, examined.features.constant)
         prepared = prepare(engine, inputs, parameters, plan, preprocessor)
@@ -171,7 +171,7 @@ def asked(
     parameters = Parameters(block_rows=block_rows, max_rows=n_rounds * block_rows, patience=FOREVER)
     mixture = Mixture(given.rows, cluster_spread=SPREADS["overlapping"])
     store = open_store(str(mixture_store(folder, mixture)))
-    inputs = store_run(store, [BATCH], parameters).inputs
+    inputs = correction_request(store, [BATCH], parameters).inputs
     return inputs, parameters, partial(plan_run, inputs, parameters)
 
 

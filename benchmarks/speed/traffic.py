@@ -23,7 +23,7 @@ from balans_dask.model.inputs import plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.workers import Workers
 from balans_dask.workflows.mixture import Mixture
-from balans_dask.workflows.request import store_run
+from balans_dask.workflows.request import correction_request
 from benchmarks.harness.findings import Findings, benchmark_arguments, median, spread
 from benchmarks.harness.mixtures import BATCH, SPREADS, mixture_store, working_folder
 from benchmarks.harness.network import Host, hosts
@@ -76,7 +76,7 @@ def run_on(
 
 def planned(store: Path) -> RoundShape:
     """Ask the program how it cuts the rows."""
-    inputs = store_run(open_store(str(store)), [BATCH], Parameters()).inputs
+    inputs = correction_request(open_store(str(store)), [BATCH], Parameters()).inputs
     plan = plan_run(inputs, Parameters(), Workers(N_WORKERS, 1, WORKER_BYTES, embedded=False))
     n_partitions = plan.tiling.n_partitions
     return RoundShape(n_partitions, Parameters().block_rows, N_FEATURES, N_BATCHES)

@@ -12,12 +12,12 @@ from balans_dask.errors import InvalidInputError
 from balans_dask.evaluate.sweep.embeddings import Embeddings
 from balans_dask.evaluate.sweep.result import Point, SweepResult, sweep_lines
 from balans_dask.io.store import open_store
-from balans_dask.model.inputs import examine, plan_run
+from balans_dask.model.inputs import check_input, plan_run
 from balans_dask.parameters import OPERATORS, Parameters
 from balans_dask.sweep import Grid, sweep_store
 from balans_dask.tiling import Tiling
 from balans_dask.workflows.correct import WriteOptions, correct_store
-from balans_dask.workflows.request import store_run
+from balans_dask.workflows.request import correction_request
 from tests.support.commands import run, streams
 from tests.support.screens import gaussian_screen
 from tests.support.stores import write_anndata
@@ -55,7 +55,7 @@ class Swept:
 
     def __init__(self, engine, monkeypatch, path, grid, base=BASE, rows=None, **where):
         settings = grid.settings(base)
-        asked = store_run(open_store(path), ["plate"], settings[0], **where)
+        asked = correction_request(open_store(path), ["plate"], settings[0], **where)
         plan = plan_run(asked.inputs, settings[0], engine.workers())
         self.plan = plan
         self.calls = Counter()
@@ -67,7 +67,7 @@ class Swept:
 
         with monkeypatch.context() as patch:
             patch.setattr(engine, "map", counted)
-            examined = examine(engine, asked.inputs, settings[0], plan.tiling)
+            examined = check_input(engine, asked.inputs, settings[0], plan.tiling)
             rows = np.arange(asked.inputs.n_rows) if rows is None else rows
             embeddings = Embeddings(engine, asked.inputs, plan, examined, rows)
             self.of = {found.parameters: found for found in embeddings.of(settings)}
@@ -77,7 +77,7 @@ class Swept:
 
 def corrected(engine, tmp_path, path, parameters, key="X_pca_balans", **where):
     """The embedding that ``balans correct`` writes."""
-    asked = store_run(open_store(path), ["plate"], parameters, **where)
+    asked = correction_request(open_store(path), ["plate"], parameters, **where)
     plan = plan_run(asked.inputs, parameters, engine.workers())
     target = str(tmp_path / "out.zarr")
     record = correct_store(engine, asked, plan, target, WriteOptions(overwrite=True))

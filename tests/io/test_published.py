@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.io.in_place import GraftFolder
+from balans_dask.io.in_place import InPlaceFolder
 from balans_dask.io.run_folder import RunFolder
-from balans_dask.workflows import resume
+from balans_dask.workflows import run as whole_run
 from tests.support.commands import run
 from tests.support.screens import gaussian_screen
 from tests.support.stores import files, write_anndata
@@ -130,7 +130,7 @@ def test_a_store_that_was_replaced_does_not_come_back_over_the_new_one(tmp_path)
      '{"gone": ["obs"], "came": ["obs/a"]}', '{"gone": [], "came": ["../a"]}'],
 )  # fmt: skip
 def test_a_damaged_journal_of_moves_moves_nothing(store, tmp_path, content):
-    folder = GraftFolder(store, ["obs/a", "uns/balans"])
+    folder = InPlaceFolder(store, ["obs/a", "uns/balans"])
     before = files(store)
     with folder.held():
         folder.last.store.mkdir()
@@ -146,7 +146,7 @@ def test_an_unfinished_overwrite_is_not_dropped_unless_asked(store, tmp_path, mo
         raise InvalidInputError("stopped here")
 
     with monkeypatch.context() as patched:
-        patched.setattr(resume, "learn", stop)
+        patched.setattr(whole_run, "fit_operator", stop)
         run("correct", store, tmp_path / "out.zarr", *OPTIONS, "--overwrite", code=2)
     partial = tmp_path / "out.zarr.partial"
     before = files(partial)

@@ -15,7 +15,7 @@ from balans_dask.kernels.coverage import Reach
 from balans_dask.kernels.landmarks import landmark_block
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.fit import limited_landmarks
-from balans_dask.model.sampler import Round, SampledRows
+from balans_dask.model.sampler import Round, SamplerState
 from balans_dask.model.state import arrays_of, sampled_from
 from balans_dask.model.stopping import Tally
 from balans_dask.workflows.mixture import Mixture, write_mixture
@@ -137,7 +137,7 @@ def test_what_a_landmark_reached_survives_a_checkpoint():
         block = landmark_block(np.arange(first, first + 3), np.ones((3, 2), np.float32), 4)
         block = block.with_scales(np.ones((3, 2))).with_thresholds(np.ones(3, dtype=np.int64))
         blocks.append(block.with_guard(np.full(3, 2.0), np.array([True, False, True])))
-    sampled = SampledRows(blocks)
+    sampled = SamplerState(blocks)
     sampled.curve += [Round(1, 3, 6, 6, Tally()), Round(2, 6, 6, 6, Tally(n_idle=1))]
     sampled.reach += [Reach(np.array([4, 3, 1]), np.array([4, 1, 1]))]
     sampled.reach += [Reach(np.array([3, 1, 2]), np.zeros(3, dtype=np.int64))]

@@ -6,7 +6,7 @@ import pytest
 from balans_dask.kernels.coverage import Reach
 from balans_dask.kernels.landmarks import landmark_block
 from balans_dask.kernels.projection import Projection
-from balans_dask.model.sampler import Round, SampledRows
+from balans_dask.model.sampler import Round, SamplerState
 from balans_dask.model.state import arrays_of, is_sound
 from balans_dask.model.stopping import Tally
 
@@ -22,7 +22,7 @@ def state():
         block = landmark_block(rows, np.ones((3, 2), np.float32), 4).with_scales(np.ones((3, 2)))
         block = block.with_guard(np.full(3, 2.0), np.zeros(3, dtype=bool))
         blocks.append(block.with_thresholds(np.full(3, 2048)))
-    sampled = SampledRows(blocks, stop_reason="patience")
+    sampled = SamplerState(blocks, stop_reason="patience")
     sampled.curve += [Round(1, 3, 5, 8, Tally()), Round(2, 6, 7, 8, Tally(1, 2, 0.5))]
     sampled.reach += [Reach(np.array([4, 3, 1]), np.array([4, 1, 0]))]
     sampled.reach += [Reach(np.array([3, 1, 2]), np.array([2, 0, 0]))]

@@ -17,7 +17,7 @@ from balans_dask.passes.engine import Engine
 from balans_dask.passes.workers import QUIET_DASHBOARD
 from balans_dask.workflows.correct import correct_store
 from balans_dask.workflows.mixture import Mixture, write_mixture
-from balans_dask.workflows.request import store_run
+from balans_dask.workflows.request import correction_request
 
 LIMIT = 1_200_000_000
 """Of less, the plan of four times as much data does not fit: coverage and labels grow with rows."""
@@ -75,7 +75,9 @@ def test_two_workers_correct_what_is_four_times_their_memory(tmp_path):
         Client(cluster, set_as_default=False) as client,
     ):
         engine = Engine(client)
-        run = store_run(open_store(str(tmp_path / "in.zarr")), ["Metadata_batch"], PARAMETERS)
+        run = correction_request(
+            open_store(str(tmp_path / "in.zarr")), ["Metadata_batch"], PARAMETERS
+        )
         plan = plan_run(run.inputs, run.parameters, engine.workers())
         assert n_rows * 4 * N_FEATURES >= 4 * N_WORKERS * LIMIT
         assert plan.worker_bytes <= SPILL_AT * LIMIT
@@ -99,7 +101,7 @@ def test_two_workers_correct_what_is_four_times_their_memory(tmp_path):
 
 def test_a_run_that_cannot_fit_is_refused_before_it_starts(processes, tmp_path):
     write_mixture(Mixture(n_rows=10_000, n_features=20), str(tmp_path / "in.zarr"))
-    run = store_run(open_store(str(tmp_path / "in.zarr")), ["Metadata_batch"], PARAMETERS)
+    run = correction_request(open_store(str(tmp_path / "in.zarr")), ["Metadata_batch"], PARAMETERS)
     workers = Engine(processes).workers(limit_bytes=5 * 10**8)
     with pytest.raises(InsufficientMemoryError, match=r"may use 477 MiB: raise --memory-limit"):
         plan_run(run.inputs, run.parameters, workers)

@@ -20,10 +20,10 @@ from tests.support.stores import files_but_input, write_anndata
 SCREEN = gaussian_screen(600)
 OPTIONS = ["--batch-key", "plate", "--checkpoint-seconds", 0, "--operator", "displace"]
 MOMENTS = {
-    "examined": (correct, "examine"),
+    "examined": (correct, "check_input"),
     "prepared": (whole_run, "fit_preprocessor"),
     "sampled": (whole_run, "fit"),
-    "summed": (whole_run, "learn"),
+    "summed": (whole_run, "fit_operator"),
     "written": (PassWriter, "write"),
 }
 """What a run does, one after the other, and by which function."""
@@ -150,7 +150,7 @@ def test_a_resumed_run_and_its_last_pass_are_held(folder, store, tmp_path, monke
 def test_a_transform_is_held(store, tmp_path, monkeypatch):
     model = tmp_path / "model.zarr"
     run("correct", store, tmp_path / "out.zarr", *OPTIONS, "--model", model)
-    monkeypatch.setitem(MOMENTS, "adapted", (whole_run, "adapt"))
+    monkeypatch.setitem(MOMENTS, "adapted", (whole_run, "adapt_model"))
     before(monkeypatch, "adapted", lambda: rewrite(store, "X"))
     err = error_of("transform", model, store, tmp_path / "new.zarr", "--batch-key", "plate")
     assert f"of X of {store} have changed since" in err

@@ -18,7 +18,7 @@ from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.workers import embedded_client
 from balans_dask.workflows.correct import WriteOptions, correct_store
-from balans_dask.workflows.request import store_run
+from balans_dask.workflows.request import correction_request
 from tests.support.screens import gaussian_screen
 from tests.support.stores import files, files_but_input, write_anndata
 
@@ -48,7 +48,7 @@ class Runs:
     def correct(self, target: Path, **how: bool) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InputWarning)
-            run = store_run(open_store(self.store), ("plate",), PARAMETERS)
+            run = correction_request(open_store(self.store), ("plate",), PARAMETERS)
             plan = plan_run(run.inputs, PARAMETERS, self.engine.workers())
             correct_store(
                 self.engine, run, plan, str(target), WriteOptions(checkpoint_seconds=0, **how)

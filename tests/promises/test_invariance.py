@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from balans_dask import Balans
 from balans_dask.io.sources import StoredRows
 from balans_dask.labels import batch_labels
-from balans_dask.model.fit import fit, learn
+from balans_dask.model.fit import fit, fit_operator
 from balans_dask.model.inputs import Inputs
-from balans_dask.model.prepared import correct
+from balans_dask.model.prepared import correct_pass
 from balans_dask.model.state import arrays_of
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import coverage_of_rows
@@ -64,8 +64,8 @@ def run(
     inputs = Inputs(StoredRows(source), labels, names)
     how = plan(tiles_per_partition, keep_scores, piece_bytes, keep_products)
     fitted = one_pass(engine, inputs, parameters, how)
-    learned = learn(engine, fitted)
-    parts = engine.gather(correct(engine, fitted.prepared, learned, None))
+    learned = fit_operator(engine, fitted)
+    parts = engine.gather(correct_pass(engine, fitted.prepared, learned, None))
     blocks = fitted.sampled.blocks
     return {
         "mean": fitted.prepared.scores.projection.mean,

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from balans_dask.events import read_events
-from balans_dask.model.inputs import examine
+from balans_dask.model.inputs import check_input
 from balans_dask.workflows import correct, store_output
 from balans_dask.workflows.mixture import Mixture, write_mixture
 from tests.support.commands import Command, begun, run
@@ -315,9 +315,9 @@ def test_what_appears_in_the_place_while_a_run_goes_on_is_kept(folder, target):
 def test_a_run_that_another_one_overtook_does_not_replace_its_store(folder, target, monkeypatch):
     def examine_and_be_overtaken(*arguments):
         shutil.copytree(folder / "undisturbed.zarr", target)
-        return examine(*arguments)
+        return check_input(*arguments)
 
-    monkeypatch.setattr(correct, "examine", examine_and_be_overtaken)
+    monkeypatch.setattr(correct, "check_input", examine_and_be_overtaken)
     err = run("correct", folder / "in.zarr", target, *OPTIONS, "--seed", 5, code=2)
     assert "exists: choose another output" in err
     assert_same_as_undisturbed(folder, target)

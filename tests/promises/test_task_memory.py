@@ -6,9 +6,9 @@ import pytest
 
 from balans_dask.io.sources import StoredRows
 from balans_dask.labels import batch_labels
-from balans_dask.model.fit import learn
+from balans_dask.model.fit import fit_operator
 from balans_dask.model.inputs import Inputs, plan_run
-from balans_dask.model.prepared import correct
+from balans_dask.model.prepared import correct_pass
 from balans_dask.parameters import OPERATORS, Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.workers import embedded_client
@@ -30,10 +30,10 @@ def test_a_correction_works_in_the_five_tiles_of_float64_that_the_plan_counts(op
         plan = plan_run(inputs, parameters, engine.workers())
         assert plan.tiling.n_partitions == 1
         fitted = one_pass(engine, inputs, parameters, plan)
-        learned = learn(engine, fitted)
+        learned = fit_operator(engine, fitted)
         tracemalloc.start()
         try:
-            (found,) = engine.gather(correct(engine, fitted.prepared, learned, None))
+            (found,) = engine.gather(correct_pass(engine, fitted.prepared, learned, None))
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()

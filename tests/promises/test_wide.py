@@ -6,9 +6,9 @@ import zarr
 
 from balans_dask.io.sources import StoredRows
 from balans_dask.labels import batch_labels
-from balans_dask.model.fit import learn
+from balans_dask.model.fit import fit_operator
 from balans_dask.model.inputs import Inputs, plan_run
-from balans_dask.model.prepared import correct
+from balans_dask.model.prepared import correct_pass
 from balans_dask.parameters import Parameters
 from balans_dask.passes.task_bytes import COLUMNS_AT_ONCE
 from tests.support.fits import one_pass
@@ -26,8 +26,8 @@ def corrected(engine, place, features):
     inputs = Inputs(StoredRows(stored), labels, names, StoredRows(SCREEN.profiles))
     plan = plan_run(inputs, PARAMETERS, engine.workers())
     fitted = one_pass(engine, inputs, PARAMETERS, plan)
-    learned = learn(engine, fitted)
-    parts = engine.gather(correct(engine, fitted.prepared, learned, None))
+    learned = fit_operator(engine, fitted)
+    parts = engine.gather(correct_pass(engine, fitted.prepared, learned, None))
     sums = np.concatenate(engine.gather(learned.operator.sums), axis=1)
     return sums[:, : features.shape[1]], np.concatenate([part.features for part in parts])
 

@@ -20,9 +20,9 @@ from balans_dask.cluster.request import ClusterRequest
 from balans_dask.errors import RunError
 from balans_dask.io.sources import Rows, StoredRows
 from balans_dask.labels import batch_labels
-from balans_dask.model.fit import learn
+from balans_dask.model.fit import fit_operator
 from balans_dask.model.inputs import Inputs, plan_run
-from balans_dask.model.prepared import correct
+from balans_dask.model.prepared import correct_pass
 from balans_dask.parameters import Parameters
 from balans_dask.passes import watch
 from balans_dask.passes.engine import Engine
@@ -72,7 +72,7 @@ def corrected(engine, source=None):
     plan = replace(plan, tiling=Tiling(len(SCREEN.batch), 1))
     engine.task_bytes = plan.task_bytes
     fitted = one_pass(engine, inputs, PARAMETERS, plan)
-    parts = engine.gather(correct(engine, fitted.prepared, learn(engine, fitted), None))
+    parts = engine.gather(correct_pass(engine, fitted.prepared, fit_operator(engine, fitted), None))
     return np.concatenate([part.features for part in parts])
 
 

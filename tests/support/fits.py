@@ -1,7 +1,7 @@
 """One pass of a fit, layer by layer, for tests that look between the layers."""
 
 from balans_dask.model.fit import Fit, fit, fit_preprocessor
-from balans_dask.model.inputs import Inputs, examine
+from balans_dask.model.inputs import Inputs, check_input
 from balans_dask.model.prepared import Preprocessor, prepare
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
@@ -10,7 +10,7 @@ from balans_dask.passes.memory import MemoryPlan
 
 def one_pass(engine: Engine, inputs: Inputs, parameters: Parameters, plan: MemoryPlan) -> Fit:
     """Examine, make scores and sample; nothing is corrected."""
-    examined = examine(engine, inputs, parameters, plan.tiling)
+    examined = check_input(engine, inputs, parameters, plan.tiling)
     projection = fit_preprocessor(engine, inputs, parameters, plan, examined)
     preprocessor = Preprocessor(projection, examined.features.constant)
     return fit(engine, prepare(engine, inputs, parameters, plan, preprocessor))

@@ -13,7 +13,7 @@ import pytest
 import zarr
 
 from balans_dask import pp
-from balans_dask.io.in_place import GraftFolder
+from balans_dask.io.in_place import InPlaceFolder
 from tests.support.commands import run, streams
 from tests.support.screens import gaussian_screen
 from tests.support.stores import files, write_anndata
@@ -35,7 +35,7 @@ main()
 """
 KILL_BEFORE_EVERY_RENAME = """
 import itertools, os, shutil, signal, sys
-from balans_dask.io.in_place import GraftFolder
+from balans_dask.io.in_place import InPlaceFolder
 grown, place, elements = sys.argv[1], sys.argv[2], sys.argv[3].split(",")
 for at in itertools.count():
     target = f"{place}/{at}/{os.path.basename(grown)}"
@@ -50,7 +50,7 @@ for at in itertools.count():
                     os.kill(os.getpid(), signal.SIGKILL)
                 left[0] -= 1
         sys.addaudithook(watch)
-        with GraftFolder(target, elements).held():
+        with InPlaceFolder(target, elements).held():
             pass
         os._exit(0)
     status = os.waitpid(child, 0)[1]
@@ -362,7 +362,7 @@ def test_a_run_killed_while_it_moves_leaves_a_sound_store_and_is_finished(
         if at % 5 == 3:
             run("correct", store, "--into", *OPTIONS, "--resume")
         else:
-            with GraftFolder(str(store), names.split(",")).held():
+            with InPlaceFolder(str(store), names.split(",")).held():
                 pass
         assert files(store) == undisturbed
         assert not store.with_name(f"{store.name}.partial").exists()

@@ -23,7 +23,7 @@ from balans_dask.passes.engine import Engine
 from balans_dask.tiling import TILE_ROWS
 from balans_dask.workflows import resume
 from balans_dask.workflows.correct import WriteOptions, correct_store
-from balans_dask.workflows.request import store_run
+from balans_dask.workflows.request import correction_request
 from tests.support.screens import gaussian_screen
 from tests.support.stores import files, files_but_input, write_anndata
 
@@ -61,7 +61,7 @@ class Runs:
     def correct(self, target: Path, model: Path | None, **how: bool) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InputWarning)
-            run = store_run(open_store(self._store), ("plate",), PARAMETERS)
+            run = correction_request(open_store(self._store), ("plate",), PARAMETERS)
             workers = self._engine.workers()
             plan = plan_run(run.inputs, PARAMETERS, workers, freezes=model is not None)
             saved = None if model is None else str(model)

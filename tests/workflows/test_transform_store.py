@@ -20,7 +20,7 @@ from balans_dask.passes.engine import Engine
 from balans_dask.passes.workers import Workers, embedded_client
 from balans_dask.workflows.correct import WriteOptions, correct_store
 from balans_dask.workflows.mixture import Mixture
-from balans_dask.workflows.request import store_run
+from balans_dask.workflows.request import correction_request
 from tests.support.commands import Command, run
 from tests.support.commands import writing as has_written
 from tests.support.stores import files, files_but_input, write_anndata
@@ -159,7 +159,7 @@ def test_a_transform_writes_neither_over_its_model_nor_into_it(folder):
 
 def test_the_plan_of_a_transform_counts_the_batches_of_the_model(folder):
     frozen = load_model(str(folder / "m.zarr"))
-    asked = store_run(
+    asked = correction_request(
         open_store(str(folder / "new.zarr")),
         ["Metadata_batch"],
         frozen.parameters,
@@ -178,7 +178,7 @@ def test_the_plan_of_a_transform_counts_the_batches_of_the_model(folder):
 @pytest.mark.filterwarnings("ignore:.*covered by no sampled row", "ignore:.*too far from some")
 def test_a_store_that_appears_in_the_place_of_the_model_meanwhile_stays(folder, target, tmp_path):
     options = Parameters(operator="displace", n_components=6, max_rows=32)
-    asked = store_run(open_store(str(folder / "old.zarr")), ["Metadata_batch"], options)
+    asked = correction_request(open_store(str(folder / "old.zarr")), ["Metadata_batch"], options)
     place = str(tmp_path / "m.zarr")
 
     def appears(stage):

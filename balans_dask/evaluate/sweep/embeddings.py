@@ -19,9 +19,9 @@ from balans_dask.evaluate.sweep.grid import grouped
 from balans_dask.evaluate.sweep.one_pass import moved_inputs, rows_after, rows_before
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.fit import Fit, fit_preprocessor
-from balans_dask.model.inputs import Examined, Inputs
-from balans_dask.model.prepared import Prepared, Preprocessor, prepare
-from balans_dask.model.sampler import SampledRows, sample_rows
+from balans_dask.model.inputs import CheckedInput, Inputs
+from balans_dask.model.prepared import PassData, Preprocessor, prepare
+from balans_dask.model.sampler import SamplerState, sample_rows
 from balans_dask.model.stages import CORRECTING, SAMPLING, Stage
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
@@ -59,7 +59,7 @@ class Embeddings:
     inputs : Inputs
     plan : MemoryPlan
         For the largest of the settings.
-    examined : Examined
+    examined : CheckedInput
     rows : ndarray of shape (n,), int64
         Rows that are wanted, in increasing order.
     scratch : str or None
@@ -76,7 +76,7 @@ class Embeddings:
         engine: Engine,
         inputs: Inputs,
         plan: MemoryPlan,
-        examined: Examined,
+        examined: CheckedInput,
         rows: NDArray[np.int64],
         scratch: str | None = None,
     ) -> None:
@@ -110,7 +110,7 @@ class Embeddings:
                 with self._engine.scope():
                     yield from self._family(first, family)
 
-    def _family(self, first: Prepared, family: Sequence[Parameters]) -> Iterator[Embedded]:
+    def _family(self, first: PassData, family: Sequence[Parameters]) -> Iterator[Embedded]:
         """Take settings whose landmarks are the same draws, stopped sooner or later."""
         before = self._start()
         of_limit = grouped(family, "operator", "n_passes", "strength")
@@ -120,7 +120,7 @@ class Embeddings:
                 yield from self._chain(replace(first, parameters=chain[0]), sampled, chain)
 
     def _chain(
-        self, prepared: Prepared, sampled: SampledRows, chain: Sequence[Parameters]
+        self, prepared: PassData, sampled: SamplerState, chain: Sequence[Parameters]
     ) -> Iterator[Embedded]:
         """Take settings of one operator, pass after pass on what the last one has left."""
         n_passes = max(setting.n_passes for setting in chain)
@@ -140,18 +140,20 @@ class Embeddings:
                         place = Path(folder, str(number))
                         moved = moved_inputs(self._engine, fitted, self._inputs, place)
 
-    def _start(self) -> SampledRows:
+    def _start(self) -> SamplerState:
         """Begin a fit: nothing is sampled."""
         self.n_fits += 1
-        return SampledRows()
+        return SamplerState()
 
-    def _sampled(self, prepared: Prepared, before: SampledRows) -> tuple[SampledRows, SampledRows]:
+    def _sampled(
+        self, prepared: PassData, before: SamplerState
+    ) -> tuple[SamplerState, SamplerState]:
         """Sample on; return also the state before the round in which sampling stopped.
 
         That round may have ended within its block, so that a larger limit draws it again.
         """
 
-        def after_round(sampled: SampledRows) -> None:
+        def after_round(sampled: SamplerState) -> None:
             nonlocal before
             self._engine.tell(Stage(SAMPLING, sampled.curve[-1], prepared.number))
             if not sampled.stop_reason:
@@ -183,7 +185,7 @@ class Embeddings:
             values = blended.astype(whole.dtype)
             yield Embedded(setting, values, sampled.n_sampled, n_uncovered, sampled.n_capped)
 
-    def _prepared(self, inputs: Inputs, number: int, parameters: Parameters) -> Prepared:
+    def _prepared(self, inputs: Inputs, number: int, parameters: Parameters) -> PassData:
         preprocessor = Preprocessor(self._projection, self._examined.features.constant)
         return prepare(self._engine, inputs, parameters, self._plan, preprocessor, number)
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from balans_dask.io.run_folder import PassFolder
 from balans_dask.io.sources import StoredRows
-from balans_dask.model.fit import Fit, learn
+from balans_dask.model.fit import Fit, fit_operator
 from balans_dask.model.inputs import Inputs
-from balans_dask.model.prepared import Prepared, correct
+from balans_dask.model.prepared import PassData, correct_pass
 from balans_dask.passes.correct import CorrectedRows
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import Profiles, output_dtype
@@ -111,14 +111,14 @@ def _after(corrected: CorrectedRows, rows: NDArray[np.int64]) -> tuple[Any, int]
 
 
 def rows_before(
-    engine: Engine, prepared: Prepared, rows: NDArray[np.int64]
+    engine: Engine, prepared: PassData, rows: NDArray[np.int64]
 ) -> NDArray[np.floating]:
     """Bring some rows of the embedding to the driver.
 
     Parameters
     ----------
     engine : Engine
-    prepared : Prepared
+    prepared : PassData
     rows : ndarray of shape (n,), int64
         In increasing order.
     """
@@ -139,8 +139,8 @@ def rows_after(
     """
     prepared = _whole(replace(fitted.prepared, profiles=_embedding_alone(fitted.prepared)))
     with engine.scope():
-        learned = learn(engine, replace(fitted, prepared=prepared))
-        corrected = correct(engine, prepared, learned, None)
+        learned = fit_operator(engine, replace(fitted, prepared=prepared))
+        corrected = correct_pass(engine, prepared, learned, None)
         return pick_corrected(engine, prepared.plan.tiling.partitions(), corrected, rows)
 
 
@@ -162,17 +162,17 @@ def moved_inputs(engine: Engine, fitted: Fit, first: Inputs, folder: Path) -> In
     projection = prepared.scores.projection
     writer = PassWriter(engine, PassFolder(folder), first, key, projection, MOVED)
     with engine.scope():
-        learned = learn(engine, replace(fitted, prepared=prepared))
+        learned = fit_operator(engine, replace(fitted, prepared=prepared))
         writer.write(prepared, learned, prepared.plan.tiling.partitions())
     return writer.moved(first)
 
 
-def _whole(prepared: Prepared) -> Prepared:
+def _whole(prepared: PassData) -> PassData:
     """Leave strength out of a pass: only the last one of a correction blends."""
     return replace(prepared, parameters=replace(prepared.parameters, strength=1.0))
 
 
-def _embedding_alone(prepared: Prepared) -> Profiles:
+def _embedding_alone(prepared: PassData) -> Profiles:
     """Leave out the features, unless they are the embedding."""
     inputs, profiles = prepared.inputs, prepared.profiles
     if inputs.embedding is None and not profiles.embed_scores:

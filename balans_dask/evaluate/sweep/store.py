@@ -16,12 +16,12 @@ from balans_dask.evaluate.sweep.grid import EVAL_ROWS, Grid
 from balans_dask.evaluate.sweep.result import Point, SweepResult
 from balans_dask.io.store import open_store
 from balans_dask.kernels._blas import single_threaded_blas
-from balans_dask.model.inputs import examine, plan_run
+from balans_dask.model.inputs import check_input, plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.passes.workers import Workers, embedded_client
-from balans_dask.workflows.request import StoreRun, store_run
+from balans_dask.workflows.request import CorrectionRequest, correction_request
 
 __all__ = ["SweepRun", "run_sweep", "sweep_run", "sweep_store"]
 
@@ -32,7 +32,7 @@ class SweepRun:
 
     Attributes
     ----------
-    run : StoreRun
+    run : CorrectionRequest
         Of the settings that are not varied.
     settings : list of Parameters
     label : ndarray of shape (n_rows,)
@@ -41,7 +41,7 @@ class SweepRun:
     scores : {"neighbours", "scib"}
     """
 
-    run: StoreRun
+    run: CorrectionRequest
     settings: list[Parameters]
     label: NDArray[np.object_]
     rows: NDArray[np.int64]
@@ -75,7 +75,7 @@ def sweep_run(
     store = open_store(path)
     # Anchors suit one operator only: the check must see any other one.
     strictest = min(settings, key=lambda setting: setting.operator == "displace")
-    run = store_run(store, batch_keys, strictest, basis, anchor)
+    run = correction_request(store, batch_keys, strictest, basis, anchor)
     label = store.column(label_key).to_numpy(dtype=object, na_value=None)
     codes = run.inputs.labels.codes
     labelled = np.flatnonzero(pd.notna(label))
@@ -170,7 +170,7 @@ def run_sweep(
     plan = _plan(asked, engine.workers(limit_bytes))
     engine.task_bytes = plan.task_bytes
     with single_threaded_blas():
-        examined = examine(engine, inputs, asked.settings[0], plan.tiling)
+        examined = check_input(engine, inputs, asked.settings[0], plan.tiling)
         inputs = examined.held(inputs)
         embeddings = Embeddings(engine, inputs, plan, examined, rows, scratch)
         batch, label = inputs.labels.codes[rows], asked.label[rows].astype(str)
@@ -207,7 +207,7 @@ def _plan(asked: SweepRun, workers: Workers) -> MemoryPlan:
     return min(plans, key=lambda plan: (plan.tiling.rows_per_partition, plan.piece_bytes))
 
 
-def _options(run: StoreRun) -> list[str]:
+def _options(run: CorrectionRequest) -> list[str]:
     """Say as options of ``balans correct`` what no parameter holds."""
     options = [part for key in run.batch_keys for part in ("--batch-key", key)]
     for name, value in (("--basis", run.basis), ("--anchor", run.anchor)):
