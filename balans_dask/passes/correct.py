@@ -24,7 +24,7 @@ from balans_dask.passes.round import Pieces
 from balans_dask.passes.scores import Scores
 from balans_dask.tiling import Partition
 
-__all__ = ["CorrectedRows", "RowSink", "correct_one", "correct_rows"]
+__all__ = ["CorrectedRows", "RowSink", "correct_chunk", "correct_rows"]
 
 
 class RowSink(Protocol):
@@ -94,7 +94,7 @@ def correct_rows(
     n = len(partitions)
     return engine.map(
         "correct",
-        correct_one,
+        correct_chunk,
         [scores.argument(part) for part in partitions],
         [list(profiles.arguments(part.start, part.stop)) for part in partitions],
         [list(pieces[part.number]) for part in partitions],
@@ -116,7 +116,7 @@ def _origin(origin: Profiles | None, scores: Scores, part: Partition) -> list[An
 
 
 @task
-def correct_one(
+def correct_chunk(
     argument: Any,
     both: Sequence[Any],
     pieces: Sequence[AffinityRows | None],

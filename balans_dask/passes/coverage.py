@@ -78,7 +78,7 @@ def uncovered(engine: Engine, scores: Scores) -> list[Future]:
     parts, reference = scores.partitions, scores.reference
     return engine.map(
         "uncovered",
-        _uncovered,
+        _uncovered_chunk,
         [part.start for part in parts],
         [part.n_rows for part in parts],
         [None if reference is None else reference[part.start : part.stop] for part in parts],
@@ -99,7 +99,7 @@ def cover(
     pieces : sequence over partitions of Future of AffinityRows
         Of the block.
     """
-    return engine.map("cover", _cover, coverage, [rows] * len(pieces), pieces)
+    return engine.map("cover", _cover_chunk, coverage, [rows] * len(pieces), pieces)
 
 
 def cover_again(
@@ -121,7 +121,12 @@ def cover_again(
         By ``affinity_rows_again``; what is not kept is computed block by block.
     """
     return engine.map(
-        "cover-again", _cover_again, coverage, scores.arguments(), [table] * len(pieces), pieces
+        "cover-again",
+        _cover_again_chunk,
+        coverage,
+        scores.arguments(),
+        [table] * len(pieces),
+        pieces,
     )
 
 
@@ -139,8 +144,10 @@ def report(engine: Engine, scores: Scores, coverage: Sequence[Future], draw: Dra
     """
     n = len(coverage)
     kept = [None] * n if scores.cached is None else scores.cached
-    futures = engine.map("report", _report, coverage, kept, [draw] * n)
-    found: Report = engine.collect("report-merge", futures, partial(_merge, size=draw.size))
+    futures = engine.map("report", _report_chunk, coverage, kept, [draw] * n)
+    found: Report = engine.collect(
+        "report-merge", futures, partial(_report_combine, size=draw.size)
+    )
     return found
 
 
@@ -156,22 +163,22 @@ def coverage_of_rows(
     rows : ndarray of shape (n,), int64, or None
         Global row numbers, in increasing order; ``None`` for all rows.
     """
-    futures = engine.map("cover-rows", _coverage, coverage, [rows] * len(coverage))
+    futures = engine.map("cover-rows", _coverage_chunk, coverage, [rows] * len(coverage))
     return np.concatenate(engine.take(futures))
 
 
 @task
-def _uncovered(start: int, n_rows: int, reference: NDArray[np.bool_] | None) -> RowCoverage:
+def _uncovered_chunk(start: int, n_rows: int, reference: NDArray[np.bool_] | None) -> RowCoverage:
     return no_coverage(start, n_rows, reference)
 
 
 @task
-def _cover(before: RowCoverage, rows: NDArray[np.int64], piece: AffinityRows) -> RowCoverage:
+def _cover_chunk(before: RowCoverage, rows: NDArray[np.int64], piece: AffinityRows) -> RowCoverage:
     return add_coverage(before, rows, piece)
 
 
 @task
-def _cover_again(
+def _cover_again_chunk(
     coverage: RowCoverage,
     argument: Any,
     table: Sequence[LandmarkBlock],
@@ -187,7 +194,7 @@ def _cover_again(
 
 
 @task
-def _report(coverage: RowCoverage, argument: Any, draw: Draw) -> Report:
+def _report_chunk(coverage: RowCoverage, argument: Any, draw: Draw) -> Report:
     drawn = draw_rows(draw, coverage)
     if argument is not None:
         drawn = drawn.with_scores(as_tiles(argument).rows(drawn.rows))
@@ -195,7 +202,7 @@ def _report(coverage: RowCoverage, argument: Any, draw: Draw) -> Report:
 
 
 @task
-def _merge(parts: Sequence[Report], size: int) -> Report:
+def _report_combine(parts: Sequence[Report], size: int) -> Report:
     reach = Reach(
         np.add.reduce([part.reach.n_kept for part in parts]),
         np.add.reduce([part.reach.n_new for part in parts]),
@@ -210,7 +217,7 @@ def _merge(parts: Sequence[Report], size: int) -> Report:
 
 
 @task
-def _coverage(coverage: RowCoverage, rows: NDArray[np.int64] | None) -> NDArray[np.float64]:
+def _coverage_chunk(coverage: RowCoverage, rows: NDArray[np.int64] | None) -> NDArray[np.float64]:
     return coverage.coverage if rows is None else coverage.coverage[coverage.here(rows)]
 
 
@@ -238,11 +245,11 @@ def covered_rows(
     """
     # Only a pseudo-inverse makes weights that may cancel.
     cancels = operator.spread[-1:] if isinstance(operator, Nystrom) else []
-    weights = engine.map("weights", _last_column, cancels) if cancels else []
+    weights = engine.map("weights", _last_column_chunk, cancels) if cancels else []
     n = len(scores.partitions)
     futures = engine.map(
         "covered",
-        _covered,
+        _covered_chunk,
         scores.arguments(),
         [list(of_partition) for of_partition in pieces],
         [table] * n,
@@ -252,12 +259,12 @@ def covered_rows(
 
 
 @task
-def _last_column(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+def _last_column_chunk(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.ascontiguousarray(sums[:, -1:])
 
 
 @task
-def _covered(
+def _covered_chunk(
     argument: Any,
     pieces: Sequence[AffinityRows | None],
     table: Sequence[LandmarkBlock],

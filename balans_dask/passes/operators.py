@@ -57,17 +57,19 @@ def learn_operator(
         by_batch = sum_by_batch(
             engine, scores, profiles, table, pieces, len(rows), scores.n_batches
         )
-        targets = engine.map("targets", _targets, by_batch)
+        targets = engine.map("targets", _targets_chunk, by_batch)
         n = len(by_batch)
-        moves = engine.map("moves", _moves, by_batch, targets, [0] * n, [scores.n_batches] * n)
+        moves = engine.map(
+            "moves", _moves_chunk, by_batch, targets, [0] * n, [scores.n_batches] * n
+        )
         engine.wait(moves)
         engine.release(by_batch)
         return Displace(moves), targets
     sums = sum_rows(engine, scores, profiles, table, pieces)
     if operator == "smooth":
         return Smooth(sums), []
-    inverse = engine.map("inverse", _inverse, [table], [scores.codes[rows]])
-    spread = engine.map("inverse-sums", _times, inverse * len(sums), sums)
+    inverse = engine.map("inverse", _inverse_chunk, [table], [scores.codes[rows]])
+    spread = engine.map("inverse-sums", _inverse_sums_chunk, inverse * len(sums), sums)
     engine.wait(spread)
     engine.release(inverse)
     return Nystrom(spread, sums), []
@@ -100,14 +102,14 @@ def with_new_batches(
     n = len(sums)
     new = engine.map(
         "moves",
-        _moves,
+        _moves_chunk,
         sums,
         [np.ascontiguousarray(targets[:, cut]) for cut in cuts],
         [n_known] * n,
         [scores.n_batches] * n,
     )
     of_known = [np.ascontiguousarray(known[:, :, cut]) for cut in cuts]
-    both = engine.map("all-moves", _joined, of_known, new)
+    both = engine.map("all-moves", _all_moves_chunk, of_known, new)
     engine.wait(both)
     engine.release([*sums, *new])
     return Displace(both)
@@ -135,12 +137,12 @@ def _parts(operator: Operator) -> list[list[Any]]:
 
 
 @task
-def _targets(sums: BatchSums) -> NDArray[np.float64]:
+def _targets_chunk(sums: BatchSums) -> NDArray[np.float64]:
     return displacement_targets(sums.sums)
 
 
 @task
-def _moves(
+def _moves_chunk(
     sums: BatchSums, targets: NDArray[np.float64], first_batch: int, n_batches: int
 ) -> NDArray[np.float32]:
     moves = np.zeros((n_batches - first_batch, *targets.shape), dtype=np.float32)
@@ -149,15 +151,19 @@ def _moves(
 
 
 @task
-def _joined(known: NDArray[np.float32], new: NDArray[np.float32]) -> NDArray[np.float32]:
+def _all_moves_chunk(known: NDArray[np.float32], new: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate([known, new])
 
 
 @task
-def _inverse(table: Sequence[LandmarkBlock], codes: NDArray[np.integer]) -> NDArray[np.float64]:
+def _inverse_chunk(
+    table: Sequence[LandmarkBlock], codes: NDArray[np.integer]
+) -> NDArray[np.float64]:
     return pseudo_inverse(landmark_affinities(table, codes))
 
 
 @task
-def _times(inverse: NDArray[np.float64], sums: NDArray[np.float64]) -> NDArray[np.float64]:
+def _inverse_sums_chunk(
+    inverse: NDArray[np.float64], sums: NDArray[np.float64]
+) -> NDArray[np.float64]:
     return inverse @ sums

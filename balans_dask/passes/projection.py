@@ -22,7 +22,7 @@ from balans_dask.passes.engine import Engine, task
 from balans_dask.tiling import PairwiseSum, Partition, Tiling, tile_slices, tree_sum
 
 __all__ = [
-    "add_arrays",
+    "add_combine",
     "array_sum",
     "compute_moments",
     "compute_scatter",
@@ -36,7 +36,7 @@ def array_sum() -> PairwiseSum[NDArray[np.float64]]:
 
 
 @task
-def add_arrays(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+def add_combine(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Sum consecutive nodes of one level."""
     return tree_sum(parts, np.add)
 
@@ -63,8 +63,8 @@ def compute_moments(
     """
     parts = tiling.partitions()
     rows = [source.rows(part.start, part.stop) for part in parts]
-    futures = engine.map("moments", _moments, rows, _masks(reference, parts))
-    moments: Moments = engine.collect("moments-merge", futures, _combine_moments)
+    futures = engine.map("moments", _moments_chunk, rows, _masks(reference, parts))
+    moments: Moments = engine.collect("moments-merge", futures, _moments_combine)
     return moments
 
 
@@ -93,7 +93,7 @@ def fit_projection(
     preparation = _shared_mean(engine, moments)
     parts = tiling.partitions()
     rows = [source.rows(part.start, part.stop) for part in parts]
-    body = _squares if n_components is None else _scatter
+    body = _squares_chunk if n_components is None else _scatter_chunk
     total = _summed(engine, body, rows, preparation)
     squares = total if total.ndim == 1 else np.diag(total)
     _require_range(squares)
@@ -101,8 +101,8 @@ def fit_projection(
         return centring(moments, total, tiling.n_rows)
     if reference is not None:
         masks = _masks(reference, parts)
-        futures = engine.map("squares", _squares, rows, [preparation] * len(parts), masks)
-        squares = engine.take([engine.reduce("squares-sum", futures, add_arrays)])[0]
+        futures = engine.map("squares", _squares_chunk, rows, [preparation] * len(parts), masks)
+        squares = engine.take([engine.reduce("squares-sum", futures, add_combine)])[0]
     return principal_components(moments, squares, total, tiling.n_rows, n_components)
 
 
@@ -125,7 +125,7 @@ def compute_scatter(
         Of the features that are not constant.
     """
     rows = [source.rows(part.start, part.stop) for part in tiling.partitions()]
-    return _summed(engine, _scatter, rows, _shared_mean(engine, moments))
+    return _summed(engine, _scatter_chunk, rows, _shared_mean(engine, moments))
 
 
 def _shared_mean(engine: Engine, moments: Moments) -> Future:
@@ -139,7 +139,7 @@ def _summed(
     futures: list[Future] = engine.map("scatter", body, rows, [preparation] * len(rows))
     # Two at a time: a node of the tree is n_features squared.
     total: NDArray[np.float64] = engine.take(
-        [engine.reduce("scatter-sum", futures, add_arrays, arity=2)]
+        [engine.reduce("scatter-sum", futures, add_combine, arity=2)]
     )[0]
     return total
 
@@ -160,7 +160,7 @@ def _require_range(squares: NDArray[np.float64]) -> None:
 
 
 @task
-def _moments(rows: Any, mask: NDArray[np.bool_] | None) -> Moments:
+def _moments_chunk(rows: Any, mask: NDArray[np.bool_] | None) -> Moments:
     values = rows.read()
     tiles = tile_slices(len(values))
     if mask is None:
@@ -169,12 +169,12 @@ def _moments(rows: Any, mask: NDArray[np.bool_] | None) -> Moments:
 
 
 @task
-def _combine_moments(parts: Sequence[Moments]) -> Moments:
+def _moments_combine(parts: Sequence[Moments]) -> Moments:
     return add_moments(parts)
 
 
 @task
-def _scatter(
+def _scatter_chunk(
     rows: Any, preparation: tuple[NDArray[np.intp], NDArray[np.float64]]
 ) -> NDArray[np.float64]:
     values = rows.read()
@@ -186,7 +186,7 @@ def _scatter(
 
 
 @task
-def _squares(
+def _squares_chunk(
     rows: Any,
     preparation: tuple[NDArray[np.intp], NDArray[np.float64]],
     mask: NDArray[np.bool_] | None = None,

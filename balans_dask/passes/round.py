@@ -60,8 +60,8 @@ def local_scales(
     """
     arguments = scores.arguments()
     n = len(arguments)
-    futures = engine.map("scales", _nearest, arguments, [block] * n, [n_neighbors] * n)
-    nearest: NearestByBatch = engine.collect("scales-merge", futures, _merge)
+    futures = engine.map("scales", _nearest_chunk, arguments, [block] * n, [n_neighbors] * n)
+    nearest: NearestByBatch = engine.collect("scales-merge", futures, _nearest_combine)
     total_variance = scores.projection.total_variance
     scales = squared_scales(nearest, SCALE_FLOOR * total_variance)
     guarded = guard_scales(scales, nearest, max_scale_ratio, total_variance)
@@ -105,9 +105,9 @@ def new_scales(
     for first in range(0, len(blocks), at_once):
         some = list(blocks[first : first + at_once])
         futures = engine.map(
-            "new-scales", _nearest_of_all, arguments, [some] * n, [n_neighbors] * n
+            "new-scales", _nearest_of_all_chunk, arguments, [some] * n, [n_neighbors] * n
         )
-        nearest: NearestByBatch = engine.collect("scales-merge", futures, _merge)
+        nearest: NearestByBatch = engine.collect("scales-merge", futures, _nearest_combine)
         stops = np.cumsum([block.n_landmarks for block in some])
         limits = np.concatenate([block.limits for block in some])
         held = held_within(squared_scales(nearest, floor), limits, max_scale_ratio)
@@ -116,7 +116,7 @@ def new_scales(
 
 
 @task
-def _nearest_of_all(
+def _nearest_of_all_chunk(
     argument: Any, blocks: Sequence[LandmarkBlock], n_neighbors: int
 ) -> NearestByBatch:
     tiles = as_tiles(argument)
@@ -126,12 +126,12 @@ def _nearest_of_all(
 
 
 @task
-def _nearest(argument: Any, block: LandmarkBlock, n_neighbors: int) -> NearestByBatch:
+def _nearest_chunk(argument: Any, block: LandmarkBlock, n_neighbors: int) -> NearestByBatch:
     return nearest_by_batch(as_tiles(argument), block, n_neighbors)
 
 
 @task
-def _merge(parts: Sequence[NearestByBatch]) -> NearestByBatch:
+def _nearest_combine(parts: Sequence[NearestByBatch]) -> NearestByBatch:
     return merge_nearest(parts)
 
 
@@ -158,19 +158,19 @@ def elbows(
     if by_anchors and max_neighbors is None:
         return block.with_thresholds(np.full(block.n_landmarks, N_BINS))
     blocks = [block.for_batches(batches) for batches in scores.batches]
-    futures = engine.map("elbow", _counts, scores.arguments(), blocks)
-    counts = engine.collect("elbow-sum", futures, _add)
+    futures = engine.map("elbow", _counts_chunk, scores.arguments(), blocks)
+    counts = engine.collect("elbow-sum", futures, _counts_combine)
     thresholds = elbow_thresholds(counts, scores.tiling.n_rows, max_neighbors, not by_anchors)
     return block.with_thresholds(thresholds)
 
 
 @task
-def _counts(argument: Any, block: LandmarkBlock) -> NDArray[np.uint32]:
+def _counts_chunk(argument: Any, block: LandmarkBlock) -> NDArray[np.uint32]:
     return scaled_distance_counts(as_tiles(argument), block)
 
 
 @task
-def _add(parts: Sequence[NDArray[np.integer]]) -> NDArray[np.int64]:
+def _counts_combine(parts: Sequence[NDArray[np.integer]]) -> NDArray[np.int64]:
     total = np.zeros(parts[0].shape, dtype=np.int64)
     for part in parts:
         total += part
@@ -188,7 +188,7 @@ def affinity_rows(engine: Engine, scores: Scores, block: LandmarkBlock) -> list[
         With its scales and thresholds.
     """
     blocks = [block.for_batches(batches) for batches in scores.batches]
-    return engine.map("rows", _kept, scores.arguments(), blocks)
+    return engine.map("rows", _affinity_rows_chunk, scores.arguments(), blocks)
 
 
 def affinity_rows_again(
@@ -212,7 +212,7 @@ def affinity_rows_again(
     n = len(scores.partitions)
     return engine.map(
         "rows-again",
-        _kept_again,
+        _affinity_rows_again_chunk,
         scores.arguments(),
         [table] * n,
         [n_blocks] * n,
@@ -222,18 +222,18 @@ def affinity_rows_again(
 
 def first_rows(engine: Engine, pieces: list[Future], n_landmarks: int) -> list[Future]:
     """Keep the first landmarks, in draw order, of every piece; releases the whole ones."""
-    first = engine.map("rows-first", _first, pieces, [n_landmarks] * len(pieces))
+    first = engine.map("rows-first", _first_rows_chunk, pieces, [n_landmarks] * len(pieces))
     engine.release(pieces)
     return first
 
 
 @task
-def _kept(argument: Any, block: LandmarkBlock) -> AffinityRows:
+def _affinity_rows_chunk(argument: Any, block: LandmarkBlock) -> AffinityRows:
     return kept_affinities(as_tiles(argument), block)
 
 
 @task
-def _kept_again(
+def _affinity_rows_again_chunk(
     argument: Any, table: Sequence[LandmarkBlock], n_blocks: int, n_bytes: int
 ) -> list[AffinityRows | None]:
     tiles = as_tiles(argument)
@@ -248,5 +248,5 @@ def _kept_again(
 
 
 @task
-def _first(piece: AffinityRows, n_landmarks: int) -> AffinityRows:
+def _first_rows_chunk(piece: AffinityRows, n_landmarks: int) -> AffinityRows:
     return piece.first(n_landmarks)

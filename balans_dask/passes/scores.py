@@ -85,9 +85,9 @@ class Scores:
         scores = cls(tiling, source, codes, reference, n_batches, projection, batches, shared)
         if not keep:
             by_partition = zip(*map(scores.labels_of, parts), strict=True)
-            return replace(scores, labels=engine.map("labels", _labels, *by_partition))
+            return replace(scores, labels=engine.map("labels", _labels_chunk, *by_partition))
         n = tiling.n_partitions
-        loaded = engine.map("scores", _load, scores.arguments(), [keep_products_of] * n)
+        loaded = engine.map("scores", _load_chunk, scores.arguments(), [keep_products_of] * n)
         return replace(scores, cached=loaded)
 
     @cached_property
@@ -146,7 +146,7 @@ def pick_landmarks(engine: Engine, scores: Scores, rows: NDArray[np.int64]) -> N
     numbers = np.unique(owner)
     futures = engine.map(
         "pick",
-        _pick,
+        _pick_chunk,
         [scores.argument(scores.partitions[number]) for number in numbers],
         [rows[owner == number] for number in numbers],
     )
@@ -157,16 +157,16 @@ def pick_landmarks(engine: Engine, scores: Scores, rows: NDArray[np.int64]) -> N
 
 
 @task
-def _labels(codes: NDArray[np.integer], reference: NDArray[np.bool_] | None) -> Labels:
+def _labels_chunk(codes: NDArray[np.integer], reference: NDArray[np.bool_] | None) -> Labels:
     return codes, reference
 
 
 @task
-def _load(argument: Any, keep_products_of: int | None) -> BatchTiles:
+def _load_chunk(argument: Any, keep_products_of: int | None) -> BatchTiles:
     tiles = as_tiles(argument)
     return tiles if keep_products_of is None else tiles.keeping_products(keep_products_of)
 
 
 @task
-def _pick(argument: Any, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def _pick_chunk(argument: Any, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     return as_tiles(argument).rows(rows)

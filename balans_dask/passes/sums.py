@@ -13,7 +13,7 @@ from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.smooth import landmark_sums
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import PartitionRows, Profiles
-from balans_dask.passes.projection import add_arrays, array_sum
+from balans_dask.passes.projection import add_combine, array_sum
 from balans_dask.passes.round import Pieces
 from balans_dask.passes.scores import Scores
 from balans_dask.passes.task_bytes import COLUMNS_AT_ONCE, batch_columns_at_once
@@ -116,8 +116,8 @@ def sum_rows(
     return sum_columns(
         engine,
         "sums",
-        _sum_partition,
-        add_arrays,
+        _sums_chunk,
+        add_combine,
         scores,
         profiles,
         table,
@@ -127,7 +127,7 @@ def sum_rows(
 
 
 @task
-def _sum_partition(
+def _sums_chunk(
     argument: Any,
     both: Sequence[Any],
     pieces: Sequence[AffinityRows | None],
@@ -170,8 +170,8 @@ def sum_by_batch(
     return sum_columns(
         engine,
         "batch-sums",
-        _sum_partition_by_batch,
-        _merge,
+        _sums_by_batch_chunk,
+        _sums_combine,
         scores,
         profiles,
         table,
@@ -186,7 +186,7 @@ def column_cuts(n_columns: int, n_landmarks: int, n_batches: int) -> list[slice]
 
 
 @task
-def _sum_partition_by_batch(
+def _sums_by_batch_chunk(
     argument: Any,
     both: Sequence[Any],
     pieces: Sequence[AffinityRows | None],
@@ -207,5 +207,5 @@ def _sum_partition_by_batch(
 
 
 @task
-def _merge(parts: Sequence[BatchSums]) -> BatchSums:
+def _sums_combine(parts: Sequence[BatchSums]) -> BatchSums:
     return tree_sum(parts, merge_batch_sums)

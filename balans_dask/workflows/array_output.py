@@ -18,7 +18,7 @@ from balans_dask.model.prepared import (
     second_matrix,
 )
 from balans_dask.model.stages import CORRECTING, Stage
-from balans_dask.passes.correct import CorrectedRows, correct_one
+from balans_dask.passes.correct import CorrectedRows, correct_chunk
 from balans_dask.passes.coverage import covered_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.operators import as_argument, map_fields
@@ -102,7 +102,7 @@ def _corrected(
     table, operator, constant, projection = shared
     features, second = both
     scored = features if second is None or isinstance(second, str) else second
-    rows = correct_one(
+    rows = correct_chunk(
         [scored, start, labels, projection],
         both,
         [None] * len(table),

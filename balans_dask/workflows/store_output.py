@@ -148,7 +148,7 @@ class PassWriter:
 
     def _sound_units(self) -> list[Unit]:
         units = self._units()
-        holds = self._engine.take(self._engine.map("verify", _holds, units))
+        holds = self._engine.take(self._engine.map("verify", _verify_chunk, units))
         for unit, sound in zip(units, holds, strict=True):
             if not sound:
                 remove_file(unit.path)
@@ -293,7 +293,7 @@ def _in_obsm(key: str) -> str:
 
 
 @task
-def _holds(unit: Unit) -> bool:
+def _verify_chunk(unit: Unit) -> bool:
     return unit.holds()
 
 

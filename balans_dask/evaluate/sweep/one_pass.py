@@ -52,7 +52,7 @@ def pick_rows(
     """
     parts = scores.partitions
     both = [list(profiles.arguments(part.start, part.stop)) for part in parts]
-    futures = engine.map("pick-rows", _before, scores.arguments(), both, _local(parts, rows))
+    futures = engine.map("pick-rows", _before_chunk, scores.arguments(), both, _local(parts, rows))
     return np.concatenate(engine.take(futures))
 
 
@@ -79,7 +79,7 @@ def pick_corrected(
     n_covered : int
         Of all rows.
     """
-    picked = engine.map("pick-corrected", _after, corrected, _local(partitions, rows))
+    picked = engine.map("pick-corrected", _after_chunk, corrected, _local(partitions, rows))
     engine.wait(picked)
     engine.release(corrected)
     values = engine.take(picked)
@@ -94,7 +94,9 @@ def _local(partitions: Sequence[Partition], rows: NDArray[np.int64]) -> list[NDA
 
 
 @task
-def _before(argument: Any, both: Sequence[Any], rows: NDArray[np.int64]) -> NDArray[np.floating]:
+def _before_chunk(
+    argument: Any, both: Sequence[Any], rows: NDArray[np.int64]
+) -> NDArray[np.floating]:
     features, second = both
     if isinstance(second, str):
         values = as_tiles(argument).rows_in_input_order()
@@ -104,7 +106,7 @@ def _before(argument: Any, both: Sequence[Any], rows: NDArray[np.int64]) -> NDAr
 
 
 @task
-def _after(corrected: CorrectedRows, rows: NDArray[np.int64]) -> tuple[Any, int]:
+def _after_chunk(corrected: CorrectedRows, rows: NDArray[np.int64]) -> tuple[Any, int]:
     embedding = corrected.embedding
     values = corrected.features if embedding is None else embedding
     return values[rows], int(np.count_nonzero(corrected.covered))

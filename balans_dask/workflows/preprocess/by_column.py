@@ -108,7 +108,7 @@ def split_rows(
     rows = [source.rows(part.start, part.stop) for part in parts]
     starts = [part.start for part in parts]
     n = len(parts)
-    engine.take(engine.map("split", _split, rows, starts, [used] * n, [columns] * n))
+    engine.take(engine.map("split", _split_chunk, rows, starts, [used] * n, [columns] * n))
 
 
 def change_columns(
@@ -137,7 +137,7 @@ def change_columns(
     groups = engine.share("plates", (plates, ranked))
     n = len(cuts)
     futures: list[Future] = engine.map(
-        "columns", _change, [before] * n, [after] * n, cuts, [steps] * n, [groups] * n
+        "columns", _change_chunk, [before] * n, [after] * n, cuts, [steps] * n, [groups] * n
     )
     return _joined(engine.take(futures))
 
@@ -147,17 +147,17 @@ def write_rows(engine: Engine, tiling: Tiling, source: RowSource, sink: MatrixSi
     parts = tiling.partitions()
     rows = [source.rows(part.start, part.stop) for part in parts]
     starts = [part.start for part in parts]
-    engine.take(engine.map("write", _write, rows, starts, [sink] * len(parts)))
+    engine.take(engine.map("write", _write_chunk, rows, starts, [sink] * len(parts)))
 
 
 @task
-def _split(rows: Any, start: int, used: NDArray[np.intp], columns: Any) -> None:
+def _split_chunk(rows: Any, start: int, used: NDArray[np.intp], columns: Any) -> None:
     values = rows.read()
     columns[start : start + len(values)] = values[:, used]
 
 
 @task
-def _change(
+def _change_chunk(
     before: Any,
     after: Any,
     columns: slice,
@@ -180,7 +180,7 @@ def _change(
 
 
 @task
-def _write(rows: Any, start: int, sink: MatrixSink) -> None:
+def _write_chunk(rows: Any, start: int, sink: MatrixSink) -> None:
     sink.write(start, rows.read())
 
 
