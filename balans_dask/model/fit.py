@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from balans_dask.errors import warn_of_input
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.inputs import CheckedInput, Inputs, components_of
-from balans_dask.model.prepared import FittedOperator, PassData
+from balans_dask.model.pass_data import FittedOperator, PassData
 from balans_dask.model.sampler import SamplerState, sample_rows
 from balans_dask.model.stages import PREPARING, SAMPLING, SUMMING, Stage, following
 from balans_dask.model.state import sampled_from

@@ -15,7 +15,7 @@ from balans_dask.kernels.projection import Projection
 from balans_dask.labels import SPELLING
 from balans_dask.model.bounds import Sizes, Table, fault_of, landmark_fault, projection_fault
 from balans_dask.model.frozen import FrozenPass, Model
-from balans_dask.model.prepared import Preprocessor
+from balans_dask.model.pass_data import Preprocessor
 from balans_dask.model.state import block_arrays, blocks_from
 from balans_dask.parameters import Parameters
 

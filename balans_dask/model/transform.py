@@ -13,7 +13,7 @@ from balans_dask.kernels.operators import Displace, Operator
 from balans_dask.labels import BatchLabels
 from balans_dask.model.frozen import FrozenPass, Model
 from balans_dask.model.inputs import Inputs
-from balans_dask.model.prepared import FittedOperator, PassData
+from balans_dask.model.pass_data import FittedOperator, PassData
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.operators import map_fields, with_new_batches
 from balans_dask.passes.round import Pieces, affinity_rows_again, new_scales

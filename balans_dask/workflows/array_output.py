@@ -9,7 +9,7 @@ import dask.array as da
 import numpy as np
 
 from balans_dask.model.inputs import Inputs
-from balans_dask.model.prepared import (
+from balans_dask.model.pass_data import (
     CorrectedArrays,
     FittedOperator,
     PassData,

@@ -13,7 +13,7 @@ from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.model.anchors import GIVEN_ROWS, require_anchors
 from balans_dask.model.frozen import Model
 from balans_dask.model.inputs import Inputs, check_input, plan_run
-from balans_dask.model.prepared import CorrectedArrays
+from balans_dask.model.pass_data import CorrectedArrays
 from balans_dask.model.stages import EXAMINING, Stage, following
 from balans_dask.model.transform import warn_of_uncovered
 from balans_dask.parameters import Parameters

@@ -21,7 +21,7 @@ from balans_dask.kernels.projection import Projection
 from balans_dask.labels import SPELLING, BatchLabels
 from balans_dask.model.bounds import record_fault
 from balans_dask.model.inputs import CheckedInput, Inputs
-from balans_dask.model.prepared import Preprocessor
+from balans_dask.model.pass_data import Preprocessor
 from balans_dask.model.sampler import SamplerState
 from balans_dask.parameters import Parameters
 

@@ -13,7 +13,7 @@ from balans_dask.model.bounds import Sizes
 from balans_dask.model.fit import Fit, fit, fit_operator, fit_preprocessor
 from balans_dask.model.frozen import FrozenPass, Model, freeze, model_of
 from balans_dask.model.inputs import CheckedInput, Inputs
-from balans_dask.model.prepared import FittedOperator, PassData, Preprocessor, prepare
+from balans_dask.model.pass_data import FittedOperator, PassData, Preprocessor, prepare
 from balans_dask.model.sampler import SamplerState
 from balans_dask.model.stages import PREPARING, Stage
 from balans_dask.model.state import sampled_from

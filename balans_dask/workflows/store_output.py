@@ -25,7 +25,7 @@ from balans_dask.io.sources import StoredRows
 from balans_dask.io.trial import require_readable
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.inputs import Inputs
-from balans_dask.model.prepared import FittedOperator, PassData, Preprocessor, correct_pass
+from balans_dask.model.pass_data import FittedOperator, PassData, Preprocessor, correct_pass
 from balans_dask.model.stages import FINISHING, WRITING, Stage, following
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import output_dtype

@@ -32,7 +32,7 @@ from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.labels import BatchLabels
 from balans_dask.model.fit import Stage, fit, fit_preprocessor
 from balans_dask.model.inputs import Inputs, check_input, plan_run
-from balans_dask.model.prepared import Preprocessor, prepare
+from balans_dask.model.pass_data import Preprocessor, prepare
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan

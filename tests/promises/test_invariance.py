@@ -16,7 +16,7 @@ from balans_dask.io.sources import StoredRows
 from balans_dask.labels import batch_labels
 from balans_dask.model.fit import fit, fit_operator
 from balans_dask.model.inputs import Inputs
-from balans_dask.model.prepared import correct_pass
+from balans_dask.model.pass_data import correct_pass
 from balans_dask.model.state import arrays_of
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import coverage_of_rows

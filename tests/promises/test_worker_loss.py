@@ -22,7 +22,7 @@ from balans_dask.io.sources import Rows, StoredRows
 from balans_dask.labels import batch_labels
 from balans_dask.model.fit import fit_operator
 from balans_dask.model.inputs import Inputs, plan_run
-from balans_dask.model.prepared import correct_pass
+from balans_dask.model.pass_data import correct_pass
 from balans_dask.parameters import Parameters
 from balans_dask.passes import watch
 from balans_dask.passes.engine import Engine

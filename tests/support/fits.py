@@ -2,7 +2,7 @@
 
 from balans_dask.model.fit import Fit, fit, fit_preprocessor
 from balans_dask.model.inputs import Inputs, check_input
-from balans_dask.model.prepared import Preprocessor, prepare
+from balans_dask.model.pass_data import Preprocessor, prepare
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan

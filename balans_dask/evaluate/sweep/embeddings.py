@@ -20,7 +20,7 @@ from balans_dask.evaluate.sweep.one_pass import moved_inputs, rows_after, rows_b
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.fit import Fit, fit_preprocessor
 from balans_dask.model.inputs import CheckedInput, Inputs
-from balans_dask.model.prepared import PassData, Preprocessor, prepare
+from balans_dask.model.pass_data import PassData, Preprocessor, prepare
 from balans_dask.model.sampler import SamplerState, sample_rows
 from balans_dask.model.stages import CORRECTING, SAMPLING, Stage
 from balans_dask.parameters import Parameters

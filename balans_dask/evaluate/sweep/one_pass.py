@@ -13,7 +13,7 @@ from balans_dask.io.run_folder import PassFolder
 from balans_dask.io.sources import StoredRows
 from balans_dask.model.fit import Fit, fit_operator
 from balans_dask.model.inputs import Inputs
-from balans_dask.model.prepared import PassData, correct_pass
+from balans_dask.model.pass_data import PassData, correct_pass
 from balans_dask.passes.correct import CorrectedRows
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import Profiles, output_dtype
