@@ -37,6 +37,8 @@ clean:
 run-test-stores := pytest -n 2 --dist worksteal tests/io tests/cli/test_cli.py \
     tests/repository/test_package.py tests/test_pp.py
 run-test-long := pytest -m long --timeout 1800
+run-test-pages := pytest -m pages -n 2 --dist worksteal tests/repository/test_docs.py
+run-test-benchmarks := pytest -m "benchmarks and not long" -n 2 --dist worksteal tests/benchmarks
 run-test-slurm := pytest -m slurm -n 2 --dist worksteal tests/slurm
 run-test-hosts := pytest -m hosts tests/hosts
 needs-test-cloud := --editable ".[cloud]" --group cloud-test
@@ -44,7 +46,7 @@ run-test-cloud := pytest tests/buckets
 needs-test-scanpy := scanpy igraph leidenalg xarray
 run-test-scanpy := pytest tests/test_scanpy.py tests/test_pp.py
 needs-test-evaluate := --editable ".[evaluate]"
-run-test-evaluate := pytest --timeout 900 tests/evaluate \
+run-test-evaluate := pytest -m "" --timeout 900 tests/evaluate \
     "tests/repository/test_docs.py::test_the_blocks_of_a_page_run[evaluating]"
 needs-test-browser := playwright --editable ".[dashboard]"
 run-test-browser := pytest -m "" tests/report/test_browser.py tests/cli/test_performance_report.py

@@ -21,7 +21,7 @@ settings.register_profile(
     deadline=None,
     # Hypothesis draws the same examples for ever where CI is set.
     derandomize=False,
-    max_examples=16,
+    max_examples=6,
     print_blob=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -41,6 +41,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.hypothesis_seed is None:
         # Other examples in every run; those of a failure can be had again.
         config.option.hypothesis_seed = secrets.randbelow(2**32)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave real profiles to the long suite."""
+    for item in items:
+        if "real_data" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.long)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -381,6 +381,7 @@ def test_two_fits_in_two_threads_leave_dask_as_it_was():
     assert da.ones(5).sum().compute() == 5
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
 def test_a_cluster_that_grows_from_nothing_corrects_numpy(engine):
     expected = Balans(max_rows=64).fit_transform(SCREEN.profiles, batch=SCREEN.batch)

@@ -147,7 +147,7 @@ def test_overwrite_replaces_a_store(capsys, tmp_path, store):
     assert sorted(path.name for path in tmp_path.iterdir()) == BESIDE
 
 
-@pytest.mark.parametrize("difference", ["rows", "names"])
+@pytest.mark.parametrize("difference", ["rows", pytest.param("names", marks=pytest.mark.long)])
 def test_other_labels_are_another_run(capsys, tmp_path, store, difference):
     """The profiles, the column and the sizes of the batches are equal."""
     names = np.char.replace(SCREEN.batch, "plate", "q")

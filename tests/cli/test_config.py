@@ -123,6 +123,7 @@ def test_a_configuration_is_printed_without_any_store():
     assert "batch-key" not in printed
 
 
+@pytest.mark.long
 def test_the_store_holds_the_configuration_that_makes_it_again(tmp_path, store):
     query = "plate == 'plate0' or plate == 'plate1' or plate == 'plate2'"
     given = ["--batch-key", "plate", "--operator", "displace", "--anchor", query, "--max-neighbors",

@@ -2,9 +2,12 @@
 
 import re
 
+import pytest
+
 from balans_dask.cli.app import run
 
 
+@pytest.mark.long
 def test_the_table_shows_that_both_scores_rise_and_a_picture_is_written(tmp_path, capsys):
     assert run(["demo", "--folder", str(tmp_path / "demo")]) == 0
     said = capsys.readouterr().out

@@ -61,6 +61,7 @@ def test_workers_that_do_not_come_are_counted_in_one_line(
     assert said == (f"the scheduler at {address} has 2 of 3 workers after 2 s: start workers")
 
 
+@pytest.mark.long
 def test_a_scheduler_file_is_taken_like_the_address_in_it(processes, store, tmp_path):
     path = tmp_path / "scheduler.json"
     processes.write_scheduler_file(path)

@@ -94,7 +94,13 @@ def assert_equal_to_single_corrections(swept, engine, tmp_path, path, some=None,
         np.testing.assert_allclose(found.values, values, rtol=1e-5, atol=1e-6, err_msg=str(setting))
 
 
-@pytest.mark.parametrize(("operator", "n_passes"), list(zip(OPERATORS, (2, 2, 3), strict=True)))
+@pytest.mark.parametrize(
+    ("operator", "n_passes"),
+    [
+        pytest.param(operator, n, marks=[] if operator == "nystrom" else pytest.mark.long)
+        for operator, n in zip(OPERATORS, (2, 2, 3), strict=True)
+    ],
+)
 def test_every_setting_is_what_correct_writes(
     engine, tmp_path, monkeypatch, store, operator, n_passes
 ):

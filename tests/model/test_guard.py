@@ -149,7 +149,9 @@ def test_what_a_landmark_reached_survives_a_checkpoint():
     np.testing.assert_array_equal(restored.reach[0].n_new, [4, 1, 1])
 
 
-@pytest.mark.parametrize("option", [None, "none", "1.5"])
+@pytest.mark.parametrize(
+    "option", [*(pytest.param(given, marks=pytest.mark.long) for given in (None, "none")), "1.5"]
+)
 def test_the_command_takes_a_number_auto_or_none(tmp_path, option):
     given = [] if option is None else ["--max-scale-ratio", option]
     write_mixture(Mixture(600, 10, 4, 2, n_batch_specific=2), str(tmp_path / "A.zarr"))

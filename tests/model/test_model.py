@@ -48,6 +48,7 @@ def test_a_loaded_model_transforms_as_the_fitted_one(operator, n_components, tmp
     assert loaded.transform(SCREEN.profiles, batch=batch).tobytes() == expected.tobytes()
 
 
+@pytest.mark.long
 def test_it_loads_in_another_process_that_knows_nothing_of_the_fit(fitted, saved, tmp_path):
     np.save(tmp_path / "x.npy", SCREEN.profiles)
     np.save(tmp_path / "b.npy", SCREEN.batch)

@@ -56,6 +56,7 @@ def rewrite(store, matrix):
 
 
 CHANGES = [delete, rewrite]
+USUAL = {("examined", delete), ("prepared", rewrite), ("summed", delete), ("written", rewrite)}
 
 
 def restore(store, folder, matrix):
@@ -85,7 +86,11 @@ def error_of(*arguments):
 @pytest.mark.parametrize(
     ("moment", "change"),
     # What stands there when the run first reads it is its input, unless it is nothing.
-    [("examined", delete), *product(["prepared", "sampled", "summed", "written"], CHANGES)],
+    [
+        pytest.param(*case, marks=[] if case in USUAL else pytest.mark.long)
+        for case in product(MOMENTS, CHANGES)
+        if case != ("examined", rewrite)
+    ],
 )
 def test_a_change_of_x_ends_the_run_and_resume_says_what_is_right(
     folder, store, tmp_path, monkeypatch, moment, change

@@ -67,7 +67,7 @@ def tries(n: int) -> settings:
     profile = settings.default
     shrinks = settings.get_current_profile_name() != "default"
     phases = [phase for phase in profile.phases if shrinks or phase is not Phase.shrink]
-    return settings(max_examples=max(1, n * profile.max_examples // 25), phases=phases)
+    return settings(max_examples=-(-n * profile.max_examples // 25), phases=phases)
 
 
 def test_every_run_draws_examples_of_its_own_by_a_seed_that_it_prints(pytestconfig):

@@ -92,7 +92,7 @@ def expected(engine):
     return run(engine, SCREEN.profiles)
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(
     chunk_rows=st.integers(500, 25_000),
     chunk_columns=st.integers(1, 10),

@@ -54,6 +54,7 @@ def test_a_rechunked_store_of_zarr_v2_makes_the_same_bytes(folder, threads):
     assert files_but_input(folder / "rechunked.zarr") == files_but_input(threads[0])
 
 
+@pytest.mark.long
 def test_memory_stays_within_the_plan(folder, threads):
     assert threads[1] <= plan_of(folder / "in.zarr")
 

@@ -110,7 +110,14 @@ def test_a_driver_killed_while_it_writes_keeps_what_is_written(folder, target):
     assert_same_as_undisturbed(folder, target)
 
 
-@pytest.mark.parametrize("damage", ["torn", "changed", "lost", "record", "displacement", "stale"])
+def seldom(case):
+    return pytest.param(case, marks=pytest.mark.long)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["torn", "record", *map(seldom, ("changed", "lost", "displacement", "stale"))],
+)
 def test_a_shard_that_does_not_match_its_record_is_written_again(
     folder, killed_writing, target, damage
 ):
@@ -167,13 +174,10 @@ GARBLED = {
     "store/uns/zarr.json": [lambda path: path.write_text("")],
     "store/zarr.json": [lambda path: path.unlink()],
 }  # fmt: skip
-CASES = [
-    pytest.param(name, number, marks=[pytest.mark.long] if number else [])
-    for name, ways in GARBLED.items()
-    for number in range(len(ways))
-]
+CASES = [(name, number) for name, ways in GARBLED.items() for number in range(len(ways))]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "number"), CASES, ids=str)
 def test_a_damaged_run_folder_costs_time_only(folder, killed_writing, target, name, number):
     shutil.copytree(killed_writing, partial(target))
@@ -182,6 +186,7 @@ def test_a_damaged_run_folder_costs_time_only(folder, killed_writing, target, na
     assert_same_as_undisturbed(folder, target)
 
 
+@pytest.mark.long
 def test_a_torn_checkpoint_costs_time_only(folder, killed_sampling, target):
     shutil.copytree(killed_sampling, partial(target))
     state = partial(target) / "checkpoint.npz"
@@ -215,6 +220,7 @@ def test_a_signal_saves_the_run_and_names_the_command_that_continues(
     assert_same_as_undisturbed(folder, target)
 
 
+@pytest.mark.long
 def test_resume_begins_afresh_if_nothing_was_begun(folder, target):
     run("correct", folder / "in.zarr", target, *MANY_ROUNDS, "--resume")
     assert_same_as_undisturbed(folder, target)
@@ -274,6 +280,7 @@ def test_two_runs_cannot_write_the_same_output(folder, target):
     assert_same_as_undisturbed(folder, target)
 
 
+@pytest.mark.long
 def test_an_interrupted_overwrite_goes_on_and_replaces_at_the_end(folder, target):
     shutil.copytree(folder / "in.zarr", target)
     command = start(folder, target, "--overwrite")
@@ -298,6 +305,7 @@ def test_a_store_moved_aside_by_a_killed_overwrite_comes_back(folder, killed_wri
     assert files(target) == files(folder / "in.zarr")
 
 
+@pytest.mark.long
 def test_what_appears_in_the_place_while_a_run_goes_on_is_kept(folder, target):
     command = start(folder, target, "--verbose")
     assert command.wait_for(begun(target))

@@ -360,6 +360,7 @@ LAST_STEPS = {
     "model": (output, "consolidate"),
     "rename": (RunFolder, "_publish_by_rename"),
 }
+SELDOM = {"metadata", "reading"}
 
 
 @pytest.fixture(scope="module")
@@ -371,7 +372,13 @@ def undisturbed(tmp_path_factory):
     return files_but_input(folder / "out.zarr")
 
 
-@pytest.mark.parametrize(("owner", "step"), LAST_STEPS.values(), ids=LAST_STEPS)
+@pytest.mark.parametrize(
+    ("owner", "step"),
+    [
+        pytest.param(*place, id=name, marks=pytest.mark.long if name in SELDOM else [])
+        for name, place in LAST_STEPS.items()
+    ],
+)
 def test_a_run_whose_last_step_fails_is_continued_to_the_same_store(
     place, monkeypatch, undisturbed, owner, step
 ):

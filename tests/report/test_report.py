@@ -120,6 +120,7 @@ def test_without_its_input_a_report_says_so_and_shows_what_is_left(tmp_path):
     assert any("after, by batch" in image["alt"] for image in page.images)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("layer", [pytest.param([], marks=pytest.mark.long), ["--layer"]])
 def test_a_store_with_added_scores_shows_them_beside_what_they_were(tmp_path, layer):
     corrected(tmp_path)
@@ -183,6 +184,7 @@ def test_without_the_plot_extra_one_line_says_what_to_install(store, tmp_path, m
     assert said.endswith("install balans-dask[plot]\n")
 
 
+@pytest.mark.long
 def test_a_large_store_makes_a_small_file(tmp_path):
     out = tmp_path / "out.zarr"
     write_mixture(Mixture(40_000, 10, n_batches=60), str(tmp_path / "in.zarr"))

@@ -47,8 +47,8 @@ def tokens(text: str) -> Iterator[Token]:
 def run_page(name: str, folder: Path) -> None:
     """Run the blocks of a page one after another, the Python ones in one namespace.
 
-    To start the installed command takes longer than most of what it does here: the first page
-    starts it, the others call in this process what it calls, unless a block is more than that.
+    To start the installed command takes longer than most of what it does here: what it calls is
+    called in this process, unless a block is more than that.
     """
     namespace: dict[str, object] = {}
     for block in tokens(PAGES[name]):
@@ -56,7 +56,7 @@ def run_page(name: str, folder: Path) -> None:
             continue
         if block.info == "python":
             exec(compile(block.content, f"{name}.md", "exec"), namespace)
-        elif block.info == "bash" and (name == FIRST or not only_balans(block.content)):
+        elif block.info == "bash" and not only_balans(block.content):
             given = ["bash", "-eu", "-c", BALANS + block.content]
             ended = subprocess.run(given, cwd=folder, capture_output=True, text=True, timeout=240)
             assert ended.returncode == 0, block.content + ended.stderr
@@ -96,6 +96,7 @@ def first_steps(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.pages
 @pytest.mark.parametrize("name", [name for name in PAGES if name != FIRST and has_blocks(name)])
 def test_the_blocks_of_a_page_run(name, first_steps, tmp_path, monkeypatch):
     needs = NEEDS.match(PAGES[name])

@@ -57,6 +57,7 @@ def no_data(monkeypatch):
     monkeypatch.delenv("BALANS_DATA", raising=False)
 
 
+@pytest.mark.long
 def test_the_quick_start_mixes_plates_and_its_bar_moves(tmp_path):
     ran = Ran("01", tmp_path, "{name: share.batch_mixing for name, share in shares.items()}")
     assert not ran.complaints

@@ -73,6 +73,7 @@ def test_passes_are_those_of_every_key(store, tmp_path):
     assert [*n_batches, len(record["batches"])] == [2, 2, 6, 6]
 
 
+@pytest.mark.long
 def test_the_configuration_in_the_store_makes_it_again(store, tmp_path):
     options = [*KEYS, "--batch-order", "--n-passes", 2]
     record = corrected(store, tmp_path, "o.zarr", *options)

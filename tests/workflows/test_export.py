@@ -275,6 +275,7 @@ def test_names_of_rows_stand_beside_the_rows_of_a_plate(tmp_path, columns, name)
     assert len(table.columns) == len(columns) + 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
 )

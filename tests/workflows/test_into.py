@@ -311,45 +311,47 @@ def test_a_run_killed_before_it_moves_anything_leaves_the_store_as_it_was(store,
 
 @pytest.fixture(scope="module")
 def grown(folder, tmp_path_factory):
-    """Stores just before the first rename into them, new and replacing, and their elements."""
-    place = tmp_path_factory.mktemp("grown")
-    made = {}
-    for name, source, options in (
-        ("new", "in.zarr", []),
-        ("plain", "plain.zarr", []),
-        ("replacing", "in.zarr", ["--overwrite"]),
-    ):
-        store = shutil.copytree(folder / source, place / f"{name}.zarr")
+    """Makes a store just before the first rename into it, by its kind."""
+
+    def grown(kind):
+        source, options = {
+            "new": ("in.zarr", []),
+            "plain": ("plain.zarr", []),
+            "replacing": ("in.zarr", ["--overwrite"]),
+        }[kind]
+        store = shutil.copytree(folder / source, tmp_path_factory.mktemp("grown") / f"{kind}.zarr")
         if options:
             run("correct", store, "--into", *OPTIONS, "--seed", 7, "--basis", "X_umap", "--layer")
         kill_at_rename(f"{store}/", "correct", store, "--into", *OPTIONS, *options)
-        assert (place / f"{name}.zarr.partial" / "store" / "journal.json").exists()
-        made[name] = store
-    return made
+        return store
+
+    return grown
 
 
 def elements(store):
-    journal = store.with_name(f"{store.name}.partial") / "store" / "journal.json"
+    journal = store.with_name(f"{store.name}.partial") / "store/journal.json"
     return ",".join(json.loads(journal.read_text())["came"])
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param("new", marks=pytest.mark.long), "plain", "replacing"]
+    "kind",
+    [*(pytest.param(kind, marks=pytest.mark.long) for kind in ("new", "replacing")), "plain"],
 )
 def test_a_run_killed_while_it_moves_leaves_a_sound_store_and_is_finished(
     folder, grown, tmp_path, kind
 ):
     expected = anndata.read_zarr(folder / "pca.zarr").obsm["X_pca_balans"]
     before = files(folder / {"plain": "plain.zarr"}.get(kind, "in.zarr"))
-    names = elements(grown[kind])
-    script = [sys.executable, "-c", KILL_BEFORE_EVERY_RENAME, grown[kind], tmp_path, names]
+    ripe = grown(kind)
+    names = elements(ripe)
+    script = [sys.executable, "-c", KILL_BEFORE_EVERY_RENAME, ripe, tmp_path, names]
     said = subprocess.run([str(part) for part in script], check=True, stdout=subprocess.PIPE)
     n_kills = int(said.stdout)
     assert n_kills >= 9
-    undisturbed = files(tmp_path / str(n_kills) / grown[kind].name)
+    undisturbed = files(tmp_path / str(n_kills) / ripe.name)
     was_added = False
     for at in range(n_kills):
-        store = tmp_path / str(at) / grown[kind].name
+        store = tmp_path / str(at) / ripe.name
         assert_old_elements_are_untouched(store, before)
         if kind == "new":
             added = assert_as_before_or_complete(store, expected)

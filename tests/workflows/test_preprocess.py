@@ -340,6 +340,7 @@ def test_an_existing_store_is_kept(engine, store, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.zarr", "out.zarr"]
 
 
+@pytest.mark.long
 def test_a_preprocessing_killed_half_way_leaves_nothing_in_its_place(engine, store, tmp_path):
     out = tmp_path / "out.zarr"
     command = Command("preprocess", store, out, "--transform", "rank-int")
@@ -401,6 +402,7 @@ def test_real_wells_are_normalised_and_selected_as_by_pycytominer(real_data, tmp
     assert 50 < found.n_vars < len(features) < 459
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["convert", "preprocess"])
 def test_a_signal_ends_what_cannot_be_continued_and_it_can_be_run_again(tmp_path, name):
     rows = np.tile(PROFILES, (12, 1))

@@ -100,6 +100,7 @@ def test_processes_and_chunks_change_no_byte(folder, target, tmp_path):
     assert files_but_input(tmp_path / "other.zarr") == files_but_input(target)
 
 
+@pytest.mark.long
 def test_a_transform_killed_while_it_writes_is_resumed(folder, target, tmp_path):
     everything = folder / "all.zarr"
     transform(folder, everything, tmp_path / "undisturbed.zarr")
@@ -115,6 +116,7 @@ def test_a_transform_killed_while_it_writes_is_resumed(folder, target, tmp_path)
     assert (target / "zarr.json").stat().st_mtime_ns == stamp
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [pytest.param(0, marks=pytest.mark.long), 1])
 def test_a_fit_of_two_passes_killed_in_either_is_resumed_with_its_model(folder, target, number):
     model = folder / "m2.zarr"

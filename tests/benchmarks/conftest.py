@@ -1,0 +1,11 @@
+"""The tests of benchmarks have a target of their own: ``make test-benchmarks``."""
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.benchmarks)
