@@ -11,19 +11,21 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from balans_dask import Balans
 from balans_dask.evaluate.retrieval import cross_batch_precision
 from balans_dask.workflows.mixture import Mixture
-from benchmarks.experiments.baselines_reading import reading
-from benchmarks.experiments.baselines_tables import picture, tables
 from benchmarks.harness.embedded import Embedded, generated, real
 from benchmarks.harness.experiment import Experiment, Setting
-from benchmarks.harness.findings import Findings
+from benchmarks.harness.findings import Findings, median, spread
 from benchmarks.harness.mixtures import SPREADS
+from benchmarks.harness.pictures import COLOURS, grid
 from benchmarks.harness.real_sets import SETS, RealSet
-from benchmarks.harness.scoring import rows_of_every_label, scores
+from benchmarks.harness.scoring import main_score, rows_of_every_label, scores
+from benchmarks.harness.tables import lines
 
 OURS: dict[str, dict[str, Any]] = {
     "smooth": {"operator": "smooth"},
@@ -39,6 +41,17 @@ REAL = {
     "BBBC021 by week": SETS[1],
     "BBBC021 by plate": SETS[2],
     "BBBC021 cells": SETS[3],
+}
+RETRIEVAL = "cross_batch_map"
+LEAST_WIDTH = 0.1
+BEST = "displace, 2 passes"
+COLUMNS = {
+    "total": "total",
+    "batch": "batch side",
+    "biology": "biology side",
+    "same_label": "same label",
+    "batch_mixing": "batch mixing",
+    RETRIEVAL: "cross-batch mAP",
 }
 
 
@@ -117,33 +130,84 @@ def _ours(data: DataSet, method: str, seed: int) -> tuple[NDArray[np.floating], 
     return corrected, time.perf_counter() - began
 
 
+def tables(findings: Findings) -> list[str]:
+    """One table a data set, of the scores that were measured."""
+    return [f"## {name}\n\n{_table(findings, name)}" for name in sets_of(findings)]
+
+
+def _table(findings: Findings, name: str) -> str:
+    present = [each for each in COLUMNS if findings.of(set=name)[0].get(each) is not None]
+    head = ["method", *(COLUMNS[each] for each in present), "seconds"]
+    rows = [
+        [method, *(spread(values_of(findings, name, method, each), 3) for each in present),
+         spread(values_of(findings, name, method, "seconds"), 2)]
+        for method in methods_of(findings, name)
+    ]  # fmt: skip
+    return lines(head, rows)
+
+
+def picture(findings: Findings) -> Figure:
+    """Medians and ranges of the main score, a panel a data set."""
+    score, names = main_score(findings)[0], sets_of(findings)
+    figure, axes = grid(len(names), 3)
+    for axis, name in zip(axes, names, strict=True):
+        _panel(axis, findings, name, score)
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle("Corrections beside other methods: medians and ranges over seeds")
+    return figure
+
+
+def _panel(axis: Any, findings: Findings, name: str, score: str) -> None:
+    shown = [method for method in methods_of(findings) if method != "raw"]
+    raw = median(values_of(findings, name, "raw", score))
+    axis.axvline(raw, color=COLOURS[6], lw=1, ls="--", label="uncorrected")
+    for label, colour in (("ours", COLOURS[0]), ("other methods", COLOURS[5])):
+        axis.plot([], [], "o", color=colour, ms=5, label=label)
+    for place, method in enumerate(shown):
+        values = values_of(findings, name, method, score)
+        if values:
+            middle, colour = median(values), COLOURS[0 if method in OURS else 5]
+            bar = [[middle - min(values)], [max(values) - middle]]
+            axis.errorbar(middle, place, xerr=bar, fmt="o", ms=5, capsize=3, color=colour)
+    low, high = axis.get_xlim()
+    # Differences that mean nothing should not fill the panel.
+    wider = max(0.0, LEAST_WIDTH - (high - low)) / 2
+    axis.set_xlim(low - wider, high + wider)
+    for place, method in enumerate(shown):
+        if not values_of(findings, name, method, score):
+            axis.text(low - wider, place, "  not measured", color="0.5", va="center", fontsize=8)
+    axis.xaxis.set_major_locator(MaxNLocator(5))
+    axis.set_yticks(range(len(shown)), shown)
+    axis.set(title=name, xlabel=f"{COLUMNS[score]} (higher is better)", ylim=(len(shown), -1))
+
+
+def sets_of(findings: Findings) -> list[str]:
+    """Names of the sets, in order."""
+    return list(dict.fromkeys(run["set"] for run in findings.record["runs"]))
+
+
+def methods_of(findings: Findings, name: str | None = None) -> list[str]:
+    """Names of the methods, of one set or of all, in order."""
+    runs = findings.of(set=name) if name else findings.record["runs"]
+    return list(dict.fromkeys(run["method"] for run in runs))
+
+
+def values_of(findings: Findings, name: str, method: str, figure: str) -> list[float]:
+    """Return one figure of a method, by seed."""
+    runs = findings.of(set=name, method=method)
+    return [run[figure] for run in runs if run.get(figure) is not None]
+
+
+def ranked(findings: Findings, name: str, score: str) -> list[tuple[str, float]]:
+    """Medians of all methods on a set, the highest first."""
+    methods = methods_of(findings, name)
+    found = [(method, median(values_of(findings, name, method, score))) for method in methods]
+    return sorted(found, key=lambda each: -each[1])
+
+
 EXPERIMENT = Experiment(
     name="baselines",
-    title="Beside other methods",
-    about="""How do the paper's other baselines do that install from Python packages? fastMNN and
-Seurat do not: they are packages of R, and are left out. scVI is measured at the full size only,
-where it is installed; it models counts, which profiles are not.
-
-Every method is given the same embedding: at most 50 principal components of the standardised
-features, and the 50 features themselves of the mixture (20 overlapping clusters in 5 batches, of
-which as many rows are scored).
-Settings are the defaults of each package, ours too; so none is tuned to a set, except that two
-passes of `displace` were once chosen on CPJUMP1. Where a method gives something else than corrected
-profiles, it is scored on this: of BBKNN, which gives a graph, the mean of a row's neighbours,
-weighted by the graph; of Scanorama the profiles scaled to length 1, as it does itself; of scVI the
-latents. Sphering whitens by the covariance of negative controls, shrunk as Ledoit and Wolf do, and
-not tuned by the score; where there are none (the mixture, and this file of CPJUMP1), it is left
-out. ComBat and sphering are more often used on features than on components.
-
-*total* = 0.4 batch side + 0.6 biology side, of scib-metrics as in `balans evaluate`; *same label*:
-share of the 30 nearest neighbours with the row's own label; *batch mixing*: share of them from
-other batches, over that in perfectly mixed data; *cross-batch mAP*: mean average precision with
-which a row ranks the rows of its label in other batches (of BBBC021 wells: other weeks) above other
-rows. Medians over seeds (range); on real sets a seed is that of the method, on the mixture that of
-the data too, and what draws no random numbers has one run on a real set; below .005 nothing is
-called a difference, since totals move by as much with kBET, which has no seed. *seconds*: of the
-correction alone, by one thread as `run_all.py` runs it; other methods run in a process of their
-own, so BBKNN's contain what it compiles at its first call, and ours have been compiled before.""",
     sizes={
         "tiny": {
             "seeds": (0, 1),
@@ -170,7 +234,6 @@ own, so BBKNN's contain what it compiles at its first call, and ours have been c
     measure=measure,
     tables=tables,
     picture=picture,
-    reading=reading,
     beside_peers=True,
 )
 

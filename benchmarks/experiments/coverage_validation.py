@@ -1,72 +1,190 @@
 """Experiment 2: how fast landmarks of several samplers cover rows and clusters."""
 
 import math
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from sklearn.cluster import kmeans_plusplus
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
-from benchmarks.experiments.coverage_figures import BALANS, LEAST_DRAWS
-from benchmarks.experiments.coverage_reading import reading
-from benchmarks.experiments.coverage_sets import (
-    FAR,
-    RATIOS,
-    SIZE_RATIO,
-    UNEQUAL,
-    many_clusters,
-    mixtures_of,
-)
-from benchmarks.experiments.coverage_tables import picture, tables
-from benchmarks.experiments.samplers import SAMPLERS
-from benchmarks.harness.covering import (
+from benchmarks.harness.embedded import REAL, Embedded, generated, real
+from benchmarks.harness.experiment import Experiment, Setting
+from benchmarks.harness.findings import Findings, median, spread
+from benchmarks.harness.mixtures import SPREADS
+from benchmarks.harness.pictures import COLOURS, grid, spread_line
+from benchmarks.harness.plain_affinities import (
     NEVER,
     draws_of_clusters,
     first_to_cover,
+    landmarks_at,
+    landmarks_of,
     nth_landmark,
     shares_after,
 )
-from benchmarks.harness.embedded import REAL, Embedded, generated, real
-from benchmarks.harness.experiment import Experiment, Setting
-from benchmarks.harness.findings import Findings
-from benchmarks.harness.mixtures import SPREADS
-from benchmarks.harness.plain_affinities import landmarks_at, landmarks_of
 from benchmarks.harness.scoring import rows_of_every_label
+from benchmarks.harness.tables import lines
 
+SIZE_RATIO = 100.0
+"""Largest over smallest cluster of the unequal mixture that samplers are compared on."""
+FAR = 3.0
+"""Deviation of cluster means that lie far apart."""
+UNEQUAL = 10.0
+"""Largest over smallest of many clusters."""
+RATIOS = {"equal": 1.0, "unequal": UNEQUAL}
+BALANS = "BALANS"
+MARKS = {"patience": ":", "auto": "--"}
+LEAST_DRAWS = 256
+"""Where there are few clusters."""
 SHARES = (0.5, 0.9, 0.99)
 N_LOOKED_AT = 20
 WELLS = REAL["cpjump1"]
 LANDMARKS_EACH = (1, 3)
-ABOUT = f"""Do BALANS' draws, by low coverage, cover rows and clusters sooner than other ways to
-draw landmarks, where do its rules stop, and are t K log K rows enough for t landmarks in each of K
-clusters, as the theory says? Default settings; every seed is another mixture and other draws (of
-the real set: other draws). Medians (range) of the seeds.
 
-*Samplers.* Landmarks drawn by BALANS until the paper's rule stops, and as many drawn uniformly, as
-farthest points (each the row farthest from those before) and by k-means++ (scikit-learn's). All get
-the same affinities: scales and elbow by the definition, with the package's default guard, in plain
-numpy and for each sampler alike. A row is *covered* if a landmark keeps an affinity to it; a
-cluster if half of its rows are. *Rows to 50, 90, 99 %*: rows drawn until that share of all rows is
-covered. Mixtures: noise 1 in 50 columns, 5 batches 0.5 apart, 20 clusters whose means have a
-deviation of {SPREADS["separated"]} (*separated*) or {SPREADS["overlapping"]} (*overlapping*);
-*unequal* is separated with the largest cluster {SIZE_RATIO:.0f} times the smallest.
-*cpjump1_compound_csn*: real wells of four plates, standardised, 50 principal components by
-scikit-learn; its clusters are the compounds.
 
-*Clusters.* K clusters in 2 batches, as far apart as a block matrix wants it (means of deviation
-{FAR}), of equal expected sizes or geometric ones, the largest {UNEQUAL:.0f} times the smallest.
-BALANS draws without a stop, up to a bound (`draws_per_cluster` K rows, at least {LEAST_DRAWS}; at
-the full size 25 K, 10 K of 3,000 and 2 K of 10,000 clusters, with one seed): the row after which
-every cluster has t landmarks, and after which at least half of each is covered (of at most
-{N_LOOKED_AT} rows of each that are looked at, drawn at random); *not reached* is beyond the bound;
-a run whose bound is below t K log K says nothing of t K log K. Small clusters can have fewer rows
-in a batch than there are neighbours that set its scale (5): their scales reach other clusters. The
-rules stop in runs of their own, which draw the same rows.
-*Uniform* counts rows of one random order of all rows. Marks: t K log K, natural logarithm.
+def uniform(values: NDArray[np.floating], n_drawn: int, seed: int) -> NDArray[np.int64]:
+    """Every row alike, without replacement."""
+    return np.random.default_rng([seed, 97]).permutation(len(values))[:n_drawn]
 
-BALANS draws 64 rows at a time, the first 64 uniformly: below that many it cannot be better."""
+
+def farthest_point(values: NDArray[np.floating], n_drawn: int, seed: int) -> NDArray[np.int64]:
+    """Draw a random row, then again and again the row farthest from those drawn (Gonzalez 1985)."""
+    rows = [int(np.random.default_rng([seed, 97]).integers(len(values)))]
+    nearest = np.full(len(values), np.inf)
+    while len(rows) < n_drawn:
+        nearest = np.minimum(nearest, ((values - values[rows[-1]]) ** 2).sum(axis=1))
+        rows.append(int(np.argmax(nearest)))
+    return np.array(rows)
+
+
+def kmeans_plus_plus(values: NDArray[np.floating], n_drawn: int, seed: int) -> NDArray[np.int64]:
+    """By the squared distance from those drawn; scikit-learn's, the best of several at a time."""
+    rows: NDArray[np.int64] = kmeans_plusplus(values, n_drawn, random_state=seed)[1]
+    return rows
+
+
+SAMPLERS: dict[str, Callable[[NDArray[np.floating], int, int], NDArray[np.int64]]] = {
+    "uniform": uniform,
+    "farthest point": farthest_point,
+    "k-means++": kmeans_plus_plus,
+}
+
+
+def mixtures_of(sizes: Mapping[str, Any]) -> dict[str, Mixture]:
+    """Name the mixtures that samplers are compared on."""
+    kinds = {
+        "separated": Mixture(sizes["rows"], cluster_spread=SPREADS["separated"]),
+        "overlapping": Mixture(sizes["rows"], cluster_spread=SPREADS["overlapping"]),
+        "unequal": Mixture(
+            sizes["rows"], cluster_spread=SPREADS["separated"], size_ratio=SIZE_RATIO
+        ),
+    }
+    return {name: kinds[name] for name in sizes["kinds"]}
+
+
+def many_clusters(sizes: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], Mixture]]:
+    """Case and mixture of every number of clusters; fewer seeds for the largest."""
+    for n_clusters in sizes["clusters"]:
+        for name in sizes["cluster_sizes"]:
+            for seed in sizes["seeds"][: sizes["seeds_beyond"].get(str(n_clusters))]:
+                case = {"part": "clusters", "n_clusters": n_clusters, "clusters": name}
+                yield (
+                    case | {"seed": seed},
+                    Mixture(
+                        n_clusters * sizes["rows_per_cluster"],
+                        n_clusters=n_clusters,
+                        n_batches=2,
+                        cluster_spread=FAR,
+                        size_ratio=RATIOS[name],
+                        seed=seed,
+                    ),
+                )
+
+
+def sets_of(findings: Findings) -> list[str]:
+    """Names of the sets, in order."""
+    return list(dict.fromkeys(run["set"] for run in findings.of(part="samplers")))
+
+
+def samplers_of(findings: Findings) -> list[str]:
+    """Names of the samplers, ours first."""
+    return list(findings.of(part="samplers")[0]["samplers"])
+
+
+def needed(findings: Findings, name: str, sampler: str, share: str) -> list[float]:
+    """Rows drawn until that share is covered, by seed; infinity where it never was."""
+    runs = findings.of(part="samplers", set=name)
+    found = [run["samplers"][sampler]["needed"][share] for run in runs]
+    return [np.inf if each is None else each for each in found]
+
+
+def at_stop(findings: Findings, name: str, sampler: str, figure: str) -> list[float]:
+    """Share that is covered at the stop of the paper's rule, by seed."""
+    runs = findings.of(part="samplers", set=name)
+    return [run["samplers"][sampler][figure][-1] for run in runs]
+
+
+def stops(findings: Findings, rule: str, **case: Any) -> list[float]:
+    """Rows drawn until a rule stops, by seed."""
+    return [run["stops"][rule] for run in findings.of(**case)]
+
+
+def covered_at_auto(findings: Findings, name: str) -> list[float]:
+    """Share of rows that BALANS has covered where `auto` stops, at the last place before it."""
+    found = []
+    for run in findings.of(part="samplers", set=name):
+        place = np.searchsorted(run["drawn"], run["stops"]["auto"], side="right") - 1
+        found.append(run["samplers"][BALANS]["rows"][int(place)])
+    return found
+
+
+def cluster_cases(findings: Findings) -> list[dict[str, Any]]:
+    """Every number and kind of clusters, once; the fewest first, also in a file that went on."""
+    found = [
+        {"part": "clusters", "n_clusters": run["n_clusters"], "clusters": run["clusters"]}
+        for run in findings.of(part="clusters")
+    ]
+    once = [case for place, case in enumerate(found) if case not in found[:place]]
+    return sorted(once, key=lambda case: case["n_clusters"])
+
+
+def kinds_of(findings: Findings) -> list[str]:
+    """Kinds of cluster sizes, in order."""
+    return list(dict.fromkeys(case["clusters"] for case in cluster_cases(findings)))
+
+
+def of_clusters(
+    findings: Findings, figure: str, t: str | None, case: dict[str, Any]
+) -> list[float]:
+    """Rows drawn by seed, infinity where they were not enough."""
+    found = [run[figure] if t is None else run[figure][t] for run in findings.of(**case)]
+    return [np.inf if each is None else each for each in found]
+
+
+def draws_of(findings: Findings, case: dict[str, Any]) -> int:
+    """Bound of the rows that are drawn of so many clusters."""
+    sizes, n_clusters = findings.record["options"]["sizes"], case["n_clusters"]
+    each = sizes["draws_beyond"].get(str(n_clusters), sizes["draws_per_cluster"])
+    return max(each * n_clusters, LEAST_DRAWS)
+
+
+def mark_of(case: dict[str, Any], t: str) -> float:
+    """Return t K log K."""
+    return float(int(t) * case["n_clusters"] * np.log(case["n_clusters"]))
+
+
+def each_of(findings: Findings) -> list[str]:
+    """Numbers t of landmarks in each cluster."""
+    return list(findings.of(part="clusters")[0]["landmarks"])
+
+
+def bound_of(t: str) -> str:
+    """Name t K log K."""
+    return f"{t} K log K".removeprefix("1 ")
 
 
 def fitted(data: Embedded, seed: int, **options: Any) -> Balans:
@@ -164,10 +282,126 @@ def measure(findings: Findings, setting: Setting) -> None:
         findings.measure(case, partial(by_clusters, mixture, draws))
 
 
+def tables(findings: Findings) -> list[str]:
+    """Write samplers, stops, and numbers of clusters."""
+    return [
+        "## Samplers\n",
+        _samplers(findings),
+        "## Where the rules stop\n",
+        _stops(findings),
+        "## Rows for every cluster\n",
+        _clusters(findings),
+    ]
+
+
+def _samplers(findings: Findings) -> str:
+    shares = list(findings.of(part="samplers")[0]["samplers"][BALANS]["needed"])
+    head = ["set", "sampler", *(f"rows to {float(share):.0%}" for share in shares),
+            "covered at the stop, %", "clusters, %"]  # fmt: skip
+    rows = []
+    for name in sets_of(findings):
+        for sampler in samplers_of(findings):
+            cells = [_finite(needed(findings, name, sampler, share)) for share in shares]
+            for figure in ("rows", "clusters"):
+                percent = [100 * value for value in at_stop(findings, name, sampler, figure)]
+                cells.append(spread(percent, 2))
+            rows.append([name, sampler, *cells])
+    return lines(head, rows)
+
+
+def _finite(values: list[float]) -> str:
+    """Write rows drawn; some seeds may not have come there."""
+    reached = [value for value in values if np.isfinite(value)]
+    if not reached:
+        return "not reached"
+    missing = len(values) - len(reached)
+    return spread(reached, 0) + (f", {missing} of {len(values)} not" if missing else "")
+
+
+def _stops(findings: Findings) -> str:
+    rows = []
+    for name in sets_of(findings):
+        case = {"part": "samplers", "set": name}
+        n_rows, n_clusters = (findings.of(**case)[0][key] for key in ("n_rows", "n_clusters"))
+        uncovered = [100 * (1 - at) for at in covered_at_auto(findings, name)]
+        rows.append([name, f"{n_rows:,}", f"{n_clusters:,}",
+                     *(spread(stops(findings, rule, **case), 0) for rule in MARKS),
+                     spread(uncovered, 2)])  # fmt: skip
+    head = ["set", "rows", "clusters", "patience", "auto", "uncovered at the stop of auto, %"]
+    return lines(head, rows)
+
+
+def _clusters(findings: Findings) -> str:
+    ts = each_of(findings)
+    head = ["K", "sizes", "smallest", "every cluster covered", "patience stops", "auto stops"]
+    for t in ts:
+        head += [f"{t} each: BALANS", "uniform", bound_of(t)]
+    rows = []
+    for case in cluster_cases(findings):
+        cells = [f"{case['n_clusters']:,}", case["clusters"],
+                 spread(findings.values("smallest", **case), 0),
+                 _finite(of_clusters(findings, "covered", None, case)),
+                 *(spread(stops(findings, rule, **case), 0) for rule in MARKS)]  # fmt: skip
+        for t in ts:
+            cells += [_finite(of_clusters(findings, figure, t, case))
+                      for figure in ("landmarks", "uniform", "bound")]  # fmt: skip
+        rows.append(cells)
+    return lines(head, rows)
+
+
+def picture(findings: Findings) -> Figure:
+    """Draw uncovered rows over rows drawn for each set, and rows over clusters."""
+    names = sets_of(findings)
+    kinds = kinds_of(findings)
+    figure, axes = grid(len(names) + len(kinds), 3)
+    for axis, name in zip(axes, names, strict=False):
+        _of_set(findings, axis, name)
+    axes[0].legend(frameon=False, fontsize=7, loc="lower left")
+    for axis, kind in zip(axes[len(names) :], kinds, strict=True):
+        _of_clusters(findings, axis, kind)
+    axes[len(names)].legend(frameon=False, fontsize=7)
+    return figure
+
+
+def _of_set(findings: Findings, axis: Any, name: str) -> None:
+    runs = findings.of(part="samplers", set=name)
+    n_rows = runs[0]["n_rows"]
+    for sampler, colour in zip(samplers_of(findings), COLOURS, strict=False):
+        for number, run in enumerate(runs):
+            uncovered = [1 - share for share in run["samplers"][sampler]["rows"]]
+            label = sampler if number == 0 else None
+            width = 1.6 if sampler == BALANS else 0.9
+            axis.plot(run["drawn"], uncovered, "-", color=colour, lw=width, label=label)
+    for rule, style in MARKS.items():
+        stop = median(stops(findings, rule, part="samplers", set=name))
+        axis.axvline(stop, color="0.4", ls=style, lw=1, label=f"stop of {rule}")
+    axis.set_yscale("symlog", linthresh=10 / n_rows, linscale=0.3)
+    axis.set(xscale="log", ylim=(0, 1.1), xlabel="rows drawn", ylabel="share of rows uncovered")
+    axis.set_title(f"{name}, {n_rows:,} rows, one line a seed", fontsize=9)
+
+
+def _of_clusters(findings: Findings, axis: Any, kind: str) -> None:
+    cases = [case for case in cluster_cases(findings) if case["clusters"] == kind]
+    numbers = [case["n_clusters"] for case in cases]
+    drawn = [("all covered, BALANS", "covered", None, "o-")]
+    drawn += [(f"{t} each, BALANS", "landmarks", t, "s-") for t in each_of(findings)]
+    drawn += [(f"{t} each, uniform", "uniform", t, "^-") for t in each_of(findings)]
+    for (label, figure, t, fmt), colour in zip(drawn, COLOURS, strict=False):
+        found = [(k, of_clusters(findings, figure, t, case)) for k, case in zip(numbers, cases,
+                 strict=True)]  # fmt: skip
+        found = [(k, values) for k, values in found if np.isfinite(values).all()]
+        if found:
+            spread_line(axis, [k for k, _ in found], [values for _, values in found], label,
+                        color=colour, fmt=fmt)  # fmt: skip
+    for t, style in zip(each_of(findings), ("--", ":"), strict=False):
+        bound = [int(t) * k * np.log(k) for k in numbers]
+        axis.plot(numbers, bound, style, color="0.4", lw=1, label=bound_of(t))
+    axis.set(xscale="log", yscale="log", xlabel="clusters K", ylabel="rows drawn")
+    axis.set_title(f"{kind} clusters: rows until all have t landmarks", fontsize=9)
+
+
 EXPERIMENT = Experiment(
     name="coverage_validation",
-    title="How fast landmarks cover rows and clusters",
-    about=ABOUT,
     sizes={
         "tiny": {
             "kinds": ("separated",),
@@ -206,7 +440,6 @@ EXPERIMENT = Experiment(
     measure=measure,
     tables=tables,
     picture=picture,
-    reading=reading,
 )
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
@@ -12,14 +13,12 @@ from sklearn.preprocessing import StandardScaler
 from balans_dask import Balans
 from balans_dask.evaluate.neighbours import neighbour_shares
 from balans_dask.workflows.mixture import Mixture
-from benchmarks.experiments.dimension_reading import reading
-from benchmarks.experiments.dimension_report import ALL, RAW, SIGNAL, picture, tables
 from benchmarks.harness.experiment import Experiment, Setting
-from benchmarks.harness.findings import Findings
+from benchmarks.harness.findings import Findings, median, spread
+from benchmarks.harness.pictures import COLOURS, grid
 from benchmarks.harness.profile_sets import ProfileSet, generated
 from benchmarks.harness.scoring import rows_of_every_label, scores
-
-__all__ = ["EXPERIMENT"]
+from benchmarks.harness.tables import lines
 
 N_NEIGHBORS = 5
 BASE_FEATURES = 50
@@ -41,29 +40,19 @@ SIZES: dict[str, dict[str, Any]] = {
                        {"features": 500, "ranks": [5, 50, 200], "rows": 10_000, "seeds": 2},
                        {"features": 5000, "ranks": [5, 50, 200], "rows": 5000, "seeds": 2}]},
 }  # fmt: skip
-ABOUT = """The package takes distances in 50 principal components of the standardised features. What
-does that lose where there are many features, and where the signal has a high rank? Gaussian
-mixtures whose cluster means lie in a random subspace of the features, of dimension *rank*; with
-independent noise in all features, of which real profiles' is not; and with batch offsets in all
-features. Squared distances of clusters and of batches grow with the square root of the number of
-features, as the fluctuations of squared distances do, so that distances in all features tell
-clusters apart equally well for any number of them: what is left to differ is what components do.
-At 50 features means have a standard deviation of 0.6 and offsets of 0.5, in units of the noise.
-
-- *signal kept*: variance of the standardised cluster means within the components, as a share of
-  all of it; *could be kept*: the largest share that as many components can keep, from the singular
-  values of the means themselves. What lies between is lost to components of noise and batches.
-- *same-label share*: of the 5 nearest neighbours of every row, before a correction and after it, in
-  the components in which it was made.
-- *total*: 0.4 batch + 0.6 biology, on as many rows of each of some of the clusters.
-- *all features*: distances in all standardised features, no components. *signal alone*: distances
-  in the subspace of the means, which nobody knows of real profiles: the bound.
-
-Components are scikit-learn's of the standardised features, computed once and handed over as an
-embedding; those that the package computes are the same (a test holds that). With as many components
-as features they are all features, and are not listed. Figures are medians and ranges over seeds,
-differences paired by seed. Few dimensions leave many clusters less room, whatever is done: compare
-within a rank, not across ranks. Ranks, and how distances grow, are our choice."""
+ALL, SIGNAL, RAW = "all features", "signal alone", "uncorrected"
+DEFAULT = "50"
+COLUMNS = {
+    "signal_kept": "signal kept",
+    "could_be_kept": "could be kept",
+    "same_label": "same-label share",
+    "batch_mixing": "mixing",
+    "batch": "batch side",
+    "biology": "biology side",
+    "total": "total",
+}
+STYLES = {ALL: ("#888888", "s--"), SIGNAL: (COLOURS[6], "X:")}
+MARKERS = ("v-", "o-", "^-", "D-", "P-")
 
 
 def measure(findings: Findings, setting: Setting) -> None:
@@ -174,15 +163,120 @@ class Screen:
         )
 
 
+def names_of(findings: Findings, key: str, **case: Any) -> list[Any]:
+    """Return what was measured in these cases, in order."""
+    return list(dict.fromkeys(run[key] for run in findings.of(**case)))
+
+
+def tables(findings: Findings) -> list[str]:
+    """Signal kept and scores of every number of components."""
+    found = []
+    for features in names_of(findings, "features"):
+        for rank in sorted(names_of(findings, "rank", features=features)):
+            found.append(f"## {features:,} features, signal of rank {rank}\n")
+            case = {"features": features, "rank": rank}
+            there = [c for c in COLUMNS if c in findings.of(**case)[0]]
+            rows = [
+                [components, method, *(_cell(findings, c, case, components, method) for c in there)]
+                for components in names_of(findings, "components", **case)
+                for method in names_of(findings, "method", **case)
+            ]
+            found.append(lines(["components", "method", *(COLUMNS[c] for c in there)], rows))
+    return found
+
+
+def _cell(
+    findings: Findings, figure: str, case: dict[str, Any], components: str, method: str
+) -> str:
+    return spread(findings.values(figure, components=components, method=method, **case), 3)
+
+
+def corrected_of(findings: Findings) -> str:
+    """Name the method that corrects."""
+    return names_of(findings, "method")[-1]
+
+
+def named(components: str) -> str:
+    """Say what distances are taken in."""
+    default = " (the default)" if components == DEFAULT else ""
+    return f"{components} components{default}" if components.isdigit() else components
+
+
+def picture(findings: Findings) -> Figure:
+    """Signal kept above, same-label share below; a column a number of features."""
+    widths, method = names_of(findings, "features"), corrected_of(findings)
+    figure, axes = grid(2 * len(widths), len(widths))
+    every = [c for c in names_of(findings, "components") if c.isdigit()]
+    for column, features in enumerate(widths):
+        upper, lower = axes[column], axes[len(widths) + column]
+        ranks = sorted(names_of(findings, "rank", features=features))
+        there = sorted(names_of(findings, "components", features=features), key=_order)
+        for components in there:
+            colour, form = STYLES.get(components) or (
+                COLOURS[every.index(components)], MARKERS[every.index(components)],
+            )  # fmt: skip
+            drawn = {"color": colour, "fmt": form, "label": named(components)}
+            case = {"features": features, "components": components, "method": method}
+            if components.isdigit():
+                _points(upper, findings, "signal_kept", ranks, case, drawn)
+                could = [median(findings.values("could_be_kept", rank=r, **case)) for r in ranks]
+                upper.plot(ranks, could, "_", ms=14, mew=1.5, color=colour)
+            _points(lower, findings, "same_label", ranks, case, drawn)
+        for axis in (upper, lower):
+            axis.set_xscale("log")
+            axis.set_xticks(ranks, [f"{rank}" for rank in ranks])
+            axis.minorticks_off()
+            axis.set_ylim(0, 1.04)
+            axis.margins(x=0.2)
+        upper.set_title(f"{features:,} features")
+        lower.set_xlabel("rank of the signal")
+    axes[0].set_ylabel("share of the signal's variance kept\n(bar: the most that could be)")
+    axes[len(widths)].set_ylabel(f"same-label share of 5 neighbours\nafter {method}")
+    handles: dict[str, Any] = {}
+    for axis in axes[len(widths) :]:
+        found, labels = axis.get_legend_handles_labels()
+        handles |= dict(zip(labels, found, strict=True))
+    handles = {name: handles[name] for name in sorted(handles, key=lambda n: _order(n.split()[0]))}
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        loc="outside lower center",
+        ncols=len(widths),
+        frameon=False,
+        fontsize=9,
+    )
+    n_seeds = max(len(names_of(findings, "seed", features=features)) for features in widths)
+    figure.suptitle(
+        f"What principal components lose\n(medians and ranges of up to {n_seeds} seeds)",
+        fontsize=11,
+    )
+    return figure
+
+
+def _order(components: str) -> int:
+    return int(components) if components.isdigit() else 10**9
+
+
+def _points(
+    axis: Any,
+    findings: Findings,
+    figure: str,
+    ranks: list[int],
+    case: dict[str, Any],
+    drawn: dict[str, Any],
+) -> None:
+    values = [findings.values(figure, rank=rank, **case) for rank in ranks]
+    middles = np.array([median(each) for each in values])
+    bars = [middles - [min(v) for v in values], np.array([max(v) for v in values]) - middles]
+    axis.errorbar(ranks, middles, bars, ms=5, lw=1.2, capsize=2, **drawn)
+
+
 EXPERIMENT = Experiment(
     name="dimension",
-    title="Many features, and signals of low and high rank",
-    about=ABOUT,
     sizes=SIZES,
     measure=measure,
     tables=tables,
     picture=picture,
-    reading=reading,
 )
 
 if __name__ == "__main__":

@@ -1,23 +1,20 @@
 """What it costs to leave the pseudo-inverse out, where clusters are unequal."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
 from typing import Any
 
 import numpy as np
 import scipy.sparse
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
 from balans_dask import Balans
 from balans_dask.evaluate.neighbours import neighbour_shares
 from balans_dask.workflows.mixture import Mixture
-from benchmarks.experiments.pseudo_inverse_operators import LIMITS, OPERATORS
-from benchmarks.experiments.pseudo_inverse_picture import picture
-from benchmarks.experiments.pseudo_inverse_reading import reading
-from benchmarks.experiments.pseudo_inverse_tables import tables
 from benchmarks.harness.dense_operators import (
     DenseRows,
     affinity_rows,
@@ -29,42 +26,51 @@ from benchmarks.harness.dense_operators import (
 )
 from benchmarks.harness.embedded import Embedded, generated
 from benchmarks.harness.experiment import Experiment, Setting
-from benchmarks.harness.findings import Findings
+from benchmarks.harness.findings import Findings, median, spread
 from benchmarks.harness.mixtures import SPREADS
+from benchmarks.harness.pictures import COLOURS, grid
+from benchmarks.harness.tables import lines
 
+LIMIT_OF = {
+    "smooth": "A^T A",
+    "landmark-normalised": "A^T Lambda A",
+    "nystrom": "A",
+    "nystrom, by row": "A",
+}
+"""What each operator becomes when every row is a landmark."""
+OPERATORS = tuple(LIMIT_OF)
+LIMITS = tuple(dict.fromkeys(LIMIT_OF.values()))
 Array = NDArray[np.float64]
 N_NEIGHBORS, N_SHOWN = 5, 30
 SMALLEST_EIGENVALUE = 1e-3
 """Share of the largest below which the package drops one."""
 AMPLIFIED = 10
 N_CLUSTERS, N_BATCHES = 6, 3
-ABOUT = f"""The paper drops the pseudo-inverse of A_SS from A_S^T (A_SS)^+ A_S and says that this
-is exact for clusters of one size and affinity and *may weaken* for unequal ones. Mixtures of
-{N_CLUSTERS} clusters in {N_BATCHES} batches (50 features; separated and overlapping), whose largest
-cluster is expected to be 1 to 1,000 times the smallest (sizes are geometric), with equal noise, or
-with clusters of unequal tightness (*noise* 1:4), so that affinities are unequal too.
+FIGURES = {
+    "amplified": "amplified",
+    "small_leaked": "leaked, small clusters",
+    "small_same_label": "same label, small clusters",
+    "leaked": "leaked, all",
+    "same_label": "same label, all",
+    "mixing": "mixing",
+}
+PANELS = {
+    "error": "error against the dense A",
+    "small_leaked": "leaked weight, small clusters",
+    "small_same_label": "same-label share, small clusters",
+}
 
-- Operators on the landmarks that `Balans` samples (patience 50, no guard), dense, written without
-  our kernels, and row-normalised: `smooth`, A_S^T A_S, as the paper computes it; `nystrom`, with
-  the pseudo-inverse as the package takes it, without eigenvalues below a thousandth of the largest;
-  *nystrom, by row*, which gives up rows whose own weights cancel, as the package does with those
-  whose landmarks' weights do: they take the mean of the nearest landmark;
-  *landmark-normalised*, A_S^T Lambda A_S with Lambda = diag(1 / (A_S 1)), which lets no landmark
-  count more because it has more neighbours. Beside them what they become when every row is a
-  landmark: A^T A; A, were it symmetric; and A^T Lambda A, of the dense kept affinities A.
-- *Error*: norm of the difference to a dense operator over the norm of the latter (Frobenius), over
-  all rows; 1 is that of an operator without weights.
-- *Amplified*: share of the rows whose absolute weights sum to more than {AMPLIFIED} (weights sum to
-  1): they are differences of large numbers, and may leave the data far behind.
-- *Small clusters*: the smaller half of the clusters, each of them counted alike. *Leaked*: share of
-  the absolute weights of a row that lies on rows of other clusters. *Same label*: share of a row's
-  nearest neighbours with its label, in the corrected profiles; as many neighbours as its cluster
-  has other rows, and at most {N_SHOWN}; clusters of one row are left out. *Mixing*: neighbours from
-  other batches over what is expected, over all rows. Total scores are not computed: scib-metrics
-  compiles itself anew for every size of a cluster.
-- That the dense A is the truth is our choice: it is what the theory approximates, but A^T A, a walk
-  of two steps, is what `smooth` samples. The smallest clusters of the largest ratio have fewer
-  rows than there are neighbours that set the scale: *rows of small clusters* counts them."""
+
+def known(runs: list[dict[str, Any]], name: str) -> list[float]:
+    """One figure of the runs that have it; the error is that against the dense A."""
+    if name == "error":
+        return [run["errors"]["A"] for run in runs]
+    return [run[name] for run in runs if run.get(name) is not None]
+
+
+def values_of(findings: Findings, name: str) -> list[Any]:
+    """List the values of a part of the cases, in order."""
+    return list(dict.fromkeys(run[name] for run in findings.record["runs"]))
 
 
 def measure(findings: Findings, setting: Setting) -> None:
@@ -186,10 +192,90 @@ def _rounded(value: Any) -> float:
     return round(float(value), 5)
 
 
+def tables(findings: Findings) -> list[str]:
+    """Write every mixture and operator."""
+    shown = [name for name in FIGURES if any(name in run for run in findings.record["runs"])]
+    head = ["sizes, noise, operator", *(f"error, {limit}" for limit in LIMITS),
+            *(FIGURES[name] for name in shown), "rows of small clusters", "landmarks"]  # fmt: skip
+    parts = []
+    for clusters in values_of(findings, "clusters"):
+        rows = [
+            _row(findings.of(clusters=clusters, ratio=ratio, noise_ratio=noise, operator=operator),
+                 f"1:{ratio:,}, 1:{noise}, {operator}", shown)
+            for ratio in values_of(findings, "ratio")
+            for noise in values_of(findings, "noise_ratio")
+            for operator in ("raw", *OPERATORS, *LIMITS)
+        ]  # fmt: skip
+        parts += [f"## {clusters}: median (range) over seeds\n", lines(head, rows)]
+    return parts
+
+
+def _row(runs: list[dict[str, Any]], name: str, shown: Sequence[str]) -> list[str]:
+    errors = [
+        spread([run["errors"][limit] for run in runs if "errors" in run], 2) for limit in LIMITS
+    ]
+    figures = [spread(known(runs, each), 3) for each in shown]
+    counts = [spread([run[each] for run in runs], 0) for each in ("small_rows", "n_landmarks")]
+    return [name, *errors, *figures, *counts]
+
+
+def picture(findings: Findings) -> Figure:
+    """Draw error, leaked weight and same-label share over the imbalance."""
+    kinds = values_of(findings, "clusters")
+    figure, axes = grid(len(PANELS) * len(kinds), len(PANELS))
+    figure.set_size_inches(4 * len(PANELS), 3.4 * len(kinds) + 0.9)
+    for number, clusters in enumerate(kinds):
+        for axis, (name, text) in zip(axes[len(PANELS) * number :], PANELS.items(), strict=False):
+            _panel(axis, findings, clusters, name)
+            axis.set_title(f"{clusters} clusters", fontsize=10)
+            axis.set_ylabel(text)
+    noises = values_of(findings, "noise_ratio")
+    for noise, style in zip(noises, ("-", ":"), strict=False):
+        axes[0].plot([], [], style, color="black", label=f"noise 1:{noise}")
+    handles, labels = axes[2].get_legend_handles_labels()
+    more = [handle for handle in axes[0].get_lines() if str(handle.get_label()).startswith("noise")]
+    figure.legend(
+        [*handles, *more], [*labels, *(str(each.get_label()) for each in more)],
+        loc="outside lower center", ncols=7, frameon=False, fontsize=9,
+    )  # fmt: skip
+    n_seeds = len(values_of(findings, "seed"))
+    figure.suptitle(
+        f"Smoothing with and without the pseudo-inverse (median and range over {n_seeds} seeds)",
+        fontsize=11,
+    )
+    return figure
+
+
+def _panel(axis: Any, findings: Findings, clusters: str, name: str) -> None:
+    ratios = values_of(findings, "ratio")
+    shown = OPERATORS if name == "error" else (*OPERATORS, "A", "raw")
+    shown = tuple(each for each in shown if name == "small_same_label" or each != "raw")
+    for number, operator in enumerate(shown):
+        for noise, style in zip(values_of(findings, "noise_ratio"), ("-", ":"), strict=False):
+            found = [
+                known(findings.of(
+                    clusters=clusters, ratio=ratio, noise_ratio=noise, operator=operator), name)
+                for ratio in ratios
+            ]  # fmt: skip
+            middle = np.array([median(each) for each in found])
+            low, high = (np.array([side(each, default=np.nan) for each in found])
+                         for side in (min, max))  # fmt: skip
+            places = np.array(ratios) * 1.12 ** (number - 2.5)
+            colour = {"A": "black", "raw": "0.6"}.get(operator, COLOURS[number])
+            label = {"A": "dense A", "raw": "uncorrected"}.get(operator, operator)
+            axis.errorbar(places, middle, [middle - low, high - middle], fmt=f"o{style}", ms=3,
+                          lw=1.1, capsize=2, color=colour,
+                          label=label if style == "-" else None)  # fmt: skip
+    axis.set_xscale("log")
+    axis.set_xlabel("largest cluster / smallest (expected)")
+    if name == "error":
+        axis.set_yscale("log")
+    else:
+        axis.set_ylim(0, 1.05)
+
+
 EXPERIMENT = Experiment(
     name="pseudo_inverse",
-    title="Without the pseudo-inverse: unequal clusters",
-    about=ABOUT,
     sizes={
         "tiny": {
             "rows": 300, "kinds": ["separated"], "ratios": [1, 100], "noise_ratios": [1],
@@ -207,7 +293,6 @@ EXPERIMENT = Experiment(
     measure=measure,
     tables=tables,
     picture=picture,
-    reading=reading,
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -1,29 +1,39 @@
-"""The results page of the documentation, made from the files of the experiments."""
+"""The results page of the documentation: readings, beside the pictures and tables that were read.
+
+python -m benchmarks.experiments.results_page
+"""
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from benchmarks.experiments.wording import bullets
+from benchmarks.harness.experiment import READINGS, REPOSITORY, RESULTS, Reading
 
-__all__ = ["PAGE", "anchor", "page"]
+__all__ = ["NAMES", "PAGE", "anchor", "page"]
 
-PAGE = Path(__file__).parents[2] / "docs" / "results.md"
+PAGE = REPOSITORY / "docs" / "results.md"
+NAMES = (
+    "scaling",
+    "coverage_validation",
+    "scale_ablation",
+    "tiny_clusters",
+    "severity",
+    "dimension",
+    "pseudo_inverse",
+    "stopping_rules",
+    "noise_model",
+    "sampler_blocks",
+    "baselines",
+)
+"""All experiments, in the order of the page."""
 SIZES = ("full", "small")
 """The first that was run is shown."""
-HEAD = """# Results of the experiments
-
-The paper's experiments, and the questions that it leaves open, each by
-[one command](../benchmarks/README.md), with fixed seeds; `make experiments` runs all of them at the
-small size and `make experiments-full` at the full one. This page is written from their JSON files:
-sentences take their figures from there, also where a goal was missed.
-"""
 
 
-def page(results: Path, names: Sequence[str]) -> str:
-    """Write the page of all experiments that have results, and name those that have none.
+def page(results: Path, names: Sequence[str] = NAMES) -> str:
+    """Put the page together.
 
     Parameters
     ----------
@@ -32,37 +42,35 @@ def page(results: Path, names: Sequence[str]) -> str:
     names : sequence of str
         Experiments, in order.
     """
-    sizes = {name: _size(results, name) for name in names}
-    records = {
-        name: json.loads((results / size / f"{name}.json").read_text())
-        for name, size in sizes.items()
-        if size
-    }
-    parts = [HEAD, _in_short(list(records.values()))]
-    parts += [_section(record, f"{sizes[name]}", name) for name, record in records.items()]
-    missing = [name for name in names if name not in records]
-    if missing:
-        listed = ", ".join(f"`{name}`" for name in missing)
-        parts.append(f"## Without results\n\nNot run at these sizes: {listed}.\n")
+    readings = {name: Reading.of(name) for name in names}
+    short = [f"- [{one.title}](#{anchor(one.title)}): {one.answer}" for one in readings.values()]
+    parts = [(READINGS / "opening.md").read_text(), "## In short\n", "\n".join(short) + "\n"]
+    for name, reading in readings.items():
+        parts += [f"## {reading.title}\n", f"**{reading.answer}**\n", f"{reading.explained}\n"]
+        parts += _shown(results, name, reading)
     return "\n".join(parts)
 
 
-def _size(results: Path, name: str) -> str | None:
-    return next((size for size in SIZES if _is_published(results / size / f"{name}.json")), None)
+def _shown(results: Path, name: str, reading: Reading) -> list[str]:
+    """Picture, tables and circumstances; a reading of other tables is told."""
+    size = next((size for size in SIZES if _complete(results / size / f"{name}.json")), None)
+    if size is None:
+        return []
+    record = json.loads((results / size / f"{name}.json").read_text())
+    if reading.tables != (there := f"{size}, {record['date']}"):
+        print(f"{name}: read of {reading.tables}, now {there}: read again", file=sys.stderr)
+    machine, place = record["machine"], f"../benchmarks/experiments/results/{size}/{name}"
+    where = f"{machine['cpus']} x {machine['processor']}, {machine['memory_bytes'] / 2**30:.0f} GiB"
+    return [
+        f"![{reading.title}]({place}.svg)\n",
+        f"[Tables and method]({place}.md). Size `{size}`, {record['date']}, {where}, "
+        f"{record['seconds']:.0f} s.\n",
+    ]
 
 
-def _is_published(path: Path) -> bool:
-    """Whether an experiment came to its end: a file of one that broke off has runs alone."""
-    return path.exists() and "reading" in json.loads(path.read_text())
-
-
-def _in_short(records: Sequence[dict[str, Any]]) -> str:
-    answers = []
-    for record in records:
-        title = record["title"]
-        colon = "" if title.endswith("?") else ":"
-        answers.append(f"[{title}](#{anchor(title)}){colon} {record['reading'][0]}")
-    return f"## In short\n\n{bullets(answers)}\n"
+def _complete(path: Path) -> bool:
+    """Whether an experiment came to its end: a file of one that broke off has no title."""
+    return path.exists() and "title" in json.loads(path.read_text())
 
 
 def anchor(title: str) -> str:
@@ -70,21 +78,10 @@ def anchor(title: str) -> str:
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
-def _section(record: dict[str, Any], size: str, name: str) -> str:
-    place = f"../benchmarks/experiments/results/{size}/{name}"
-    answer, *others = record["reading"]
-    parts = [
-        f"## {record['title']}",
-        f"**{answer}**",
-        *others,
-        f"![{record['title']}]({place}.svg)",
-        f"[Tables and method]({place}.md). {_circumstances(record, size)}",
-    ]
-    return "\n".join(f"{part}\n" for part in parts)
+def main() -> None:
+    """Write the page."""
+    PAGE.write_text(page(RESULTS))
 
 
-def _circumstances(record: dict[str, Any], size: str) -> str:
-    machine = record["machine"]
-    memory = machine["memory_bytes"] / 2**30
-    where = f"{machine['cpus']} x {machine['processor']}, {memory:.0f} GiB"
-    return f"Size `{size}`, {record['date']}, {where}, {record['seconds']:.0f} s."
+if __name__ == "__main__":
+    main()

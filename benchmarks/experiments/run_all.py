@@ -16,29 +16,13 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_complet
 from functools import partial
 from pathlib import Path
 
-from benchmarks.experiments.results_page import PAGE, page
-from benchmarks.harness.experiment import Experiment
+from benchmarks.experiments.results_page import NAMES, PAGE, page
+from benchmarks.harness.experiment import REPOSITORY, RESULTS, SIZES, Experiment
 from benchmarks.harness.lanes import Lanes, end_with_parent
-from benchmarks.harness.places import RESULTS, SIZES
 
-REPOSITORY = Path(__file__).parents[2]
 CACHE = REPOSITORY / "build" / "jax"
 PEERS = REPOSITORY / ".peers" / "bin" / "python"
 """What `make peers` makes."""
-NAMES = (
-    "scaling",
-    "coverage_validation",
-    "scale_ablation",
-    "tiny_clusters",
-    "severity",
-    "dimension",
-    "pseudo_inverse",
-    "stopping_rules",
-    "noise_model",
-    "sampler_blocks",
-    "baselines",
-)
-"""In the order of the results page."""
 TIMED = {"scaling", "stopping_rules"}
 """They are about seconds, so nothing runs beside them."""
 LONGEST_FIRST = (
@@ -103,7 +87,7 @@ def main(
         futures = {begun(beside, measure_beside, name): name for name in others}
         for future in as_completed(futures):
             ended(futures[future], future)
-    given.page.write_text(page(given.results, NAMES))
+    given.page.write_text(page(given.results))
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 

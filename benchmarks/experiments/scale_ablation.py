@@ -5,26 +5,18 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
-from benchmarks.experiments.scale_ablation_reading import reading
-from benchmarks.experiments.scale_ablation_report import (
-    BY_BATCH,
-    GRAPH,
-    GUARDED,
-    UNCORRECTED,
-    picture,
-    tables,
-)
 from benchmarks.harness import dense_operators as dense
 from benchmarks.harness.experiment import Experiment, Setting
-from benchmarks.harness.findings import Findings
+from benchmarks.harness.findings import Findings, median, spread
+from benchmarks.harness.pictures import COLOURS, panels
 from benchmarks.harness.profile_sets import ProfileSet, generated, real
-from benchmarks.harness.scoring import scores
-
-__all__ = ["EXPERIMENT"]
+from benchmarks.harness.scoring import main_score, scores
+from benchmarks.harness.tables import lines
 
 K = 5
 MIXTURES: dict[str, dict[str, Any]] = {
@@ -43,33 +35,30 @@ SIZES: dict[str, dict[str, Any]] = {
     "full": {"seeds": [0, 1, 2], "rows": 5000, "each": 100, "mixtures": tuple(MIXTURES),
              "real": (CPJUMP, WEEK, PLATE)},
 }  # fmt: skip
-ABOUT = """What do local scales that depend on the batch buy? All variants smooth by the same
-landmarks, those that the package draws with the paper's scales, and cut every landmark's row at its
-elbow by the same rule; what differs is sigma_ij:
-
-- *one bandwidth, k*: for all pairs the median, over rows, of the distance to the k-th nearest
-  neighbour in all batches together; k = 5.
-- *one bandwidth, k x batches*: the same of the (k x batches)-th neighbour. A landmark then has as
-  many near neighbours as with k in each batch, so that the bandwidth itself is not what differs.
-- *one scale a row, k* and *k x batches*: that distance of every landmark itself.
-- *a scale a batch*: the paper's Definition 2.1, the k-th neighbour within the batch of j.
-- *a scale a batch, guarded*: the package as it is by default; it draws its own landmarks and limits
-  scales that reach far beyond a row's smallest.
-- *graph per batch*: no landmarks and no affinities: every row becomes the mean of its k nearest
-  other rows in each batch, all weighted alike (the layout of BBKNN, row-normalised, times X).
-
-All but the guarded one are computed densely from the equations, not by the package. Mixtures have
-20 clusters in 5 batches and 50 features; *unequal width*: the noise of the widest cluster is four
-times that of the tightest; *unequal size*: the largest batch has eight times the rows of the
-smallest. As many rows of every cluster are scored. Real sets are scored in 50 principal components.
-*batch LISI*: inverse Simpson index of batches among 90 neighbours, scaled to 0 to 1 (1: mixed);
-*cLISI* likewise of labels (1: apart). *same-label share*: of the 30 nearest neighbours. *mixing*:
-their share from other batches, over that expected in the row's label. *total*: 0.4 batch + 0.6
-biology. *uncovered*: share of the rows of all that no landmark's affinity reaches; they take the
-nearest landmark's mean. Figures are medians and ranges over seeds, which draw mixtures and
-landmarks (of real sets: landmarks alone); differences are paired by seed. Which variants there are
-and that they share landmarks is our choice: it favours the scales by which these were drawn, and
-*uncovered* shows by how much."""
+Corrected = Callable[[], tuple[NDArray[np.float64], dict[str, float]]]
+GRAPH = "graph per batch"
+UNCORRECTED, BY_BATCH, GUARDED = "uncorrected", "a scale a batch", "a scale a batch, guarded"
+COLUMNS = {
+    "ilisi": "batch LISI",
+    "clisi": "cLISI",
+    "same_label": "same-label share",
+    "batch_mixing": "mixing",
+    "batch": "batch side",
+    "biology": "biology side",
+    "total": "total",
+    "uncovered": "uncovered",
+    "kept_a_landmark": "rows a landmark keeps",
+}
+STYLES = {
+    "one bandwidth, k": (COLOURS[0], "v"),
+    "one bandwidth, k x batches": (COLOURS[1], "v"),
+    "one scale a row, k": (COLOURS[2], "^"),
+    "one scale a row, k x batches": (COLOURS[3], "^"),
+    BY_BATCH: (COLOURS[6], "o"),
+    GUARDED: (COLOURS[5], "P"),
+    GRAPH: (COLOURS[4], "s"),
+    UNCORRECTED: ("#888888", "X"),
+}
 
 
 def measure(findings: Findings, setting: Setting) -> None:
@@ -86,9 +75,6 @@ def _sets(setting: Setting, seed: int) -> Iterator[ProfileSet]:
         mixture = Mixture(setting.sizes["rows"], seed=seed, **MIXTURES[name])
         yield generated(name, mixture, setting.sizes["each"])
     yield from real(setting.data, setting.sizes["real"])
-
-
-Corrected = Callable[[], tuple[NDArray[np.float64], dict[str, float]]]
 
 
 def _scored(profiles: ProfileSet, corrected: Corrected) -> Mapping[str, Any]:
@@ -169,15 +155,84 @@ def _package(profiles: ProfileSet, seed: int) -> tuple[NDArray[np.float64], dict
     return corrected, facts
 
 
+def names_of(findings: Findings, key: str) -> list[str]:
+    """Return the sets or variants that were measured, in order."""
+    return list(dict.fromkeys(run[key] for run in findings.record["runs"]))
+
+
+def mixing_score(findings: Findings) -> tuple[str, str]:
+    """Name the figure that tells of mixing, and say what it is."""
+    if main_score(findings)[0] == "total":
+        return "ilisi", "batch LISI"
+    return "batch_mixing", "mixing with other batches"
+
+
+def tables(findings: Findings) -> list[str]:
+    """Scores of every set, then differences from Definition 2.1."""
+    found = []
+    for name in names_of(findings, "set"):
+        there = [c for c in COLUMNS if any(c in run for run in findings.of(set=name))]
+        rows = []
+        for variant in names_of(findings, "variant"):
+            runs = findings.of(set=name, variant=variant)
+            cells = [
+                spread([run[c] for run in runs if c in run], 0 if c == "kept_a_landmark" else 3)
+                for c in there
+            ]
+            rows.append([variant, *cells])
+        found += [f"## {name}\n", lines(["scales", *(COLUMNS[c] for c in there)], rows)]
+    return found
+
+
+def picture(findings: Findings) -> Figure:
+    """Three figures of every set and variant, medians with ranges."""
+    score, name = main_score(findings)
+    same = ("same_label", "share of 30 neighbours\nwith the same label")
+    shown = dict([mixing_score(findings), (score, name), same])
+    sets, variants = names_of(findings, "set"), names_of(findings, "variant")
+    figure, axes = panels(len(shown))
+    figure.set_size_inches(4.2 * len(shown), 1.6 + 1.25 * len(sets))
+    for axis, key in zip(axes, shown, strict=True):
+        for place, variant in enumerate(variants):
+            _points(axis, findings, key, sets, variant, 0.8 * place / len(variants) - 0.35)
+        axis.set_xlabel(f"{shown[key]}\n(higher is better)")
+        axis.set_yticks(range(len(sets)), [_two_lines(one) for one in sets])
+        axis.set_ylim(len(sets) - 0.5, -0.5)
+        axis.hlines(np.arange(len(sets) - 1) + 0.5, *axis.get_xlim(), color="#dddddd", lw=0.8)
+        axis.grid(axis="x", color="#eeeeee")
+    for axis in axes[1:]:
+        axis.set_yticklabels([])
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    n_seeds = len({run["seed"] for run in findings.record["runs"]})
+    figure.suptitle(
+        f"Smoothing by different scales: medians and ranges of {n_seeds} seeds", fontsize=11
+    )
+    return figure
+
+
+def _two_lines(name: str) -> str:
+    return name.replace(", ", ",\n", 1)
+
+
+def _points(
+    axis: Any, findings: Findings, key: str, sets: list[str], variant: str, shift: float
+) -> None:
+    colour, marker = STYLES[variant]
+    values = [findings.values(key, set=one, variant=variant) for one in sets]
+    middles = [median(each) for each in values]
+    below = [m - min(each) for m, each in zip(middles, values, strict=True)]
+    above = [max(each) - m for m, each in zip(middles, values, strict=True)]
+    axis.errorbar(middles, np.arange(len(sets)) + shift, xerr=[below, above], fmt=marker, ms=5,
+                  lw=1, capsize=2, color=colour, label=variant)  # fmt: skip
+
+
 EXPERIMENT = Experiment(
     name="scale_ablation",
-    title="Scales that depend on the batch, beside others",
-    about=ABOUT,
     sizes=SIZES,
     measure=measure,
     tables=tables,
     picture=picture,
-    reading=reading,
 )
 
 if __name__ == "__main__":

@@ -1,64 +1,233 @@
 """Experiment 1: time, landmarks, recovery and scores of mixtures as their rows grow."""
 
+import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anndata
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from scipy.optimize import curve_fit
+from scipy.stats import linregress
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture, write_mixture
-from benchmarks.experiments.mean_recovery import mean_errors
-from benchmarks.experiments.operator_mass import cluster_weights, mass_elsewhere
-from benchmarks.experiments.scaling_reading import reading
-from benchmarks.experiments.scaling_tables import picture, tables
 from benchmarks.harness.experiment import Experiment, Setting
-from benchmarks.harness.findings import Findings
+from benchmarks.harness.findings import Findings, median, spread
 from benchmarks.harness.measured_process import balans
 from benchmarks.harness.mixtures import BATCH, SPREADS, TINY_ROWS, TREATMENT
-from benchmarks.harness.plain_affinities import Landmarks, landmarks_at, landmarks_of
+from benchmarks.harness.pictures import panels, spread_line
+from benchmarks.harness.plain_affinities import (
+    Landmarks,
+    affinity_blocks,
+    landmarks_at,
+    landmarks_of,
+)
 from benchmarks.harness.scoring import rows_of_every_label, scored_rows, scores
+from benchmarks.harness.tables import lines
 
 OPERATORS = ("smooth", "displace")
+SIDES = {"batch": 0.4, "biology": 0.6}
+"""Weights of the total."""
 N_COLUMNS = 50_000
 """Rows, drawn at random, that stand for all where weights of the operator are summed."""
-ABOUT = f"""Does time grow nearly linearly with the rows, and are scores over 30 % above those of
-uncorrected profiles at every size? Gaussian mixtures of 20 clusters in 5 batches with known offsets
-and 50 columns, the ones of our other benchmarks: noise of deviation 1, batch offsets of deviation
-0.5 a column (a typical distance of two batches is half the noise's distance of two rows), a stretch
-of every column by 10 %; cluster means of deviation {SPREADS["separated"]} (*separated*) or
-{SPREADS["overlapping"]} (*overlapping*). The paper does not say how strong its offsets are, and a
-gain beside uncorrected depends on that more than on anything: these strengths are our choice, and
-were fixed before this experiment. Default settings, but distances in the given columns
-(`n_components=None`); every seed is another mixture and other draws. Medians (range) of the seeds.
+Corrected = tuple[float, NDArray[np.floating], Balans]
+STYLES = {"separated": "o-", "overlapping": "s--"}
+COLOUR_OF = {"uncorrected": "#000000", "smooth": "#0072B2", "displace": "#D55E00"}
 
-- *Seconds*: a whole run. At the full size the installed `balans correct` by threads, from store to
-  store, imports included; else `Balans.fit_transform` in this process, kernels compiled before.
-  *Start-up*: median time of runs of {TINY_ROWS:,} rows.
-- *Exponent*: slope of log(seconds) over log(rows) by least squares, with its standard error.
-  *Without start-up*: b of seconds = start-up + a rows^b, fitted to the logarithms of all runs,
-  those of {TINY_ROWS:,} rows among them. *Of the two largest*: slope between their medians less
-  start-up, as costs of few rows weigh least there.
-- *Mean error*: distance of each cluster's mean in each batch to the cluster's true mean, root mean
-  square, in units of the true means' own spread, after the common shift that no method can know is
-  taken out. 0 is perfect; 1 is what a collapse into one point has. Its squares are the sum of
-  *between batches* (a cluster's batches lie apart) and *of centres* (the cluster as a whole lies
-  wrong; shrinkage is part of it). *Spread kept*: spread of the corrected clusters' means over the
-  true one.
-- *Mass elsewhere*: of the row-normalised operator D^-1 A_S^T A_S of `smooth`, the weight that a row
-  puts on rows of other clusters, mean of the rows that are scored; 0 is the ideal block operator.
-  Recomputed in plain numpy from the landmarks, scales and thresholds of the fit; weights are summed
-  over at most {N_COLUMNS:,} rows drawn at random. *All rows*: the same with every row a landmark,
-  from plain numpy alone, where that was affordable, with seed 0. *Difference*: total variation
-  between the two rows of weights on clusters, mean.
-- *Total*: 0.6 biology + 0.4 batch by scib-metrics, on as many rows of every cluster drawn
-  at random (150 at the full size, else 50), the same before and after; that is our reading of the
-  paper's average score. *Gain*: over uncorrected, in per cent, paired by seed."""
+
+def mean_errors(
+    values: NDArray[np.floating],
+    cluster: NDArray[np.int64],
+    batch: NDArray[np.int64],
+    true_means: NDArray[np.float64],
+) -> dict[str, float]:
+    """Compare the mean of every cluster in every batch with the cluster's true mean.
+
+    Let m_cb be the mean of cluster c in batch b, t_c the true mean, and both without their own mean
+    over all c and b, as no method can know where the batch-free origin lies. Distances are in units
+    of s, the root mean square of |t_c|: 0 is perfect, and 1 is as far off as one point for all.
+
+    Returns
+    -------
+    errors : dict
+        ``mean_error``, the root mean square of |m_cb - t_c| / s, and its two parts, whose squares
+        add up to its own: ``between_batches``, of |m_cb - m_c| / s with m_c the mean over b, and
+        ``of_centres``, of |m_c - t_c| / s. ``spread_kept`` is the root mean square of |m_c| / s:
+        below 1 the clusters have moved together.
+    """
+    n_clusters, n_batches = len(true_means), int(batch.max()) + 1
+    cell = cluster * n_batches + batch
+    size = n_clusters * n_batches
+    counts = np.bincount(cell, minlength=size)
+    sums = [np.bincount(cell, column, minlength=size) for column in np.asarray(values).T]
+    means = np.stack(sums, axis=1) / counts[:, None]
+    means = (means - means.mean(axis=0)).reshape(n_clusters, n_batches, -1)
+    true = true_means - true_means.mean(axis=0)
+    unit = _size(true)
+    centres = means.mean(axis=1)
+    return {
+        "mean_error": _size(means - true[:, None]) / unit,
+        "between_batches": _size(means - centres[:, None]) / unit,
+        "of_centres": _size(centres - true) / unit,
+        "spread_kept": _size(centres) / unit,
+    }
+
+
+def _size(vectors: NDArray[np.float64]) -> float:
+    """Root mean square of the lengths."""
+    return float(np.sqrt((vectors**2).sum(axis=-1).mean()))
+
+
+def cluster_weights(
+    values: NDArray[np.floating],
+    batch: NDArray[np.str_],
+    cluster: NDArray[np.int64],
+    landmarks: Landmarks,
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Weight that rows of D^-1 A_S^T A_S put on every cluster.
+
+    Parameters
+    ----------
+    values, batch, cluster : ndarray of shape (n_rows, ...)
+    landmarks : Landmarks
+        S.
+    rows : ndarray
+        Rows of the operator that are looked at.
+    columns : ndarray
+        Rows that weights are summed over: all, or a random part that stands for them.
+
+    Returns
+    -------
+    weights : ndarray of shape (len(rows), n_clusters)
+        Each row sums to one; NaN where no landmark covers it.
+    """
+    n_clusters = int(cluster.max()) + 1
+    member = np.eye(n_clusters)[cluster[columns]]
+    weights = np.zeros((len(rows), n_clusters))
+    sums = affinity_blocks(values, batch, landmarks, columns)
+    heads = affinity_blocks(values, batch, landmarks, rows)
+    of_clusters = np.concatenate([kept @ member for _, kept in sums])
+    for of_block, kept in heads:
+        weights += kept.T @ of_clusters[of_block]
+    with np.errstate(invalid="ignore"):
+        return weights / weights.sum(axis=1, keepdims=True)
+
+
+def mass_elsewhere(weights: NDArray[np.float64], cluster: NDArray[np.int64]) -> float:
+    """Mean weight on other clusters than the row's own, over covered rows; 0 is perfect."""
+    covered = ~np.isnan(weights[:, 0])
+    own = weights[np.arange(len(cluster)), cluster]
+    return float(1.0 - own[covered].mean())
+
+
+class Power(NamedTuple):
+    """Of the rows, with its standard error."""
+
+    slope: float
+    stderr: float
+
+
+def sizes_of(findings: Findings) -> list[int]:
+    """Numbers of rows that were measured, in order."""
+    return sorted({run["n_rows"] for run in findings.of(part="run")})
+
+
+def kinds_of(findings: Findings) -> list[str]:
+    """Kinds of clusters that were measured, in order."""
+    return list(dict.fromkeys(run["kind"] for run in findings.of(part="run")))
+
+
+def start_up(findings: Findings, operator: str) -> float:
+    """Seconds of a run that has hardly any rows."""
+    return median(findings.values("seconds", part="start", operator=operator))
+
+
+def exponent(findings: Findings, figure: str, kind: str, operator: str) -> Power | None:
+    """Slope of log(figure) over log(rows) by least squares."""
+    runs = findings.of(part="run", kind=kind, operator=operator)
+    if len({run["n_rows"] for run in runs}) < 2:
+        return None
+    rows = np.log([run["n_rows"] for run in runs])
+    fit = linregress(rows, np.log([run[figure] for run in runs]))
+    return Power(fit.slope, fit.stderr)
+
+
+def growth(findings: Findings, kind: str, operator: str) -> Power | None:
+    """Power b of seconds = start-up + a rows^b, fitted to the logarithms of all runs at once.
+
+    The runs of hardly any rows tell start-up; a difference to them, run by run, would weigh those
+    most that are hardly longer.
+    """
+    runs = findings.of(part="run", kind=kind, operator=operator)
+    starts = findings.values("seconds", part="start", operator=operator)
+    if not starts or len({run["n_rows"] for run in runs}) < 3:
+        return None
+    rows = np.log([TINY_ROWS] * len(starts) + [run["n_rows"] for run in runs])
+    seconds = np.log(starts + [run["seconds"] for run in runs])
+    first = (np.log(median(starts)), seconds.max() - rows.max(), 1.0)
+    found, covariance = curve_fit(_start_and_power, rows, seconds, first, maxfev=20_000)
+    return Power(float(found[2]), float(np.sqrt(covariance[2, 2])))
+
+
+def _start_and_power(rows: Any, start: float, factor: float, power: float) -> Any:
+    return np.logaddexp(start, factor + power * rows)
+
+
+def last_exponent(
+    findings: Findings, figure: str, kind: str, operator: str, less: float = 0.0
+) -> float | None:
+    """Slope between the medians of the two largest sizes, where costs of few rows weigh least."""
+    sizes = sizes_of(findings)[-2:]
+    case = {"part": "run", "kind": kind, "operator": operator}
+    at_size = [median(findings.values(figure, n_rows=n, **case)) - less for n in sizes]
+    if len(sizes) < 2 or not min(at_size) > 0:
+        return None
+    return math.log(at_size[1] / at_size[0]) / math.log(sizes[1] / sizes[0])
+
+
+def paired(findings: Findings, figure: str, **case: Any) -> list[tuple[float, float]]:
+    """Pair a figure of corrected runs with that of uncorrected ones of the same mixture."""
+    before = {
+        (run["n_rows"], run["seed"]): run[figure]
+        for run in findings.of(part="run", **(case | {"operator": "uncorrected"}))
+        if figure in run
+    }
+    return [
+        (run[figure], before[run["n_rows"], run["seed"]])
+        for run in findings.of(part="run", **case)
+        if figure in run
+    ]
+
+
+def differences(findings: Findings, figure: str, **case: Any) -> list[float]:
+    """Return a figure of corrected runs minus that of uncorrected ones, by seed."""
+    return [after - before for after, before in paired(findings, figure, **case)]
+
+
+def gains(findings: Findings, **case: Any) -> list[float]:
+    """Total over that of uncorrected minus 1, by seed; empty without scib-metrics."""
+    return [after / before - 1 for after, before in paired(findings, "total", **case)]
+
+
+def with_all_rows(findings: Findings) -> list[dict[str, Any]]:
+    """Return the runs in which the operator of all rows was looked at."""
+    return [run for run in findings.of(part="run") if "dense_elsewhere" in run]
+
+
+def fitted(fit: Power | None) -> str:
+    """Write a power and its standard error."""
+    if fit is None:
+        return "-"
+    # Two runs have a slope, and no error of it.
+    return f"{fit.slope:.2f}" + (f" +- {fit.stderr:.2f}" if np.isfinite(fit.stderr) else "")
 
 
 class Screen:
@@ -99,9 +268,6 @@ class Screen:
         path = self._place / "mixture.zarr"
         write_mixture(self.mixture, str(path))
         return path
-
-
-Corrected = tuple[float, NDArray[np.floating], Balans]
 
 
 def in_process(screen: Screen, operator: str) -> Corrected:
@@ -206,10 +372,160 @@ def measure(findings: Findings, setting: Setting) -> None:
                 findings.measure(given | {"operator": operator}, run)
 
 
+def tables(findings: Findings) -> list[str]:
+    """Time, exponents, recovery and scores."""
+    found = ["## Time\n", _times(findings), _exponents(findings)]
+    found += ["## Recovery\n", _recovery(findings)]
+    if with_all_rows(findings):
+        found += ["## The operator of all rows\n", _all_rows(findings)]
+    return [*found, "## Scores\n", _scores(findings)]
+
+
+def _cases(findings: Findings, operators: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {"kind": kind, "n_rows": n_rows, "operator": operator}
+        for kind in kinds_of(findings)
+        for n_rows in sizes_of(findings)
+        for operator in operators
+    ]
+
+
+def _named(case: dict[str, Any]) -> list[str]:
+    return [case["kind"], f"{case['n_rows']:,}", case["operator"]]
+
+
+def _times(findings: Findings) -> str:
+    head = ["clusters", "rows", "operator", "seconds", "a row, us", "landmarks", "runs"]
+    rows = []
+    for case in _cases(findings, OPERATORS):
+        seconds = findings.values("seconds", part="run", **case)
+        landmarks = findings.values("n_landmarks", part="run", **case)
+        a_row = f"{1e6 * median(seconds) / case['n_rows']:.1f}"
+        rows.append(
+            [*_named(case), spread(seconds), a_row, spread(landmarks, 0), f"{len(seconds)}"]
+        )
+    return lines(head, rows)
+
+
+def _exponents(findings: Findings) -> str:
+    head = ["clusters", "operator", "start-up, s", "exponent of seconds", "without start-up",
+            "of the two largest", "exponent of landmarks"]  # fmt: skip
+    rows = []
+    for kind in kinds_of(findings):
+        for operator in OPERATORS:
+            start = start_up(findings, operator)
+            last = last_exponent(findings, "seconds", kind, operator, start)
+            rows.append(
+                [
+                    kind,
+                    operator,
+                    "-" if math.isnan(start) else f"{start:.2f}",
+                    fitted(exponent(findings, "seconds", kind, operator)),
+                    fitted(growth(findings, kind, operator)),
+                    "-" if last is None else f"{last:.2f}",
+                    fitted(exponent(findings, "n_landmarks", kind, operator)),
+                ]
+            )
+    return lines(head, rows)
+
+
+def _recovery(findings: Findings) -> str:
+    figures = {"mean_error": "mean error", "between_batches": "between batches",
+               "of_centres": "of centres", "spread_kept": "spread kept",
+               "mass_elsewhere": "mass elsewhere"}  # fmt: skip
+    rows = [
+        [*_named(case), *(_median(findings, name, case) for name in figures)]
+        for case in _cases(findings, ("uncorrected", *OPERATORS))
+    ]
+    return lines(["clusters", "rows", "operator", *figures.values()], rows)
+
+
+def _median(findings: Findings, figure: str, case: dict[str, Any]) -> str:
+    return spread([run[figure] for run in findings.of(part="run", **case) if figure in run], 3)
+
+
+def _all_rows(findings: Findings) -> str:
+    figures = ("mass_elsewhere", "dense_elsewhere", "difference")
+    rows = [
+        [run["kind"], f"{run['n_rows']:,}", *(f"{run[name]:.3f}" for name in figures),
+         f"{run['n_uncovered']:,}"]
+        for run in with_all_rows(findings)
+    ]  # fmt: skip
+    head = ["clusters", "rows", "mass elsewhere, landmarks", "all rows", "difference", "uncovered"]
+    return lines(head, rows)
+
+
+def _scores(findings: Findings) -> str:
+    figures = {"same_label": "same label", "batch_mixing": "batch mixing", "batch": "batch side",
+               "biology": "biology side", "total": "total"}  # fmt: skip
+    there = [name for name in figures if any(name in run for run in findings.of(part="run"))]
+    head = ["clusters", "rows", "operator", *(figures[name] for name in there)]
+    scored = "total" in there
+    rows = []
+    for case in _cases(findings, ("uncorrected", *OPERATORS)):
+        row = [*_named(case), *(_median(findings, name, case) for name in there)]
+        if scored:
+            corrected = case["operator"] != "uncorrected"
+            more = [100 * gain for gain in gains(findings, **case)] if corrected else []
+            row += [spread(more), *(_part(findings, side, case) for side in SIDES)]
+        rows.append(row)
+    if scored:
+        head += ["gain, %", "from batch side", "from biology side"]
+    return lines(head, rows)
+
+
+def _part(findings: Findings, side: str, case: dict[str, Any]) -> str:
+    if case["operator"] == "uncorrected":
+        return "-"
+    return f"{SIDES[side] * median(differences(findings, side, **case)):+.3f}"
+
+
+def picture(findings: Findings) -> Figure:
+    """Draw time, landmarks, mean error and total over rows."""
+    figure, axes = panels(4)
+    time, landmarks, error, score = axes
+    rows = sizes_of(findings)
+    scored = any("total" in run for run in findings.of(part="run"))
+    shown = "total" if scored else "same_label"
+    for kind in kinds_of(findings):
+        _line(findings, time, "seconds", kind, "smooth")
+        _line(findings, landmarks, "n_landmarks", kind, "smooth")
+        for operator in ("uncorrected", *OPERATORS):
+            _line(findings, error, "mean_error", kind, operator)
+            _line(findings, score, shown, kind, operator)
+    _line_of_one(time, rows, findings)
+    for axis in axes:
+        axis.set(xscale="log", xlabel="rows")
+    time.set(yscale="log", ylabel="seconds of a whole run", title="time, smooth")
+    landmarks.set(yscale="log", ylabel="landmarks", title="rows drawn until the stop")
+    error.set(ylim=(0, None), ylabel="mean error (1: a collapse)", title="recovery of the means")
+    score.set(ylabel="total" if scored else "same-label share", title="scores", ylim=(0, 1))
+    time.legend(frameon=False, fontsize=8)
+    landmarks.legend(frameon=False, fontsize=8)
+    handles, labels = score.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8,
+                  title="recovery and scores")  # fmt: skip
+    return figure
+
+
+def _line(findings: Findings, axis: Any, figure: str, kind: str, operator: str) -> None:
+    rows = sizes_of(findings)
+    case = {"part": "run", "kind": kind, "operator": operator}
+    values = [findings.values(figure, **case, n_rows=n) for n in rows]
+    label = kind if figure in ("seconds", "n_landmarks") else f"{operator}, {kind}"
+    spread_line(axis, rows, values, label, color=COLOUR_OF[operator], fmt=STYLES[kind])
+
+
+def _line_of_one(axis: Any, rows: Sequence[int], findings: Findings) -> None:
+    """Draw what an exponent of one would be, through the largest size."""
+    case = {"part": "run", "operator": "smooth", "kind": kinds_of(findings)[0]}
+    last = median(findings.values("seconds", **case, n_rows=rows[-1]))
+    through = [last * n / rows[-1] for n in rows]
+    axis.plot(rows, through, ":", color="0.5", lw=1.2, label="exponent 1")
+
+
 EXPERIMENT = Experiment(
     name="scaling",
-    title="Growth of time, and recovery, from thousands to millions of rows",
-    about=ABOUT,
     sizes={
         "tiny": {
             "kinds": ("overlapping",),
@@ -245,7 +561,6 @@ EXPERIMENT = Experiment(
     measure=measure,
     tables=tables,
     picture=picture,
-    reading=reading,
 )
 
 if __name__ == "__main__":

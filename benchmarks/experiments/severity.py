@@ -1,31 +1,27 @@
 """Batch effects from none to overwhelming: where every operator stops helping, and does harm."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
-from benchmarks.experiments.severity_reading import reading
-from benchmarks.experiments.severity_report import (
-    AXES,
-    NO_EFFECT,
-    PEER,
-    UNCORRECTED,
-    picture,
-    tables,
-)
 from benchmarks.harness.experiment import Experiment, Setting
-from benchmarks.harness.findings import Findings
+from benchmarks.harness.findings import Findings, spread
 from benchmarks.harness.mixtures import SPREADS
+from benchmarks.harness.pictures import COLOURS, grid
 from benchmarks.harness.profile_sets import ProfileSet, generated
-from benchmarks.harness.scoring import scores
+from benchmarks.harness.scoring import main_score, scores
+from benchmarks.harness.tables import lines
 
-__all__ = ["EXPERIMENT"]
-
+NO_EFFECT, UNCORRECTED = "none", "uncorrected"
+MARGIN = 0.005
+"""A smaller gain is none: our choice."""
 OPERATORS: dict[str, dict[str, Any]] = {
     "smooth": {"operator": "smooth"},
     "nystrom": {"operator": "nystrom"},
@@ -51,34 +47,148 @@ SIZES: dict[str, dict[str, Any]] = {
              "stretch": (0.1, 0.4, 0.8, 1.6), "rotation": (10.0, 30.0, 60.0, 90.0),
              "methods": METHODS},
 }  # fmt: skip
-ABOUT = """From which severity of a batch effect on does a correction help, up to which, and what
-harm does it do where there is nothing to correct? Gaussian mixtures of 20 clusters in 5 batches and
-50 features, with the batch effect along one axis at a time, all else without batch effect:
+PEER = "harmonypy"
+AXES = {
+    "offset": "standard deviation of batch offsets\n(noise within a cluster = 1)",
+    "stretch": "standard deviation of the logarithm\nof batches' factors for features",
+    "rotation": "angle by which a batch turns profiles\n(degrees)",
+}
+STYLES = {
+    UNCORRECTED: ("#888888", "X--"),
+    "smooth": (COLOURS[0], "o-"),
+    "nystrom": (COLOURS[1], "s-"),
+    "displace": (COLOURS[2], "D-"),
+    "displace, 2 passes": (COLOURS[3], "^-"),
+    "smooth, no guard": (COLOURS[4], "o:"),
+    "displace, 2 passes, no guard": (COLOURS[5], "^:"),
+    PEER: (COLOURS[6], "P-"),
+}
 
-- *offset*: every batch adds its own vector, whose features have this standard deviation. The noise
-  within a cluster has 1, cluster means have 1.0 (*separated*) or 0.5 (*overlapping*).
-- *stretch*: every batch multiplies every feature by its own factor, whose logarithm has this
-  standard deviation: .6 is a factor of 1.8 either way.
-- *rotation*: every batch turns all profiles about the origin by this angle, in random planes of its
-  own; at 90 degrees no profile is nearer to where it was than to any other direction.
 
-Methods: the operators of the package with all else at its defaults, the guard against forced
-matching among them (`nystrom`, and two without that guard, at the full size only); and harmonypy
-with its own defaults, where an environment for it is given. Embeddings are the mixtures' features.
-As many rows of every cluster are scored. *total*: 0.4 batch + 0.6 biology; *same-label share* of
-the 30 nearest neighbours; *mixing*: their share from other batches, over that expected in the row's
-label. The score that readings and plots look at is the total, or the same-label share where scib-
-metrics is missing. *gain*: score of a method minus that of the uncorrected profiles of the same
-seed. *better from, to*: where the mean gain over seeds crosses .005, less being called none (our
-choice), by straight lines between the severities that were measured; *single seeds*: range of where
-the gains of single seeds do so for the last time. *half given back, up to*: where the mean of the
-score, less the middle between the uncorrected score here and without any batch effect, falls
-below zero for the last time: beyond it
-less than half of what the batch effect took is given back. Severities, and that one axis changes at
-a time, are our choice. *gain at no effect*: where there is nothing to correct; below zero it is
-harm. Mind the PCR part of the total: it compares with the uncorrected profiles, for which it is 0
-by definition, also where no batch effect can be removed, so it raises a gain by up to .08;
-*biology* alone, of the total, is free of it."""
+@dataclass(frozen=True)
+class Stretch:
+    """A part of the curve above zero.
+
+    Attributes
+    ----------
+    start, end : float
+        Where the curve crosses zero; the first or last measured point if it does not.
+    opens, closes : bool
+        Whether it crosses zero there, or was above it from the first or to the last point.
+    """
+
+    start: float
+    end: float
+    opens: bool
+    closes: bool
+
+
+def stretches_above(places: Sequence[float], values: Sequence[float]) -> list[Stretch]:
+    """Find every part of a curve above zero, from left to right.
+
+    Parameters
+    ----------
+    places : sequence of float
+        Increasing.
+    values : sequence of float
+        A value of exactly 0 is not above.
+    """
+    above = np.asarray(values) > 0
+    found = []
+    start, opens = places[0], False
+    for i in range(1, len(places)):
+        if above[i] == above[i - 1]:
+            continue
+        share = values[i - 1] / (values[i - 1] - values[i])
+        place = float(places[i - 1] + share * (places[i] - places[i - 1]))
+        if above[i]:
+            start, opens = place, True
+        else:
+            found.append(Stretch(float(start), place, opens, closes=True))
+    if above[-1]:
+        found.append(Stretch(float(start), float(places[-1]), opens, closes=False))
+    return found
+
+
+def levels(findings: Findings, kind: str, axis: str) -> list[float]:
+    """Severities that were measured, 0 first."""
+    return [0.0, *sorted({run["level"] for run in findings.of(kind=kind, axis=axis)})]
+
+
+def scores_of(
+    findings: Findings, figure: str, kind: str, axis: str, method: str
+) -> NDArray[np.float64]:
+    """One figure of a method: a line a seed, a column a severity."""
+    places = [(NO_EFFECT, 0.0)] + [(axis, level) for level in levels(findings, kind, axis)[1:]]
+    columns = [
+        findings.values(figure, kind=kind, axis=where, level=level, method=method)
+        for where, level in places
+    ]
+    return np.array(columns, dtype=np.float64).T
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a method gains along an axis.
+
+    Attributes
+    ----------
+    places : list of float
+        Severities.
+    gains : ndarray of shape (n_seeds, n_severities)
+        Score minus that of what it is compared with, paired by seed.
+    regained : ndarray of shape (n_severities,)
+        Mean score less the middle between the uncorrected score here and without batch effect.
+    """
+
+    places: list[float]
+    gains: NDArray[np.float64]
+    regained: NDArray[np.float64]
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """Mean gain over seeds."""
+        return self.gains.mean(axis=0)
+
+    @property
+    def helps(self) -> list[Stretch]:
+        """Severities with a mean gain above the margin."""
+        return stretches_above(self.places, self.mean - MARGIN)
+
+    @property
+    def ends(self) -> list[float]:
+        """Where the gain of a seed falls below the margin for the last time, of those that do."""
+        found = [stretches_above(self.places, gains - MARGIN) for gains in self.gains]
+        return [one[-1].end for one in found if one and one[-1].closes]
+
+    @property
+    def half(self) -> Stretch | None:
+        """Last severities at which half of the loss is given back; without batch effect excluded.
+
+        Where nothing is lost, as without batch effect, there is nothing to give back.
+        """
+        found = stretches_above(self.places[1:], self.regained[1:])
+        return found[-1] if found else None
+
+
+def curve(
+    findings: Findings,
+    kind: str,
+    axis: str,
+    method: str,
+    beside: str = UNCORRECTED,
+    figure: str = "",
+) -> Curve:
+    """Compare a method along an axis with the uncorrected profiles, or with another method.
+
+    ``figure`` is the main score unless it is given.
+    """
+    figure = figure or main_score(findings)[0]
+    own, other, raw = (
+        scores_of(findings, figure, kind, axis, name) for name in (method, beside, UNCORRECTED)
+    )
+    middle = (raw + raw[:, :1]) / 2
+    return Curve(levels(findings, kind, axis), own - other, (own - middle).mean(axis=0))
 
 
 def measure(findings: Findings, setting: Setting) -> None:
@@ -139,15 +249,137 @@ def _scored(screen: Screen, corrected: Callable[[], NDArray[np.float64]]) -> dic
     return scores(values, before, profiles.batch[rows], profiles.label[rows])
 
 
+def names_of(findings: Findings, key: str) -> list[str]:
+    """Return what was measured, in order."""
+    return list(dict.fromkeys(run[key] for run in findings.record["runs"]))
+
+
+def axes_of(findings: Findings) -> list[str]:
+    """Return the kinds of batch effects that were measured, in order."""
+    return [axis for axis in AXES if axis in names_of(findings, "axis")]
+
+
+def corrections_of(findings: Findings) -> list[str]:
+    """Return all methods but none."""
+    return [method for method in names_of(findings, "method") if method != UNCORRECTED]
+
+
+def tables(findings: Findings) -> list[str]:
+    """Scores along every axis, and where gains begin and end."""
+    found = []
+    methods = names_of(findings, "method")
+    figures = [main_score(findings), ("same_label", "same-label share"), ("batch_mixing", "mixing")]
+    for kind in names_of(findings, "kind"):
+        for axis in axes_of(findings):
+            found.append(f"## {kind} clusters, {axis}\n")
+            for figure, name in dict(figures).items():
+                columns = [scores_of(findings, figure, kind, axis, m).T for m in methods]
+                rows = [
+                    [f"{level:g}", *(spread(list(column[i]), 3) for column in columns)]
+                    for i, level in enumerate(levels(findings, kind, axis))
+                ]
+                found.append(lines([f"{axis}: {name}", *methods], rows))
+            found.append(_points(findings, kind, axis))
+    return found
+
+
+def _points(findings: Findings, kind: str, axis: str) -> str:
+    head = ["method", "gain at no effect", "better", "until, single seeds", "half given back",
+            "greatest gain, at", "least gain, at"]  # fmt: skip
+    rows = []
+    for method in corrections_of(findings):
+        one = curve(findings, kind, axis, method)
+        rows.append(
+            [method, f"{one.mean[0]:+.3f} ({_range(list(one.gains[:, 0]), '+.3f')})", helped(one),
+             _range(one.ends, ".2g"), half_given_back(one),
+             *(f"{one.mean[i]:+.3f}, {one.places[i]:g}" for i in _extremes(one))]
+        )  # fmt: skip
+    return lines(head, rows)
+
+
+def _range(values: list[float], form: str) -> str:
+    ends = dict.fromkeys(format(end(values), form) for end in (min, max)) if values else "-"
+    return " to ".join(ends)
+
+
+def _extremes(one: Curve) -> tuple[int, int]:
+    return int(one.mean.argmax()), int(one.mean.argmin())
+
+
+def half_given_back(one: Curve) -> str:
+    """Say in words up to where half of the loss is given back."""
+    if one.half is None:
+        return "nowhere"
+    return f"up to {one.half.end:.2g}" if one.half.closes else "to the last"
+
+
+def helped(one: Curve) -> str:
+    """Say in words where the mean gain is above zero."""
+    if not one.helps:
+        return "nowhere"
+    parts = []
+    for each in one.helps:
+        if not each.opens and not each.closes:
+            return "everywhere"
+        start = f"from {each.start:.2g}" if each.opens else "from no effect"
+        parts.append(f"{start} {f'to {each.end:.2g}' if each.closes else 'on'}")
+    return " and ".join(parts)
+
+
+def picture(findings: Findings) -> Figure:
+    """Scores above, gains below; a column an axis, for the last kind of clusters."""
+    figure_name, name = main_score(findings)
+    kinds, ways = names_of(findings, "kind"), axes_of(findings)
+    n_seeds = len({run["seed"] for run in findings.record["runs"]})
+    figure, axes = grid(2 * len(ways) * len(kinds), len(ways))
+    for number, (kind, axis) in enumerate((kind, axis) for kind in kinds for axis in ways):
+        line, column = divmod(number, len(ways))
+        upper = axes[2 * line * len(ways) + column]
+        lower = axes[(2 * line + 1) * len(ways) + column]
+        for method in names_of(findings, "method"):
+            scored = scores_of(findings, figure_name, kind, axis, method)
+            _line(upper, levels(findings, kind, axis), scored, method)
+            if method != UNCORRECTED:
+                one = curve(findings, kind, axis, method)
+                _line(lower, one.places, one.gains, method)
+        lower.axhline(0, color="#888888", lw=1.2, ls="--", zorder=0)
+        lower.annotate("uncorrected", (1, 0), xycoords=("axes fraction", "data"), ha="left",
+                       va="center", rotation=90, color="#666666", fontsize=8)  # fmt: skip
+        lower.set_xlabel(AXES[axis])
+        for each in (upper, lower) if axis == "offset" else ():
+            _doubling(each, levels(findings, kind, axis))
+        upper.set_title(f"{axis}, {kind} clusters", fontsize=10)
+        if column == 0:
+            upper.set_ylabel(f"{name}\n(higher is better)")
+            lower.set_ylabel(f"gain in {name}\nover uncorrected")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle(f"One kind of batch effect at a time: means and ranges of {n_seeds} seeds")
+    return figure
+
+
+def _line(axis: Any, places: list[float], values: np.ndarray, method: str) -> None:
+    colour, form = STYLES[method]
+    middle = values.mean(axis=0)
+    bars = [middle - values.min(axis=0), values.max(axis=0) - middle]
+    axis.errorbar(places, middle, bars, fmt=form, ms=4, lw=1.2, capsize=2, color=colour,
+                  label=method)  # fmt: skip
+
+
+def _doubling(axis: Any, places: list[float]) -> None:
+    """Severities that double, from 0 on, at about equal distances."""
+    axis.set_xscale("symlog", linthresh=places[1], linscale=0.5)
+    axis.set_xticks(places, [f"{place:g}" for place in places])
+    axis.minorticks_off()
+    axis.set_xlim(-0.2 * places[1], 1.15 * places[-1])
+
+
 EXPERIMENT = Experiment(
     name="severity",
-    title="Batch effects from none to overwhelming",
-    about=ABOUT,
     sizes=SIZES,
     measure=measure,
     tables=tables,
     picture=picture,
-    reading=reading,
     beside_peers=True,
 )
 

@@ -5,44 +5,31 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
-from benchmarks.experiments.tiny_cluster_results import OWN_LANDMARK, picture, reading, tables
-from benchmarks.harness.covering import (
+from benchmarks.harness.experiment import Experiment, Setting
+from benchmarks.harness.findings import Findings, median, spread
+from benchmarks.harness.mixtures import BATCH, TREATMENT
+from benchmarks.harness.pictures import COLOURS, panels
+from benchmarks.harness.plain_affinities import (
     draws_of_clusters,
     first_to_cover,
+    landmarks_of,
     nth_landmark,
     shares_after,
 )
-from benchmarks.harness.experiment import Experiment, Setting
-from benchmarks.harness.findings import Findings
-from benchmarks.harness.mixtures import BATCH, TREATMENT
-from benchmarks.harness.plain_affinities import landmarks_of
 from benchmarks.harness.scoring import rows_of_every_label
+from benchmarks.harness.tables import lines
 
-RULES = ("patience", "auto")
 N_LOOKED_AT = 20
 SPREADS = {"far apart": 3.0, "separated": 1.0}
 """Deviation of cluster means; the second as in our other benchmarks."""
+OWN_LANDMARK = "1 landmark"
 OWN = {1: OWN_LANDMARK, 2: "2 landmarks", 3: "3 landmarks"}
-ABOUT = f"""Where profiles are nothing but tiny clusters of equal expected size, what share of the
-clusters do the landmarks cover when the rules stop, and does t K log K foretell it? The question is
-of 10,000 clusters of 0.01 % each in five million rows, which is what the full size has; other sizes
-have the same shape with fewer rows and clusters, and say so. Mixtures of 5 batches, 50 columns and
-noise 1; means of clusters have a deviation of {SPREADS["far apart"]} (*far apart*) or
-{SPREADS["separated"]} (*separated*, as in our other benchmarks; too much work at the full size).
-Among so many clusters some lie near each other by chance. Default settings, distances in the given
-columns; every seed is another mixture and other draws. Medians (range) of the seeds.
-
-A row is *covered* if a landmark keeps an affinity to it, whatever cluster the landmark is of. A
-cluster is *covered* if at least half of its rows are, and *touched* if any is, of at most
-{N_LOOKED_AT} rows of each that are looked at, drawn at random. It *has t landmarks* if t of the
-rows drawn are its own. Rows covered are counted for the landmarks, scales and thresholds of the
-fit, in plain numpy. Both rules draw the same rows and stop at different ones, so shares after any
-number of rows are of the rule that drew more. *Bound*: `max_rows`, where a run ends that no rule
-has stopped. Marks: t K log K, natural logarithm."""
+RULES = {"patience": ":", "auto": "--"}
 
 
 def reach(mixture: Mixture, max_rows: int) -> dict[str, Any]:
@@ -111,10 +98,86 @@ def measure(findings: Findings, setting: Setting) -> None:
             findings.measure(case | {"seed": seed, "bound": bound}, run)
 
 
+def kinds_of(findings: Findings) -> list[str]:
+    """Kinds of mixtures, in order."""
+    return list(dict.fromkeys(run["kind"] for run in findings.of()))
+
+
+def stops(findings: Findings, kind: str, rule: str) -> list[float]:
+    """Rows drawn by a rule, by seed."""
+    return [run["stops"][rule] for run in findings.of(kind=kind)]
+
+
+def reached(findings: Findings, kind: str, rule: str, name: str) -> list[float]:
+    """Share of clusters that are reached where a rule stops, by seed."""
+    return [run["at_stop"][rule][name] for run in findings.of(kind=kind)]
+
+
+def reasons(findings: Findings, kind: str, rule: str) -> list[str]:
+    """Why runs of a rule ended, each once."""
+    return sorted({run["stopped_by"][rule] for run in findings.of(kind=kind)})
+
+
+def tables(findings: Findings) -> list[str]:
+    """Write what is reached where the rules stop."""
+    first = findings.of()[0]
+    n_clusters = first["n_clusters"]
+    names = list(first["shares"])
+    head = ["clusters", "rule", "ended by", "rows drawn", "of K", "of K log K", "rows covered, %",
+            *(f"{name}, %" for name in names)]  # fmt: skip
+    rows = []
+    for kind in kinds_of(findings):
+        for rule in RULES:
+            drawn = stops(findings, kind, rule)
+            covered = [100 * run["rows_covered"][rule] for run in findings.of(kind=kind)]
+            shares = [[100 * share for share in reached(findings, kind, rule, name)]
+                      for name in names]  # fmt: skip
+            rows.append([kind, rule, ", ".join(reasons(findings, kind, rule)), spread(drawn, 0),
+                         f"{median(drawn) / n_clusters:.2f}",
+                         f"{median(drawn) / (n_clusters * np.log(n_clusters)):.2f}",
+                         spread(covered, 2), *(spread(each, 2) for each in shares)])  # fmt: skip
+    head_line = (
+        f"{n_clusters:,} clusters in {first['n_rows']:,} rows; the smallest has "
+        f"{first['smallest']:,} rows. Columns from *covered* on are shares of the clusters.\n"
+    )
+    return [head_line, lines(head, rows)]
+
+
+def picture(findings: Findings) -> Figure:
+    """Draw the share of clusters that are reached over rows drawn."""
+    kinds = kinds_of(findings)
+    figure, axes = panels(len(kinds))
+    for axis, kind in zip(axes, kinds, strict=True):
+        _of_kind(findings, axis, kind)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
+    return figure
+
+
+def _of_kind(findings: Findings, axis: Any, kind: str) -> None:
+    runs = findings.of(kind=kind)
+    for name, colour in zip(runs[0]["shares"], COLOURS, strict=False):
+        for number, run in enumerate(runs):
+            label = f"clusters: {name}" if number == 0 else None
+            axis.plot(run["drawn"], run["shares"][name], "-", color=colour, lw=1.2, label=label)
+    for rule, style in RULES.items():
+        stop = median(stops(findings, kind, rule))
+        ends = "bound" if reasons(findings, kind, rule) == ["max_rows"] else "stop"
+        axis.axvline(stop, color="0.3", ls=style, lw=1, label=f"{ends} of {rule}")
+    n_clusters = runs[0]["n_clusters"]
+    for t in (1, 2):
+        mark = t * n_clusters * np.log(n_clusters)
+        axis.axvline(
+            mark, color="#D55E00", ls="-.", lw=1, label=None if t > 1 else "t K log K, t above"
+        )
+        axis.text(mark, 1.03, f"{t}", color="#D55E00", fontsize=7, ha="center")
+    axis.set(xscale="log", ylim=(0, 1.08), xlabel="rows drawn", ylabel="share of clusters")
+    title = f"{n_clusters:,} clusters {kind},\n{runs[0]['n_rows']:,} rows, one line a seed"
+    axis.set_title(title, fontsize=9)
+
+
 EXPERIMENT = Experiment(
     name="tiny_clusters",
-    title="Ten thousand tiny clusters",
-    about=ABOUT,
     sizes={
         "tiny": {
             "rows": 3000,
@@ -141,7 +204,6 @@ EXPERIMENT = Experiment(
     measure=measure,
     tables=tables,
     picture=picture,
-    reading=reading,
 )
 
 if __name__ == "__main__":

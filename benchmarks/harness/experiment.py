@@ -13,11 +13,50 @@ from matplotlib.figure import Figure
 
 from benchmarks.harness.findings import Findings
 from benchmarks.harness.peer_methods import Peers
-from benchmarks.harness.places import RESULTS, SIZES
 
-__all__ = ["DATA", "Experiment", "Setting"]
+__all__ = ["DATA", "READINGS", "RESULTS", "SIZES", "Experiment", "Reading", "Setting"]
 
-DATA = Path(os.environ.get("BALANS_DATA", Path(__file__).parents[3] / "shared" / "data"))
+SIZES = ("tiny", "small", "full")
+"""``tiny`` only shows that the experiment runs; ``small`` is minutes for all of them together."""
+REPOSITORY = Path(__file__).parents[2]
+DATA = Path(os.environ.get("BALANS_DATA", REPOSITORY.parent / "shared" / "data"))
+RESULTS = REPOSITORY / "benchmarks" / "experiments" / "results"
+READINGS = REPOSITORY / "benchmarks" / "experiments" / "readings"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a person has read from the tables of an experiment, and how these were measured.
+
+    Attributes
+    ----------
+    tables : str
+        Size and date of the tables that were read.
+    title, answer : str
+    explained : str
+        Paragraphs and lists in Markdown.
+    method : str
+    """
+
+    tables: str
+    title: str
+    answer: str
+    explained: str
+    method: str
+
+    @classmethod
+    def of(cls, name: str) -> "Reading":
+        """Read the file of an experiment."""
+        text = (READINGS / f"{name}.md").read_text()
+        found, _, method = text.partition("\n## Method\n\n")
+        tables, title, answer, explained = found.split("\n\n", 3)
+        return cls(
+            tables.removeprefix("<!-- ").removesuffix(" -->"),
+            title.removeprefix("# "),
+            answer,
+            explained.strip(),
+            method.strip(),
+        )
 
 
 @dataclass(frozen=True)
@@ -27,7 +66,7 @@ class Setting:
     Attributes
     ----------
     size : str
-        One of ``places.SIZES``.
+        One of ``SIZES``.
     sizes : mapping
         The experiment's own numbers of that size, such as ``rows`` and ``seeds``.
     data : Path or None
@@ -49,36 +88,28 @@ class Experiment:
     Attributes
     ----------
     name : str
-        Of the files.
-    title : str
-    about : str
-        What is asked and how it is measured.
+        Of the files; its title and method are those of its reading.
     sizes : mapping of str to mapping
         The numbers of every size, the seeds among them; they are recorded.
     measure : callable
         Takes ``Findings`` and a ``Setting``, and measures every case.
-    tables, picture, reading : callable
-        Take ``Findings``; the tables in Markdown, a plot that stands by itself, and what was
-        found, in words and figures that come from the findings alone: first an answer of a
-        sentence or two to what is asked, also where a goal was missed, then paragraphs and lists
-        in Markdown, one idea each.
+    tables, picture : callable
+        Take ``Findings``; the tables in Markdown, and a plot that stands by itself.
     beside_peers : bool
         Whether other programs are measured, so that their versions are recorded.
     """
 
     name: str
-    title: str
-    about: str
     sizes: Mapping[str, Mapping[str, Any]]
     measure: Callable[[Findings, Setting], None]
     tables: Callable[[Findings], list[str]]
     picture: Callable[[Findings], Figure]
-    reading: Callable[[Findings], list[str]]
     beside_peers: bool = False
 
     def main(self, argv: list[str] | None = None) -> None:
         """Run the command line: measure, and write NAME.json, NAME.md and NAME.svg."""
-        given = self._arguments(argv)
+        reading = Reading.of(self.name)
+        given = self._arguments(reading.title, argv)
         warnings.simplefilter("ignore")
         setting = Setting(given.size, self.sizes[given.size], given.data, Peers(given.peers))
         if given.data is None:
@@ -88,13 +119,11 @@ class Experiment:
         others = setting.peers.versions() if self.beside_peers else None
         findings = Findings(self.name, given, ["size", "sizes"], others)
         self.measure(findings, setting)
-        figure = self.picture(findings)
-        findings.publish(
-            self.title, self.about, self.tables(findings), figure, self.reading(findings)
-        )
+        tables, figure = self.tables(findings), self.picture(findings)
+        findings.publish(reading.title, reading.method, tables, figure)
 
-    def _arguments(self, argv: list[str] | None) -> argparse.Namespace:
-        parser = argparse.ArgumentParser(description=self.title)
+    def _arguments(self, title: str, argv: list[str] | None) -> argparse.Namespace:
+        parser = argparse.ArgumentParser(description=title)
         parser.add_argument("--size", choices=SIZES, default="small")
         parser.add_argument("--results", type=Path, default=RESULTS, help="folder of results")
         parser.add_argument("--resume", action="store_true", help="keep the runs of the JSON file")

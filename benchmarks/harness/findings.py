@@ -2,22 +2,57 @@
 
 import argparse
 import json
+import os
+import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import psutil
 from matplotlib.figure import Figure
 
-from benchmarks.harness.machine import machine_facts, versions
+from balans_dask.kernels._blas import blas_fingerprint
 from benchmarks.harness.pictures import save
 
-__all__ = ["Findings", "answered", "benchmark_arguments", "median", "spread"]
-
+LIBRARIES = ("balans-dask", "dask", "distributed", "numba", "numpy", "scipy", "zarr")
 RESULTS = Path(__file__).parents[1] / "speed" / "results"
+
+
+def processor() -> str:
+    """Name the processor; `platform` knows it on some systems only."""
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def machine_facts() -> dict[str, Any]:
+    """Describe the machine."""
+    return {
+        "cpus": os.cpu_count(),
+        "processor": processor(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "system": platform.platform(),
+        "blas": blas_fingerprint(),
+    }
+
+
+def versions(names: Iterable[str] = LIBRARIES) -> dict[str, str]:
+    """Versions of libraries, and of Python; those that are not installed are left out."""
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 class Findings:
@@ -86,9 +121,8 @@ class Findings:
             return
         run = {**case, **function()}
         self.record["runs"].append(run)
-        for words in ("title", "reading"):
-            # Of fewer runs; a file without them has not come to its end.
-            self.record.pop(words, None)
+        # A file without one has not come to its end.
+        self.record.pop("title", None)
         now = time.perf_counter()
         seconds = self.record.get("seconds", 0.0) + now - self._since
         self.record |= {"seconds": round(seconds, 3), "date": str(date.today())}
@@ -104,31 +138,15 @@ class Findings:
         """One figure of the runs that have these values."""
         return [run[figure] for run in self.of(**case)]
 
-    def publish(
-        self,
-        title: str,
-        about: str,
-        tables: Iterable[str],
-        figure: Figure,
-        reading: Sequence[str] = (),
-    ) -> None:
-        """Write the table and the plot, and print the table.
-
-        Parameters
-        ----------
-        title, about : str
-        tables : iterable of str
-        figure : matplotlib.figure.Figure
-        reading : sequence of str
-            What the figures say, kept beside them: a short answer, then paragraphs.
-        """
-        self.record |= {"title": title, "reading": list(reading)}
+    def publish(self, title: str, about: str, tables: Iterable[str], figure: Figure) -> None:
+        """Write the tables and the plot, and print the tables."""
+        self.record["title"] = title
         self.record.setdefault("date", str(date.today()))
         machine, used = self.record["machine"], self.record["versions"]
         listed = ", ".join(f"{name} {version}" for name, version in used.items())
         memory = machine["memory_bytes"] / 2**30
         where = f"Machine: {machine['cpus']} x {machine['processor']}, {memory:.0f} GiB. {listed}."
-        parts = [f"# {title}", about, *answered(reading), where]
+        parts = [f"# {title}", about, where]
         text = "\n".join([*(f"{part}\n" for part in parts if part), *tables])
         self._stem.with_suffix(".md").write_text(text)
         save(figure, self._stem.with_suffix(".svg"))
@@ -141,11 +159,6 @@ class Findings:
         beside.write_text(json.dumps(self.record, indent=1) + "\n")
         # A run that is killed here leaves the file of the case before.
         beside.replace(path)
-
-
-def answered(reading: Sequence[str]) -> list[str]:
-    """Return the paragraphs of a reading with the first, its answer, in bold."""
-    return [*(f"**{answer}**" for answer in reading[:1]), *reading[1:]]
 
 
 def benchmark_arguments(document: str, repeats: int) -> argparse.ArgumentParser:

@@ -1,5 +1,8 @@
 """The real profiles that corrections are measured on, and the corrections."""
 
+import contextlib
+import io
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["SETS", "RealSet"]
+from balans_dask.cli.app import run
 
 NYSTROM = ("--operator", "nystrom")
 DISPLACE = ("--operator", "displace")
@@ -141,3 +144,11 @@ SETS = (
         group=("Metadata_Plate", "Metadata_Well", "Metadata_Site"),
     ),
 )
+
+
+def command(*arguments: str) -> None:
+    """Run `balans`, without its tables."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        code = run(list(arguments))
+    if code != 0:
+        sys.exit(f"failed with {code}: balans {' '.join(arguments)}")

@@ -17,9 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from balans_dask.evaluate.neighbours import batch_purity
-from benchmarks.harness.real_sets import ANCHOR_METHODS, SETS
+from benchmarks.harness.real_sets import ANCHOR_METHODS, SETS, command
 from benchmarks.harness.tables import lines
-from benchmarks.quality.real_corrections import command
 
 REAL = next(real for real in SETS if real.anchored)
 SEEDS = (0, 1, 2)

@@ -11,7 +11,8 @@ inside tasks is what the workers would need if scheduling cost nothing.
 import argparse
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from matplotlib.figure import Figure
 
 from balans_dask.cluster.open import open_client
 from balans_dask.cluster.request import ClusterRequest
@@ -40,10 +42,10 @@ from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS, Tiling
 from balans_dask.workflows.mixture import Mixture
 from balans_dask.workflows.request import correction_request
-from benchmarks.harness.findings import Findings, benchmark_arguments
+from benchmarks.harness.findings import Findings, benchmark_arguments, median, spread
 from benchmarks.harness.mixtures import BATCH, SPREADS, mixture_store, working_folder
-from benchmarks.speed.inline_engine import InlineEngine
-from benchmarks.speed.rounds_tables import INLINE, picture, table
+from benchmarks.harness.pictures import panels
+from benchmarks.harness.tables import lines
 
 CLUSTERS = {"threads": "threads", "processes": "local"}
 N_BATCHES = 5
@@ -57,8 +59,60 @@ transfers, the driver, and workers that wait for the last one."""
 SMALL, CHOSEN = "small", "chosen"
 CHOSEN_ROUNDS = 4
 """Times as many: they are short."""
-
 Planned = Callable[[Workers], MemoryPlan]
+INLINE = "one thread, no Dask"
+
+
+class InlineEngine(Engine):
+    """Runs what a Dask engine would submit; a future is the value itself.
+
+    Attributes
+    ----------
+    seconds : float
+        Processor time inside tasks, so that other work on the machine counts less.
+    n_tasks : int
+    """
+
+    def __init__(self) -> None:
+        self.task_bytes: dict[str, int] = {}
+        self.seconds = 0.0
+        self.n_tasks = 0
+
+    def map(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        *columns: Iterable[Any],
+        priority: int = 0,
+        numbers: Sequence[int] | None = None,
+    ) -> list[Any]:
+        """Run one task for each row of arguments."""
+        found = []
+        for row in zip(*columns, strict=True):
+            start = time.thread_time()
+            found.append(function(*row))
+            self.seconds += time.thread_time() - start
+            self.n_tasks += 1
+        return found
+
+    def wait(self, futures: Sequence[Any]) -> None:
+        """Return at once."""
+
+    def gather(self, futures: Sequence[Any]) -> list[Any]:
+        """Return the values."""
+        return list(futures)
+
+    def share(self, name: str, value: Any) -> Any:
+        """Return the value: there is one worker."""
+        return value
+
+    @contextmanager
+    def following(self, names: Collection[str], tell: Callable[[int, int], None]) -> Iterator[None]:
+        """Say nothing: nobody waits."""
+        yield
+
+    def release(self, futures: Iterable[Any] | None = None) -> None:
+        """Let Python collect what nobody holds."""
 
 
 def small_inputs(folder: Path, n_partitions: int) -> Inputs:
@@ -198,6 +252,56 @@ def main(argv: list[str] | None = None) -> None:
     tables = [table(findings, cases, CLUSTERS, given.workers)]
     figure = picture(findings, cases, CLUSTERS, given.workers)
     findings.publish("Rounds of the sampler: scheduling", ABOUT, tables, figure)
+
+
+def table(
+    findings: Findings, cases: list[dict[str, Any]], clusters: Collection[str], n_workers: int
+) -> str:
+    """Write all cases."""
+    head = ["case", "rows a block", "partitions", "tasks a round", "round, ms", "ms a task",
+            "tasks' own work, ms", "not their work, ms a task", "share of the round"]  # fmt: skip
+    return lines(head, [_row(findings, case, n_workers, cluster)
+                        for case in cases for cluster in clusters])  # fmt: skip
+
+
+def _row(findings: Findings, case: dict[str, Any], n_workers: int, cluster: str) -> list[str]:
+    milliseconds = [1000 * s for s in _rounds(findings, case, cluster)]
+    own = [1000 * s / n_workers for s in _rounds(findings, case, INLINE)]
+    n_tasks = findings.of(**case, engine=INLINE)[0]["n_tasks"]
+    run = findings.of(**case, engine=cluster)[0]
+    rest = median(milliseconds) - median(own)
+    return [
+        f"{case['partitions']}, {cluster}",
+        f"{case['block_rows']}",
+        f"{run['n_partitions']:,} of {run['partition_rows']:,} rows",
+        f"{n_tasks:,}",
+        spread(milliseconds, 0),
+        f"{median(milliseconds) / n_tasks:.2f}",
+        spread(own, 0),
+        f"{rest / n_tasks:.2f}",
+        f"{rest / median(milliseconds):.0%}",
+    ]
+
+
+def _rounds(findings: Findings, case: dict[str, Any], engine: str) -> list[float]:
+    return [seconds for run in findings.of(**case, engine=engine) for seconds in run["rounds"]]
+
+
+def picture(
+    findings: Findings, cases: list[dict[str, Any]], clusters: Collection[str], n_workers: int
+) -> Figure:
+    """Draw every round as a bar: the tasks' own work, and the rest."""
+    figure, axes = panels(len(cases))
+    for axis, case in zip(axes, cases, strict=True):
+        whole = [median(_rounds(findings, case, cluster)) for cluster in clusters]
+        own = median(_rounds(findings, case, INLINE)) / n_workers
+        axis.bar(list(clusters), [own] * len(whole), label="tasks' own work")
+        rest = [max(0.0, seconds - own) for seconds in whole]
+        axis.bar(list(clusters), rest, bottom=[own] * len(whole), label="the rest")
+        title = f"{case['partitions']} partitions, blocks of {case['block_rows']}"
+        axis.set(title=title, ylabel="seconds a round")
+        axis.legend(frameon=False, fontsize=8)
+    return figure
 
 
 if __name__ == "__main__":

@@ -26,8 +26,7 @@ from balans_dask.workflows.mixture import Mixture
 from balans_dask.workflows.request import correction_request
 from benchmarks.harness.findings import Findings, benchmark_arguments, median, spread
 from benchmarks.harness.mixtures import BATCH, SPREADS, mixture_store, working_folder
-from benchmarks.harness.network import Host, hosts
-from benchmarks.harness.network_cluster import ENVIRONMENT, NetworkCluster, network_cluster
+from benchmarks.harness.network import ENVIRONMENT, Host, NetworkCluster, hosts, network_cluster
 from benchmarks.harness.pictures import panels
 from benchmarks.harness.tables import lines
 from benchmarks.speed.round_traffic import RoundShape, watched

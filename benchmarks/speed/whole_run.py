@@ -9,35 +9,47 @@ take turns. `--scores` needs `pip install "balans-dask[evaluate]"`.
 
 import argparse
 import json
+import math
 import os
 import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import zarr
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from balans_dask.errors import format_bytes
+from balans_dask.evaluate.rows import read_embeddings, stratified_rows
+from balans_dask.evaluate.scib import batch_scores, biology_scores
+from balans_dask.evaluate.scoring import totals
+from balans_dask.evaluate.stores import open_stores
 from balans_dask.events import read_events
 from balans_dask.io.store import open_store
 from balans_dask.report.run_sections import stage_times
 from balans_dask.workflows.mixture import Mixture
 from balans_dask.workflows.records import correction_record
-from benchmarks.harness.findings import Findings, benchmark_arguments
+from benchmarks.harness.findings import Findings, benchmark_arguments, median, spread
 from benchmarks.harness.measured_process import balans, measured, planned_bytes
 from benchmarks.harness.mixtures import (
     BATCH,
     N_RARE,
     SPREADS,
     TINY_ROWS,
+    TREATMENT,
     mixture_store,
     working_folder,
 )
 from benchmarks.harness.peer_methods import Peers
-from benchmarks.speed.whole_run_scores import rare_covered, scores_of
-from benchmarks.speed.whole_run_tables import HARMONY, picture, startup_table, table
+from benchmarks.harness.pictures import panels, spread_line
+from benchmarks.harness.tables import lines
 
 PEER = Path(__file__).parents[1] / "peers" / "harmony_store.py"
 CLUSTERS = {"threads": "threads", "processes": "local"}
@@ -48,8 +60,12 @@ memory of all processes together, beside what the plan of `balans check` says. *
 rare clusters of one row in 10,000 each of which at least half of the rows are covered. Scores:
 0.6 biology + 0.4 batch on rows of the common clusters, drawn by batch and label."""
 NO_CACHE = {"BALANS_NO_KERNEL_CACHE": "1"}
-
 Run = Callable[..., dict[str, Any]]
+HARMONY = "harmonypy"
+ALONE = "run_harmony alone"
+COLUMNS = ["method", "seconds", "of harmonypy", "peak memory", "planned", "landmarks",
+           "rare covered", "total", "biology", "batch"]  # fmt: skip
+COVERED = 0.5
 
 
 @dataclass(frozen=True)
@@ -187,6 +203,143 @@ def main(argv: list[str] | None = None) -> None:
     tables = [startup_table(findings), *(table(findings, case) for case, _ in cases(given))]
     figure = picture(findings, [case for case, _ in cases(given)])
     findings.publish("Whole runs beside harmonypy", ABOUT, tables, figure)
+
+
+def rare_covered(out: Path, mixture: Mixture) -> list[float]:
+    """Share of covered rows of every rare cluster."""
+    rows = open_store(str(out)).obs
+    cluster = rows[TREATMENT].cat.codes.to_numpy()
+    covered = rows["balans_covered"].to_numpy(dtype=bool)
+    numbers = range(mixture.n_clusters, mixture.n_clusters + mixture.n_rare)
+    return [round(float(covered[cluster == number].mean()), 3) for number in numbers]
+
+
+def scores_of(store: Path, out: Path, mixture: Mixture, n_rows: int) -> dict[str, Any]:
+    """Score a correction, and its input beside it.
+
+    Parameters
+    ----------
+    store, out : Path
+        Input, and output of the command or of the peer.
+    mixture : Mixture
+    n_rows : int
+        Rows that are scored.
+
+    Returns
+    -------
+    scores : dict
+        ``corrected`` and ``raw``, each with ``batch``, ``biology`` and ``total``.
+    """
+    annotations = open_store(str(store)).obs
+    chosen = _chosen(annotations, mixture, n_rows)
+    raw, corrected = _embeddings(store, out, chosen)
+    batch = annotations[BATCH].to_numpy(dtype=str)[chosen]
+    label = annotations[TREATMENT].to_numpy(dtype=str)[chosen]
+    found = {}
+    for name, embedding in (("corrected", corrected), ("raw", raw)):
+        scores = batch_scores(embedding, raw, batch, label) | biology_scores(embedding, label)
+        found[name] = {key: round(value, 5) for key, value in vars(totals(scores)).items()}
+    return found
+
+
+def _chosen(annotations: Any, mixture: Mixture, n_rows: int) -> NDArray[np.int64]:
+    """Rows of common clusters: a few rows of a rare one would be a label of their own."""
+    cluster = annotations[TREATMENT].cat.codes.to_numpy().astype(np.int64)
+    batch = annotations[BATCH].cat.codes.to_numpy()
+    common = np.flatnonzero(cluster < mixture.n_clusters)
+    strata = cluster[common] * mixture.n_batches + batch[common]
+    return common[stratified_rows(strata, n_rows)]
+
+
+def _embeddings(store: Path, out: Path, chosen: NDArray[np.int64]) -> Sequence[NDArray[np.float64]]:
+    if isinstance(zarr.open(str(out), mode="r"), zarr.Group):
+        opened = open_stores([str(store), str(out)], [BATCH])
+        return [one.scores for one in read_embeddings(opened, chosen)]
+    # The peer's scores have their own signs, which no distance knows.
+    raw = read_embeddings(open_stores([str(store)], [BATCH]), chosen)[0].scores
+    return [raw, zarr.open_array(str(out), mode="r")[:][chosen].astype(np.float64)]
+
+
+def startup_table(findings: Findings) -> str:
+    """Start-up: a whole run of a thousand rows."""
+    rows = []
+    for kept, meaning in ((True, "kernels from an earlier run"), (False, "kernels compiled")):
+        starts = dict.fromkeys(run["start"] for run in findings.of(kernels_kept=kept))
+        for name in starts:
+            seconds = findings.values("seconds", start=name, kernels_kept=kept)
+            rows.append([f"{name}, {meaning}", spread(seconds)])
+    return "## Start-up: 1,000 rows\n\n" + lines(["balans correct", "seconds"], rows)
+
+
+def table(findings: Findings, case: Mapping[str, Any]) -> str:
+    """One data set's figures."""
+    names = list(dict.fromkeys(run["method"] for run in findings.of(**case)))
+    beside = median(findings.values("seconds", **case, method=HARMONY))
+    rows = [_row(name, findings.of(**case, method=name), beside) for name in names]
+    rows += _harmony_alone(findings.of(**case, method=HARMONY), beside)
+    rows += _raw(findings.of(**case))
+    title = f"{case['n_rows']:,} rows, {case['n_batches']} batches, {case['clusters']} clusters"
+    return f"## {title}\n\n{lines(COLUMNS, rows)}"
+
+
+def _row(name: str, runs: Sequence[Mapping[str, Any]], beside: float) -> list[str]:
+    seconds = [run["seconds"] for run in runs]
+    first = runs[0]
+    rare = first.get("rare_covered")
+    n_covered = sum(share >= COVERED for share in rare or [])
+    return [
+        name,
+        spread(seconds),
+        _ratio(seconds, beside),
+        format_bytes(max(run["peak_bytes"] for run in runs)),
+        format_bytes(first["planned_bytes"]) if "planned_bytes" in first else "-",
+        f"{first['n_landmarks']:,}" if "n_landmarks" in first else "-",
+        f"{n_covered} of {len(rare)}" if rare else "-",
+        *_scores(next((run["scores"]["corrected"] for run in runs if "scores" in run), None)),
+    ]
+
+
+def _harmony_alone(runs: Sequence[Mapping[str, Any]], beside: float) -> list[list[str]]:
+    if not runs:
+        return []
+    seconds = [run["steps"]["harmony"] for run in runs]
+    row = [ALONE, spread(seconds), _ratio(seconds, beside)]
+    return [row + ["-"] * (len(COLUMNS) - len(row))]
+
+
+def _ratio(seconds: Sequence[float], beside: float) -> str:
+    return "-" if math.isnan(beside) else f"{median(seconds) / beside:.2f}"
+
+
+def _raw(runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    found = [run["scores"]["raw"] for run in runs if "scores" in run]
+    return [["raw", *["-"] * 6, *_scores(found[0])]] if found else []
+
+
+def _scores(scores: Mapping[str, float] | None) -> list[str]:
+    names = ("total", "biology", "batch")
+    return ["-"] * 3 if scores is None else [f"{scores[name]:.3f}" for name in names]
+
+
+def picture(findings: Findings, cases: Sequence[Mapping[str, Any]]) -> Figure:
+    """Seconds over rows, a panel for every number of batches and kind of clusters."""
+    kinds = list(dict.fromkeys((case["clusters"], case["n_batches"]) for case in cases))
+    figure, axes = panels(len(kinds))
+    for axis, (clusters, n_batches) in zip(axes, kinds, strict=True):
+        case = {"clusters": clusters, "n_batches": n_batches}
+        for name in dict.fromkeys(run["method"] for run in findings.of(**case)):
+            sizes = sorted({run["n_rows"] for run in findings.of(**case, method=name)})
+            seconds = [findings.values("seconds", **case, method=name, n_rows=n) for n in sizes]
+            spread_line(axis, sizes, seconds, name)
+        axis.set(
+            xscale="log",
+            yscale="log",
+            title=f"{clusters}, {n_batches} batches",
+            xlabel="rows",
+            ylabel="seconds",
+        )
+        axis.legend(frameon=False, fontsize=8)
+    return figure
 
 
 if __name__ == "__main__":

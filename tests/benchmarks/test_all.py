@@ -13,8 +13,7 @@ import pytest
 
 from benchmarks.experiments import run_all
 from benchmarks.experiments.results_page import PAGE, anchor, page
-from benchmarks.harness.places import RESULTS, SIZES
-from tests.benchmarks.experiment_runs import MOST_WORDS
+from benchmarks.harness.experiment import RESULTS, SIZES, Reading
 from tests.support import REPOSITORY
 
 FOLDER = REPOSITORY / "benchmarks" / "experiments"
@@ -39,10 +38,9 @@ def test_an_experiment_has_its_sizes_its_seeds_and_its_tests(name):
     assert (FOLDER / f"{name}.py").read_text().endswith("    EXPERIMENT.main()\n")
 
 
-def written(results: Path, size: str, name: str, *reading: str) -> None:
+def written(results: Path, size: str, name: str) -> None:
     record = {
         "title": f"Of {name}",
-        "reading": reading,
         "date": "2026-11-21",
         "seconds": 12.3,
         "machine": {"cpus": 2, "processor": "Z80", "memory_bytes": 3 * 2**30},
@@ -51,36 +49,25 @@ def written(results: Path, size: str, name: str, *reading: str) -> None:
     (results / size / f"{name}.json").write_text(json.dumps(record))
 
 
-def test_the_page_shows_the_full_size_before_the_small_one_and_names_what_was_not_run(tmp_path):
-    written(tmp_path, "small", "first", "small words")
-    written(tmp_path, "full", "first", "full words")
-    written(tmp_path, "small", "second", "other words")
-    written(tmp_path, "tiny", "third", "never shown")
-    (tmp_path / "full" / "second.json").write_text('{"runs": []}')
-    text = page(tmp_path, ["second", "first", "third"])
-    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [
-        "In short",
-        "Of second",
-        "Of first",
-        "Without results",
-    ]
-    assert "full words" in text
-    assert "other words" in text
-    assert not {"small words", "never shown"} & set(text.splitlines())
+def test_readings_stand_beside_the_full_size_before_the_small_one(tmp_path, capsys):
+    written(tmp_path, "small", "scaling")
+    written(tmp_path, "full", "scaling")
+    written(tmp_path, "small", "severity")
+    written(tmp_path, "tiny", "dimension")
+    (tmp_path / "full" / "severity.json").write_text('{"runs": []}')
+    text = page(tmp_path, ["severity", "scaling", "dimension"])
+    readings = [Reading.of(name) for name in ("severity", "scaling", "dimension")]
+    titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert titles == ["In short", *(reading.title for reading in readings)]
+    for reading in readings:
+        assert text.count(reading.answer) == 2
+        assert f"\n## {reading.title}\n\n**{reading.answer}**\n\n{reading.explained}\n" in text
+    assert "](../benchmarks/experiments/results/full/scaling.svg)" in text
+    assert "](../benchmarks/experiments/results/small/severity.svg)" in text
+    assert "dimension.svg" not in text
     assert "Size `full`, 2026-11-21, 2 x Z80, 3 GiB, 12 s." in text
-    assert "](../benchmarks/experiments/results/full/first.svg)" in text
-    assert "Not run at these sizes: `third`." in text
-
-
-def test_an_answer_stands_in_short_and_in_bold_in_its_section_before_what_explains_it(tmp_path):
-    written(tmp_path, "small", "first", "It does.", "Because of this.", "- one\n- two")
-    written(tmp_path, "small", "second", "It does not.")
-    short, first, second = page(tmp_path, ["first", "second"]).split("\n## ")[1:]
-    assert short == (
-        "In short\n\n- [Of first](#of-first): It does.\n- [Of second](#of-second): It does not.\n"
-    )
-    assert first.startswith("Of first\n\n**It does.**\n\nBecause of this.\n\n- one\n- two\n\n![")
-    assert second.startswith("Of second\n\n**It does not.**\n\n![")
+    # The readings are of other tables.
+    assert "severity: read of full, 2026-" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -95,21 +82,19 @@ def test_a_title_leads_to_its_section_as_github_and_sphinx_name_it(title, place)
     assert anchor(title) == place
 
 
-def test_every_experiment_of_the_documentation_has_its_short_answer_twice():
-    text = PAGE.read_text()
-    short = text.partition("\n## In short\n")[2].partition("\n## ")[0]
-    found = re.findall(r"^- \[(.*?)\]\(#(.*?)\):? (.*)$", short, re.MULTILINE)
-    assert [title for title, _, _ in found] == [
-        run_all.experiment(name).title for name in run_all.NAMES
-    ]
-    for title, place, answer in found:
-        assert place == anchor(title)
-        assert len(answer.split()) <= MOST_WORDS
-        assert f"\n## {title}\n\n**{answer}**\n" in text
+@pytest.mark.parametrize("name", run_all.NAMES)
+def test_a_reading_is_of_the_committed_tables_and_its_answer_is_short(name):
+    reading = Reading.of(name)
+    record = json.loads((RESULTS / "full" / f"{name}.json").read_text())
+    assert reading.tables == f"full, {record['date']}"
+    assert reading.title == record["title"]
+    assert 8 <= len(reading.answer.split()) <= 60
+    assert reading.answer.endswith(".")
+    assert f"\n\n{reading.method}\n\nMachine: " in (RESULTS / "full" / f"{name}.md").read_text()
 
 
-def test_the_page_of_the_documentation_is_that_of_the_results():
-    assert PAGE.read_text() == page(RESULTS, run_all.NAMES), "write it by run_all.py"
+def test_the_page_of_the_documentation_is_that_of_the_readings():
+    assert PAGE.read_text() == page(RESULTS), "write it by results_page.py"
 
 
 class Runs:
@@ -136,7 +121,6 @@ class Runs:
 
 
 def run(folder: Path, runs: Runs, *arguments: str) -> str:
-    written(folder, "small", "scaling", "some words")
     place = ["--results", str(folder), "--page", str(folder / "page.md")]
     run_all.main([*arguments, *place], runs, ThreadPoolExecutor)
     return (folder / "page.md").read_text()
@@ -151,7 +135,7 @@ def same_environment(monkeypatch):
 
 def test_all_are_run_those_about_seconds_alone_and_first_and_the_page_is_written(tmp_path):
     runs = Runs()
-    assert "some words" in run(tmp_path, runs)
+    assert Reading.of("scaling").answer in run(tmp_path, runs)
     assert runs.names[:2] == ["scaling", "stopping_rules"]
     assert sorted(runs.names) == sorted(run_all.NAMES)
     assert {runs.at_once[name] for name in run_all.TIMED} == {1}
@@ -176,7 +160,7 @@ def test_one_that_fails_does_not_keep_others_from_running_and_is_named(tmp_path,
     assert f"{name} failed: ValueError: no such luck" in said
     assert 'raise ValueError("no such luck")' in said
     assert sorted(runs.names) == sorted(run_all.NAMES)
-    assert "some words" in (tmp_path / "page.md").read_text()
+    assert Reading.of("scaling").answer in (tmp_path / "page.md").read_text()
 
 
 def test_other_methods_are_those_that_make_peers_made_unless_given(tmp_path, monkeypatch):
@@ -199,4 +183,4 @@ def test_the_command_alone_finds_all_modules_in_its_own_processes(tmp_path):
     assert answer.returncode == 0, answer.stderr
     assert (tmp_path / "tiny" / "noise_model.json").exists()
     assert "noise_model: " in answer.stderr
-    assert "Not run at these sizes" in (tmp_path / "page.md").read_text()
+    assert Reading.of("scaling").answer in (tmp_path / "page.md").read_text()

@@ -29,8 +29,6 @@ def test_ours_stand_beside_what_is_installed(ran):
     methods = ["raw", *OURS, *(peer for peer in there if peer != "sphering")]
     for seed in EXPERIMENT.sizes["tiny"]["seeds"]:
         assert [run["method"] for run in runs(record, seed=seed)] == methods
-    absent = [peer for peer in PEERS if peer not in there]
-    assert all(peer in record["reading"][-1] for peer in ("fastMNN", "Seurat", *absent))
     assert "## mixture" in text
 
 
@@ -49,20 +47,3 @@ def test_the_uncorrected_score_is_that_of_the_mixture(ran):
     near = index.kneighbors(values, return_distance=False)[:, 1:]
     found = runs(ran[0], method="raw", seed=seed)[0]["same_label"]
     assert found == pytest.approx((label[near] == label[:, None]).mean(), abs=1e-4)
-
-
-def test_the_reading_names_the_best_by_the_figures(ran):
-    record, _ = ran
-    middle = {
-        method: np.median([run["same_label"] for run in runs(record, method=method)])
-        for method in {run["method"] for run in record["runs"]}
-    }
-    best = max(middle, key=middle.get)
-    answer, of_sets, *_ = record["reading"]
-    assert f"the highest same label is {middle[best]:.3f}" in of_sets
-    assert f"uncorrected {middle['raw']:.3f}" in of_sets
-    of_ours = "displace, 2 passes"
-    place = sorted(middle.values(), reverse=True).index(middle[of_ours]) + 1
-    assert f"(place {place} of {len(middle)})" in answer
-    assert (f"in front: `{best}` on 1" in answer) == (best not in (of_ours, "raw"))
-    assert f"above uncorrected on {int(middle[of_ours] >= middle['raw'] + 0.005)}" in answer

@@ -13,7 +13,7 @@ from balans_dask.passes.engine import task
 from benchmarks.harness.findings import Findings, spread
 from benchmarks.harness.measured_process import balans, planned_bytes
 from benchmarks.speed import growth, passes, projection, rounds, whole_run, zarr_io
-from benchmarks.speed.inline_engine import InlineEngine
+from benchmarks.speed.rounds import InlineEngine
 from tests.support import REPOSITORY
 
 

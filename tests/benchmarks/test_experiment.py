@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from matplotlib.figure import Figure
 
-from benchmarks.harness import findings
+from benchmarks.harness import experiment, findings
 from benchmarks.harness.experiment import Experiment
 
 SECONDS = 5.0
@@ -35,7 +35,30 @@ def clock(monkeypatch):
     return made
 
 
-def counted(clock, seeds, said="One is one.", breaks_at=None):
+READING = """<!-- tiny, 2026-01-01 -->
+
+# Counted
+
+One is one.
+
+- first
+- second
+
+## Method
+
+Ones are counted.
+
+Twice.
+"""
+
+
+@pytest.fixture(autouse=True)
+def _reading(tmp_path, monkeypatch):
+    (tmp_path / "counted.md").write_text(READING)
+    monkeypatch.setattr(experiment, "READINGS", tmp_path)
+
+
+def counted(clock, seeds, breaks_at=None):
     """An experiment whose every run takes a second of preparation and four of measuring."""
     calls = []
 
@@ -53,9 +76,8 @@ def counted(clock, seeds, said="One is one.", breaks_at=None):
 
     sizes = {"tiny": {"seeds": (0, 1, 2)}}
     made = Experiment(
-        "counted", "Counted", "Is one one?", sizes, measure,
+        "counted", sizes, measure,
         tables=lambda found: ["| a |", "| --- |"], picture=lambda found: Figure(),
-        reading=lambda found: [said, "- first\n- second"],
     )  # fmt: skip
     return SimpleNamespace(experiment=made, calls=calls)
 
@@ -65,16 +87,15 @@ def ran(made, folder, *arguments):
     return json.loads((folder / "tiny" / "counted.json").read_text())
 
 
-def test_a_complete_file_keeps_its_seconds_and_its_date_and_gets_new_words(tmp_path, clock):
+def test_a_complete_file_keeps_its_seconds_and_its_date(tmp_path, clock):
     first = ran(counted(clock, (0, 1)), tmp_path)
     assert first["seconds"] == 2 * SECONDS
     assert first["date"] == "2026-01-01"
     clock.day = date(2026, 1, 9)
-    made = counted(clock, (0, 1), said="Two is two.")
+    made = counted(clock, (0, 1))
     again = ran(made, tmp_path, "--resume")
     assert made.calls == []
-    assert again == first | {"reading": ["Two is two.", "- first\n- second"]}
-    assert "Two is two." in (tmp_path / "tiny" / "counted.md").read_text()
+    assert again == first
 
 
 def test_seconds_add_up_and_the_date_is_that_of_the_last_run(tmp_path, clock):
@@ -99,12 +120,13 @@ def test_without_resume_seconds_begin_anew(tmp_path, clock):
     assert ran(counted(clock, (0,)), tmp_path)["seconds"] == SECONDS
 
 
-def test_the_answer_stands_in_bold_before_the_paragraphs_and_what_has_none_has_no_gap(
-    tmp_path, clock
-):
-    ran(counted(clock, (0,), said="One is one."), tmp_path)
+def test_title_and_method_are_those_of_the_reading(tmp_path, clock):
+    ran(counted(clock, (0,)), tmp_path)
     text = (tmp_path / "tiny" / "counted.md").read_text()
-    assert "\n\nIs one one?\n\n**One is one.**\n\n- first\n- second\n\nMachine: " in text
+    assert text.startswith("# Counted\n\nOnes are counted.\n\nTwice.\n\nMachine: ")
+
+
+def test_what_has_no_run_has_a_date(tmp_path, clock):
     given = SimpleNamespace(results=tmp_path, resume=False)
     other = findings.Findings("other", given, [])
     other.publish("Other", "How long?", ["a table"], Figure())

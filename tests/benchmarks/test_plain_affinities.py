@@ -5,20 +5,17 @@ import pytest
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
-from benchmarks.experiments.mean_recovery import mean_errors
-from benchmarks.experiments.operator_mass import cluster_weights, mass_elsewhere
-from benchmarks.harness.covering import (
-    NEVER,
-    draws_of_clusters,
-    first_to_cover,
-    nth_landmark,
-    shares_after,
-)
+from benchmarks.experiments.scaling import cluster_weights, mass_elsewhere, mean_errors
 from benchmarks.harness.plain_affinities import (
+    NEVER,
     Landmarks,
     affinity_blocks,
+    draws_of_clusters,
+    first_to_cover,
     landmarks_at,
     landmarks_of,
+    nth_landmark,
+    shares_after,
 )
 from tests.support.reference import balans
 

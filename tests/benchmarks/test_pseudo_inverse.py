@@ -66,11 +66,4 @@ def test_operators_stand_beside_their_limits(ran):
             assert all(each > 0 for each in run["errors"].values())
             assert 0 <= run["leaked"] <= 1
     assert all(run["amplified"] == 0 for run in by_operator["nystrom, by row"])
-    for name in ("`nystrom`", "`landmark-normalised`", "*Beside `smooth` at 1:100*"):
-        assert any(name in part for part in record["reading"])
-    errors = {name: np.median([run["errors"]["A"] for run in by_operator[name]])
-              for name in ("smooth", "nystrom")}  # fmt: skip
-    side = "larger" if errors["nystrom"] > errors["smooth"] else "smaller"
-    said = f"is {side}, {errors['nystrom']:.2f} instead of {errors['smooth']:.2f}"
-    assert said in record["reading"][0]
     assert "| 1:100, 1:1, smooth |" in text

@@ -1,11 +1,8 @@
 """The scale ablation at its tiny size."""
 
-import re
-
 import pytest
 
-from benchmarks.experiments.scale_ablation import EXPERIMENT, GUARDED
-from benchmarks.experiments.scale_ablation_report import BY_BATCH, STYLES
+from benchmarks.experiments.scale_ablation import BY_BATCH, EXPERIMENT, STYLES
 from tests.benchmarks.experiment_runs import tiny
 
 
@@ -35,13 +32,9 @@ def test_all_dense_variants_share_landmarks_and_the_scales_that_drew_them_cover_
     assert max(run["uncovered"] for run in other) > 0.0
 
 
-def test_scales_by_batch_mix_batches_and_the_reading_counts_sets(ran):
+def test_scales_by_batch_mix_batches(ran):
     record, _ = ran
     for own, raw in zip(
         by_variant(record, BY_BATCH), by_variant(record, "uncorrected"), strict=True
     ):
         assert own["batch_mixing"] > raw["batch_mixing"]
-    answer, *others = record["reading"]
-    assert re.search(r"\+0\.\d+ in mixing with other batches", answer)
-    for part in (f"- *{GUARDED}*: ", "So on these sets ", "The plain graph, which samples nothing"):
-        assert any(part in each for each in others)

@@ -6,8 +6,8 @@ import pytest
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
 from benchmarks.experiments import scaling
-from benchmarks.experiments.scaling_figures import exponent, gains, growth, last_exponent
-from tests.benchmarks.experiment_runs import MadeUp, tiny
+from benchmarks.experiments.scaling import exponent, gains, growth, last_exponent
+from tests.benchmarks.experiment_runs import made_up, tiny
 
 
 @pytest.fixture(scope="module")
@@ -31,22 +31,14 @@ def test_landmarks_are_those_of_the_package_and_means_come_nearer(run):
     assert "The operator of all rows" in text
 
 
-def test_the_reading_names_exponent_error_and_weight(run):
-    answer, *others = run[0]["reading"]
-    assert "to the power" in answer
-    assert "scib-metrics is not installed" in answer
-    for part in ("to the power", "error of the clusters' means", "every row as a landmark"):
-        assert any(part in each for each in others)
-
-
 def test_an_exponent_is_fitted_and_gains_are_paired_by_seed():
     case = {"part": "run", "kind": "a"}
     runs = [case | {"n_rows": n, "seed": s, "operator": "smooth", "seconds": 2.0 * n**0.8,
                     "total": 0.6 + s} for n in (10, 100, 1000) for s in (0, 1)]  # fmt: skip
     runs += [case | {"n_rows": 10, "seed": s, "operator": "uncorrected", "total": 0.4 + s}
              for s in (1, 0)]  # fmt: skip
-    assert exponent(MadeUp(runs), "seconds", "a", "smooth").slope == pytest.approx(0.8)
-    found = gains(MadeUp(runs), kind="a", operator="smooth", n_rows=10)
+    assert exponent(made_up(runs), "seconds", "a", "smooth").slope == pytest.approx(0.8)
+    found = gains(made_up(runs), kind="a", operator="smooth", n_rows=10)
     assert found == pytest.approx([0.2 / 0.4, 0.2 / 1.4])
 
 
@@ -58,9 +50,9 @@ def test_growth_is_told_apart_from_start_up_also_by_runs_that_are_hardly_longer(
     runs = [{"part": "run", "kind": "a", "operator": "smooth", "n_rows": n, "seconds": seconds(n)}
             for n in (10_000, 100_000, 1_000_000)]  # fmt: skip
     starts = [{"part": "start", "operator": "smooth", "seconds": seconds(1000)}]
-    assert growth(MadeUp(runs + starts), "a", "smooth").slope == pytest.approx(power, abs=1e-3)
-    assert growth(MadeUp(runs), "a", "smooth") is None
-    assert growth(MadeUp(runs[1:] + starts), "a", "smooth") is None
+    assert growth(made_up(runs + starts), "a", "smooth").slope == pytest.approx(power, abs=1e-3)
+    assert growth(made_up(runs), "a", "smooth") is None
+    assert growth(made_up(runs[1:] + starts), "a", "smooth") is None
 
 
 def test_the_last_exponent_is_of_the_two_largest_sizes():
@@ -68,6 +60,6 @@ def test_the_last_exponent_is_of_the_two_largest_sizes():
     runs = [{"part": "run", "kind": "a", "operator": "smooth", "n_rows": n, "seconds": seconds}
             for n, of_seeds in times.items() for seconds in of_seeds]  # fmt: skip
     case = ("seconds", "a", "smooth")
-    assert last_exponent(MadeUp(runs), *case, less=2.0) == pytest.approx(np.log10(50 / 3))
-    assert last_exponent(MadeUp(runs), *case, less=6.0) is None
-    assert last_exponent(MadeUp(runs), *case, less=np.nan) is None
+    assert last_exponent(made_up(runs), *case, less=2.0) == pytest.approx(np.log10(50 / 3))
+    assert last_exponent(made_up(runs), *case, less=6.0) is None
+    assert last_exponent(made_up(runs), *case, less=np.nan) is None

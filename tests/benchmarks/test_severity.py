@@ -1,23 +1,14 @@
 """The severity of batch effects at its tiny size, and where curves cross zero."""
 
-import json
-
-import numpy as np
 import pytest
 
-from benchmarks.experiments.crossings import Stretch, stretches_above
-from benchmarks.experiments.severity import EXPERIMENT, METHODS
+from benchmarks.experiments.severity import EXPERIMENT, METHODS, Stretch, stretches_above
 from tests.benchmarks.experiment_runs import tiny
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("severity")
-
-
-@pytest.fixture(scope="module")
-def ran(folder):
-    return tiny(EXPERIMENT, folder)
+def ran(tmp_path_factory):
+    return tiny(EXPERIMENT, tmp_path_factory.mktemp("severity"))
 
 
 def of(record, **case):
@@ -30,26 +21,13 @@ def test_every_operator_is_measured_without_and_with_the_effect(ran):
         assert len(of(record, method=method, axis="none")) == 2
         assert len(of(record, method=method, axis="offset", level=2.0)) == 2
         assert f"| {method} |" in text
-    assert "harmonypy was not there" in record["reading"][-1]
 
 
-def test_an_offset_separates_batches_and_the_reading_has_the_mean_gain(ran):
+def test_an_offset_separates_batches(ran):
     record, _ = ran
     (none, offset) = (of(record, method="uncorrected", axis=axis) for axis in ("none", "offset"))
     assert min(run["batch_mixing"] for run in none) > 0.9
     assert max(run["batch_mixing"] for run in offset) < 0.1
-    own = np.array([run["same_label"] for run in of(record, method="nystrom", axis="none")])
-    gain = (own - [run["same_label"] for run in none]).mean()
-    assert any(f"- `nystrom` {gain:+.3f}" in part for part in record["reading"])
-    at_2 = [run["same_label"] for run in of(record, method="displace", axis="offset")]
-    better = int(np.mean(at_2) > np.mean([run["same_label"] for run in offset]))
-    assert f"`displace` at {better} of 1 severities" in record["reading"][0]
-
-
-def test_a_run_that_goes_on_keeps_its_figures(ran, folder):
-    record, _ = ran
-    again, _ = tiny(EXPERIMENT, folder, "--resume")
-    assert json.dumps(again["runs"]) == json.dumps(record["runs"])
 
 
 @pytest.mark.parametrize(
