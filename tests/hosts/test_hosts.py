@@ -8,8 +8,7 @@ from statistics import fmean
 import pytest
 
 from balans_dask.workflows.mixture import Mixture, write_mixture
-from benchmarks.harness.network import hosts
-from benchmarks.harness.network import ENVIRONMENT, network_cluster
+from benchmarks.harness.network import ENVIRONMENT, hosts, network_cluster
 from benchmarks.speed.round_traffic import RoundShape, watched
 from tests.support.commands import Command, begun, run
 from tests.support.stores import files_but_input
