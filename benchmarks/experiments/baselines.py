@@ -44,7 +44,6 @@ REAL = {
 }
 RETRIEVAL = "cross_batch_map"
 LEAST_WIDTH = 0.1
-BEST = "displace, 2 passes"
 COLUMNS = {
     "total": "total",
     "batch": "batch side",
@@ -132,7 +131,7 @@ def _ours(data: DataSet, method: str, seed: int) -> tuple[NDArray[np.floating], 
 
 def tables(findings: Findings) -> list[str]:
     """One table a data set, of the scores that were measured."""
-    return [f"## {name}\n\n{_table(findings, name)}" for name in sets_of(findings)]
+    return [f"## {name}\n\n{_table(findings, name)}" for name in findings.each("set")]
 
 
 def _table(findings: Findings, name: str) -> str:
@@ -141,14 +140,14 @@ def _table(findings: Findings, name: str) -> str:
     rows = [
         [method, *(spread(values_of(findings, name, method, each), 3) for each in present),
          spread(values_of(findings, name, method, "seconds"), 2)]
-        for method in methods_of(findings, name)
+        for method in findings.each("method", set=name)
     ]  # fmt: skip
     return lines(head, rows)
 
 
 def picture(findings: Findings) -> Figure:
     """Medians and ranges of the main score, a panel a data set."""
-    score, names = main_score(findings)[0], sets_of(findings)
+    score, names = main_score(findings)[0], findings.each("set")
     figure, axes = grid(len(names), 3)
     for axis, name in zip(axes, names, strict=True):
         _panel(axis, findings, name, score)
@@ -159,7 +158,7 @@ def picture(findings: Findings) -> Figure:
 
 
 def _panel(axis: Any, findings: Findings, name: str, score: str) -> None:
-    shown = [method for method in methods_of(findings) if method != "raw"]
+    shown = [method for method in findings.each("method") if method != "raw"]
     raw = median(values_of(findings, name, "raw", score))
     axis.axvline(raw, color=COLOURS[6], lw=1, ls="--", label="uncorrected")
     for label, colour in (("ours", COLOURS[0]), ("other methods", COLOURS[5])):
@@ -182,17 +181,6 @@ def _panel(axis: Any, findings: Findings, name: str, score: str) -> None:
     axis.set(title=name, xlabel=f"{COLUMNS[score]} (higher is better)", ylim=(len(shown), -1))
 
 
-def sets_of(findings: Findings) -> list[str]:
-    """Names of the sets, in order."""
-    return list(dict.fromkeys(run["set"] for run in findings.record["runs"]))
-
-
-def methods_of(findings: Findings, name: str | None = None) -> list[str]:
-    """Names of the methods, of one set or of all, in order."""
-    runs = findings.of(set=name) if name else findings.record["runs"]
-    return list(dict.fromkeys(run["method"] for run in runs))
-
-
 def values_of(findings: Findings, name: str, method: str, figure: str) -> list[float]:
     """Return one figure of a method, by seed."""
     runs = findings.of(set=name, method=method)
@@ -201,7 +189,7 @@ def values_of(findings: Findings, name: str, method: str, figure: str) -> list[f
 
 def ranked(findings: Findings, name: str, score: str) -> list[tuple[str, float]]:
     """Medians of all methods on a set, the highest first."""
-    methods = methods_of(findings, name)
+    methods = findings.each("method", set=name)
     found = [(method, median(values_of(findings, name, method, score))) for method in methods]
     return sorted(found, key=lambda each: -each[1])
 
@@ -209,33 +197,18 @@ def ranked(findings: Findings, name: str, score: str) -> list[tuple[str, float]]
 EXPERIMENT = Experiment(
     name="baselines",
     sizes={
-        "tiny": {
-            "seeds": (0, 1),
-            "mixture_rows": 600,
-            "scored_each": 20,
-            "real": (),
-            "peers": PEERS,
-        },
-        "small": {
-            "seeds": (0, 1),
-            "mixture_rows": 3000,
-            "scored_each": 50,
-            "real": ("CPJUMP1 by plate", "BBBC021 by week"),
-            "peers": PEERS,
-        },
-        "full": {
-            "seeds": (0, 1, 2),
-            "mixture_rows": 10_000,
-            "scored_each": 100,
-            "real": tuple(REAL),
-            "peers": (*PEERS, "scvi"),
-        },
+        "tiny": {"seeds": (0, 1), "mixture_rows": 600, "scored_each": 20, "real": (),
+                 "peers": PEERS},
+        "small": {"seeds": (0, 1), "mixture_rows": 3000, "scored_each": 50,
+                  "real": ("CPJUMP1 by plate", "BBBC021 by week"), "peers": PEERS},
+        "full": {"seeds": (0, 1, 2), "mixture_rows": 10_000, "scored_each": 100,
+                 "real": tuple(REAL), "peers": (*PEERS, "scvi")},
     },
     measure=measure,
     tables=tables,
     picture=picture,
     beside_peers=True,
-)
+)  # fmt: skip
 
 if __name__ == "__main__":
     EXPERIMENT.main()

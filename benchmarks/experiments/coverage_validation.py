@@ -105,11 +105,6 @@ def many_clusters(sizes: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], Mi
                 )
 
 
-def sets_of(findings: Findings) -> list[str]:
-    """Names of the sets, in order."""
-    return list(dict.fromkeys(run["set"] for run in findings.of(part="samplers")))
-
-
 def samplers_of(findings: Findings) -> list[str]:
     """Names of the samplers, ours first."""
     return list(findings.of(part="samplers")[0]["samplers"])
@@ -163,18 +158,6 @@ def of_clusters(
     """Rows drawn by seed, infinity where they were not enough."""
     found = [run[figure] if t is None else run[figure][t] for run in findings.of(**case)]
     return [np.inf if each is None else each for each in found]
-
-
-def draws_of(findings: Findings, case: dict[str, Any]) -> int:
-    """Bound of the rows that are drawn of so many clusters."""
-    sizes, n_clusters = findings.record["options"]["sizes"], case["n_clusters"]
-    each = sizes["draws_beyond"].get(str(n_clusters), sizes["draws_per_cluster"])
-    return max(each * n_clusters, LEAST_DRAWS)
-
-
-def mark_of(case: dict[str, Any], t: str) -> float:
-    """Return t K log K."""
-    return float(int(t) * case["n_clusters"] * np.log(case["n_clusters"]))
 
 
 def each_of(findings: Findings) -> list[str]:
@@ -299,7 +282,7 @@ def _samplers(findings: Findings) -> str:
     head = ["set", "sampler", *(f"rows to {float(share):.0%}" for share in shares),
             "covered at the stop, %", "clusters, %"]  # fmt: skip
     rows = []
-    for name in sets_of(findings):
+    for name in findings.each("set", part="samplers"):
         for sampler in samplers_of(findings):
             cells = [_finite(needed(findings, name, sampler, share)) for share in shares]
             for figure in ("rows", "clusters"):
@@ -320,7 +303,7 @@ def _finite(values: list[float]) -> str:
 
 def _stops(findings: Findings) -> str:
     rows = []
-    for name in sets_of(findings):
+    for name in findings.each("set", part="samplers"):
         case = {"part": "samplers", "set": name}
         n_rows, n_clusters = (findings.of(**case)[0][key] for key in ("n_rows", "n_clusters"))
         uncovered = [100 * (1 - at) for at in covered_at_auto(findings, name)]
@@ -351,7 +334,7 @@ def _clusters(findings: Findings) -> str:
 
 def picture(findings: Findings) -> Figure:
     """Draw uncovered rows over rows drawn for each set, and rows over clusters."""
-    names = sets_of(findings)
+    names = findings.each("set", part="samplers")
     kinds = kinds_of(findings)
     figure, axes = grid(len(names) + len(kinds), 3)
     for axis, name in zip(axes, names, strict=False):
@@ -403,44 +386,23 @@ def _of_clusters(findings: Findings, axis: Any, kind: str) -> None:
 EXPERIMENT = Experiment(
     name="coverage_validation",
     sizes={
-        "tiny": {
-            "kinds": ("separated",),
-            "rows": 1000,
-            "clusters": (10,),
-            "cluster_sizes": ("equal",),
-            "rows_per_cluster": 60,
-            "draws_per_cluster": 20,
-            "draws_beyond": {},
-            "seeds": (0,),
-            "seeds_beyond": {},
-        },
-        "small": {
-            "kinds": ("separated", "overlapping", "unequal"),
-            "rows": 10_000,
-            "clusters": (10, 100, 300, 600),
-            "cluster_sizes": tuple(RATIOS),
-            "rows_per_cluster": 100,
-            "draws_per_cluster": 12,
-            "draws_beyond": {},
-            "seeds": (0, 1, 2),
-            "seeds_beyond": {"300": 1, "600": 1},
-        },
-        "full": {
-            "kinds": ("separated", "overlapping", "unequal"),
-            "rows": 50_000,
-            "clusters": (10, 100, 1000, 3000, 10_000),
-            "cluster_sizes": tuple(RATIOS),
-            "rows_per_cluster": 60,
-            "draws_per_cluster": 25,
-            "draws_beyond": {"3000": 10, "10000": 2},
-            "seeds": (0, 1, 2),
-            "seeds_beyond": {"3000": 1, "10000": 1},
-        },
+        "tiny": {"kinds": ("separated",), "rows": 1000, "clusters": (10,),
+                 "cluster_sizes": ("equal",), "rows_per_cluster": 60, "draws_per_cluster": 20,
+                 "draws_beyond": {}, "seeds": (0,), "seeds_beyond": {}},
+        "small": {"kinds": ("separated", "overlapping", "unequal"), "rows": 10_000,
+                  "clusters": (10, 100, 300, 600), "cluster_sizes": tuple(RATIOS),
+                  "rows_per_cluster": 100, "draws_per_cluster": 12, "draws_beyond": {},
+                  "seeds": (0, 1, 2), "seeds_beyond": {"300": 1, "600": 1}},
+        "full": {"kinds": ("separated", "overlapping", "unequal"), "rows": 50_000,
+                 "clusters": (10, 100, 1000, 3000, 10_000), "cluster_sizes": tuple(RATIOS),
+                 "rows_per_cluster": 60, "draws_per_cluster": 25,
+                 "draws_beyond": {"3000": 10, "10000": 2}, "seeds": (0, 1, 2),
+                 "seeds_beyond": {"3000": 1, "10000": 1}},
     },
     measure=measure,
     tables=tables,
     picture=picture,
-)
+)  # fmt: skip
 
 if __name__ == "__main__":
     EXPERIMENT.main()

@@ -13,10 +13,10 @@ from sklearn.preprocessing import StandardScaler
 from balans_dask import Balans
 from balans_dask.evaluate.neighbours import neighbour_shares
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.embedded import Embedded, generated
 from benchmarks.harness.experiment import Experiment, Setting
 from benchmarks.harness.findings import Findings, median, spread
 from benchmarks.harness.pictures import COLOURS, grid
-from benchmarks.harness.profile_sets import ProfileSet, generated
 from benchmarks.harness.scoring import rows_of_every_label, scores
 from benchmarks.harness.tables import lines
 
@@ -91,9 +91,9 @@ class Screen:
             yield from ((components, method) for method in (RAW, *self._sizes["operators"]))
 
     @functools.cached_property
-    def profiles(self) -> ProfileSet:
+    def profiles(self) -> Embedded:
         """Rows of the mixture."""
-        return generated("", self.mixture, self._sizes["each"])
+        return generated(self.mixture)
 
     @functools.cached_property
     def _scored_rows(self) -> NDArray[np.int64]:
@@ -104,11 +104,11 @@ class Screen:
 
     @functools.cached_property
     def _scaler(self) -> StandardScaler:
-        return StandardScaler().fit(self.profiles.values)
+        return StandardScaler().fit(self.profiles.rows)
 
     @functools.cached_property
     def _features(self) -> NDArray[np.float64]:
-        return self._scaler.transform(self.profiles.values)
+        return self._scaler.transform(self.profiles.rows)
 
     @functools.cached_property
     def _means(self) -> NDArray[np.float64]:
@@ -163,23 +163,18 @@ class Screen:
         )
 
 
-def names_of(findings: Findings, key: str, **case: Any) -> list[Any]:
-    """Return what was measured in these cases, in order."""
-    return list(dict.fromkeys(run[key] for run in findings.of(**case)))
-
-
 def tables(findings: Findings) -> list[str]:
     """Signal kept and scores of every number of components."""
     found = []
-    for features in names_of(findings, "features"):
-        for rank in sorted(names_of(findings, "rank", features=features)):
+    for features in findings.each("features"):
+        for rank in sorted(findings.each("rank", features=features)):
             found.append(f"## {features:,} features, signal of rank {rank}\n")
             case = {"features": features, "rank": rank}
             there = [c for c in COLUMNS if c in findings.of(**case)[0]]
             rows = [
                 [components, method, *(_cell(findings, c, case, components, method) for c in there)]
-                for components in names_of(findings, "components", **case)
-                for method in names_of(findings, "method", **case)
+                for components in findings.each("components", **case)
+                for method in findings.each("method", **case)
             ]
             found.append(lines(["components", "method", *(COLUMNS[c] for c in there)], rows))
     return found
@@ -193,7 +188,7 @@ def _cell(
 
 def corrected_of(findings: Findings) -> str:
     """Name the method that corrects."""
-    return names_of(findings, "method")[-1]
+    return findings.each("method")[-1]
 
 
 def named(components: str) -> str:
@@ -204,13 +199,13 @@ def named(components: str) -> str:
 
 def picture(findings: Findings) -> Figure:
     """Signal kept above, same-label share below; a column a number of features."""
-    widths, method = names_of(findings, "features"), corrected_of(findings)
+    widths, method = findings.each("features"), corrected_of(findings)
     figure, axes = grid(2 * len(widths), len(widths))
-    every = [c for c in names_of(findings, "components") if c.isdigit()]
+    every = [c for c in findings.each("components") if c.isdigit()]
     for column, features in enumerate(widths):
         upper, lower = axes[column], axes[len(widths) + column]
-        ranks = sorted(names_of(findings, "rank", features=features))
-        there = sorted(names_of(findings, "components", features=features), key=_order)
+        ranks = sorted(findings.each("rank", features=features))
+        there = sorted(findings.each("components", features=features), key=_order)
         for components in there:
             colour, form = STYLES.get(components) or (
                 COLOURS[every.index(components)], MARKERS[every.index(components)],
@@ -245,7 +240,7 @@ def picture(findings: Findings) -> Figure:
         frameon=False,
         fontsize=9,
     )
-    n_seeds = max(len(names_of(findings, "seed", features=features)) for features in widths)
+    n_seeds = max(len(findings.each("seed", features=features)) for features in widths)
     figure.suptitle(
         f"What principal components lose\n(medians and ranges of up to {n_seeds} seeds)",
         fontsize=11,

@@ -111,7 +111,6 @@ def block_means(
     Parameters
     ----------
     matrix : ndarray of shape (n_rows, n_columns)
-    row_label, column_label : ndarray, int64
     own : ndarray of shape (n_rows,), int64
         Column of every row itself, whose affinity is 1 by definition.
     """
@@ -285,7 +284,7 @@ def _spectra(data: str, matrix: str, findings: Findings) -> list[str]:
 def picture(findings: Findings) -> Figure:
     """Draw the spectra of both shapes of matrix, the distances to the law, and the entries."""
     figure, (square, wide, distances, entries) = grid(4, 2)
-    names = _names(findings)
+    names = findings.each("data")
     for axis, matrix in ((square, "kept"), (wide, "landmark rows")):
         _spectra_panel(axis, findings, matrix, names)
     _distances_panel(distances, findings, names)
@@ -359,11 +358,7 @@ def _entries_panel(axis: Any, findings: Findings, names: list[str]) -> None:
 
 
 def _cases(findings: Findings) -> list[tuple[str, str]]:
-    return [(data, matrix) for data in _names(findings) for matrix in MATRICES]
-
-
-def _names(findings: Findings) -> list[str]:
-    return list(dict.fromkeys(run["data"] for run in findings.record["runs"]))
+    return [(data, matrix) for data in findings.each("data") for matrix in MATRICES]
 
 
 def _values(findings: Findings, case: tuple[str, str], name: str) -> list[float]:

@@ -68,11 +68,6 @@ def known(runs: list[dict[str, Any]], name: str) -> list[float]:
     return [run[name] for run in runs if run.get(name) is not None]
 
 
-def values_of(findings: Findings, name: str) -> list[Any]:
-    """List the values of a part of the cases, in order."""
-    return list(dict.fromkeys(run[name] for run in findings.record["runs"]))
-
-
 def measure(findings: Findings, setting: Setting) -> None:
     """Measure every operator on every mixture."""
     sizes = setting.sizes
@@ -198,12 +193,12 @@ def tables(findings: Findings) -> list[str]:
     head = ["sizes, noise, operator", *(f"error, {limit}" for limit in LIMITS),
             *(FIGURES[name] for name in shown), "rows of small clusters", "landmarks"]  # fmt: skip
     parts = []
-    for clusters in values_of(findings, "clusters"):
+    for clusters in findings.each("clusters"):
         rows = [
             _row(findings.of(clusters=clusters, ratio=ratio, noise_ratio=noise, operator=operator),
                  f"1:{ratio:,}, 1:{noise}, {operator}", shown)
-            for ratio in values_of(findings, "ratio")
-            for noise in values_of(findings, "noise_ratio")
+            for ratio in findings.each("ratio")
+            for noise in findings.each("noise_ratio")
             for operator in ("raw", *OPERATORS, *LIMITS)
         ]  # fmt: skip
         parts += [f"## {clusters}: median (range) over seeds\n", lines(head, rows)]
@@ -221,7 +216,7 @@ def _row(runs: list[dict[str, Any]], name: str, shown: Sequence[str]) -> list[st
 
 def picture(findings: Findings) -> Figure:
     """Draw error, leaked weight and same-label share over the imbalance."""
-    kinds = values_of(findings, "clusters")
+    kinds = findings.each("clusters")
     figure, axes = grid(len(PANELS) * len(kinds), len(PANELS))
     figure.set_size_inches(4 * len(PANELS), 3.4 * len(kinds) + 0.9)
     for number, clusters in enumerate(kinds):
@@ -229,7 +224,7 @@ def picture(findings: Findings) -> Figure:
             _panel(axis, findings, clusters, name)
             axis.set_title(f"{clusters} clusters", fontsize=10)
             axis.set_ylabel(text)
-    noises = values_of(findings, "noise_ratio")
+    noises = findings.each("noise_ratio")
     for noise, style in zip(noises, ("-", ":"), strict=False):
         axes[0].plot([], [], style, color="black", label=f"noise 1:{noise}")
     handles, labels = axes[2].get_legend_handles_labels()
@@ -238,7 +233,7 @@ def picture(findings: Findings) -> Figure:
         [*handles, *more], [*labels, *(str(each.get_label()) for each in more)],
         loc="outside lower center", ncols=7, frameon=False, fontsize=9,
     )  # fmt: skip
-    n_seeds = len(values_of(findings, "seed"))
+    n_seeds = len(findings.each("seed"))
     figure.suptitle(
         f"Smoothing with and without the pseudo-inverse (median and range over {n_seeds} seeds)",
         fontsize=11,
@@ -247,11 +242,11 @@ def picture(findings: Findings) -> Figure:
 
 
 def _panel(axis: Any, findings: Findings, clusters: str, name: str) -> None:
-    ratios = values_of(findings, "ratio")
+    ratios = findings.each("ratio")
     shown = OPERATORS if name == "error" else (*OPERATORS, "A", "raw")
     shown = tuple(each for each in shown if name == "small_same_label" or each != "raw")
     for number, operator in enumerate(shown):
-        for noise, style in zip(values_of(findings, "noise_ratio"), ("-", ":"), strict=False):
+        for noise, style in zip(findings.each("noise_ratio"), ("-", ":"), strict=False):
             found = [
                 known(findings.of(
                     clusters=clusters, ratio=ratio, noise_ratio=noise, operator=operator), name)

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from benchmarks.experiments.results_page import NAMES, PAGE, page
 from benchmarks.harness.experiment import REPOSITORY, RESULTS, SIZES, Experiment
-from benchmarks.harness.lanes import Lanes, end_with_parent
 
 CACHE = REPOSITORY / "build" / "jax"
 PEERS = REPOSITORY / ".peers" / "bin" / "python"
@@ -50,15 +49,6 @@ def main(
     """Run, say how long each took, and end with an error if any failed.
 
     Experiments share processes, as scib-metrics compiles in each of them.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        Of the command line.
-    run : callable, optional
-        Takes a name and the arguments of its command line; ``None`` for the experiment itself.
-    pool : callable
-        Takes a number of workers, ``initializer`` and ``initargs``.
     """
     given = _arguments(argv)
     options = ["--size", given.size, "--results", str(given.results)]
@@ -73,18 +63,15 @@ def main(
         else:
             print(f"{name}: {future.result():.0f} s", file=sys.stderr)
 
-    def lanes(n_lanes: int, variables: dict[str, str]) -> Lanes:
-        return Lanes(n_lanes, partial(pool, 1, initializer=_prepare, initargs=(variables,)))
-
-    def begun(lanes: Lanes, how: Callable[[str, list[str]], None], name: str) -> Future[float]:
-        return lanes.submit(_timed, run or how, name, options)
-
-    with lanes(1, environment()) as alone:
+    with pool(1, initializer=_prepare, initargs=(environment(),)) as alone:
         for name in (name for name in given.only if name in TIMED):
-            ended(name, begun(alone, measure, name))
-    with lanes(given.at_once, environment() | ONE_THREAD) as beside:
+            ended(name, alone.submit(_timed, run or measure, name, options))
+    variables = environment() | ONE_THREAD
+    with pool(given.at_once, initializer=_prepare, initargs=(variables,)) as beside:
         others = [name for name in LONGEST_FIRST if name in given.only]
-        futures = {begun(beside, measure_beside, name): name for name in others}
+        futures = {
+            beside.submit(_timed, run or measure_beside, name, options): name for name in others
+        }
         for future in as_completed(futures):
             ended(futures[future], future)
     given.page.write_text(page(given.results))
@@ -122,7 +109,6 @@ def environment() -> dict[str, str]:
 
 
 def _prepare(variables: dict[str, str]) -> None:
-    end_with_parent()
     os.environ.update(variables)
     warnings.simplefilter("ignore")
 

@@ -82,7 +82,6 @@ def draw_landmarks(
         Rows drawn before coverage is updated.
     seed : int
         With the number of the round it keys the random numbers, as in `Balans`.
-    patience : int
     least : int
         Draw so many rows, even after patience has ended.
     """
@@ -210,8 +209,6 @@ class Tested:
 
     Attributes
     ----------
-    mixture : str
-    block : int
     figure : str
         As the runs name it, with the number of rows.
     name : str
@@ -220,7 +217,6 @@ class Tested:
         Of one row at a time.
     found : Comparison or None
         ``None`` for the clusters, of which there is a p-value only.
-    margin : float
     p_values : tuple of float
         Corrected; of the mean and the distribution, or of the clusters.
     smallest : float
@@ -419,7 +415,7 @@ def _row(test: Tested) -> list[str]:
 
 def picture(findings: Findings) -> Figure:
     """Draw differences in units of their margin, and the landmarks of clusters by size."""
-    kinds = list(dict.fromkeys(run["mixture"] for run in findings.record["runs"]))
+    kinds = findings.each("mixture")
     figure, axes = grid(2 * len(kinds), 2)
     figure.set_size_inches(11, 4.6 * len(kinds))
     tests = tested(findings)

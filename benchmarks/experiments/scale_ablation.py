@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
 from benchmarks.harness import dense_operators as dense
+from benchmarks.harness.embedded import Embedded, generated, real
 from benchmarks.harness.experiment import Experiment, Setting
 from benchmarks.harness.findings import Findings, median, spread
 from benchmarks.harness.pictures import COLOURS, panels
-from benchmarks.harness.profile_sets import ProfileSet, generated, real
-from benchmarks.harness.scoring import main_score, scores
+from benchmarks.harness.real_sets import SETS
+from benchmarks.harness.scoring import main_score, rows_of_every_label, scores
 from benchmarks.harness.tables import lines
 
 K = 5
@@ -64,33 +65,36 @@ STYLES = {
 def measure(findings: Findings, setting: Setting) -> None:
     """Correct every set by every variant."""
     for seed in setting.sizes["seeds"]:
-        for profiles in _sets(setting, seed):
+        for name, profiles, scored in _sets(setting, seed):
             for variant, corrected in _variants(profiles, seed).items():
-                case = {"set": profiles.name, "variant": variant, "seed": seed}
-                findings.measure(case, functools.partial(_scored, profiles, corrected))
+                case = {"set": name, "variant": variant, "seed": seed}
+                findings.measure(case, functools.partial(_scored, profiles, scored, corrected))
 
 
-def _sets(setting: Setting, seed: int) -> Iterator[ProfileSet]:
+def _sets(setting: Setting, seed: int) -> Iterator[tuple[str, Embedded, NDArray[np.int64]]]:
+    """Name, rows and the rows that are scored of every set."""
     for name in setting.sizes["mixtures"]:
-        mixture = Mixture(setting.sizes["rows"], seed=seed, **MIXTURES[name])
-        yield generated(name, mixture, setting.sizes["each"])
-    yield from real(setting.data, setting.sizes["real"])
+        made = generated(Mixture(setting.sizes["rows"], seed=seed, **MIXTURES[name]))
+        yield name, made, rows_of_every_label(made.label, setting.sizes["each"], seed)
+    for one in SETS if setting.data else ():
+        if one.name in setting.sizes["real"]:
+            scored = np.flatnonzero(one.scored(one.annotations(setting.data)))
+            yield one.name, real(one, setting.data), scored
 
 
-def _scored(profiles: ProfileSet, corrected: Corrected) -> Mapping[str, Any]:
+def _scored(profiles: Embedded, rows: NDArray[np.int64], corrected: Corrected) -> Mapping[str, Any]:
     values, facts = corrected()
-    rows = profiles.scored
     return facts | scores(
-        values[rows], profiles.values[rows], profiles.batch[rows], profiles.label[rows]
+        values[rows], profiles.rows[rows], profiles.batch[rows], profiles.label[rows]
     )
 
 
-def _variants(profiles: ProfileSet, seed: int) -> dict[str, Corrected]:
+def _variants(profiles: Embedded, seed: int) -> dict[str, Corrected]:
     """Name every variant, with what makes of the profiles their correction and facts of it."""
     scales = Scales(profiles, seed)
     many = K * len(np.unique(profiles.batch))
     return {
-        UNCORRECTED: lambda: (profiles.values, {}),
+        UNCORRECTED: lambda: (profiles.rows, {}),
         "one bandwidth, k": lambda: scales.smoothed(scales.bandwidth(K)),
         "one bandwidth, k x batches": lambda: scales.smoothed(scales.bandwidth(many)),
         "one scale a row, k": lambda: scales.smoothed(scales.of_rows(K)),
@@ -98,7 +102,7 @@ def _variants(profiles: ProfileSet, seed: int) -> dict[str, Corrected]:
         BY_BATCH: lambda: scales.smoothed(scales.of_batches()),
         GUARDED: lambda: _package(profiles, seed),
         GRAPH: lambda: (
-            dense.graph_per_batch(profiles.values, profiles.batch, K, profiles.values),
+            dense.graph_per_batch(profiles.rows, profiles.batch, K, profiles.rows),
             {},
         ),
     }
@@ -107,22 +111,22 @@ def _variants(profiles: ProfileSet, seed: int) -> dict[str, Corrected]:
 class Scales:
     """Squared scales of every kind for the landmarks of one draw, and what they smooth to."""
 
-    def __init__(self, profiles: ProfileSet, seed: int) -> None:
+    def __init__(self, profiles: Embedded, seed: int) -> None:
         self._profiles, self._seed = profiles, seed
 
     @functools.cached_property
     def _rows(self) -> NDArray[np.int64]:
         model = Balans(n_components=None, max_scale_ratio=None, random_state=self._seed)
-        return model.fit(self._profiles.values, batch=self._profiles.batch).sampled_rows_
+        return model.fit(self._profiles.rows, batch=self._profiles.batch).sampled_rows_
 
     @functools.cached_property
     def _squared(self) -> NDArray[np.float64]:
-        return dense.squared_distances(self._profiles.values, self._rows)
+        return dense.squared_distances(self._profiles.rows, self._rows)
 
     def bandwidth(self, k: int) -> NDArray[np.float64]:
         """Median over all rows of the distance to the k-th neighbour."""
-        every = np.arange(len(self._profiles.values))
-        squared = dense.squared_distances(self._profiles.values, every)
+        every = np.arange(len(self._profiles.rows))
+        squared = dense.squared_distances(self._profiles.rows, every)
         return np.median(dense.kth_squared_distance(squared, every, k), keepdims=True)
 
     def of_rows(self, k: int) -> NDArray[np.float64]:
@@ -135,29 +139,24 @@ class Scales:
 
     def smoothed(self, scales: NDArray[np.float64]) -> tuple[NDArray[np.float64], dict[str, float]]:
         """Smooth by the affinities of some scales."""
-        floor = 2.0**-40 * self._profiles.values.var(axis=0).sum()
+        floor = 2.0**-40 * self._profiles.rows.var(axis=0).sum()
         found = dense.affinity_rows(self._squared, self._rows, scales, floor)
         facts = {
             "n_landmarks": len(self._rows),
             "uncovered": float(1 - found.covered.mean()),
             "kept_a_landmark": float(np.median((found.kept > 0).sum(axis=1))),
         }
-        return dense.smooth(found, self._profiles.values), facts
+        return dense.smooth(found, self._profiles.rows), facts
 
 
-def _package(profiles: ProfileSet, seed: int) -> tuple[NDArray[np.float64], dict[str, float]]:
+def _package(profiles: Embedded, seed: int) -> tuple[NDArray[np.float64], dict[str, float]]:
     model = Balans(n_components=None, random_state=seed)
-    corrected = model.fit_transform(profiles.values, batch=profiles.batch)
+    corrected = model.fit_transform(profiles.rows, batch=profiles.batch)
     facts = {
         "n_landmarks": len(model.sampled_rows_),
         "uncovered": float((model.coverage_ == 0).mean()),
     }
     return corrected, facts
-
-
-def names_of(findings: Findings, key: str) -> list[str]:
-    """Return the sets or variants that were measured, in order."""
-    return list(dict.fromkeys(run[key] for run in findings.record["runs"]))
 
 
 def mixing_score(findings: Findings) -> tuple[str, str]:
@@ -170,10 +169,10 @@ def mixing_score(findings: Findings) -> tuple[str, str]:
 def tables(findings: Findings) -> list[str]:
     """Scores of every set, then differences from Definition 2.1."""
     found = []
-    for name in names_of(findings, "set"):
+    for name in findings.each("set"):
         there = [c for c in COLUMNS if any(c in run for run in findings.of(set=name))]
         rows = []
-        for variant in names_of(findings, "variant"):
+        for variant in findings.each("variant"):
             runs = findings.of(set=name, variant=variant)
             cells = [
                 spread([run[c] for run in runs if c in run], 0 if c == "kept_a_landmark" else 3)
@@ -189,7 +188,7 @@ def picture(findings: Findings) -> Figure:
     score, name = main_score(findings)
     same = ("same_label", "share of 30 neighbours\nwith the same label")
     shown = dict([mixing_score(findings), (score, name), same])
-    sets, variants = names_of(findings, "set"), names_of(findings, "variant")
+    sets, variants = findings.each("set"), findings.each("variant")
     figure, axes = panels(len(shown))
     figure.set_size_inches(4.2 * len(shown), 1.6 + 1.25 * len(sets))
     for axis, key in zip(axes, shown, strict=True):
@@ -204,7 +203,7 @@ def picture(findings: Findings) -> Figure:
         axis.set_yticklabels([])
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    n_seeds = len({run["seed"] for run in findings.record["runs"]})
+    n_seeds = len(findings.each("seed"))
     figure.suptitle(
         f"Smoothing by different scales: medians and ranges of {n_seeds} seeds", fontsize=11
     )

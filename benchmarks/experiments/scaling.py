@@ -140,11 +140,6 @@ def sizes_of(findings: Findings) -> list[int]:
     return sorted({run["n_rows"] for run in findings.of(part="run")})
 
 
-def kinds_of(findings: Findings) -> list[str]:
-    """Kinds of clusters that were measured, in order."""
-    return list(dict.fromkeys(run["kind"] for run in findings.of(part="run")))
-
-
 def start_up(findings: Findings, operator: str) -> float:
     """Seconds of a run that has hardly any rows."""
     return median(findings.values("seconds", part="start", operator=operator))
@@ -235,7 +230,6 @@ class Screen:
 
     Parameters
     ----------
-    mixture : Mixture
     place : Path
         Where its store is made.
     n_each : int
@@ -384,7 +378,7 @@ def tables(findings: Findings) -> list[str]:
 def _cases(findings: Findings, operators: Sequence[str]) -> list[dict[str, Any]]:
     return [
         {"kind": kind, "n_rows": n_rows, "operator": operator}
-        for kind in kinds_of(findings)
+        for kind in findings.each("kind", part="run")
         for n_rows in sizes_of(findings)
         for operator in operators
     ]
@@ -411,7 +405,7 @@ def _exponents(findings: Findings) -> str:
     head = ["clusters", "operator", "start-up, s", "exponent of seconds", "without start-up",
             "of the two largest", "exponent of landmarks"]  # fmt: skip
     rows = []
-    for kind in kinds_of(findings):
+    for kind in findings.each("kind", part="run"):
         for operator in OPERATORS:
             start = start_up(findings, operator)
             last = last_exponent(findings, "seconds", kind, operator, start)
@@ -487,7 +481,7 @@ def picture(findings: Findings) -> Figure:
     rows = sizes_of(findings)
     scored = any("total" in run for run in findings.of(part="run"))
     shown = "total" if scored else "same_label"
-    for kind in kinds_of(findings):
+    for kind in findings.each("kind", part="run"):
         _line(findings, time, "seconds", kind, "smooth")
         _line(findings, landmarks, "n_landmarks", kind, "smooth")
         for operator in ("uncorrected", *OPERATORS):
@@ -518,7 +512,7 @@ def _line(findings: Findings, axis: Any, figure: str, kind: str, operator: str) 
 
 def _line_of_one(axis: Any, rows: Sequence[int], findings: Findings) -> None:
     """Draw what an exponent of one would be, through the largest size."""
-    case = {"part": "run", "operator": "smooth", "kind": kinds_of(findings)[0]}
+    case = {"part": "run", "operator": "smooth", "kind": findings.each("kind", part="run")[0]}
     last = median(findings.values("seconds", **case, n_rows=rows[-1]))
     through = [last * n / rows[-1] for n in rows]
     axis.plot(rows, through, ":", color="0.5", lw=1.2, label="exponent 1")
@@ -527,41 +521,21 @@ def _line_of_one(axis: Any, rows: Sequence[int], findings: Findings) -> None:
 EXPERIMENT = Experiment(
     name="scaling",
     sizes={
-        "tiny": {
-            "kinds": ("overlapping",),
-            "rows": (1000, 1500),
-            "scored_each": 50,
-            "seeds": (0,),
-            "seeds_beyond": {},
-            "starts": 0,
-            "dense_rows": 1000,
-            "by_command": False,
-        },
-        "small": {
-            "kinds": tuple(SPREADS),
-            "rows": (5_000, 25_000, 120_000),
-            "scored_each": 50,
-            "seeds": (0, 1),
-            "seeds_beyond": {},
-            "starts": 3,
-            "dense_rows": 5_000,
-            "by_command": False,
-        },
-        "full": {
-            "kinds": tuple(SPREADS),
-            "rows": (10_000, 100_000, 1_000_000, 5_000_000),
-            "scored_each": 150,
-            "seeds": (0, 1, 2),
-            "seeds_beyond": {"1000000": 2, "5000000": 1},
-            "starts": 3,
-            "dense_rows": 10_000,
-            "by_command": True,
-        },
+        "tiny": {"kinds": ("overlapping",), "rows": (1000, 1500), "scored_each": 50,
+                 "seeds": (0,), "seeds_beyond": {}, "starts": 0, "dense_rows": 1000,
+                 "by_command": False},
+        "small": {"kinds": tuple(SPREADS), "rows": (5_000, 25_000, 120_000), "scored_each": 50,
+                  "seeds": (0, 1), "seeds_beyond": {}, "starts": 3, "dense_rows": 5_000,
+                  "by_command": False},
+        "full": {"kinds": tuple(SPREADS), "rows": (10_000, 100_000, 1_000_000, 5_000_000),
+                 "scored_each": 150, "seeds": (0, 1, 2),
+                 "seeds_beyond": {"1000000": 2, "5000000": 1}, "starts": 3,
+                 "dense_rows": 10_000, "by_command": True},
     },
     measure=measure,
     tables=tables,
     picture=picture,
-)
+)  # fmt: skip
 
 if __name__ == "__main__":
     EXPERIMENT.main()

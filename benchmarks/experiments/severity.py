@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.embedded import Embedded, generated
 from benchmarks.harness.experiment import Experiment, Setting
 from benchmarks.harness.findings import Findings, spread
 from benchmarks.harness.mixtures import SPREADS
 from benchmarks.harness.pictures import COLOURS, grid
-from benchmarks.harness.profile_sets import ProfileSet, generated
-from benchmarks.harness.scoring import main_score, scores
+from benchmarks.harness.scoring import main_score, rows_of_every_label, scores
 from benchmarks.harness.tables import lines
 
 NO_EFFECT, UNCORRECTED = "none", "uncorrected"
@@ -221,9 +221,14 @@ class Screen:
         self._each = setting.sizes["each"]
 
     @functools.cached_property
-    def profiles(self) -> ProfileSet:
-        """Its rows."""
-        return generated("", self._mixture, self._each)
+    def profiles(self) -> Embedded:
+        """All rows."""
+        return generated(self._mixture)
+
+    @functools.cached_property
+    def scored(self) -> NDArray[np.int64]:
+        """As many rows of every cluster."""
+        return rows_of_every_label(self.profiles.label, self._each, self._mixture.seed)
 
 
 def _methods(
@@ -231,45 +236,40 @@ def _methods(
 ) -> Mapping[str, Callable[[], NDArray[np.float64]]]:
     def ours(options: dict[str, Any]) -> NDArray[np.float64]:
         model = Balans(n_components=None, random_state=seed, **options)
-        return model.fit_transform(screen.profiles.values, batch=screen.profiles.batch)
+        return model.fit_transform(screen.profiles.rows, batch=screen.profiles.batch)
 
     def peer() -> NDArray[np.float64]:
         profiles = screen.profiles
-        return setting.peers.correct(PEER, profiles.values, profiles.batch, seed)
+        return setting.peers.correct(PEER, profiles.rows, profiles.batch, seed)
 
-    methods = {UNCORRECTED: lambda: screen.profiles.values}
+    methods = {UNCORRECTED: lambda: screen.profiles.rows}
     chosen = {name: OPERATORS[name] for name in setting.sizes["methods"]}
     methods |= {name: functools.partial(ours, options) for name, options in chosen.items()}
     return methods | ({PEER: peer} if PEER in setting.peers.versions() else {})
 
 
 def _scored(screen: Screen, corrected: Callable[[], NDArray[np.float64]]) -> dict[str, float]:
-    profiles, rows = screen.profiles, screen.profiles.scored
-    values, before = corrected()[rows], profiles.values[rows]
+    profiles, rows = screen.profiles, screen.scored
+    values, before = corrected()[rows], profiles.rows[rows]
     return scores(values, before, profiles.batch[rows], profiles.label[rows])
-
-
-def names_of(findings: Findings, key: str) -> list[str]:
-    """Return what was measured, in order."""
-    return list(dict.fromkeys(run[key] for run in findings.record["runs"]))
 
 
 def axes_of(findings: Findings) -> list[str]:
     """Return the kinds of batch effects that were measured, in order."""
-    return [axis for axis in AXES if axis in names_of(findings, "axis")]
+    return [axis for axis in AXES if axis in findings.each("axis")]
 
 
 def corrections_of(findings: Findings) -> list[str]:
     """Return all methods but none."""
-    return [method for method in names_of(findings, "method") if method != UNCORRECTED]
+    return [method for method in findings.each("method") if method != UNCORRECTED]
 
 
 def tables(findings: Findings) -> list[str]:
     """Scores along every axis, and where gains begin and end."""
     found = []
-    methods = names_of(findings, "method")
+    methods = findings.each("method")
     figures = [main_score(findings), ("same_label", "same-label share"), ("batch_mixing", "mixing")]
-    for kind in names_of(findings, "kind"):
+    for kind in findings.each("kind"):
         for axis in axes_of(findings):
             found.append(f"## {kind} clusters, {axis}\n")
             for figure, name in dict(figures).items():
@@ -329,14 +329,14 @@ def helped(one: Curve) -> str:
 def picture(findings: Findings) -> Figure:
     """Scores above, gains below; a column an axis, for the last kind of clusters."""
     figure_name, name = main_score(findings)
-    kinds, ways = names_of(findings, "kind"), axes_of(findings)
-    n_seeds = len({run["seed"] for run in findings.record["runs"]})
+    kinds, ways = findings.each("kind"), axes_of(findings)
+    n_seeds = len(findings.each("seed"))
     figure, axes = grid(2 * len(ways) * len(kinds), len(ways))
     for number, (kind, axis) in enumerate((kind, axis) for kind in kinds for axis in ways):
         line, column = divmod(number, len(ways))
         upper = axes[2 * line * len(ways) + column]
         lower = axes[(2 * line + 1) * len(ways) + column]
-        for method in names_of(findings, "method"):
+        for method in findings.each("method"):
             scored = scores_of(findings, figure_name, kind, axis, method)
             _line(upper, levels(findings, kind, axis), scored, method)
             if method != UNCORRECTED:

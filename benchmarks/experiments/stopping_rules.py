@@ -271,7 +271,7 @@ def _sections(findings: Findings) -> list[tuple[str, str]]:
 
 def picture(findings: Findings) -> Figure:
     """Draw score and time over the rows drawn, a column a data set."""
-    names = list(dict.fromkeys(run["data"] for run in findings.record["runs"]))
+    names = findings.each("data")
     key, score = main_score(findings)
     figure, axes = grid(2 * len(names), len(names))
     for number, data in enumerate(names):

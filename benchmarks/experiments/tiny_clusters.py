@@ -98,11 +98,6 @@ def measure(findings: Findings, setting: Setting) -> None:
             findings.measure(case | {"seed": seed, "bound": bound}, run)
 
 
-def kinds_of(findings: Findings) -> list[str]:
-    """Kinds of mixtures, in order."""
-    return list(dict.fromkeys(run["kind"] for run in findings.of()))
-
-
 def stops(findings: Findings, kind: str, rule: str) -> list[float]:
     """Rows drawn by a rule, by seed."""
     return [run["stops"][rule] for run in findings.of(kind=kind)]
@@ -126,7 +121,7 @@ def tables(findings: Findings) -> list[str]:
     head = ["clusters", "rule", "ended by", "rows drawn", "of K", "of K log K", "rows covered, %",
             *(f"{name}, %" for name in names)]  # fmt: skip
     rows = []
-    for kind in kinds_of(findings):
+    for kind in findings.each("kind"):
         for rule in RULES:
             drawn = stops(findings, kind, rule)
             covered = [100 * run["rows_covered"][rule] for run in findings.of(kind=kind)]
@@ -145,7 +140,7 @@ def tables(findings: Findings) -> list[str]:
 
 def picture(findings: Findings) -> Figure:
     """Draw the share of clusters that are reached over rows drawn."""
-    kinds = kinds_of(findings)
+    kinds = findings.each("kind")
     figure, axes = panels(len(kinds))
     for axis, kind in zip(axes, kinds, strict=True):
         _of_kind(findings, axis, kind)
@@ -179,32 +174,17 @@ def _of_kind(findings: Findings, axis: Any, kind: str) -> None:
 EXPERIMENT = Experiment(
     name="tiny_clusters",
     sizes={
-        "tiny": {
-            "rows": 3000,
-            "clusters": 30,
-            "kinds": ("far apart",),
-            "draws_per_cluster": 8,
-            "seeds": (0,),
-        },
-        "small": {
-            "rows": 200_000,
-            "clusters": 1000,
-            "kinds": tuple(SPREADS),
-            "draws_per_cluster": 8,
-            "seeds": (0, 1),
-        },
-        "full": {
-            "rows": 5_000_000,
-            "clusters": 10_000,
-            "kinds": ("far apart",),
-            "draws_per_cluster": 1.6,
-            "seeds": (0,),
-        },
+        "tiny": {"rows": 3000, "clusters": 30, "kinds": ("far apart",), "draws_per_cluster": 8,
+                 "seeds": (0,)},
+        "small": {"rows": 200_000, "clusters": 1000, "kinds": tuple(SPREADS),
+                  "draws_per_cluster": 8, "seeds": (0, 1)},
+        "full": {"rows": 5_000_000, "clusters": 10_000, "kinds": ("far apart",),
+                 "draws_per_cluster": 1.6, "seeds": (0,)},
     },
     measure=measure,
     tables=tables,
     picture=picture,
-)
+)  # fmt: skip
 
 if __name__ == "__main__":
     EXPERIMENT.main()

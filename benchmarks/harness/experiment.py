@@ -32,10 +32,8 @@ class Reading:
     ----------
     tables : str
         Size and date of the tables that were read.
-    title, answer : str
     explained : str
         Paragraphs and lists in Markdown.
-    method : str
     """
 
     tables: str

@@ -114,7 +114,6 @@ class Findings:
         ----------
         case : mapping of str to object
             What tells this run from all others, its repeat included.
-        function : callable
         """
         if self.of(**case):
             self._since = time.perf_counter()
@@ -133,6 +132,10 @@ class Findings:
     def of(self, **case: Any) -> list[dict[str, Any]]:
         """Return the runs that have these values, in the order in which they were measured."""
         return [run for run in self.record["runs"] if case.items() <= run.items()]
+
+    def each(self, key: str, **case: Any) -> list[Any]:
+        """List what these runs have there, each once, in order."""
+        return list(dict.fromkeys(run[key] for run in self.of(**case)))
 
     def values(self, figure: str, **case: Any) -> list[float]:
         """One figure of the runs that have these values."""

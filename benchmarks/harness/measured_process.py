@@ -26,7 +26,6 @@ class Finished:
     peak_bytes : int
         Largest resident memory of it and its descendants together, looked at every 50 ms; pages
         that processes share count in each of them.
-    out, err : str
     """
 
     seconds: float
@@ -40,7 +39,6 @@ def measured(argv: Sequence[str], environment: Mapping[str, str] | None = None) 
 
     Parameters
     ----------
-    argv : sequence of str
     environment : mapping of str to str or None
         ``None`` for that of this process.
 

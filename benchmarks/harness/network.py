@@ -31,12 +31,7 @@ DASK = [sys.executable, "-m", "dask"]
 
 
 class Host:
-    """A host with an address of its own, on the file system of all.
-
-    Attributes
-    ----------
-    address : str
-    """
+    """A host with an address of its own, on the file system of all."""
 
     def __init__(self, network: str, number: int) -> None:
         self.address = f"10.77.0.{number}"
@@ -132,7 +127,6 @@ class NetworkCluster:
     ----------
     address : str
         Of the scheduler.
-    workers : list of psutil.Popen
     """
 
     def __init__(self, host: Host, scratch: Path) -> None:
@@ -173,8 +167,6 @@ def network_cluster(
 
     Parameters
     ----------
-    scheduler : Host
-    workers : sequence of Host
     scratch : Path
         For the logs and temporary files of both.
     """

@@ -68,10 +68,8 @@ class Peers:
 
         Parameters
         ----------
-        method : str
         embedding : ndarray of shape (n_rows, n_components)
         batch : ndarray of shape (n_rows,)
-        seed : int
 
         Returns
         -------
@@ -91,10 +89,8 @@ class Peers:
 
         Parameters
         ----------
-        method : str
         embedding : ndarray of shape (n_rows, n_components)
         batch : ndarray of shape (n_rows,)
-        seed : int
         control : ndarray of shape (n_rows,), optional
             Which rows are negative controls; sphering needs some.
         """

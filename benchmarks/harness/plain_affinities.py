@@ -59,7 +59,6 @@ def landmarks_at(
     values : ndarray of shape (n_rows, n_components)
     batch : ndarray of shape (n_rows,)
     rows : ndarray of shape (n_landmarks,)
-    n_neighbors : int
     guarded : bool
         Scales as the package limits them by default; else those of the paper.
     """

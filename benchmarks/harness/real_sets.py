@@ -52,10 +52,8 @@ class RealSet:
     ----------
     name : str
         In the tables.
-    file : str
     batch : str
         What is corrected, and the batch of the batch side.
-    label : str
     across : str
         Batch across which retrieval is scored.
     group : tuple of str

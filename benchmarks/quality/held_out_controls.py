@@ -23,13 +23,7 @@ from benchmarks.harness.tables import lines
 REAL = next(real for real in SETS if real.anchored)
 SEEDS = (0, 1, 2)
 ROLE = "Metadata_role"
-HEAD = """# DMSO wells that were no anchors: BBBC021 by plate
-
-Made by `python -m benchmarks.quality.held_out_controls`. Half of the DMSO wells of every plate
-(3 of 6), drawn at random, are anchors; the other half are corrected like treated wells. Week
-purity of the 10 nearest neighbours within each half, mean over {n_seeds} draws (standard
-deviation); chance is the purity of shuffled weeks.
-"""
+METHOD = Path(__file__).parent / "methods" / "held_out_controls.md"
 
 
 def roles(rows: pd.DataFrame, seed: int) -> NDArray[np.str_]:
@@ -89,7 +83,7 @@ def main() -> None:
         cells = zip(values.mean(axis=0), values.std(axis=0), strict=True)
         rows.append([name, *(f"{mean:.3f} ({spread:.3f})" for mean, spread in cells)])
     table = lines(["method", "anchors", "held out"], rows)
-    text = HEAD.format(n_seeds=len(SEEDS)) + "\n" + table
+    text = METHOD.read_text() + "\n" + table
     print(text)
     if given.markdown:
         given.markdown.write_text(text)

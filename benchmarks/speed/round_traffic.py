@@ -27,12 +27,7 @@ HEADERS = 1.05
 
 @dataclass(frozen=True)
 class RoundShape:
-    """Sizes that decide what a round sends.
-
-    Attributes
-    ----------
-    n_partitions, block_rows, n_components, n_batches, n_neighbors : int
-    """
+    """Sizes that decide what a round sends."""
 
     n_partitions: int
     block_rows: int
@@ -100,7 +95,6 @@ def watched(
         The command.
     target : Path
         Its output.
-    hosts : sequence of Host
     on_round : callable
         Told soon after the end of a round how many there have been.
     """

@@ -70,7 +70,6 @@ class InlineEngine(Engine):
     ----------
     seconds : float
         Processor time inside tasks, so that other work on the machine counts less.
-    n_tasks : int
     """
 
     def __init__(self) -> None:

@@ -221,7 +221,6 @@ def scores_of(store: Path, out: Path, mixture: Mixture, n_rows: int) -> dict[str
     ----------
     store, out : Path
         Input, and output of the command or of the peer.
-    mixture : Mixture
     n_rows : int
         Rows that are scored.
 
@@ -264,7 +263,7 @@ def startup_table(findings: Findings) -> str:
     """Start-up: a whole run of a thousand rows."""
     rows = []
     for kept, meaning in ((True, "kernels from an earlier run"), (False, "kernels compiled")):
-        starts = dict.fromkeys(run["start"] for run in findings.of(kernels_kept=kept))
+        starts = findings.each("start", kernels_kept=kept)
         for name in starts:
             seconds = findings.values("seconds", start=name, kernels_kept=kept)
             rows.append([f"{name}, {meaning}", spread(seconds)])
@@ -273,7 +272,7 @@ def startup_table(findings: Findings) -> str:
 
 def table(findings: Findings, case: Mapping[str, Any]) -> str:
     """One data set's figures."""
-    names = list(dict.fromkeys(run["method"] for run in findings.of(**case)))
+    names = findings.each("method", **case)
     beside = median(findings.values("seconds", **case, method=HARMONY))
     rows = [_row(name, findings.of(**case, method=name), beside) for name in names]
     rows += _harmony_alone(findings.of(**case, method=HARMONY), beside)
@@ -327,7 +326,7 @@ def picture(findings: Findings, cases: Sequence[Mapping[str, Any]]) -> Figure:
     figure, axes = panels(len(kinds))
     for axis, (clusters, n_batches) in zip(axes, kinds, strict=True):
         case = {"clusters": clusters, "n_batches": n_batches}
-        for name in dict.fromkeys(run["method"] for run in findings.of(**case)):
+        for name in findings.each("method", **case):
             sizes = sorted({run["n_rows"] for run in findings.of(**case, method=name)})
             seconds = [findings.values("seconds", **case, method=name, n_rows=n) for n in sizes]
             spread_line(axis, sizes, seconds, name)
