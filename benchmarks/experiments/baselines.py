@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
 from balans_dask import Balans
 from balans_dask.evaluate.retrieval import cross_batch_precision
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.arrays import Bools, Floats, Ints, Texts
 from benchmarks.harness.embedded import Embedded, generated, real
 from benchmarks.harness.experiment import Experiment, Setting
 from benchmarks.harness.findings import Findings, median, spread
@@ -59,9 +59,9 @@ class DataSet:
     """An embedding, and what its scores look at."""
 
     embedded: Embedded
-    control: NDArray[np.bool_]
-    across: NDArray[np.str_]
-    scored: NDArray[np.int64]
+    control: Bools
+    across: Texts
+    scored: Ints
 
 
 def _generated(rows: int, n_each: int, seed: int) -> DataSet:
@@ -122,7 +122,7 @@ def _run(setting: Setting, data: DataSet, method: str, seed: int) -> Mapping[str
     return {"seconds": round(seconds, 3), **found}
 
 
-def _ours(data: DataSet, method: str, seed: int) -> tuple[NDArray[np.floating], float]:
+def _ours(data: DataSet, method: str, seed: int) -> tuple[Floats, float]:
     model = Balans(n_components=None, random_state=seed, **OURS[method])
     began = time.perf_counter()
     corrected = model.fit_transform(data.embedded.rows, batch=data.embedded.batch)

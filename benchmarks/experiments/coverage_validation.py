@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from sklearn.cluster import kmeans_plusplus
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.arrays import Floats, Ints
 from benchmarks.harness.embedded import REAL, Embedded, generated, real
 from benchmarks.harness.experiment import Experiment, Setting
 from benchmarks.harness.findings import Findings, median, spread
@@ -46,12 +46,12 @@ WELLS = REAL["cpjump1"]
 LANDMARKS_EACH = (1, 3)
 
 
-def uniform(values: NDArray[np.floating], n_drawn: int, seed: int) -> NDArray[np.int64]:
+def uniform(values: Floats, n_drawn: int, seed: int) -> Ints:
     """Every row alike, without replacement."""
     return np.random.default_rng([seed, 97]).permutation(len(values))[:n_drawn]
 
 
-def farthest_point(values: NDArray[np.floating], n_drawn: int, seed: int) -> NDArray[np.int64]:
+def farthest_point(values: Floats, n_drawn: int, seed: int) -> Ints:
     """Draw a random row, then again and again the row farthest from those drawn (Gonzalez 1985)."""
     rows = [int(np.random.default_rng([seed, 97]).integers(len(values)))]
     nearest = np.full(len(values), np.inf)
@@ -61,13 +61,13 @@ def farthest_point(values: NDArray[np.floating], n_drawn: int, seed: int) -> NDA
     return np.array(rows)
 
 
-def kmeans_plus_plus(values: NDArray[np.floating], n_drawn: int, seed: int) -> NDArray[np.int64]:
+def kmeans_plus_plus(values: Floats, n_drawn: int, seed: int) -> Ints:
     """By the squared distance from those drawn; scikit-learn's, the best of several at a time."""
-    rows: NDArray[np.int64] = kmeans_plusplus(values, n_drawn, random_state=seed)[1]
+    rows: Ints = kmeans_plusplus(values, n_drawn, random_state=seed)[1]
     return rows
 
 
-SAMPLERS: dict[str, Callable[[NDArray[np.floating], int, int], NDArray[np.int64]]] = {
+SAMPLERS: dict[str, Callable[[Floats, int, int], Ints]] = {
     "uniform": uniform,
     "farthest point": farthest_point,
     "k-means++": kmeans_plus_plus,
@@ -176,7 +176,7 @@ def fitted(data: Embedded, seed: int, **options: Any) -> Balans:
     return model.fit(data.rows, batch=data.batch)
 
 
-def cluster_of(data: Embedded) -> NDArray[np.int64]:
+def cluster_of(data: Embedded) -> Ints:
     """Return the number of every row's cluster."""
     return np.unique(data.label, return_inverse=True)[1]
 
@@ -242,7 +242,7 @@ def by_clusters(mixture: Mixture, draws_per_cluster: int) -> dict[str, Any]:
     }
 
 
-def _landmarks(of_landmarks: NDArray[np.int64], n_clusters: int) -> dict[str, int | None]:
+def _landmarks(of_landmarks: Ints, n_clusters: int) -> dict[str, int | None]:
     return {
         f"{t}": _needed(nth_landmark(of_landmarks, n_clusters, t).max()) for t in LANDMARKS_EACH
     }

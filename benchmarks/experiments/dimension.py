@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from balans_dask import Balans
 from balans_dask.evaluate.neighbours import neighbour_shares
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.arrays import Floats, Ints
 from benchmarks.harness.embedded import Embedded, generated
 from benchmarks.harness.experiment import Experiment, Setting
 from benchmarks.harness.findings import Findings, median, spread
@@ -96,7 +96,7 @@ class Screen:
         return generated(self.mixture)
 
     @functools.cached_property
-    def _scored_rows(self) -> NDArray[np.int64]:
+    def _scored_rows(self) -> Ints:
         label = self.profiles.label
         some = np.unique(label)[: self._sizes["labels"]]
         rows = rows_of_every_label(label, self._sizes["each"], self._seed)
@@ -107,27 +107,27 @@ class Screen:
         return StandardScaler().fit(self.profiles.rows)
 
     @functools.cached_property
-    def _features(self) -> NDArray[np.float64]:
+    def _features(self) -> Floats:
         return self._scaler.transform(self.profiles.rows)
 
     @functools.cached_property
-    def _means(self) -> NDArray[np.float64]:
+    def _means(self) -> Floats:
         """Standardised cluster means, as deviations from their mean."""
         means = self.mixture.means()
         return (means - means.mean(axis=0)) / self._scaler.scale_
 
     @functools.cached_property
-    def _axes(self) -> NDArray[np.float64]:
+    def _axes(self) -> Floats:
         n_components = max(n for n in self._sizes["components"] if n < self._n_features)
         solver = "covariance_eigh" if self._n_features < len(self._features) else "arpack"
         return PCA(n_components, svd_solver=solver, random_state=0).fit(self._features).components_
 
     @functools.cached_property
-    def _of_means(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _of_means(self) -> tuple[Floats, Floats]:
         _, values, axes = np.linalg.svd(self._means, full_matrices=False)
         return values**2 / (values**2).sum(), axes[: self.mixture.signal_rank]
 
-    def embedding(self, components: str) -> NDArray[np.float64]:
+    def embedding(self, components: str) -> Floats:
         """Rows in so many components, in all features or in the space of the means."""
         if components == ALL:
             return self._features
@@ -267,11 +267,7 @@ def _points(
 
 
 EXPERIMENT = Experiment(
-    name="dimension",
-    sizes=SIZES,
-    measure=measure,
-    tables=tables,
-    picture=picture,
+    name="dimension", sizes=SIZES, measure=measure, tables=tables, picture=picture
 )
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse.linalg
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.arrays import Floats, Ints
 from benchmarks.harness.dense_operators import affinity_rows, batch_scales, squared_distances
 from benchmarks.harness.embedded import REAL, Embedded, generated, real
 from benchmarks.harness.experiment import Experiment, Setting
@@ -22,11 +22,9 @@ from benchmarks.harness.mixtures import SPREADS
 from benchmarks.harness.pictures import COLOURS, grid
 from benchmarks.harness.tables import lines
 
-Array = NDArray[np.float64]
 N_ANGLES = 4001
 ABOVE = 1.02
 """The largest singular value of noise strays from the edge by less than that share."""
-Rows = NDArray[np.int64]
 N_NEIGHBORS = 5
 MATRICES = ("before the elbow", "kept", "landmark rows")
 QUANTILES = np.linspace(0.0, 1.0, 41)
@@ -54,7 +52,7 @@ class Spectrum:
         Share of these in the sum of squares.
     """
 
-    values: Array
+    values: Floats
     shape: tuple[int, int]
     n_outside: int
     energy_outside: float
@@ -68,7 +66,7 @@ class Spectrum:
         return float(max(np.abs(expected - steps[1:]).max(), np.abs(expected - steps[:-1]).max()))
 
 
-def law(shape: tuple[int, int]) -> tuple[Array, Array]:
+def law(shape: tuple[int, int]) -> tuple[Floats, Floats]:
     """Distribution function of the singular values of noise.
 
     Marchenko and Pastur's law of independent entries with mean 0 and variance 1, of singular
@@ -96,16 +94,14 @@ def edge(shape: tuple[int, int]) -> float:
     return 1 + float(np.sqrt(min(shape) / max(shape)))
 
 
-def _singular_values(matrix: Array) -> Array:
+def _singular_values(matrix: Floats) -> Floats:
     """All singular values, in decreasing order."""
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     squares = scipy.linalg.eigvalsh(wide @ wide.T)
     return np.sqrt(np.maximum(squares, 0.0))[::-1]
 
 
-def block_means(
-    matrix: Array, row_label: NDArray[np.int64], column_label: NDArray[np.int64], own: Array
-) -> Array:
+def block_means(matrix: Floats, row_label: Ints, column_label: Ints, own: Floats) -> Floats:
     """Mean of every pair of labels, laid out as a matrix; rows' own entries are left out.
 
     Parameters
@@ -123,11 +119,11 @@ def block_means(
     return means[row_label][:, column_label]
 
 
-def _scaled(values: Array, shape: tuple[int, int]) -> Array:
+def _scaled(values: Floats, shape: tuple[int, int]) -> Floats:
     return values / np.sqrt((values**2).sum() / min(shape))
 
 
-def spectrum_of(residual: Array) -> Spectrum:
+def spectrum_of(residual: Floats) -> Spectrum:
     """Take all singular values of a residual, in units of its own deviation."""
     values = _scaled(_singular_values(residual), residual.shape)
     outside = values > ABOVE * edge(residual.shape)
@@ -135,7 +131,7 @@ def spectrum_of(residual: Array) -> Spectrum:
     return Spectrum(values, residual.shape, int(outside.sum()), energy)
 
 
-def low_rank_removed(matrix: Array) -> Spectrum:
+def low_rank_removed(matrix: Floats) -> Spectrum:
     """Remove singular values until none lies above the edge of the noise that the others make."""
     found, (rows, columns) = _singular_values(matrix), matrix.shape
     total = float((found**2).sum())
@@ -167,7 +163,7 @@ def _data(setting: Setting, seed: int) -> Iterator[tuple[str, Embedded]]:
             yield name, real(REAL[name], setting.data)
 
 
-def _matrices(given: Embedded, seed: int) -> dict[str, tuple[Array, Rows]]:
+def _matrices(given: Embedded, seed: int) -> dict[str, tuple[Floats, Ints]]:
     """Every matrix, with the rows of which it is."""
     everywhere = np.arange(len(given.rows))
     squared = squared_distances(given.rows, everywhere)
@@ -185,7 +181,7 @@ def _matrices(given: Embedded, seed: int) -> dict[str, tuple[Array, Rows]]:
 
 
 def _of_matrix(
-    matrices: Callable[[], dict[str, tuple[Array, Rows]]], name: str, label: Rows, seed: int
+    matrices: Callable[[], dict[str, tuple[Floats, Ints]]], name: str, label: Ints, seed: int
 ) -> dict[str, Any]:
     matrix, rows = matrices()[name]
     rng = np.random.default_rng([seed, 9])
@@ -205,7 +201,7 @@ def _of_matrix(
     return found | _entries(between) | {"outlier": _outlier(matrix, label, rows, between.mean())}
 
 
-def _residual(matrix: Array, label: Rows, rows: Rows) -> Array:
+def _residual(matrix: Floats, label: Ints, rows: Ints) -> Floats:
     residual = matrix - block_means(matrix, label[rows], label, rows)
     residual[np.arange(len(rows)), rows] = 0.0
     return residual
@@ -223,7 +219,7 @@ def _quantiles(spectrum: Spectrum) -> list[float]:
     return np.quantile(spectrum.values, QUANTILES).round(5).tolist()
 
 
-def _entries(entries: Array) -> dict[str, Any]:
+def _entries(entries: Floats) -> dict[str, Any]:
     in_order, mean = np.sort(entries), float(entries.mean())
     steps = np.arange(len(entries) + 1) / len(entries)
     expected = -np.expm1(-in_order / mean)
@@ -239,7 +235,7 @@ def _entries(entries: Array) -> dict[str, Any]:
     }
 
 
-def _outlier(matrix: Array, label: Rows, rows: Rows, mean: float) -> float:
+def _outlier(matrix: Floats, label: Ints, rows: Ints, mean: float) -> float:
     """Largest singular value of the matrix with its blocks lowered, over what its mean predicts."""
     inside = label[rows][:, None] == label
     means = block_means(matrix, label[rows], label, rows)

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
 from balans_dask import Balans
 from balans_dask.evaluate.neighbours import neighbour_shares
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.arrays import Floats, Ints
 from benchmarks.harness.dense_operators import (
     DenseRows,
     affinity_rows,
@@ -40,7 +40,6 @@ LIMIT_OF = {
 """What each operator becomes when every row is a landmark."""
 OPERATORS = tuple(LIMIT_OF)
 LIMITS = tuple(dict.fromkeys(LIMIT_OF.values()))
-Array = NDArray[np.float64]
 N_NEIGHBORS, N_SHOWN = 5, 30
 SMALLEST_EIGENVALUE = 1e-3
 """Share of the largest below which the package drops one."""
@@ -106,7 +105,7 @@ def _operators(mixture: Mixture) -> tuple[Embedded, dict[str, Any]]:
     among = sampled.kept[:, rows]
     values = np.linalg.eigvalsh((among + among.T) / 2)
     values /= values[-1]
-    applied: tuple[Array, ...] = (
+    applied: tuple[Floats, ...] = (
         smooth(sampled, identity),
         landmark_normalised(sampled, identity),
         nystrom(sampled, identity),
@@ -125,7 +124,7 @@ def _operators(mixture: Mixture) -> tuple[Embedded, dict[str, Any]]:
     return given, found | {"raw": None, "facts": facts}
 
 
-def _two_steps(kept: Array, trust: Array) -> Array:
+def _two_steps(kept: Floats, trust: Floats) -> Floats:
     """A^T diag(trust) A, row-normalised; A has few entries."""
     entries = scipy.sparse.csr_array(kept)
     weights = (entries.T @ scipy.sparse.diags_array(trust) @ entries).toarray()
@@ -156,19 +155,19 @@ def _run(operators: Callable[[], tuple[Embedded, dict[str, Any]]], operator: str
     return done
 
 
-def leaked_mass(weights: Array, label: NDArray[np.int64]) -> Array:
+def leaked_mass(weights: Floats, label: Ints) -> Floats:
     """Share of the absolute weights of every row that lies on rows of other labels."""
     absolute = np.abs(weights)
     own = np.stack([absolute[:, label == each].sum(axis=1) for each in range(label.max() + 1)])
     return 1 - own[label, np.arange(len(label))] / absolute.sum(axis=1)
 
 
-def error(weights: Array, limit: Array) -> float:
+def error(weights: Floats, limit: Floats) -> float:
     """Relative difference of two operators in the Frobenius norm."""
     return _rounded(np.linalg.norm(weights - limit) / np.linalg.norm(limit))
 
 
-def same_label_of(profiles: Array, label: NDArray[np.int64]) -> Array:
+def same_label_of(profiles: Floats, label: Ints) -> Floats:
     """Share of the nearest neighbours of every row with its label; NaN where it is alone."""
     index = NearestNeighbors(n_neighbors=min(N_SHOWN + 1, len(label)), algorithm="brute")
     found = index.fit(profiles).kneighbors(profiles, return_distance=False)

@@ -11,8 +11,6 @@ from pathlib import Path
 
 from benchmarks.harness.experiment import READINGS, REPOSITORY, RESULTS, Reading
 
-__all__ = ["NAMES", "PAGE", "anchor", "page"]
-
 PAGE = REPOSITORY / "docs" / "results.md"
 NAMES = (
     "scaling",

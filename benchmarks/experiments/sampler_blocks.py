@@ -8,11 +8,11 @@ import numpy as np
 import scipy.stats
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
-from numpy.typing import NDArray
 
 from balans_dask import Balans
 from balans_dask.evaluate.neighbours import neighbour_shares
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.arrays import Floats, Ints
 from benchmarks.harness.dense_operators import (
     DenseRows,
     affinity_rows,
@@ -32,7 +32,6 @@ EPS = 1e-3
 LEVEL = 0.05
 POWER = 0.8
 N_PERMUTATIONS = 5000
-Array = NDArray[np.float64]
 ALONE = 1
 FIGURES = {
     "small": ("landmarks in small clusters", 0.02),
@@ -44,7 +43,6 @@ FIGURES = {
     "rows_drawn": ("rows drawn", 0.05),
 }
 """Name and margin; of the rows drawn as a share of those drawn one at a time."""
-Rows = NDArray[np.int64]
 N_NEIGHBORS = 5
 PER_BLOCK = 1_000_000
 """Seeds of one block size are apart from those of all others, so that runs are independent."""
@@ -64,13 +62,13 @@ class Drawn:
         Rows up to the stopping one.
     """
 
-    rows: NDArray[np.int64]
-    n_new: NDArray[np.int64]
+    rows: Ints
+    n_new: Ints
     n_stop: int
 
 
 def draw_landmarks(
-    kept: NDArray[np.float64], block_rows: int, seed: int, patience: int = 50, least: int = 0
+    kept: Floats, block_rows: int, seed: int, patience: int = 50, least: int = 0
 ) -> Drawn:
     """Draw rows as `Balans` does with this seed, but from affinities that are all there.
 
@@ -105,7 +103,7 @@ def draw_landmarks(
     return Drawn(np.array(rows), np.array(n_new), n_stop or n_rows)
 
 
-def _exponentials(seed: int, n_round: int, n_rows: int) -> NDArray[np.float64]:
+def _exponentials(seed: int, n_round: int, n_rows: int) -> Floats:
     key = np.array([seed, n_round], dtype=np.uint64)
     return -np.log1p(-np.random.Generator(np.random.Philox(key=key)).random(n_rows))
 
@@ -159,7 +157,7 @@ def compare(first: Sequence[float], second: Sequence[float]) -> Comparison:
     )
 
 
-def counts_differ(first: Array, second: Array, seed: int = 0) -> float:
+def counts_differ(first: Floats, second: Floats, seed: int = 0) -> float:
     """P-value that two groups of runs draw from clusters alike.
 
     Landmarks of a run depend on each other, so runs are permuted, not landmarks: the statistic is
@@ -342,7 +340,7 @@ def _run(
 
 
 def _scores(
-    dense: DenseRows, rows: Rows, given: Embedded, sizes: Any, when: str, with_total: bool = False
+    dense: DenseRows, rows: Ints, given: Embedded, sizes: Any, when: str, with_total: bool = False
 ) -> dict[str, float]:
     corrected = smooth(DenseRows(rows, dense.u[rows], dense.kept[rows]), given.rows)
     if with_total:

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
 from benchmarks.harness import dense_operators as dense
+from benchmarks.harness.arrays import Floats, Ints
 from benchmarks.harness.embedded import Embedded, generated, real
 from benchmarks.harness.experiment import Experiment, Setting
 from benchmarks.harness.findings import Findings, median, spread
@@ -36,7 +36,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "full": {"seeds": [0, 1, 2], "rows": 5000, "each": 100, "mixtures": tuple(MIXTURES),
              "real": (CPJUMP, WEEK, PLATE)},
 }  # fmt: skip
-Corrected = Callable[[], tuple[NDArray[np.float64], dict[str, float]]]
+Corrected = Callable[[], tuple[Floats, dict[str, float]]]
 GRAPH = "graph per batch"
 UNCORRECTED, BY_BATCH, GUARDED = "uncorrected", "a scale a batch", "a scale a batch, guarded"
 COLUMNS = {
@@ -71,7 +71,7 @@ def measure(findings: Findings, setting: Setting) -> None:
                 findings.measure(case, functools.partial(_scored, profiles, scored, corrected))
 
 
-def _sets(setting: Setting, seed: int) -> Iterator[tuple[str, Embedded, NDArray[np.int64]]]:
+def _sets(setting: Setting, seed: int) -> Iterator[tuple[str, Embedded, Ints]]:
     """Name, rows and the rows that are scored of every set."""
     for name in setting.sizes["mixtures"]:
         made = generated(Mixture(setting.sizes["rows"], seed=seed, **MIXTURES[name]))
@@ -82,7 +82,7 @@ def _sets(setting: Setting, seed: int) -> Iterator[tuple[str, Embedded, NDArray[
             yield one.name, real(one, setting.data), scored
 
 
-def _scored(profiles: Embedded, rows: NDArray[np.int64], corrected: Corrected) -> Mapping[str, Any]:
+def _scored(profiles: Embedded, rows: Ints, corrected: Corrected) -> Mapping[str, Any]:
     values, facts = corrected()
     return facts | scores(
         values[rows], profiles.rows[rows], profiles.batch[rows], profiles.label[rows]
@@ -101,10 +101,7 @@ def _variants(profiles: Embedded, seed: int) -> dict[str, Corrected]:
         "one scale a row, k x batches": lambda: scales.smoothed(scales.of_rows(many)),
         BY_BATCH: lambda: scales.smoothed(scales.of_batches()),
         GUARDED: lambda: _package(profiles, seed),
-        GRAPH: lambda: (
-            dense.graph_per_batch(profiles.rows, profiles.batch, K, profiles.rows),
-            {},
-        ),
+        GRAPH: lambda: (dense.graph_per_batch(profiles.rows, profiles.batch, K, profiles.rows), {}),
     }
 
 
@@ -115,29 +112,29 @@ class Scales:
         self._profiles, self._seed = profiles, seed
 
     @functools.cached_property
-    def _rows(self) -> NDArray[np.int64]:
+    def _rows(self) -> Ints:
         model = Balans(n_components=None, max_scale_ratio=None, random_state=self._seed)
         return model.fit(self._profiles.rows, batch=self._profiles.batch).sampled_rows_
 
     @functools.cached_property
-    def _squared(self) -> NDArray[np.float64]:
+    def _squared(self) -> Floats:
         return dense.squared_distances(self._profiles.rows, self._rows)
 
-    def bandwidth(self, k: int) -> NDArray[np.float64]:
+    def bandwidth(self, k: int) -> Floats:
         """Median over all rows of the distance to the k-th neighbour."""
         every = np.arange(len(self._profiles.rows))
         squared = dense.squared_distances(self._profiles.rows, every)
         return np.median(dense.kth_squared_distance(squared, every, k), keepdims=True)
 
-    def of_rows(self, k: int) -> NDArray[np.float64]:
+    def of_rows(self, k: int) -> Floats:
         """Distance of every landmark to its k-th neighbour in all batches."""
         return dense.kth_squared_distance(self._squared, self._rows, k)[:, None]
 
-    def of_batches(self) -> NDArray[np.float64]:
+    def of_batches(self) -> Floats:
         """Definition 2.1."""
         return dense.batch_scales(self._squared, self._rows, self._profiles.batch, K)
 
-    def smoothed(self, scales: NDArray[np.float64]) -> tuple[NDArray[np.float64], dict[str, float]]:
+    def smoothed(self, scales: Floats) -> tuple[Floats, dict[str, float]]:
         """Smooth by the affinities of some scales."""
         floor = 2.0**-40 * self._profiles.rows.var(axis=0).sum()
         found = dense.affinity_rows(self._squared, self._rows, scales, floor)
@@ -149,7 +146,7 @@ class Scales:
         return dense.smooth(found, self._profiles.rows), facts
 
 
-def _package(profiles: Embedded, seed: int) -> tuple[NDArray[np.float64], dict[str, float]]:
+def _package(profiles: Embedded, seed: int) -> tuple[Floats, dict[str, float]]:
     model = Balans(n_components=None, random_state=seed)
     corrected = model.fit_transform(profiles.rows, batch=profiles.batch)
     facts = {
@@ -227,11 +224,7 @@ def _points(
 
 
 EXPERIMENT = Experiment(
-    name="scale_ablation",
-    sizes=SIZES,
-    measure=measure,
-    tables=tables,
-    picture=picture,
+    name="scale_ablation", sizes=SIZES, measure=measure, tables=tables, picture=picture
 )
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from scipy.stats import linregress
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture, write_mixture
+from benchmarks.harness.arrays import Floats, Ints, Texts
 from benchmarks.harness.experiment import Experiment, Setting
 from benchmarks.harness.findings import Findings, median, spread
 from benchmarks.harness.measured_process import balans
@@ -36,17 +37,12 @@ SIDES = {"batch": 0.4, "biology": 0.6}
 """Weights of the total."""
 N_COLUMNS = 50_000
 """Rows, drawn at random, that stand for all where weights of the operator are summed."""
-Corrected = tuple[float, NDArray[np.floating], Balans]
+Corrected = tuple[float, Floats, Balans]
 STYLES = {"separated": "o-", "overlapping": "s--"}
 COLOUR_OF = {"uncorrected": "#000000", "smooth": "#0072B2", "displace": "#D55E00"}
 
 
-def mean_errors(
-    values: NDArray[np.floating],
-    cluster: NDArray[np.int64],
-    batch: NDArray[np.int64],
-    true_means: NDArray[np.float64],
-) -> dict[str, float]:
+def mean_errors(values: Floats, cluster: Ints, batch: Ints, true_means: Floats) -> dict[str, float]:
     """Compare the mean of every cluster in every batch with the cluster's true mean.
 
     Let m_cb be the mean of cluster c in batch b, t_c the true mean, and both without their own mean
@@ -79,19 +75,14 @@ def mean_errors(
     }
 
 
-def _size(vectors: NDArray[np.float64]) -> float:
+def _size(vectors: Floats) -> float:
     """Root mean square of the lengths."""
     return float(np.sqrt((vectors**2).sum(axis=-1).mean()))
 
 
 def cluster_weights(
-    values: NDArray[np.floating],
-    batch: NDArray[np.str_],
-    cluster: NDArray[np.int64],
-    landmarks: Landmarks,
-    rows: NDArray[np.int64],
-    columns: NDArray[np.int64],
-) -> NDArray[np.float64]:
+    values: Floats, batch: Texts, cluster: Ints, landmarks: Landmarks, rows: Ints, columns: Ints
+) -> Floats:
     """Weight that rows of D^-1 A_S^T A_S put on every cluster.
 
     Parameters
@@ -121,7 +112,7 @@ def cluster_weights(
         return weights / weights.sum(axis=1, keepdims=True)
 
 
-def mass_elsewhere(weights: NDArray[np.float64], cluster: NDArray[np.int64]) -> float:
+def mass_elsewhere(weights: Floats, cluster: Ints) -> float:
     """Mean weight on other clusters than the row's own, over covered rows; 0 is perfect."""
     covered = ~np.isnan(weights[:, 0])
     own = weights[np.arange(len(cluster)), cluster]
@@ -246,13 +237,13 @@ class Screen:
         return np.concatenate([rows for _, rows in self.mixture.slabs(65_536)])
 
     @cached_property
-    def codes(self) -> dict[str, NDArray[np.int64]]:
+    def codes(self) -> dict[str, Ints]:
         """Numbers of batches and clusters."""
         obs = self.mixture.annotations()
         return {name: obs[name].cat.codes.to_numpy().astype(np.int64) for name in obs}
 
     @cached_property
-    def batch(self) -> NDArray[np.str_]:
+    def batch(self) -> Texts:
         """Label of every row's batch."""
         return np.array([f"batch{i}" for i in range(self.mixture.n_batches)])[self.codes[BATCH]]
 
@@ -315,7 +306,7 @@ def _operator(screen: Screen, sampled: Landmarks, dense: bool) -> dict[str, Any]
     }
 
 
-def _mass(screen: Screen, landmarks: Landmarks) -> tuple[float, NDArray[np.float64]]:
+def _mass(screen: Screen, landmarks: Landmarks) -> tuple[float, Floats]:
     cluster, n_rows, seed = screen.codes[TREATMENT], screen.mixture.n_rows, screen.mixture.seed
     rows = rows_of_every_label(cluster, screen.n_each, seed)
     columns = scored_rows(n_rows, seed, N_COLUMNS)
@@ -323,7 +314,7 @@ def _mass(screen: Screen, landmarks: Landmarks) -> tuple[float, NDArray[np.float
     return mass_elsewhere(weights, cluster[rows]), weights
 
 
-def _quality(screen: Screen, rows: NDArray[np.floating]) -> dict[str, Any]:
+def _quality(screen: Screen, rows: Floats) -> dict[str, Any]:
     mixture, batch, cluster = screen.mixture, screen.codes[BATCH], screen.codes[TREATMENT]
     chosen = rows_of_every_label(cluster, screen.n_each, mixture.seed)
     errors = mean_errors(rows, cluster, batch, mixture.means())

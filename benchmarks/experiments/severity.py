@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.arrays import Floats, Ints
 from benchmarks.harness.embedded import Embedded, generated
 from benchmarks.harness.experiment import Experiment, Setting
 from benchmarks.harness.findings import Findings, spread
@@ -115,9 +115,7 @@ def levels(findings: Findings, kind: str, axis: str) -> list[float]:
     return [0.0, *sorted({run["level"] for run in findings.of(kind=kind, axis=axis)})]
 
 
-def scores_of(
-    findings: Findings, figure: str, kind: str, axis: str, method: str
-) -> NDArray[np.float64]:
+def scores_of(findings: Findings, figure: str, kind: str, axis: str, method: str) -> Floats:
     """One figure of a method: a line a seed, a column a severity."""
     places = [(NO_EFFECT, 0.0)] + [(axis, level) for level in levels(findings, kind, axis)[1:]]
     columns = [
@@ -142,11 +140,11 @@ class Curve:
     """
 
     places: list[float]
-    gains: NDArray[np.float64]
-    regained: NDArray[np.float64]
+    gains: Floats
+    regained: Floats
 
     @property
-    def mean(self) -> NDArray[np.float64]:
+    def mean(self) -> Floats:
         """Mean gain over seeds."""
         return self.gains.mean(axis=0)
 
@@ -226,19 +224,17 @@ class Screen:
         return generated(self._mixture)
 
     @functools.cached_property
-    def scored(self) -> NDArray[np.int64]:
+    def scored(self) -> Ints:
         """As many rows of every cluster."""
         return rows_of_every_label(self.profiles.label, self._each, self._mixture.seed)
 
 
-def _methods(
-    screen: Screen, setting: Setting, seed: int
-) -> Mapping[str, Callable[[], NDArray[np.float64]]]:
-    def ours(options: dict[str, Any]) -> NDArray[np.float64]:
+def _methods(screen: Screen, setting: Setting, seed: int) -> Mapping[str, Callable[[], Floats]]:
+    def ours(options: dict[str, Any]) -> Floats:
         model = Balans(n_components=None, random_state=seed, **options)
         return model.fit_transform(screen.profiles.rows, batch=screen.profiles.batch)
 
-    def peer() -> NDArray[np.float64]:
+    def peer() -> Floats:
         profiles = screen.profiles
         return setting.peers.correct(PEER, profiles.rows, profiles.batch, seed)
 
@@ -248,7 +244,7 @@ def _methods(
     return methods | ({PEER: peer} if PEER in setting.peers.versions() else {})
 
 
-def _scored(screen: Screen, corrected: Callable[[], NDArray[np.float64]]) -> dict[str, float]:
+def _scored(screen: Screen, corrected: Callable[[], Floats]) -> dict[str, float]:
     profiles, rows = screen.profiles, screen.scored
     values, before = corrected()[rows], profiles.rows[rows]
     return scores(values, before, profiles.batch[rows], profiles.label[rows])
@@ -375,12 +371,7 @@ def _doubling(axis: Any, places: list[float]) -> None:
 
 
 EXPERIMENT = Experiment(
-    name="severity",
-    sizes=SIZES,
-    measure=measure,
-    tables=tables,
-    picture=picture,
-    beside_peers=True,
+    name="severity", sizes=SIZES, measure=measure, tables=tables, picture=picture, beside_peers=True
 )
 
 if __name__ == "__main__":

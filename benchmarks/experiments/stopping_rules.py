@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from numpy.typing import NDArray
 
 from balans_dask import Balans
 from balans_dask.evaluate.neighbours import neighbour_shares
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.arrays import Floats, Ints, Texts
 from benchmarks.harness.experiment import Experiment, Setting
 from benchmarks.harness.findings import Findings, median, spread
 from benchmarks.harness.mixtures import N_RARE, SPREADS
@@ -76,11 +76,11 @@ class Profiles:
     """One data set; ``rare`` numbers the rare clusters of its rows, -1 elsewhere."""
 
     name: str
-    values: NDArray[np.floating]
-    batch: NDArray[np.str_]
-    label: NDArray[np.str_]
-    rare: NDArray[np.int64]
-    scored: NDArray[np.int64]
+    values: Floats
+    batch: Texts
+    label: Texts
+    rare: Ints
+    scored: Ints
     options: dict[str, Any]
 
 
@@ -131,9 +131,7 @@ def reach(model: Balans, data: Profiles) -> dict[str, Any]:
     }
 
 
-def embeddings(
-    model: Balans, corrected: NDArray[np.floating], data: Profiles
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def embeddings(model: Balans, corrected: Floats, data: Profiles) -> tuple[Floats, Floats]:
     """Embed the scored rows, before and after; of a mixture that is what was corrected."""
     before, after = (data.values[data.scored], corrected[data.scored])
     if data.options.get("n_components", 0) is not None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from balans_dask import Balans
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.arrays import Ints
 from benchmarks.harness.experiment import Experiment, Setting
 from benchmarks.harness.findings import Findings, median, spread
 from benchmarks.harness.mixtures import BATCH, TREATMENT
@@ -71,11 +71,11 @@ def reach(mixture: Mixture, max_rows: int) -> dict[str, Any]:
     }
 
 
-def _at(draws: dict[str, NDArray[np.int64]], n_drawn: int) -> dict[str, float]:
+def _at(draws: dict[str, Ints], n_drawn: int) -> dict[str, float]:
     return {name: shares_after(each, np.array([n_drawn]))[0] for name, each in draws.items()}
 
 
-def _foreign_only(draws: dict[str, NDArray[np.int64]], n_drawn: int) -> float:
+def _foreign_only(draws: dict[str, Ints], n_drawn: int) -> float:
     """Share of clusters that are covered without a landmark of their own."""
     covered, own = draws["covered"] <= n_drawn, draws[OWN_LANDMARK] <= n_drawn
     return float((covered & ~own).mean())
@@ -87,10 +87,7 @@ def measure(findings: Findings, setting: Setting) -> None:
     for seed in sizes["seeds"]:
         for kind in sizes["kinds"]:
             mixture = Mixture(
-                sizes["rows"],
-                n_clusters=sizes["clusters"],
-                cluster_spread=SPREADS[kind],
-                seed=seed,
+                sizes["rows"], n_clusters=sizes["clusters"], cluster_spread=SPREADS[kind], seed=seed
             )
             case = {"kind": kind, "n_rows": sizes["rows"], "n_clusters": sizes["clusters"]}
             bound = math.ceil(sizes["draws_per_cluster"] * sizes["clusters"])

@@ -17,21 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-__all__ = [
-    "DenseRows",
-    "affinity_rows",
-    "batch_scales",
-    "elbow",
-    "graph_per_batch",
-    "kth_squared_distance",
-    "landmark_normalised",
-    "nystrom",
-    "smooth",
-    "squared_distances",
-]
-
-Array = NDArray[np.float64]
-Rows = NDArray[np.int64]
+from benchmarks.harness.arrays import Bools, Floats, Ints
 
 LAST_U = 8.0
 BINS_PER_UNIT = 256
@@ -55,25 +41,23 @@ class DenseRows:
         A_S: affinities before the elbow, 0 elsewhere.
     """
 
-    rows: Rows
-    u: Array
-    kept: Array
+    rows: Ints
+    u: Floats
+    kept: Floats
 
     @property
-    def covered(self) -> NDArray[np.bool_]:
+    def covered(self) -> Bools:
         """Profiles that have a kept affinity."""
         return self.kept.any(axis=0)
 
 
-def squared_distances(P: Array, rows: Rows) -> Array:
+def squared_distances(P: Floats, rows: Ints) -> Floats:
     """Squared Euclidean distances from some profiles to all, by differences."""
     P = np.asarray(P, dtype=np.float64)
     return cdist(P[rows], P, "sqeuclidean")
 
 
-def kth_squared_distance(
-    squared: Array, rows: Rows, k: int, among: NDArray[np.bool_] | None = None
-) -> Array:
+def kth_squared_distance(squared: Floats, rows: Ints, k: int, among: Bools | None = None) -> Floats:
     """Squared distance of every row to its k-th nearest other profile.
 
     Parameters
@@ -94,7 +78,7 @@ def kth_squared_distance(
     return np.where(n_others > 0, found, 0.0)
 
 
-def batch_scales(squared: Array, rows: Rows, batch: NDArray[np.generic], k: int) -> Array:
+def batch_scales(squared: Floats, rows: Ints, batch: NDArray[np.generic], k: int) -> Floats:
     """Definition 2.1: sigma_ij^2, the k-th nearest neighbour of i within the batch of j.
 
     Returns
@@ -106,7 +90,7 @@ def batch_scales(squared: Array, rows: Rows, batch: NDArray[np.generic], k: int)
     return np.stack(table, axis=1)[:, code]
 
 
-def affinity_rows(squared: Array, rows: Rows, scales: Array, floor: float = 0.0) -> DenseRows:
+def affinity_rows(squared: Floats, rows: Ints, scales: Floats, floor: float = 0.0) -> DenseRows:
     """Rows of A by scales of any kind, cut at the elbow of every row.
 
     Parameters
@@ -124,7 +108,7 @@ def affinity_rows(squared: Array, rows: Rows, scales: Array, floor: float = 0.0)
     return DenseRows(rows, u, np.where(u < cut[:, None], np.exp(-u), 0.0))
 
 
-def elbow(u: Array) -> float:
+def elbow(u: Floats) -> float:
     """Find the u of the rank that lies farthest below the chord of the sorted affinities."""
     edges = np.sort(np.floor(u * BINS_PER_UNIT) / BINS_PER_UNIT)
     affinity = np.where(edges >= LAST_U, 0.0, np.exp(-edges))
@@ -133,17 +117,17 @@ def elbow(u: Array) -> float:
     return float(min(edges[np.argmax(below)], LAST_U)) if below.max() > 1e-12 else LAST_U
 
 
-def smooth(sampled: DenseRows, X: Array) -> Array:
+def smooth(sampled: DenseRows, X: Floats) -> Floats:
     """D^-1 A_S^T (A_S X); a profile that is not covered takes the nearest landmark's mean."""
     return _landmarks_to_profiles(sampled, X, np.ones(len(sampled.rows)))
 
 
-def landmark_normalised(sampled: DenseRows, X: Array) -> Array:
+def landmark_normalised(sampled: DenseRows, X: Floats) -> Floats:
     """D^-1 A_S^T Lambda (A_S X): every landmark's row of A is divided by its sum."""
     return _landmarks_to_profiles(sampled, X, 1.0 / sampled.kept.sum(axis=1))
 
 
-def nystrom(sampled: DenseRows, X: Array, by_row: bool = False) -> Array:
+def nystrom(sampled: DenseRows, X: Floats, by_row: bool = False) -> Floats:
     """D^-1 A_S^T (A_SS)^+ (A_S X), with A_SS symmetrised and its small eigenvalues dropped.
 
     A profile whose weights cancel takes the nearest landmark's mean. The package compares the
@@ -165,7 +149,7 @@ def nystrom(sampled: DenseRows, X: Array, by_row: bool = False) -> Array:
     return np.where(sound[:, None], found, _of_nearest_landmark(sampled, X))
 
 
-def graph_per_batch(P: Array, batch: NDArray[np.generic], k: int, X: Array) -> Array:
+def graph_per_batch(P: Floats, batch: NDArray[np.generic], k: int, X: Floats) -> Floats:
     """Mean of the k nearest other profiles in every batch: BBKNN's graph, row-normalised, times X.
 
     No landmarks, no affinities: every profile takes part with k neighbours a batch, all alike.
@@ -183,7 +167,7 @@ def graph_per_batch(P: Array, batch: NDArray[np.generic], k: int, X: Array) -> A
     return (weights @ X) / weights.sum(axis=1, keepdims=True)
 
 
-def _landmarks_to_profiles(sampled: DenseRows, X: Array, trust: Array) -> Array:
+def _landmarks_to_profiles(sampled: DenseRows, X: Floats, trust: Floats) -> Floats:
     A = sampled.kept
     normaliser = A.T @ (trust * A.sum(axis=1))
     covered = normaliser > 0
@@ -191,6 +175,6 @@ def _landmarks_to_profiles(sampled: DenseRows, X: Array, trust: Array) -> Array:
     return np.where(covered[:, None], found, _of_nearest_landmark(sampled, X))
 
 
-def _of_nearest_landmark(sampled: DenseRows, X: Array) -> Array:
+def _of_nearest_landmark(sampled: DenseRows, X: Floats) -> Floats:
     means = (sampled.kept @ X) / sampled.kept.sum(axis=1, keepdims=True)
     return means[sampled.u.argmin(axis=0)]

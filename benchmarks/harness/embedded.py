@@ -11,16 +11,11 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from balans_dask.workflows.mixture import Mixture
+from benchmarks.harness.arrays import Floats, Texts
 from benchmarks.harness.real_sets import SETS, RealSet
 
-__all__ = ["REAL", "Embedded", "generated", "real"]
-
 N_COMPONENTS = 50
-REAL: dict[str, RealSet] = {
-    "cpjump1": SETS[0],
-    "bbbc021 wells": SETS[1],
-    "bbbc021 cells": SETS[3],
-}
+REAL: dict[str, RealSet] = {"cpjump1": SETS[0], "bbbc021 wells": SETS[1], "bbbc021 cells": SETS[3]}
 """One set of each file: four plates, ten weeks, two plates."""
 
 
@@ -35,9 +30,9 @@ class Embedded:
     batch, label : ndarray of shape (n_rows,), str
     """
 
-    rows: NDArray[np.float64]
-    batch: NDArray[np.str_]
-    label: NDArray[np.str_]
+    rows: Floats
+    batch: Texts
+    label: Texts
 
 
 def generated(mixture: Mixture) -> Embedded:

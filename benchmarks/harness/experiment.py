@@ -14,8 +14,6 @@ from matplotlib.figure import Figure
 from benchmarks.harness.findings import Findings
 from benchmarks.harness.peer_methods import Peers
 
-__all__ = ["DATA", "READINGS", "RESULTS", "SIZES", "Experiment", "Reading", "Setting"]
-
 SIZES = ("tiny", "small", "full")
 """``tiny`` only shows that the experiment runs; ``small`` is minutes for all of them together."""
 REPOSITORY = Path(__file__).parents[2]

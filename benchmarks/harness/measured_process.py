@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 import psutil
 
-__all__ = ["Finished", "balans", "measured", "planned_bytes"]
-
 LOOK_SECONDS = 0.05
 UNITS = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 

@@ -9,16 +9,6 @@ from pathlib import Path
 from balans_dask.io.paths import is_store
 from balans_dask.workflows.mixture import Mixture, write_mixture
 
-__all__ = [
-    "BATCH",
-    "N_RARE",
-    "SPREADS",
-    "TINY_ROWS",
-    "TREATMENT",
-    "mixture_store",
-    "working_folder",
-]
-
 BATCH, TREATMENT = "Metadata_batch", "Metadata_treatment"
 N_RARE = 10
 TINY_ROWS = 1000

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-__all__ = ["Answer", "Peers"]
+from benchmarks.harness.arrays import Bools, Floats, Texts
 
 SCRIPT = Path(__file__).parents[1] / "peers" / "run_peer.py"
 
@@ -30,7 +29,7 @@ class Answer:
         does so in its first correction.
     """
 
-    embedding: NDArray[np.float64]
+    embedding: Floats
     seconds: float
 
 
@@ -61,9 +60,7 @@ class Peers:
         found: dict[str, str] = json.loads(answer.stdout)
         return found
 
-    def correct(
-        self, method: str, embedding: NDArray[np.floating], batch: NDArray[np.str_], seed: int
-    ) -> NDArray[np.float64]:
+    def correct(self, method: str, embedding: Floats, batch: Texts, seed: int) -> Floats:
         """Correct an embedding by a method of ``versions``, with its own default settings.
 
         Parameters
@@ -78,12 +75,7 @@ class Peers:
         return self.answer(method, embedding, batch, seed).embedding
 
     def answer(
-        self,
-        method: str,
-        embedding: NDArray[np.floating],
-        batch: NDArray[np.str_],
-        seed: int,
-        control: NDArray[np.bool_] | None = None,
+        self, method: str, embedding: Floats, batch: Texts, seed: int, control: Bools | None = None
     ) -> Answer:
         """Correct an embedding, and say how long that took.
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from balans_dask import Balans
+from benchmarks.harness.arrays import Floats, Ints, Texts
 from benchmarks.harness.dense_operators import elbow, kth_squared_distance
 
 LEAST_RATIO, STEEPNESS = 1.3, 7
@@ -34,9 +34,9 @@ class Landmarks:
         Affinities of u at or above this are dropped.
     """
 
-    rows: NDArray[np.int64]
-    scales: NDArray[np.float64]
-    thresholds: NDArray[np.float64]
+    rows: Ints
+    scales: Floats
+    thresholds: Floats
 
 
 def landmarks_of(model: Balans) -> Landmarks:
@@ -46,11 +46,7 @@ def landmarks_of(model: Balans) -> Landmarks:
 
 
 def landmarks_at(
-    values: NDArray[np.floating],
-    batch: NDArray[np.str_],
-    rows: NDArray[np.int64],
-    n_neighbors: int = 5,
-    guarded: bool = True,
+    values: Floats, batch: Texts, rows: Ints, n_neighbors: int = 5, guarded: bool = True
 ) -> Landmarks:
     """Measure scales and thresholds of given rows.
 
@@ -79,11 +75,8 @@ def landmarks_at(
 
 
 def affinity_blocks(
-    values: NDArray[np.floating],
-    batch: NDArray[np.str_],
-    landmarks: Landmarks,
-    columns: NDArray[np.int64],
-) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    values: Floats, batch: Texts, landmarks: Landmarks, columns: Ints
+) -> Iterator[tuple[slice, Floats]]:
     """Kept affinities of some columns, for one block of landmarks after the other."""
     codes = np.unique(batch, return_inverse=True)[1][columns]
     centre = values.mean(axis=0, dtype=np.float64)
@@ -102,28 +95,21 @@ def _blocks(n_landmarks: int, n_columns: int) -> Iterator[slice]:
         yield slice(start, min(start + step, n_landmarks))
 
 
-def _squared_distances(
-    some: NDArray[np.float64], all_rows: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _squared_distances(some: Floats, all_rows: Floats) -> Floats:
     squared = -2.0 * (some @ all_rows.T)
     squared += (some**2).sum(axis=1)[:, None]
     squared += (all_rows**2).sum(axis=1)
     return np.maximum(squared, 0.0, out=squared)
 
 
-def _limited(scales: NDArray[np.float64], variance: float) -> NDArray[np.float64]:
+def _limited(scales: Floats, variance: float) -> Floats:
     """Squared scales, where they exceed L^2 replaced by L^2 (L^2 / sigma^2)^7."""
     smallest = scales.min(axis=1, keepdims=True)
     limit = np.maximum(np.sqrt(smallest * 2.0 * variance), LEAST_RATIO**2 * smallest)
     return np.where(scales > limit, limit * (limit / scales) ** STEEPNESS, scales)
 
 
-def first_to_cover(
-    values: NDArray[np.floating],
-    batch: NDArray[np.str_],
-    landmarks: Landmarks,
-    columns: NDArray[np.int64],
-) -> NDArray[np.int64]:
+def first_to_cover(values: Floats, batch: Texts, landmarks: Landmarks, columns: Ints) -> Ints:
     """Count the rows drawn when each column is first covered: it has a kept affinity.
 
     Returns
@@ -139,9 +125,7 @@ def first_to_cover(
     return draws
 
 
-def draws_of_clusters(
-    draws: NDArray[np.int64], cluster: NDArray[np.int64], share: float
-) -> NDArray[np.int64]:
+def draws_of_clusters(draws: Ints, cluster: Ints, share: float) -> Ints:
     """Count the rows drawn when a share of each cluster's rows is covered.
 
     Parameters
@@ -159,9 +143,7 @@ def draws_of_clusters(
     return np.asarray(draws[order][places])
 
 
-def nth_landmark(
-    cluster_of_landmarks: NDArray[np.int64], n_clusters: int, nth: int
-) -> NDArray[np.int64]:
+def nth_landmark(cluster_of_landmarks: Ints, n_clusters: int, nth: int) -> Ints:
     """Count the rows drawn when each cluster gets its n-th landmark; ``NEVER`` if it does not."""
     order = np.argsort(cluster_of_landmarks, kind="stable")
     of_cluster = cluster_of_landmarks[order]
@@ -172,6 +154,6 @@ def nth_landmark(
     return draws
 
 
-def shares_after(draws: NDArray[np.int64], n_drawn: NDArray[np.int64]) -> list[float]:
+def shares_after(draws: Ints, n_drawn: Ints) -> list[float]:
     """Share of rows or clusters that are covered after so many rows drawn."""
     return [round(float((draws <= n).mean()), 6) for n in n_drawn]

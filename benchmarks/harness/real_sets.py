@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from balans_dask.cli.app import run
+from benchmarks.harness.arrays import Bools
 
 NYSTROM = ("--operator", "nystrom")
 DISPLACE = ("--operator", "displace")
@@ -92,7 +93,7 @@ class RealSet:
             drop=True
         )
 
-    def scored(self, rows: pd.DataFrame) -> NDArray[np.bool_]:
+    def scored(self, rows: pd.DataFrame) -> Bools:
         """Rows that the scores by label look at."""
         if not self.treated_only:
             return np.ones(len(rows), dtype=bool)

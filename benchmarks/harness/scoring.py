@@ -9,21 +9,20 @@ from numpy.typing import NDArray
 from balans_dask.evaluate.neighbours import neighbour_shares
 from balans_dask.evaluate.scib import batch_scores, biology_scores
 from balans_dask.evaluate.scoring import totals
+from benchmarks.harness.arrays import Ints
 from benchmarks.harness.findings import Findings
-
-__all__ = ["N_SCORED", "main_score", "rows_of_every_label", "scored_rows", "scores"]
 
 N_SCORED = 3000
 
 
-def scored_rows(n_rows: int, seed: int, n_scored: int = N_SCORED) -> NDArray[np.int64]:
+def scored_rows(n_rows: int, seed: int, n_scored: int = N_SCORED) -> Ints:
     """Draw the rows that are scored, in order; all of them if there are no more."""
     if n_rows <= n_scored:
         return np.arange(n_rows)
     return np.sort(np.random.default_rng([seed, 99]).choice(n_rows, n_scored, replace=False))
 
 
-def rows_of_every_label(label: NDArray[Any], n_each: int, seed: int) -> NDArray[np.int64]:
+def rows_of_every_label(label: NDArray[Any], n_each: int, seed: int) -> Ints:
     """Draw as many rows of every label, in order; all of a label that has no more.
 
     Labels then count alike. scib-metrics also compiles itself anew for every size of a label that

@@ -1,7 +1,5 @@
 """Tables in Markdown."""
 
-__all__ = ["interval", "lines"]
-
 
 def interval(values: tuple[float, float, float]) -> str:
     """Write a difference and its interval."""

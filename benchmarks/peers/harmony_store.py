@@ -62,12 +62,7 @@ def main() -> None:
     steps.end("pca")
     table = pd.DataFrame({"batch": batch.astype(str)})
     result = harmonypy.run_harmony(
-        scores,
-        table,
-        "batch",
-        random_state=given.seed,
-        verbose=False,
-        ncores=given.threads,
+        scores, table, "batch", random_state=given.seed, verbose=False, ncores=given.threads
     )
     corrected = np.asarray(result.Z_corr)
     # Releases differ in which way round the corrected scores lie.

@@ -14,9 +14,9 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from balans_dask.evaluate.neighbours import batch_purity
+from benchmarks.harness.arrays import Floats, Texts
 from benchmarks.harness.real_sets import ANCHOR_METHODS, SETS, command
 from benchmarks.harness.tables import lines
 
@@ -26,7 +26,7 @@ ROLE = "Metadata_role"
 METHOD = Path(__file__).parent / "methods" / "held_out_controls.md"
 
 
-def roles(rows: pd.DataFrame, seed: int) -> NDArray[np.str_]:
+def roles(rows: pd.DataFrame, seed: int) -> Texts:
     """Anchor, held out or treated."""
     rng = np.random.default_rng(seed)
     controls = (rows["Metadata_pert_type"] == "negcon").to_numpy()
@@ -60,9 +60,7 @@ def purities(source: Path, work: Path, seed: int) -> dict[str, tuple[float, floa
     return found
 
 
-def _both(
-    scores: NDArray[np.float64], week: NDArray[np.str_], role: NDArray[np.str_]
-) -> tuple[float, float]:
+def _both(scores: Floats, week: Texts, role: Texts) -> tuple[float, float]:
     anchor, held = role == "anchor", role == "held out"
     return batch_purity(scores[anchor], week[anchor]), batch_purity(scores[held], week[held])
 

@@ -20,12 +20,12 @@ from typing import Any
 import anndata
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
 from balans_dask.evaluate.null_models import paired_bootstrap
 from balans_dask.evaluate.retrieval import cross_batch_precision
 from balans_dask.kernels._blas import single_threaded_blas
+from benchmarks.harness.arrays import Bools, Floats
 from benchmarks.harness.real_sets import METHODS, SETS, command
 from benchmarks.harness.tables import interval, lines
 
@@ -55,11 +55,11 @@ class Corrected:
         Share of the 10 nearest neighbours from the row's own plate.
     """
 
-    precision: NDArray[np.float64]
-    own: NDArray[np.float64]
+    precision: Floats
+    own: Floats
 
 
-def measured(scores: NDArray[np.float64], rows: pd.DataFrame) -> Corrected:
+def measured(scores: Floats, rows: pd.DataFrame) -> Corrected:
     """Score the embedding of all plates."""
     plate = rows[REAL.batch].to_numpy(dtype=str)
     table = cross_batch_precision(scores, rows[REAL.label], plate)
@@ -68,15 +68,15 @@ def measured(scores: NDArray[np.float64], rows: pd.DataFrame) -> Corrected:
     return Corrected(table["average_precision"].to_numpy(), own)
 
 
-def refitted(work: Path, options: tuple[str, ...]) -> NDArray[np.float64]:
+def refitted(work: Path, options: tuple[str, ...]) -> Floats:
     """Correct all plates together."""
     command("correct", str(work / "all.zarr"), str(work / "refit.zarr"), *KEY, *FRESH, *options)
     return _scores(work / "refit.zarr")
 
 
 def left_out(
-    work: Path, profiles: pd.DataFrame, last: NDArray[np.bool_], options: tuple[str, ...]
-) -> tuple[NDArray[np.float64], dict[str, Any]]:
+    work: Path, profiles: pd.DataFrame, last: Bools, options: tuple[str, ...]
+) -> tuple[Floats, dict[str, Any]]:
     """Fit without one plate, transform it; scores of all rows, and what became of the stores."""
     for name, chosen in (("old", ~last), ("new", last)):
         profiles[chosen].to_parquet(work / f"{name}.parquet")
@@ -103,7 +103,7 @@ def digest(store: Path) -> str:
 
 
 def compare(
-    frozen: Corrected, refit: Corrected, raw: Corrected, queries: NDArray[np.bool_], groups: Any
+    frozen: Corrected, refit: Corrected, raw: Corrected, queries: Bools, groups: Any
 ) -> dict[str, Any]:
     """Means over some queries, and the bootstrapped difference from refitting."""
     difference = paired_bootstrap(
@@ -152,7 +152,7 @@ def _together(plates: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _scores(store: Path) -> NDArray[np.float64]:
+def _scores(store: Path) -> Floats:
     return np.asarray(anndata.read_zarr(store).obsm["X_pca_balans"], dtype=np.float64)
 
 

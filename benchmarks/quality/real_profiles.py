@@ -40,6 +40,7 @@ from balans_dask.evaluate.retrieval import (
 )
 from balans_dask.evaluate.scib import batch_scores, biology_scores, variance_kept
 from balans_dask.evaluate.scoring import totals
+from benchmarks.harness.arrays import Floats
 from benchmarks.harness.findings import processor
 from benchmarks.harness.peer_methods import Peers
 from benchmarks.harness.real_sets import SETS, RealSet, command
@@ -91,10 +92,10 @@ class Scored:
     """Scores of one method, and the average precision of every row behind them."""
 
     scores: dict[str, float]
-    precision: dict[str, NDArray[np.float64]]
+    precision: dict[str, Floats]
 
 
-def balans_scores(folder: Path, work: Path, real: RealSet) -> dict[str, NDArray[np.float64]]:
+def balans_scores(folder: Path, work: Path, real: RealSet) -> dict[str, Floats]:
     """Correct a set by every method of the table; scores as `obsm/X_pca_balans` holds them."""
     given = work / f"{real.file}.zarr"
     if not given.exists():
@@ -210,11 +211,7 @@ def main() -> None:
 
 
 def score(
-    real: RealSet,
-    rows: pd.DataFrame,
-    raw: NDArray[np.float64],
-    embedding: NDArray[np.float64],
-    label: NDArray[Any],
+    real: RealSet, rows: pd.DataFrame, raw: Floats, embedding: Floats, label: NDArray[Any]
 ) -> Scored:
     """Score an embedding of all rows.
 
@@ -250,11 +247,7 @@ def score(
 
 
 def _of_controls(
-    real: RealSet,
-    rows: pd.DataFrame,
-    raw: NDArray[np.float64],
-    embedding: NDArray[np.float64],
-    label: NDArray[Any],
+    real: RealSet, rows: pd.DataFrame, raw: Floats, embedding: Floats, label: NDArray[Any]
 ) -> dict[str, float]:
     controls = (rows["Metadata_pert_type"] == "negcon").to_numpy()
     treated = rows[~controls]

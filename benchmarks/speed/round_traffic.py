@@ -14,8 +14,6 @@ from balans_dask.kernels.elbow import N_BINS
 from balans_dask.passes.task_bytes import COLLECTED_NODES
 from benchmarks.harness.network import Host
 
-__all__ = ["RoundShape", "Traffic", "watched"]
-
 LOOK_SECONDS = 0.01
 TASK_BYTES = 3 * 1024
 """A task's names, states and function, on all its ways together."""

@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import zarr
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from balans_dask.errors import format_bytes
 from balans_dask.evaluate.rows import read_embeddings, stratified_rows
@@ -36,6 +35,7 @@ from balans_dask.io.store import open_store
 from balans_dask.report.run_sections import stage_times
 from balans_dask.workflows.mixture import Mixture
 from balans_dask.workflows.records import correction_record
+from benchmarks.harness.arrays import Floats, Ints
 from benchmarks.harness.findings import Findings, benchmark_arguments, median, spread
 from benchmarks.harness.measured_process import balans, measured, planned_bytes
 from benchmarks.harness.mixtures import (
@@ -241,7 +241,7 @@ def scores_of(store: Path, out: Path, mixture: Mixture, n_rows: int) -> dict[str
     return found
 
 
-def _chosen(annotations: Any, mixture: Mixture, n_rows: int) -> NDArray[np.int64]:
+def _chosen(annotations: Any, mixture: Mixture, n_rows: int) -> Ints:
     """Rows of common clusters: a few rows of a rare one would be a label of their own."""
     cluster = annotations[TREATMENT].cat.codes.to_numpy().astype(np.int64)
     batch = annotations[BATCH].cat.codes.to_numpy()
@@ -250,7 +250,7 @@ def _chosen(annotations: Any, mixture: Mixture, n_rows: int) -> NDArray[np.int64
     return common[stratified_rows(strata, n_rows)]
 
 
-def _embeddings(store: Path, out: Path, chosen: NDArray[np.int64]) -> Sequence[NDArray[np.float64]]:
+def _embeddings(store: Path, out: Path, chosen: Ints) -> Sequence[Floats]:
     if isinstance(zarr.open(str(out), mode="r"), zarr.Group):
         opened = open_stores([str(store), str(out)], [BATCH])
         return [one.scores for one in read_embeddings(opened, chosen)]
