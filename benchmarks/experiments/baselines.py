@@ -209,6 +209,3 @@ EXPERIMENT = Experiment(
     picture=picture,
     beside_peers=True,
 )  # fmt: skip
-
-if __name__ == "__main__":
-    EXPERIMENT.main()

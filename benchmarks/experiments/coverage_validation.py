@@ -403,6 +403,3 @@ EXPERIMENT = Experiment(
     tables=tables,
     picture=picture,
 )  # fmt: skip
-
-if __name__ == "__main__":
-    EXPERIMENT.main()

@@ -269,6 +269,3 @@ def _points(
 EXPERIMENT = Experiment(
     name="dimension", sizes=SIZES, measure=measure, tables=tables, picture=picture
 )
-
-if __name__ == "__main__":
-    EXPERIMENT.main()

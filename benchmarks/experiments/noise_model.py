@@ -376,6 +376,3 @@ EXPERIMENT = Experiment(
     tables=tables,
     picture=picture,
 )
-
-if __name__ == "__main__":
-    EXPERIMENT.main()

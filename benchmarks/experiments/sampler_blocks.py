@@ -51,19 +51,9 @@ TICKS = (-30, -10, -3, -1, 0, 1, 3, 10, 30)
 
 @dataclass(frozen=True)
 class Drawn:
-    """Rows in draw order, at least up to the one at which patience ends.
-
-    Attributes
-    ----------
-    rows : ndarray of shape (n_drawn,), int64
-    n_new : ndarray of shape (n_drawn,), int64
-        Rows that each is the first to cover.
-    n_stop : int
-        Rows up to the stopping one.
-    """
+    """Rows in draw order; with the first ``n_stop`` of them patience ends."""
 
     rows: Ints
-    n_new: Ints
     n_stop: int
 
 
@@ -72,16 +62,8 @@ def draw_landmarks(
 ) -> Drawn:
     """Draw rows as `Balans` does with this seed, but from affinities that are all there.
 
-    Parameters
-    ----------
-    kept : ndarray of shape (n, n)
-        Affinities before the elbow of their row, 0 elsewhere.
-    block_rows : int
-        Rows drawn before coverage is updated.
-    seed : int
-        With the number of the round it keys the random numbers, as in `Balans`.
-    least : int
-        Draw so many rows, even after patience has ended.
+    ``kept`` has shape (n, n), 0 from the elbow of each row on. ``least`` rows are drawn even after
+    patience has ended.
     """
     n_rows = len(kept)
     coverage, covered = np.zeros(n_rows), np.zeros(n_rows, dtype=bool)
@@ -100,7 +82,7 @@ def draw_landmarks(
             if not n_stop and len(rows) >= patience and not any(n_new[-patience:]):
                 n_stop = len(rows)
         coverage += kept[block].sum(axis=0)
-    return Drawn(np.array(rows), np.array(n_new), n_stop or n_rows)
+    return Drawn(np.array(rows), n_stop or n_rows)
 
 
 def _exponentials(seed: int, n_round: int, n_rows: int) -> Floats:
@@ -110,20 +92,11 @@ def _exponentials(seed: int, n_round: int, n_rows: int) -> Floats:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One figure of two groups of independent runs.
+    """One figure of two groups of independent runs: the difference of means and its error.
 
-    Attributes
-    ----------
-    difference : float
-        Of the means.
-    low, high : float
-        Its 95 % interval (Welch).
-    inner : tuple of float
-        Its 90 % interval: inside a margin, the two one-sided tests say equivalent at 5 %.
-    p_mean, p_shape : float
-        Welch's t-test, and Kolmogorov-Smirnov's test of the whole distribution.
-    error : float
-        Standard error of the difference.
+    ``low`` to ``high`` is its 95 % interval (Welch), ``inner`` that of 90 %: inside a margin, the
+    two one-sided tests say equivalent at 5 %. ``p_mean`` is of Welch's t-test, ``p_shape`` of
+    Kolmogorov and Smirnov's of the whole distribution.
     """
 
     difference: float
@@ -162,12 +135,7 @@ def counts_differ(first: Floats, second: Floats, seed: int = 0) -> float:
 
     Landmarks of a run depend on each other, so runs are permuted, not landmarks: the statistic is
     the sum over clusters of the squared difference of mean counts over their variance.
-
-    Parameters
-    ----------
-    first, second : ndarray of shape (n_runs, n_clusters)
-    seed : int
-        Of the permutations.
+    Counts have shape (n_runs, n_clusters).
     """
     counts = np.concatenate([first, second]).astype(float)
     spread = counts.std(axis=0)
@@ -203,22 +171,10 @@ def corrected(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Tested:
-    """One figure of one block size beside one row at a time.
+    """One figure of one block size beside one row at a time, whose ``mean`` it has.
 
-    Attributes
-    ----------
-    figure : str
-        As the runs name it, with the number of rows.
-    name : str
-        As texts name it.
-    mean : float
-        Of one row at a time.
-    found : Comparison or None
-        ``None`` for the clusters, of which there is a p-value only.
-    p_values : tuple of float
-        Corrected; of the mean and the distribution, or of the clusters.
-    smallest : float
-        Difference that could be detected.
+    ``found`` is ``None`` for the clusters, of which there is a p-value only; p-values are
+    corrected. ``smallest`` is the difference that could be detected.
     """
 
     mixture: str
@@ -501,6 +457,3 @@ EXPERIMENT = Experiment(
     tables=tables,
     picture=picture,
 )  # fmt: skip
-
-if __name__ == "__main__":
-    EXPERIMENT.main()

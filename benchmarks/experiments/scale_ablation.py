@@ -226,6 +226,3 @@ def _points(
 EXPERIMENT = Experiment(
     name="scale_ablation", sizes=SIZES, measure=measure, tables=tables, picture=picture
 )
-
-if __name__ == "__main__":
-    EXPERIMENT.main()

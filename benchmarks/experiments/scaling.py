@@ -48,14 +48,10 @@ def mean_errors(values: Floats, cluster: Ints, batch: Ints, true_means: Floats) 
     Let m_cb be the mean of cluster c in batch b, t_c the true mean, and both without their own mean
     over all c and b, as no method can know where the batch-free origin lies. Distances are in units
     of s, the root mean square of |t_c|: 0 is perfect, and 1 is as far off as one point for all.
-
-    Returns
-    -------
-    errors : dict
-        ``mean_error``, the root mean square of |m_cb - t_c| / s, and its two parts, whose squares
-        add up to its own: ``between_batches``, of |m_cb - m_c| / s with m_c the mean over b, and
-        ``of_centres``, of |m_c - t_c| / s. ``spread_kept`` is the root mean square of |m_c| / s:
-        below 1 the clusters have moved together.
+    ``mean_error`` is the root mean square of |m_cb - t_c| / s; the squares of its two parts add up
+    to its own: ``between_batches``, of |m_cb - m_c| / s with m_c the mean over b, and
+    ``of_centres``, of |m_c - t_c| / s. ``spread_kept`` is the root mean square of |m_c| / s:
+    below 1 the clusters have moved together.
     """
     n_clusters, n_batches = len(true_means), int(batch.max()) + 1
     cell = cluster * n_batches + batch
@@ -83,22 +79,10 @@ def _size(vectors: Floats) -> float:
 def cluster_weights(
     values: Floats, batch: Texts, cluster: Ints, landmarks: Landmarks, rows: Ints, columns: Ints
 ) -> Floats:
-    """Weight that rows of D^-1 A_S^T A_S put on every cluster.
+    """Weight that some rows of D^-1 A_S^T A_S put on every cluster; (len(rows), n_clusters).
 
-    Parameters
-    ----------
-    values, batch, cluster : ndarray of shape (n_rows, ...)
-    landmarks : Landmarks
-        S.
-    rows : ndarray
-        Rows of the operator that are looked at.
-    columns : ndarray
-        Rows that weights are summed over: all, or a random part that stands for them.
-
-    Returns
-    -------
-    weights : ndarray of shape (len(rows), n_clusters)
-        Each row sums to one; NaN where no landmark covers it.
+    Weights are summed over ``columns``: all rows, or a random part that stands for them. Each row
+    sums to one; NaN where no landmark covers it.
     """
     n_clusters = int(cluster.max()) + 1
     member = np.eye(n_clusters)[cluster[columns]]
@@ -219,12 +203,7 @@ def fitted(fit: Power | None) -> str:
 class Screen:
     """A generated mixture, whose rows and store are made when they are first needed.
 
-    Parameters
-    ----------
-    place : Path
-        Where its store is made.
-    n_each : int
-        Rows of every cluster that are scored.
+    Its store is made in ``place``; ``n_each`` rows of every cluster are scored.
     """
 
     def __init__(self, mixture: Mixture, place: Path, n_each: int) -> None:
@@ -400,17 +379,11 @@ def _exponents(findings: Findings) -> str:
         for operator in OPERATORS:
             start = start_up(findings, operator)
             last = last_exponent(findings, "seconds", kind, operator, start)
-            rows.append(
-                [
-                    kind,
-                    operator,
-                    "-" if math.isnan(start) else f"{start:.2f}",
-                    fitted(exponent(findings, "seconds", kind, operator)),
-                    fitted(growth(findings, kind, operator)),
-                    "-" if last is None else f"{last:.2f}",
-                    fitted(exponent(findings, "n_landmarks", kind, operator)),
-                ]
-            )
+            rows.append([kind, operator, "-" if math.isnan(start) else f"{start:.2f}",
+                         fitted(exponent(findings, "seconds", kind, operator)),
+                         fitted(growth(findings, kind, operator)),
+                         "-" if last is None else f"{last:.2f}",
+                         fitted(exponent(findings, "n_landmarks", kind, operator))])  # fmt: skip
     return lines(head, rows)
 
 
@@ -527,6 +500,3 @@ EXPERIMENT = Experiment(
     tables=tables,
     picture=picture,
 )  # fmt: skip
-
-if __name__ == "__main__":
-    EXPERIMENT.main()

@@ -134,7 +134,7 @@ class Curve:
     places : list of float
         Severities.
     gains : ndarray of shape (n_seeds, n_severities)
-        Score minus that of what it is compared with, paired by seed.
+        Score minus that of uncorrected, paired by seed.
     regained : ndarray of shape (n_severities,)
         Mean score less the middle between the uncorrected score here and without batch effect.
     """
@@ -169,24 +169,12 @@ class Curve:
         return found[-1] if found else None
 
 
-def curve(
-    findings: Findings,
-    kind: str,
-    axis: str,
-    method: str,
-    beside: str = UNCORRECTED,
-    figure: str = "",
-) -> Curve:
-    """Compare a method along an axis with the uncorrected profiles, or with another method.
-
-    ``figure`` is the main score unless it is given.
-    """
-    figure = figure or main_score(findings)[0]
-    own, other, raw = (
-        scores_of(findings, figure, kind, axis, name) for name in (method, beside, UNCORRECTED)
-    )
+def curve(findings: Findings, kind: str, axis: str, method: str) -> Curve:
+    """Compare the main score of a method along an axis with that of the uncorrected profiles."""
+    figure = main_score(findings)[0]
+    own, raw = (scores_of(findings, figure, kind, axis, name) for name in (method, UNCORRECTED))
     middle = (raw + raw[:, :1]) / 2
-    return Curve(levels(findings, kind, axis), own - other, (own - middle).mean(axis=0))
+    return Curve(levels(findings, kind, axis), own - raw, (own - middle).mean(axis=0))
 
 
 def measure(findings: Findings, setting: Setting) -> None:
@@ -373,6 +361,3 @@ def _doubling(axis: Any, places: list[float]) -> None:
 EXPERIMENT = Experiment(
     name="severity", sizes=SIZES, measure=measure, tables=tables, picture=picture, beside_peers=True
 )
-
-if __name__ == "__main__":
-    EXPERIMENT.main()

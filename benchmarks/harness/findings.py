@@ -182,6 +182,13 @@ def benchmark_arguments(document: str, repeats: int) -> argparse.ArgumentParser:
     return parser
 
 
+def method(script: str) -> tuple[str, str]:
+    """Title and method of a benchmark, from the Markdown in the folder beside it."""
+    path = Path(script)
+    title, _, about = (path.parent / "methods" / f"{path.stem}.md").read_text().partition("\n\n")
+    return title.removeprefix("# "), about.rstrip()
+
+
 def median(values: Sequence[float]) -> float:
     """Middle value; NaN of none."""
     return statistics.median(values) if values else float("nan")

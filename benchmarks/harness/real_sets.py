@@ -3,7 +3,7 @@
 import contextlib
 import io
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -89,9 +89,8 @@ class RealSet:
     def annotations(self, folder: Path) -> pd.DataFrame:
         """Read the columns that describe rows."""
         table = pd.read_parquet(folder / f"{self.file}.parquet")
-        return table[[name for name in table if name.startswith("Metadata_")]].reset_index(
-            drop=True
-        )
+        described = [name for name in table if name.startswith("Metadata_")]
+        return table[described].reset_index(drop=True)
 
     def scored(self, rows: pd.DataFrame) -> Bools:
         """Rows that the scores by label look at."""
@@ -104,45 +103,25 @@ class RealSet:
         return rows.groupby(list(self.group), observed=True).ngroup().to_numpy()
 
 
-SETS = (
-    RealSet(
-        name="cpjump1_compound_csn, batch Metadata_Plate",
-        file="cpjump1_compound_csn",
-        batch="Metadata_Plate",
-        label="Metadata_pert_iname",
-        across="Metadata_Plate",
-        group=("Metadata_pert_iname",),
-    ),
-    RealSet(
-        name="bbbc021_well, batch Metadata_week",
-        file="bbbc021_well",
-        batch="Metadata_week",
-        label="Metadata_moa",
-        across="Metadata_week",
-        group=("Metadata_compound",),
-        treated_only=True,
-        mechanism=True,
-    ),
-    RealSet(
-        name="bbbc021_well, batch Metadata_Plate",
-        file="bbbc021_well",
-        batch="Metadata_Plate",
-        label="Metadata_moa",
-        across="Metadata_week",
-        group=("Metadata_compound",),
-        treated_only=True,
-        mechanism=True,
-        anchored=True,
-    ),
-    RealSet(
-        name="bbbc021_singlecell, batch Metadata_Plate",
-        file="bbbc021_singlecell",
-        batch="Metadata_Plate",
-        label="Metadata_treatment",
-        across="Metadata_Plate",
-        group=("Metadata_Plate", "Metadata_Well", "Metadata_Site"),
-    ),
+_CPJUMP = RealSet(
+    name="cpjump1_compound_csn, batch Metadata_Plate", file="cpjump1_compound_csn",
+    batch="Metadata_Plate", label="Metadata_pert_iname", across="Metadata_Plate",
+    group=("Metadata_pert_iname",),
+)  # fmt: skip
+_WEEK = RealSet(
+    name="bbbc021_well, batch Metadata_week", file="bbbc021_well", batch="Metadata_week",
+    label="Metadata_moa", across="Metadata_week", group=("Metadata_compound",),
+    treated_only=True, mechanism=True,
+)  # fmt: skip
+_PLATE = replace(
+    _WEEK, name="bbbc021_well, batch Metadata_Plate", batch="Metadata_Plate", anchored=True
 )
+_CELLS = RealSet(
+    name="bbbc021_singlecell, batch Metadata_Plate", file="bbbc021_singlecell",
+    batch="Metadata_Plate", label="Metadata_treatment", across="Metadata_Plate",
+    group=("Metadata_Plate", "Metadata_Well", "Metadata_Site"),
+)  # fmt: skip
+SETS = (_CPJUMP, _WEEK, _PLATE, _CELLS)
 
 
 def command(*arguments: str) -> None:

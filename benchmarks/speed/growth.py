@@ -21,7 +21,7 @@ from balans_dask.errors import format_bytes
 from balans_dask.events import read_events
 from balans_dask.report.run_sections import stage_times
 from balans_dask.workflows.mixture import Mixture
-from benchmarks.harness.findings import Findings, benchmark_arguments, median, spread
+from benchmarks.harness.findings import Findings, benchmark_arguments, median, method, spread
 from benchmarks.harness.measured_process import balans, planned_bytes
 from benchmarks.harness.mixtures import BATCH, SPREADS, TINY_ROWS, mixture_store, working_folder
 from benchmarks.harness.pictures import panels, spread_line
@@ -30,10 +30,6 @@ from benchmarks.harness.tables import lines
 N_COLUMNS = 50
 WIDE_ROWS = 50_000
 SAMPLING = "sampling rows"
-ABOUT = """Mixture of 20 clusters in 5 batches; default settings (features into 50 principal
-components). Medians (range) of runs that took turns. *Round*: between the ends of two
-rounds of the sampler, without the first. Memory: largest resident memory of all processes together,
-beside the plan. The number of landmarks grows with the rows, as the stop rule wants."""
 
 
 def run(store: Path, workers: int, cluster: str, settings: str) -> dict[str, Any]:
@@ -93,13 +89,14 @@ def _row(case: dict[str, int], runs: list[dict[str, Any]]) -> list[str]:
 
 
 def speedup(findings: Findings, given: argparse.Namespace) -> str:
-    """Say what the second worker gives."""
+    """Write what the second worker gives."""
     case = {"n_rows": given.one_worker_rows, "n_features": N_COLUMNS}
     one, two = (findings.values("round_seconds", **case, workers=n) for n in (1, 2))
     if not one or not two:
         return ""
     ratio = median(one) / median(two)
-    return f"Two workers give {ratio:.2f} x the rounds of one at {given.one_worker_rows:,} rows.\n"
+    return lines(["rows", "rounds of two workers over those of one"],
+                 [[f"{given.one_worker_rows:,}", f"{ratio:.2f}"]])  # fmt: skip
 
 
 def picture(findings: Findings, given: argparse.Namespace) -> Figure:
@@ -159,7 +156,7 @@ def main(argv: list[str] | None = None) -> None:
                 correct = partial(run, store, case["workers"], given.cluster, given.settings)
                 findings.measure(case | {"repeat": repeat}, correct)
     tables = [table(findings, given), speedup(findings, given)]
-    findings.publish("Growth", ABOUT, tables, picture(findings, given))
+    findings.publish(*method(__file__), tables, picture(findings, given))
 
 
 if __name__ == "__main__":

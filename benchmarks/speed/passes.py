@@ -19,14 +19,12 @@ from balans_dask.kernels.elbow import elbow_thresholds, scaled_distance_counts
 from balans_dask.kernels.landmarks import landmark_block, tile_products
 from balans_dask.kernels.local_scale import nearest_by_batch, squared_scales
 from balans_dask.workflows.mixture import Mixture
-from benchmarks.harness.findings import Findings, benchmark_arguments, median, spread
+from benchmarks.harness.findings import Findings, benchmark_arguments, median, method, spread
 from benchmarks.harness.pictures import panels
 from benchmarks.harness.tables import lines
 
 BLOCK_ROWS = 64
 BARE = "sgemm"
-ABOUT = """Nanoseconds of processor time, median (range): 64 landmarks a block, one process, one
-thread. The first pass of a round makes the matrix products, and the others find them."""
 
 
 def cases(n_rows: int, n_components: int, n_batches: int) -> dict[str, Callable[[int], object]]:
@@ -113,8 +111,8 @@ def main(argv: list[str] | None = None) -> None:
         name: [1e9 * s / pairs for s in findings.values("seconds", **{"pass": name})]
         for name in functions
     }
-    about = f"{ABOUT} Here {given.rows:,} rows, p = {given.components}, {given.batches} batches."
-    title = "Cost of the passes a (landmark, profile) pair"
+    title, about = method(__file__)
+    about += f" Here {given.rows:,} rows, p = {given.components}, {given.batches} batches."
     findings.publish(title, about, [table(nanoseconds)], picture(nanoseconds))
 
 

@@ -15,17 +15,12 @@ from balans_dask.kernels.elbow import N_BINS
 from balans_dask.passes.memory import MemoryPlan, plan_memory
 from balans_dask.passes.task_bytes import COLLECTED_NODES, RunShape
 from balans_dask.passes.workers import Workers
-from benchmarks.harness.findings import RESULTS, median
+from benchmarks.harness.findings import RESULTS, median, method
 from benchmarks.harness.tables import lines
 
 COLUMNS, BATCHES, BLOCK_ROWS = 50, 1000, 64
 WORKER_BYTES = 8 * 2**30
 SIZES = ((1_000_000, 2), (20_000_000, 16), (100_000_000, 64))
-ABOUT = f"""{COLUMNS} features in {BATCHES:,} plates, blocks of {BLOCK_ROWS}, workers of one thread
-and 8 GiB. *Arithmetic*: the three passes at the measured cost of a pair, on all workers at once.
-*Scheduler*: tasks of a round at the measured cost of a task; it works on one core, beside the
-workers, so the longer of the two is the round. *To the driver*: histograms of the last
-{COLLECTED_NODES} nodes."""
 
 
 def pair_seconds(results: Path) -> float:
@@ -101,7 +96,8 @@ def main(argv: list[str] | None = None) -> None:
             "longer", "to the driver", "each worker", "driver"]  # fmt: skip
     table = lines(head, [row(*size, pair, task) for size in sizes])
     constants = f"{1e9 * pair:.2f} ns a pair, {1e3 * task:.2f} ms a task.\n"
-    text = f"# Projection of a round\n\n{ABOUT}\n\nConstants: {constants}\n{table}\n"
+    title, about = method(__file__)
+    text = f"# {title}\n\n{about}\n\nConstants: {constants}\n{table}\n"
     (given.results / "projection.md").write_text(text)
     print(text)
 

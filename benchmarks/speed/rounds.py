@@ -42,7 +42,7 @@ from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS, Tiling
 from balans_dask.workflows.mixture import Mixture
 from balans_dask.workflows.request import correction_request
-from benchmarks.harness.findings import Findings, benchmark_arguments, median, spread
+from benchmarks.harness.findings import Findings, benchmark_arguments, median, method, spread
 from benchmarks.harness.mixtures import BATCH, SPREADS, mixture_store, working_folder
 from benchmarks.harness.pictures import panels
 from benchmarks.harness.tables import lines
@@ -52,10 +52,6 @@ N_BATCHES = 5
 N_SMALL_COLUMNS = 2
 FOREVER = 2**40
 """A patience that never ends."""
-ABOUT = """Medians (range) over rounds; the first round of every run, in which scores are still
-made, is left out. *Tasks' own work*: processor time inside the tasks of a round, in one thread
-without Dask, over the number of workers. *Not their work*: the rest of the round: scheduling,
-transfers, the driver, and workers that wait for the last one."""
 SMALL, CHOSEN = "small", "chosen"
 CHOSEN_ROUNDS = 4
 """Times as many: they are short."""
@@ -250,7 +246,7 @@ def main(argv: list[str] | None = None) -> None:
             measure(findings, case, given, *asked(case, given, folder))
     tables = [table(findings, cases, CLUSTERS, given.workers)]
     figure = picture(findings, cases, CLUSTERS, given.workers)
-    findings.publish("Rounds of the sampler: scheduling", ABOUT, tables, figure)
+    findings.publish(*method(__file__), tables, figure)
 
 
 def table(

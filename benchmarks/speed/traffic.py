@@ -24,7 +24,7 @@ from balans_dask.parameters import Parameters
 from balans_dask.passes.workers import Workers
 from balans_dask.workflows.mixture import Mixture
 from balans_dask.workflows.request import correction_request
-from benchmarks.harness.findings import Findings, benchmark_arguments, median, spread
+from benchmarks.harness.findings import Findings, benchmark_arguments, median, method, spread
 from benchmarks.harness.mixtures import BATCH, SPREADS, mixture_store, working_folder
 from benchmarks.harness.network import ENVIRONMENT, Host, NetworkCluster, hosts, network_cluster
 from benchmarks.harness.pictures import panels
@@ -39,14 +39,6 @@ GBIT_BYTES = 125_000_000
 """Of a second."""
 SWITCH_ROUNDS = 3
 """Cables change so often; the round in which they do does not count."""
-ABOUT = """*Bytes*: means a round of the counters of the hosts' interfaces, after the first
-round, headers of the network included. *Planned*: arrays alone. To the driver: nearest rows,
-histograms and reports of all partitions, or of the last 16 nodes where there are more. To the
-workers: a block of landmarks for every task of the three passes. All of it passes through the
-scheduler, in and out again. Between workers nothing is planned: Dask moves a partition to a
-worker that has less to do. *Time*: cables change within a run, after every few rounds; medians
-(range) over rounds, and over runs of the ratio of medians. *On the wire*: what two hops of the
-bytes to the driver take."""
 
 
 def run_on(
@@ -109,11 +101,10 @@ def times_table(findings: Findings, rates: Sequence[str], shape: RoundShape) -> 
         median(seconds_at(run, rates, limited)) / median(seconds_at(run, rates, free))
         for run in findings.of()
     ]
-    return (
-        lines(["cables", "rounds", "round, ms"], rows)
-        + f"\nA round on cables of {limited} takes {spread(ratios, 2)} of its time on unlimited "
-        + f"ones. On the wire of 1 Gbit: {1000 * 2 * shape.to_driver / GBIT_BYTES:.0f} ms.\n"
-    )
+    wire = f"{1000 * 2 * shape.to_driver / GBIT_BYTES:.0f}"
+    head = [f"time at {limited} over unlimited", "on the wire of 1 Gbit, ms"]
+    return lines(["cables", "rounds", "round, ms"], rows) + "\n" + lines(
+        head, [[spread(ratios, 2), wire]])  # fmt: skip
 
 
 def seconds_at(run: dict[str, Any], rates: Sequence[str], rate: str) -> list[float]:
@@ -168,8 +159,9 @@ def main(argv: list[str] | None = None) -> None:
     size = (
         f"{given.rows:,} rows x {N_FEATURES}, {N_BATCHES} batches, {shape.n_partitions} partitions"
     )
-    about = f"{size}, two workers of one thread.\n\n{ABOUT}"
-    findings.publish("Traffic of a round between hosts", about, tables, picture(findings, rates))
+    title, about = method(__file__)
+    about = f"{size}, two workers of one thread.\n\n{about}"
+    findings.publish(title, about, tables, picture(findings, rates))
 
 
 if __name__ == "__main__":

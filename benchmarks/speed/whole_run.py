@@ -36,7 +36,7 @@ from balans_dask.report.run_sections import stage_times
 from balans_dask.workflows.mixture import Mixture
 from balans_dask.workflows.records import correction_record
 from benchmarks.harness.arrays import Floats, Ints
-from benchmarks.harness.findings import Findings, benchmark_arguments, median, spread
+from benchmarks.harness.findings import Findings, benchmark_arguments, median, method, spread
 from benchmarks.harness.measured_process import balans, measured, planned_bytes
 from benchmarks.harness.mixtures import (
     BATCH,
@@ -53,12 +53,6 @@ from benchmarks.harness.tables import lines
 
 PEER = Path(__file__).parents[1] / "peers" / "harmony_store.py"
 CLUSTERS = {"threads": "threads", "processes": "local"}
-ABOUT = """Seconds of whole processes, imports included: median (range) of runs that took turns.
-*run_harmony alone* is without imports, reading, principal components and writing. balans writes
-corrected features and scores, harmonypy has scores alone to write. Memory: largest resident
-memory of all processes together, beside what the plan of `balans check` says. *Rare covered*:
-rare clusters of one row in 10,000 each of which at least half of the rows are covered. Scores:
-0.6 biology + 0.4 batch on rows of the common clusters, drawn by batch and label."""
 NO_CACHE = {"BALANS_NO_KERNEL_CACHE": "1"}
 Run = Callable[..., dict[str, Any]]
 HARMONY = "harmonypy"
@@ -202,7 +196,7 @@ def main(argv: list[str] | None = None) -> None:
                 shutil.rmtree(store)
     tables = [startup_table(findings), *(table(findings, case) for case, _ in cases(given))]
     figure = picture(findings, [case for case, _ in cases(given)])
-    findings.publish("Whole runs beside harmonypy", ABOUT, tables, figure)
+    findings.publish(*method(__file__), tables, figure)
 
 
 def rare_covered(out: Path, mixture: Mixture) -> list[float]:

@@ -36,11 +36,6 @@ from benchmarks.harness.tables import lines
 
 PARTITION_TILES = 16
 COPY = "plain copy"
-ABOUT = """Megabytes of float32 a second: median (range) of turns, on the disk of the working
-folder. *Package*: a partition of 16 tiles at a time, by the reader and the writer of the workers;
-the writer also hashes its files and records them. *Bare zarr*: the same slices of an array of the
-same chunks, shards and codec. *No codec*: chunks of 65,536 rows, neither shards nor compression.
-*Plain copy*: the files of the package's array, read whole or by `shutil.copytree`."""
 
 
 @dataclass(frozen=True)
@@ -208,9 +203,10 @@ def main(argv: list[str] | None = None) -> None:
                 case = {"way": "write", "method": method, "repeat": repeat}
                 findings.measure(case, partial(_write, write, matrix, folder))
     n_bytes = 4 * given.rows * given.columns
-    about = f"{ABOUT} Here {given.rows:,} x {given.columns}, {n_bytes / 1e6:,.0f} MB."
+    title, about = method(__file__)
+    about += f" Here {given.rows:,} x {given.columns}, {n_bytes / 1e6:,.0f} MB."
     tables, figure = [table(findings, n_bytes)], picture(findings, n_bytes)
-    findings.publish("Reading and writing a store", about, tables, figure)
+    findings.publish(title, about, tables, figure)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,6 @@ def test_an_experiment_has_its_sizes_its_seeds_and_its_tests(name):
         assert len(set(seeds)) == len(seeds) >= (2 if size == "small" else 1)
         json.dumps(numbers)
     assert (Path(__file__).parent / f"test_{name}.py").exists()
-    assert (FOLDER / f"{name}.py").read_text().endswith("    EXPERIMENT.main()\n")
 
 
 def written(results: Path, size: str, name: str) -> None:
