@@ -204,8 +204,5 @@ EXPERIMENT = Experiment(
         "full": {"seeds": (0, 1, 2), "mixture_rows": 10_000, "scored_each": 100,
                  "real": tuple(REAL), "peers": (*PEERS, "scvi")},
     },
-    measure=measure,
-    tables=tables,
-    picture=picture,
-    beside_peers=True,
+    measure=measure, tables=tables, picture=picture, beside_peers=True,
 )  # fmt: skip

@@ -399,7 +399,5 @@ EXPERIMENT = Experiment(
                  "draws_beyond": {"3000": 10, "10000": 2}, "seeds": (0, 1, 2),
                  "seeds_beyond": {"3000": 1, "10000": 1}},
     },
-    measure=measure,
-    tables=tables,
-    picture=picture,
+    measure=measure, tables=tables, picture=picture,
 )  # fmt: skip

@@ -16,7 +16,7 @@ from benchmarks.harness.arrays import Floats, Ints
 from benchmarks.harness.embedded import Embedded, generated
 from benchmarks.harness.experiment import Experiment, Setting
 from benchmarks.harness.findings import Findings, median, spread
-from benchmarks.harness.pictures import COLOURS, grid
+from benchmarks.harness.pictures import COLOURS, grid, spread_line
 from benchmarks.harness.scoring import rows_of_every_label, scores
 from benchmarks.harness.tables import lines
 
@@ -232,14 +232,8 @@ def picture(findings: Findings) -> Figure:
         found, labels = axis.get_legend_handles_labels()
         handles |= dict(zip(labels, found, strict=True))
     handles = {name: handles[name] for name in sorted(handles, key=lambda n: _order(n.split()[0]))}
-    figure.legend(
-        handles.values(),
-        handles.keys(),
-        loc="outside lower center",
-        ncols=len(widths),
-        frameon=False,
-        fontsize=9,
-    )
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center",
+                  ncols=len(widths), frameon=False, fontsize=9)  # fmt: skip
     n_seeds = max(len(findings.each("seed", features=features)) for features in widths)
     figure.suptitle(
         f"What principal components lose\n(medians and ranges of up to {n_seeds} seeds)",
@@ -253,17 +247,10 @@ def _order(components: str) -> int:
 
 
 def _points(
-    axis: Any,
-    findings: Findings,
-    figure: str,
-    ranks: list[int],
-    case: dict[str, Any],
-    drawn: dict[str, Any],
+    axis: Any, findings: Findings, figure: str, ranks: list[int], case: Any, drawn: Any
 ) -> None:
     values = [findings.values(figure, rank=rank, **case) for rank in ranks]
-    middles = np.array([median(each) for each in values])
-    bars = [middles - [min(v) for v in values], np.array([max(v) for v in values]) - middles]
-    axis.errorbar(ranks, middles, bars, ms=5, lw=1.2, capsize=2, **drawn)
+    spread_line(axis, ranks, values, ms=5, capsize=2, **drawn)
 
 
 EXPERIMENT = Experiment(

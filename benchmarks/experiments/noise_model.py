@@ -73,10 +73,7 @@ def law(shape: tuple[int, int]) -> tuple[Floats, Floats]:
     values over the square root of the longer side. Of a square matrix that is the quarter circle
     on [0, 2], which absolute eigenvalues of the Gaussian orthogonal ensemble follow too.
 
-    Returns
-    -------
-    places, below : ndarray
-        Singular values, and the share of them that is below.
+    Gives singular values, and the share of them that is below.
     """
     ratio = min(shape) / max(shape)
     angles = np.linspace(np.pi, 0.0, N_ANGLES)
@@ -104,11 +101,7 @@ def _singular_values(matrix: Floats) -> Floats:
 def block_means(matrix: Floats, row_label: Ints, column_label: Ints, own: Floats) -> Floats:
     """Mean of every pair of labels, laid out as a matrix; rows' own entries are left out.
 
-    Parameters
-    ----------
-    matrix : ndarray of shape (n_rows, n_columns)
-    own : ndarray of shape (n_rows,), int64
-        Column of every row itself, whose affinity is 1 by definition.
+    ``own`` is the column of every row itself, whose affinity is 1 by definition.
     """
     n_labels = column_label.max() + 1
     left, right = (np.eye(n_labels)[each] for each in (row_label, column_label))

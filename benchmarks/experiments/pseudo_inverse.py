@@ -271,20 +271,12 @@ def _panel(axis: Any, findings: Findings, clusters: str, name: str) -> None:
 EXPERIMENT = Experiment(
     name="pseudo_inverse",
     sizes={
-        "tiny": {
-            "rows": 300, "kinds": ["separated"], "ratios": [1, 100], "noise_ratios": [1],
-            "seeds": [0],
-        },
-        "small": {
-            "rows": 1200, "kinds": list(SPREADS), "ratios": [1, 30, 1000],
-            "noise_ratios": [1, 4], "seeds": [0, 1, 2],
-        },
-        "full": {
-            "rows": 5000, "kinds": list(SPREADS), "ratios": [1, 10, 100, 1000],
-            "noise_ratios": [1, 4], "seeds": [0, 1],
-        },
+        "tiny": {"rows": 300, "kinds": ["separated"], "ratios": [1, 100], "noise_ratios": [1],
+                 "seeds": [0]},
+        "small": {"rows": 1200, "kinds": list(SPREADS), "ratios": [1, 30, 1000],
+                  "noise_ratios": [1, 4], "seeds": [0, 1, 2]},
+        "full": {"rows": 5000, "kinds": list(SPREADS), "ratios": [1, 10, 100, 1000],
+                 "noise_ratios": [1, 4], "seeds": [0, 1]},
     },
-    measure=measure,
-    tables=tables,
-    picture=picture,
+    measure=measure, tables=tables, picture=picture,
 )  # fmt: skip

@@ -31,15 +31,7 @@ SIZES = ("full", "small")
 
 
 def page(results: Path, names: Sequence[str] = NAMES) -> str:
-    """Put the page together.
-
-    Parameters
-    ----------
-    results : Path
-        Folder with a folder of every size.
-    names : sequence of str
-        Experiments, in order.
-    """
+    """Put the page together, of results in a folder of every size."""
     readings = {name: Reading.of(name) for name in names}
     short = [f"- [{one.title}](#{anchor(one.title)}): {one.answer}" for one in readings.values()]
     parts = [(READINGS / "opening.md").read_text(), "## In short\n", "\n".join(short) + "\n"]

@@ -453,7 +453,5 @@ EXPERIMENT = Experiment(
             "compared": 300,
         },
     },
-    measure=measure,
-    tables=tables,
-    picture=picture,
+    measure=measure, tables=tables, picture=picture,
 )  # fmt: skip

@@ -496,7 +496,5 @@ EXPERIMENT = Experiment(
                  "seeds_beyond": {"1000000": 2, "5000000": 1}, "starts": 3,
                  "dense_rows": 10_000, "by_command": True},
     },
-    measure=measure,
-    tables=tables,
-    picture=picture,
+    measure=measure, tables=tables, picture=picture,
 )  # fmt: skip

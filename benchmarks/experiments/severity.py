@@ -28,12 +28,9 @@ OPERATORS: dict[str, dict[str, Any]] = {
     "displace": {"operator": "displace"},
     "displace, 2 passes": {"operator": "displace", "n_passes": 2},
     "smooth, no guard": {"operator": "smooth", "max_scale_ratio": None},
-    "displace, 2 passes, no guard": {
-        "operator": "displace",
-        "n_passes": 2,
-        "max_scale_ratio": None,
-    },
-}
+    "displace, 2 passes, no guard": {"operator": "displace", "n_passes": 2,
+                                     "max_scale_ratio": None},
+}  # fmt: skip
 METHODS = tuple(OPERATORS)
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"seeds": [0, 1], "rows": 300, "each": 10, "kinds": ("overlapping",),
@@ -86,12 +83,7 @@ class Stretch:
 def stretches_above(places: Sequence[float], values: Sequence[float]) -> list[Stretch]:
     """Find every part of a curve above zero, from left to right.
 
-    Parameters
-    ----------
-    places : sequence of float
-        Increasing.
-    values : sequence of float
-        A value of exactly 0 is not above.
+    Places increase; a value of exactly 0 is not above.
     """
     above = np.asarray(values) > 0
     found = []

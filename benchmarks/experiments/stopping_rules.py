@@ -24,18 +24,10 @@ from benchmarks.harness.scoring import main_score, scores
 from benchmarks.harness.tables import lines
 
 REAL = SETS[0]
-DEFAULT: dict[str, Any] = {
-    "patience": 50,
-    "block_rows": 64,
-    "coverage_tol": 0.0,
-    "stopping": "patience",
-}
-KINDS = {
-    "patience": "patience",
-    "block_rows": "rows a block",
-    "coverage_tol": "tolerance",
-    "stopping": "rule",
-}
+DEFAULT: dict[str, Any] = {"patience": 50, "block_rows": 64, "coverage_tol": 0.0,
+                           "stopping": "patience"}  # fmt: skip
+KINDS = {"patience": "patience", "block_rows": "rows a block", "coverage_tol": "tolerance",
+         "stopping": "rule"}  # fmt: skip
 N_SCORED = 3000
 N_SHOWN = 30
 HALF = 0.5
@@ -357,7 +349,5 @@ EXPERIMENT = Experiment(
             "together": [[5, 16], [5, 256], [200, 16], [200, 256]], "real": True, "totals": True,
         },
     },
-    measure=measure,
-    tables=tables,
-    picture=picture,
+    measure=measure, tables=tables, picture=picture,
 )  # fmt: skip

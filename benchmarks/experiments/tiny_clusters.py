@@ -178,7 +178,5 @@ EXPERIMENT = Experiment(
         "full": {"rows": 5_000_000, "clusters": 10_000, "kinds": ("far apart",),
                  "draws_per_cluster": 1.6, "seeds": (0,)},
     },
-    measure=measure,
-    tables=tables,
-    picture=picture,
+    measure=measure, tables=tables, picture=picture,
 )  # fmt: skip

@@ -29,21 +29,11 @@ CANCELLED = 0.1
 
 @dataclass(frozen=True)
 class DenseRows:
-    """Rows of the affinity matrix.
+    """Rows of the affinity matrix."""
 
-    Attributes
-    ----------
-    rows : ndarray of shape (m,)
-        Of the profiles; the landmarks.
-    u : ndarray of shape (m, n)
-        Squared distances in units of squared scales.
-    kept : ndarray of shape (m, n)
-        A_S: affinities before the elbow, 0 elsewhere.
-    """
-
-    rows: Ints
-    u: Floats
-    kept: Floats
+    rows: Ints  # (m,), of the profiles; the landmarks
+    u: Floats  # (m, n), squared distances in units of squared scales
+    kept: Floats  # (m, n), A_S: affinities before the elbow, 0 elsewhere
 
     @property
     def covered(self) -> Bools:
@@ -60,14 +50,8 @@ def squared_distances(P: Floats, rows: Ints) -> Floats:
 def kth_squared_distance(squared: Floats, rows: Ints, k: int, among: Bools | None = None) -> Floats:
     """Squared distance of every row to its k-th nearest other profile.
 
-    Parameters
-    ----------
-    squared : ndarray of shape (m, n)
-    rows : ndarray of shape (m,)
-    k : int
-        The farthest there is, where there are fewer.
-    among : ndarray of shape (n,), bool, or None
-        Profiles that count; ``None`` for all.
+    Of (m, n) squared distances; to the farthest there is, where there are fewer than k. Profiles
+    that count are those ``among`` (n,), or all.
     """
     here = np.arange(squared.shape[1]) if among is None else np.flatnonzero(among)
     others = squared[:, here]
@@ -79,12 +63,7 @@ def kth_squared_distance(squared: Floats, rows: Ints, k: int, among: Bools | Non
 
 
 def batch_scales(squared: Floats, rows: Ints, batch: NDArray[np.generic], k: int) -> Floats:
-    """Definition 2.1: sigma_ij^2, the k-th nearest neighbour of i within the batch of j.
-
-    Returns
-    -------
-    scales : ndarray of shape (m, n)
-    """
+    """Definition 2.1: sigma_ij^2 (m, n), the k-th nearest neighbour of i within the batch of j."""
     names, code = np.unique(batch, return_inverse=True)
     table = [kth_squared_distance(squared, rows, k, code == b) for b in range(len(names))]
     return np.stack(table, axis=1)[:, code]
@@ -93,14 +72,8 @@ def batch_scales(squared: Floats, rows: Ints, batch: NDArray[np.generic], k: int
 def affinity_rows(squared: Floats, rows: Ints, scales: Floats, floor: float = 0.0) -> DenseRows:
     """Rows of A by scales of any kind, cut at the elbow of every row.
 
-    Parameters
-    ----------
-    squared : ndarray of shape (m, n)
-    rows : ndarray of shape (m,)
-    scales : ndarray that broadcasts to (m, n)
-        Squared.
-    floor : float
-        Least squared scale; the package takes 2^-40 of the total variance.
+    Squared scales broadcast to (m, n), the shape of the squared distances. ``floor`` is the least
+    of them; the package takes 2^-40 of the total variance.
     """
     u = squared / np.maximum(scales, max(floor, np.finfo(np.float64).tiny))
     u[np.arange(len(rows)), rows] = 0.0

@@ -21,17 +21,10 @@ REAL: dict[str, RealSet] = {"cpjump1": SETS[0], "bbbc021 wells": SETS[1], "bbbc0
 
 @dataclass(frozen=True)
 class Embedded:
-    """Rows in which distances are taken.
+    """Rows in which distances are taken."""
 
-    Attributes
-    ----------
-    rows : ndarray of shape (n_rows, n_components), float64
-        Centred.
-    batch, label : ndarray of shape (n_rows,), str
-    """
-
-    rows: Floats
-    batch: Texts
+    rows: Floats  # (n_rows, n_components), centred
+    batch: Texts  # (n_rows,)
     label: Texts
 
 

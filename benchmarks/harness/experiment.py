@@ -24,20 +24,12 @@ READINGS = REPOSITORY / "benchmarks" / "experiments" / "readings"
 
 @dataclass(frozen=True)
 class Reading:
-    """What a person has read from the tables of an experiment, and how these were measured.
+    """What a person has read from the tables of an experiment, and how these were measured."""
 
-    Attributes
-    ----------
-    tables : str
-        Size and date of the tables that were read.
-    explained : str
-        Paragraphs and lists in Markdown.
-    """
-
-    tables: str
+    tables: str  # size and date of the tables that were read
     title: str
     answer: str
-    explained: str
+    explained: str  # paragraphs and lists in Markdown
     method: str
 
     @classmethod

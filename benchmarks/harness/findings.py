@@ -58,18 +58,10 @@ def versions(names: Iterable[str] = LIBRARIES) -> dict[str, str]:
 class Findings:
     """All runs of one benchmark.
 
-    Parameters
-    ----------
-    name : str
-        Of the files.
-    given : argparse.Namespace
-        With the arguments of ``benchmark_arguments``.
-    fixed : sequence of str
-        Arguments that are the same for all runs of a file, and are recorded. ``--resume`` goes on
-        with a file of the same ones, machine and versions; where one that had come to its end is
-        of others, all is measured anew.
-    others : mapping of str to str
-        Versions of programs outside this Python.
+    ``name`` is that of the files, ``given`` has the arguments of ``benchmark_arguments``. ``fixed``
+    names arguments that are the same for all runs of a file, and are recorded: ``--resume`` goes on
+    with a file of the same ones, machine and versions; where one that had come to its end is of
+    others, all is measured anew. ``others`` are versions of programs outside this Python.
     """
 
     def __init__(
@@ -110,10 +102,7 @@ class Findings:
         The record has the day of the last run and the seconds of all, what prepares one included:
         those of a resumed file go on.
 
-        Parameters
-        ----------
-        case : mapping of str to object
-            What tells this run from all others, its repeat included.
+        The case is what tells this run from all others, its repeat included.
         """
         if self.of(**case):
             self._since = time.perf_counter()
@@ -165,15 +154,7 @@ class Findings:
 
 
 def benchmark_arguments(document: str, repeats: int) -> argparse.ArgumentParser:
-    """Begin a parser with what every benchmark takes.
-
-    Parameters
-    ----------
-    document : str
-        Of the script; its first line is the description.
-    repeats : int
-        Default.
-    """
+    """Begin a parser with what every benchmark takes, described by a document's first line."""
     parser = argparse.ArgumentParser(description=document.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=repeats, help="runs of every case, in turn")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the three files")

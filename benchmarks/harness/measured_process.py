@@ -35,10 +35,7 @@ class Finished:
 def measured(argv: Sequence[str], environment: Mapping[str, str] | None = None) -> Finished:
     """Run a command to its end.
 
-    Parameters
-    ----------
-    environment : mapping of str to str or None
-        ``None`` for that of this process.
+    Without an environment it has that of this process.
 
     Raises
     ------

@@ -165,10 +165,7 @@ def network_cluster(
 ) -> Iterator[NetworkCluster]:
     """Start a scheduler and a worker on each of some hosts.
 
-    Parameters
-    ----------
-    scratch : Path
-        For the logs and temporary files of both.
+    ``scratch`` is for the logs and temporary files of both.
     """
     cluster = NetworkCluster(scheduler, scratch)
     try:

@@ -36,10 +36,7 @@ class Answer:
 class Peers:
     """Programs in another environment: one process a method, which stays for the next correction.
 
-    Parameters
-    ----------
-    python : str or None
-        Its interpreter; ``None`` for that of ``BALANS_PEERS``, and for no peers without it.
+    ``python`` is its interpreter: that of ``BALANS_PEERS`` unless given, and no peers without it.
     """
 
     def __init__(self, python: str | None = None) -> None:
@@ -61,16 +58,9 @@ class Peers:
         return found
 
     def correct(self, method: str, embedding: Floats, batch: Texts, seed: int) -> Floats:
-        """Correct an embedding by a method of ``versions``, with its own default settings.
+        """Correct an embedding (n_rows, n_components) by a method of ``versions``.
 
-        Parameters
-        ----------
-        embedding : ndarray of shape (n_rows, n_components)
-        batch : ndarray of shape (n_rows,)
-
-        Returns
-        -------
-        corrected : ndarray of shape (n_rows, n_corrected)
+        Settings are its own defaults; it may give another number of columns.
         """
         return self.answer(method, embedding, batch, seed).embedding
 
@@ -79,12 +69,7 @@ class Peers:
     ) -> Answer:
         """Correct an embedding, and say how long that took.
 
-        Parameters
-        ----------
-        embedding : ndarray of shape (n_rows, n_components)
-        batch : ndarray of shape (n_rows,)
-        control : ndarray of shape (n_rows,), optional
-            Which rows are negative controls; sphering needs some.
+        ``control`` says which rows are negative controls; sphering needs some.
         """
         if control is None:
             control = np.zeros(len(embedding), dtype=bool)

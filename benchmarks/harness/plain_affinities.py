@@ -23,20 +23,11 @@ NEVER = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Sampled rows in draw order.
+    """Sampled rows in draw order."""
 
-    Attributes
-    ----------
-    rows : ndarray of shape (n_landmarks,), int64
-    scales : ndarray of shape (n_landmarks, n_batches), float64
-        Squared; batches in sorted order.
-    thresholds : ndarray of shape (n_landmarks,), float64
-        Affinities of u at or above this are dropped.
-    """
-
-    rows: Ints
-    scales: Floats
-    thresholds: Floats
+    rows: Ints  # (n_landmarks,)
+    scales: Floats  # (n_landmarks, n_batches), squared; batches in sorted order
+    thresholds: Floats  # (n_landmarks,), affinities of u at or above this are dropped
 
 
 def landmarks_of(model: Balans) -> Landmarks:
@@ -50,13 +41,7 @@ def landmarks_at(
 ) -> Landmarks:
     """Measure scales and thresholds of given rows.
 
-    Parameters
-    ----------
-    values : ndarray of shape (n_rows, n_components)
-    batch : ndarray of shape (n_rows,)
-    rows : ndarray of shape (n_landmarks,)
-    guarded : bool
-        Scales as the package limits them by default; else those of the paper.
+    ``guarded``: scales as the package limits them by default; else those of the paper.
     """
     values = values - values.mean(axis=0, dtype=np.float64)
     codes = np.unique(batch, return_inverse=True)[1]
@@ -112,10 +97,7 @@ def _limited(scales: Floats, variance: float) -> Floats:
 def first_to_cover(values: Floats, batch: Texts, landmarks: Landmarks, columns: Ints) -> Ints:
     """Count the rows drawn when each column is first covered: it has a kept affinity.
 
-    Returns
-    -------
-    draws : ndarray of shape (n_columns,)
-        From 1; ``NEVER`` where no landmark covers it.
+    Draws (n_columns,) count from 1; ``NEVER`` where no landmark covers it.
     """
     draws = np.full(len(columns), NEVER)
     for of_block, kept in affinity_blocks(values, batch, landmarks, columns):
@@ -128,13 +110,7 @@ def first_to_cover(values: Floats, batch: Texts, landmarks: Landmarks, columns: 
 def draws_of_clusters(draws: Ints, cluster: Ints, share: float) -> Ints:
     """Count the rows drawn when a share of each cluster's rows is covered.
 
-    Parameters
-    ----------
-    draws : ndarray of shape (n_columns,)
-        By ``first_to_cover``.
-    cluster : ndarray of shape (n_columns,)
-    share : float
-        At least one row in any case.
+    Draws are those of ``first_to_cover``; the share is at least one row in any case.
     """
     order = np.lexsort((draws, cluster))
     names, starts, counts = np.unique(cluster[order], return_index=True, return_counts=True)

@@ -50,11 +50,9 @@ def scores(
 ) -> dict[str, float]:
     """Score an embedding of the rows that are scored.
 
-    Returns
-    -------
-    scores : dict
-        ``same_label`` and ``batch_mixing`` of the nearest neighbours, and, where scib-metrics is
-        installed, every score of `balans evaluate` with ``batch``, ``biology`` and ``total``.
+    That is ``same_label`` and ``batch_mixing`` of the nearest neighbours, and, where
+    scib-metrics is installed, every score of `balans evaluate` with ``batch``, ``biology`` and
+    ``total``.
     """
     embedding, before = (np.asarray(each, dtype=np.float64) for each in (embedding, before))
     found = vars(neighbour_shares(embedding, label, batch)).copy()

@@ -45,18 +45,10 @@ QUERIES = {"left_out_queries": "of that plate", "all_queries": "all"}
 
 @dataclass(frozen=True)
 class Corrected:
-    """Four plates after one correction.
+    """Four plates after one correction."""
 
-    Attributes
-    ----------
-    precision : ndarray of shape (n_rows,)
-        Cross-batch average precision.
-    own : ndarray of shape (n_rows,)
-        Share of the 10 nearest neighbours from the row's own plate.
-    """
-
-    precision: Floats
-    own: Floats
+    precision: Floats  # (n_rows,), cross-batch average precision
+    own: Floats  # (n_rows,), share of the 10 nearest neighbours from the row's own plate
 
 
 def measured(scores: Floats, rows: pd.DataFrame) -> Corrected:

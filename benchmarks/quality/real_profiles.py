@@ -213,16 +213,7 @@ def main() -> None:
 def score(
     real: RealSet, rows: pd.DataFrame, raw: Floats, embedding: Floats, label: NDArray[Any]
 ) -> Scored:
-    """Score an embedding of all rows.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Annotations of all rows.
-    raw, embedding : ndarray of shape (n_rows, n_components)
-    label : ndarray of shape (n_rows,)
-        The set's own, or shuffled ones.
-    """
+    """Score an embedding of all rows; labels are the set's own, or shuffled ones."""
     kept = real.scored(rows)
     used, shown, known = rows[kept], embedding[kept], label[kept]
     across = used[real.across]

@@ -116,13 +116,8 @@ def picture(findings: Findings, given: argparse.Namespace) -> Figure:
     of_wide = {"n_rows": given.wide_rows, "workers": 2}
     seconds = [findings.values("seconds", **of_wide, n_features=p) for p in given.features]
     spread_line(wide, given.features, seconds, "")
-    wide.set(
-        xscale="log",
-        ylim=(0, None),
-        xlabel="features",
-        ylabel="seconds",
-        title=f"{given.wide_rows:,} rows",
-    )
+    wide.set(xscale="log", ylim=(0, None), xlabel="features", ylabel="seconds",
+             title=f"{given.wide_rows:,} rows")  # fmt: skip
     return figure
 
 

@@ -64,18 +64,10 @@ class RoundShape:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What the cables of a run have carried while it sampled, after its first round.
+    """What the cables of a run have carried while it sampled, after its first round."""
 
-    Attributes
-    ----------
-    seconds : list of float
-        Of every round.
-    sent, received : list over hosts of float
-        Bytes a round, by the counters of their interfaces.
-    """
-
-    seconds: list[float]
-    sent: list[float]
+    seconds: list[float]  # of every round
+    sent: list[float]  # bytes a round, by the counters of their interfaces
     received: list[float]
 
 
@@ -87,14 +79,8 @@ def watched(
 ) -> Traffic:
     """Wait for the end of a run, and read the counters when its sampling begins and ends.
 
-    Parameters
-    ----------
-    process : psutil.Popen
-        The command.
-    target : Path
-        Its output.
-    on_round : callable
-        Told soon after the end of a round how many there have been.
+    ``target`` is the output of the command; ``on_round`` is told soon after the end of a round how
+    many there have been.
     """
     events = target.with_name(target.name + ".partial") / "events.jsonl"
     marks: list[list[tuple[int, int]]] = []

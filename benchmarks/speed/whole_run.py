@@ -211,17 +211,9 @@ def rare_covered(out: Path, mixture: Mixture) -> list[float]:
 def scores_of(store: Path, out: Path, mixture: Mixture, n_rows: int) -> dict[str, Any]:
     """Score a correction, and its input beside it.
 
-    Parameters
-    ----------
-    store, out : Path
-        Input, and output of the command or of the peer.
-    n_rows : int
-        Rows that are scored.
+    ``out`` is of the command or of the peer; ``n_rows`` rows are scored.
 
-    Returns
-    -------
-    scores : dict
-        ``corrected`` and ``raw``, each with ``batch``, ``biology`` and ``total``.
+    Returns scores: ``corrected`` and ``raw``, each with ``batch``, ``biology`` and ``total``.
     """
     annotations = open_store(str(store)).obs
     chosen = _chosen(annotations, mixture, n_rows)
@@ -324,13 +316,8 @@ def picture(findings: Findings, cases: Sequence[Mapping[str, Any]]) -> Figure:
             sizes = sorted({run["n_rows"] for run in findings.of(**case, method=name)})
             seconds = [findings.values("seconds", **case, method=name, n_rows=n) for n in sizes]
             spread_line(axis, sizes, seconds, name)
-        axis.set(
-            xscale="log",
-            yscale="log",
-            title=f"{clusters}, {n_batches} batches",
-            xlabel="rows",
-            ylabel="seconds",
-        )
+        axis.set(xscale="log", yscale="log", title=f"{clusters}, {n_batches} batches",
+                 xlabel="rows", ylabel="seconds")  # fmt: skip
         axis.legend(frameon=False, fontsize=8)
     return figure
 
