@@ -163,7 +163,7 @@ def benchmark_arguments(document: str, repeats: int) -> argparse.ArgumentParser:
     return parser
 
 
-def method(script: str) -> tuple[str, str]:
+def described(script: str) -> tuple[str, str]:
     """Title and method of a benchmark, from the Markdown in the folder beside it."""
     path = Path(script)
     title, _, about = (path.parent / "methods" / f"{path.stem}.md").read_text().partition("\n\n")

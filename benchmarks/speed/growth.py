@@ -21,7 +21,7 @@ from balans_dask.errors import format_bytes
 from balans_dask.events import read_events
 from balans_dask.report.run_sections import stage_times
 from balans_dask.workflows.mixture import Mixture
-from benchmarks.harness.findings import Findings, benchmark_arguments, median, method, spread
+from benchmarks.harness.findings import Findings, benchmark_arguments, described, median, spread
 from benchmarks.harness.measured_process import balans, planned_bytes
 from benchmarks.harness.mixtures import BATCH, SPREADS, TINY_ROWS, mixture_store, working_folder
 from benchmarks.harness.pictures import panels, spread_line
@@ -151,7 +151,7 @@ def main(argv: list[str] | None = None) -> None:
                 correct = partial(run, store, case["workers"], given.cluster, given.settings)
                 findings.measure(case | {"repeat": repeat}, correct)
     tables = [table(findings, given), speedup(findings, given)]
-    findings.publish(*method(__file__), tables, picture(findings, given))
+    findings.publish(*described(__file__), tables, picture(findings, given))
 
 
 if __name__ == "__main__":

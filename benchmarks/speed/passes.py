@@ -19,7 +19,7 @@ from balans_dask.kernels.elbow import elbow_thresholds, scaled_distance_counts
 from balans_dask.kernels.landmarks import landmark_block, tile_products
 from balans_dask.kernels.local_scale import nearest_by_batch, squared_scales
 from balans_dask.workflows.mixture import Mixture
-from benchmarks.harness.findings import Findings, benchmark_arguments, median, method, spread
+from benchmarks.harness.findings import Findings, benchmark_arguments, described, median, spread
 from benchmarks.harness.pictures import panels
 from benchmarks.harness.tables import lines
 
@@ -111,7 +111,7 @@ def main(argv: list[str] | None = None) -> None:
         name: [1e9 * s / pairs for s in findings.values("seconds", **{"pass": name})]
         for name in functions
     }
-    title, about = method(__file__)
+    title, about = described(__file__)
     about += f" Here {given.rows:,} rows, p = {given.components}, {given.batches} batches."
     findings.publish(title, about, [table(nanoseconds)], picture(nanoseconds))
 

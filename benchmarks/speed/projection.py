@@ -15,7 +15,7 @@ from balans_dask.kernels.elbow import N_BINS
 from balans_dask.passes.memory import MemoryPlan, plan_memory
 from balans_dask.passes.task_bytes import COLLECTED_NODES, RunShape
 from balans_dask.passes.workers import Workers
-from benchmarks.harness.findings import RESULTS, median, method
+from benchmarks.harness.findings import RESULTS, described, median
 from benchmarks.harness.tables import lines
 
 COLUMNS, BATCHES, BLOCK_ROWS = 50, 1000, 64
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
             "longer", "to the driver", "each worker", "driver"]  # fmt: skip
     table = lines(head, [row(*size, pair, task) for size in sizes])
     constants = f"{1e9 * pair:.2f} ns a pair, {1e3 * task:.2f} ms a task.\n"
-    title, about = method(__file__)
+    title, about = described(__file__)
     text = f"# {title}\n\n{about}\n\nConstants: {constants}\n{table}\n"
     (given.results / "projection.md").write_text(text)
     print(text)

@@ -42,7 +42,7 @@ from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS, Tiling
 from balans_dask.workflows.mixture import Mixture
 from balans_dask.workflows.request import correction_request
-from benchmarks.harness.findings import Findings, benchmark_arguments, median, method, spread
+from benchmarks.harness.findings import Findings, benchmark_arguments, described, median, spread
 from benchmarks.harness.mixtures import BATCH, SPREADS, mixture_store, working_folder
 from benchmarks.harness.pictures import panels
 from benchmarks.harness.tables import lines
@@ -246,7 +246,7 @@ def main(argv: list[str] | None = None) -> None:
             measure(findings, case, given, *asked(case, given, folder))
     tables = [table(findings, cases, CLUSTERS, given.workers)]
     figure = picture(findings, cases, CLUSTERS, given.workers)
-    findings.publish(*method(__file__), tables, figure)
+    findings.publish(*described(__file__), tables, figure)
 
 
 def table(

@@ -24,7 +24,7 @@ from balans_dask.parameters import Parameters
 from balans_dask.passes.workers import Workers
 from balans_dask.workflows.mixture import Mixture
 from balans_dask.workflows.request import correction_request
-from benchmarks.harness.findings import Findings, benchmark_arguments, median, method, spread
+from benchmarks.harness.findings import Findings, benchmark_arguments, described, median, spread
 from benchmarks.harness.mixtures import BATCH, SPREADS, mixture_store, working_folder
 from benchmarks.harness.network import ENVIRONMENT, Host, NetworkCluster, hosts, network_cluster
 from benchmarks.harness.pictures import panels
@@ -159,7 +159,7 @@ def main(argv: list[str] | None = None) -> None:
     size = (
         f"{given.rows:,} rows x {N_FEATURES}, {N_BATCHES} batches, {shape.n_partitions} partitions"
     )
-    title, about = method(__file__)
+    title, about = described(__file__)
     about = f"{size}, two workers of one thread.\n\n{about}"
     findings.publish(title, about, tables, picture(findings, rates))
 

@@ -36,7 +36,7 @@ from balans_dask.report.run_sections import stage_times
 from balans_dask.workflows.mixture import Mixture
 from balans_dask.workflows.records import correction_record
 from benchmarks.harness.arrays import Floats, Ints
-from benchmarks.harness.findings import Findings, benchmark_arguments, median, method, spread
+from benchmarks.harness.findings import Findings, benchmark_arguments, described, median, spread
 from benchmarks.harness.measured_process import balans, measured, planned_bytes
 from benchmarks.harness.mixtures import (
     BATCH,
@@ -196,7 +196,7 @@ def main(argv: list[str] | None = None) -> None:
                 shutil.rmtree(store)
     tables = [startup_table(findings), *(table(findings, case) for case, _ in cases(given))]
     figure = picture(findings, [case for case, _ in cases(given)])
-    findings.publish(*method(__file__), tables, figure)
+    findings.publish(*described(__file__), tables, figure)
 
 
 def rare_covered(out: Path, mixture: Mixture) -> list[float]:

@@ -203,7 +203,7 @@ def main(argv: list[str] | None = None) -> None:
                 case = {"way": "write", "method": method, "repeat": repeat}
                 findings.measure(case, partial(_write, write, matrix, folder))
     n_bytes = 4 * given.rows * given.columns
-    title, about = method(__file__)
+    title, about = described(__file__)
     about += f" Here {given.rows:,} x {given.columns}, {n_bytes / 1e6:,.0f} MB."
     tables, figure = [table(findings, n_bytes)], picture(findings, n_bytes)
     findings.publish(title, about, tables, figure)
