@@ -29,7 +29,7 @@ from balans_dask.io.output import StoreSink
 from balans_dask.io.sources import StoredRows
 from balans_dask.tiling import TILE_ROWS, Tiling
 from balans_dask.workflows.mixture import Mixture
-from benchmarks.harness.findings import Findings, benchmark_arguments, median, spread
+from benchmarks.harness.findings import Findings, benchmark_arguments, described, median, spread
 from benchmarks.harness.mixtures import SPREADS, mixture_store, working_folder
 from benchmarks.harness.pictures import panels
 from benchmarks.harness.tables import lines
