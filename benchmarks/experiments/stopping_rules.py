@@ -127,7 +127,7 @@ def embeddings(model: Balans, corrected: Floats, data: Profiles) -> tuple[Floats
     """Embed the scored rows, before and after; of a mixture that is what was corrected."""
     before, after = (data.values[data.scored], corrected[data.scored])
     if data.options.get("n_components", 0) is not None:
-        project = model.model_.projection.scores
+        project = model.model_.preprocessor.projection.scores
         before, after = project(before), project(after)
     return before.astype(np.float64), after.astype(np.float64)
 

@@ -39,7 +39,7 @@ def test_components_are_those_of_the_package():
     screen = Screen(Setting("tiny", sizes, None, None), sizes["cases"][0], rank=3, seed=0)
     values = np.concatenate([rows for _, rows in screen.mixture.slabs(1000)])
     model = Balans(n_components=10).fit(values, batch=screen.profiles.batch)
-    own = model.model_.projection.scores(values)
+    own = model.model_.preprocessor.projection.scores(values)
     given = screen.embedding("10")
     signs = np.sign((own * given).sum(axis=0))
     np.testing.assert_allclose(own, given * signs, rtol=1e-3, atol=1e-3)
