@@ -257,7 +257,7 @@ def report(
 
 def _print_table(console: Console, found: "EvaluationTable") -> None:
     """Print the scores of each side, and below them what they mean."""
-    from balans_dask.evaluate.definitions import BLOCKS, NULL, cautions
+    from balans_dask.evaluate.table import BLOCKS, NULL, cautions
 
     console.print(Text(printable(found.summary())))
     for block in BLOCKS:

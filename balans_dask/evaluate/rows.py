@@ -10,10 +10,9 @@ import zarr
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.evaluate.definitions import RAW
 from balans_dask.evaluate.null_models import controls_by_query
 from balans_dask.evaluate.scoring import RowLabels
-from balans_dask.evaluate.stores import EvaluatedStore, RawScores, project
+from balans_dask.evaluate.stores import RAW, EvaluatedStore, RawScores, project
 from balans_dask.io.matrices import checked_array
 from balans_dask.io.store import ProfileStore
 from balans_dask.kernels.projection import Projection

@@ -12,7 +12,6 @@ import zarr
 from numpy.typing import NDArray
 
 from balans_dask.errors import InputWarning, InvalidInputError, public, warn_of_input
-from balans_dask.evaluate.definitions import RAW
 from balans_dask.io.in_place import ELEMENTS
 from balans_dask.io.paths import is_store, leads_away, path_beside
 from balans_dask.io.store import ProfileStore, open_store
@@ -28,6 +27,7 @@ from balans_dask.workflows.records import correction_record
 from balans_dask.workflows.request import SCORES_KEY, correction_request
 
 __all__ = [
+    "RAW",
     "EvaluatedStore",
     "RawScores",
     "corrected_scores",
@@ -36,6 +36,9 @@ __all__ = [
     "project",
     "recorded_scores",
 ]
+
+
+RAW = "raw"
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from balans_dask.errors import InvalidInputError, StoreExistsError, first_names
 from balans_dask.io.atomic import read_json, sync_folder, write_json
 from balans_dask.io.chunks import require_small
 from balans_dask.io.codecs import known_arrays
-from balans_dask.io.consolidated_metadata import COLUMNS, DOCUMENT, consolidated, relisted, within
+from balans_dask.io.layout import COLUMNS, DOCUMENT, consolidated, relisted, within
 from balans_dask.io.paths import is_store
 from balans_dask.io.places import is_remote, require_writable
 from balans_dask.io.run_folder import RunFolder

@@ -2,11 +2,15 @@
 
 Each of the dozens of small arrays of a table would ask one after another what is there, in a bucket
 by ten requests. They are made in memory, and their files are written at once.
+
+Edited as JSON, so that whatever else another program has written there stays.
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from copy import deepcopy
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +23,125 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
 from balans_dask.io.atomic import read_json, write_json
-from balans_dask.io.consolidated_metadata import DOCUMENT, is_grouped, regrouped
 from balans_dask.io.files import is_file, put_files
 from balans_dask.io.places import place_of, place_of_zarr, zarr_place
 from balans_dask.tiling import TILE_ROWS, largest_power_of_two
 
 __all__ = [
+    "COLUMNS",
+    "DOCUMENT",
     "SMALL_CODECS",
     "consolidate",
+    "consolidated",
     "create_columns",
     "create_matrix",
     "create_root",
+    "is_grouped",
     "list_members",
+    "regrouped",
+    "relisted",
     "row_layout",
+    "within",
     "write_annotations",
 ]
 
+DOCUMENT = "zarr.json"
+"""File that begins a group."""
+COLUMNS = "column-order"
+"""Attribute of a table that lists its columns."""
+TABLE = "obs"
 CHUNK_BYTES = 2 * 2**20
 SHARD_BYTES = 8 * 2**20
 SMALL_CODECS = (ZstdCodec(level=0), Crc32cCodec())
 """Of everything but large matrices: Zarr's own choice, and a checksum that shows a changed bit."""
 SHARD_TILES = 4
 """A task writes whole shards, so shards of few columns must not grow beyond a partition."""
+
+
+def consolidated(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata of all members by path from the group; empty if the group lists none."""
+    listed = document.get("consolidated_metadata")
+    found = listed.get("metadata") if isinstance(listed, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def is_grouped(document: Mapping[str, Any]) -> bool:
+    """Tell whether the members of every group stand together, as Zarr wants to read them.
+
+    Zarr lists them in an order in which the members of groups stand mixed that differ in case only,
+    or in the form of their Unicode, and then loses some.
+    """
+    levels = sorted(consolidated(document), key=lambda name: name.count("/"))
+    groups = [group for group, _ in groupby(levels, lambda name: name.rpartition("/")[0])]
+    return len(groups) == len(set(groups))
+
+
+def regrouped(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a group that lists the members of every group together.
+
+    Parameters
+    ----------
+    document : mapping
+        Its ``zarr.json``.
+    """
+    changed = dict(document)
+    if isinstance(changed.get("consolidated_metadata"), dict):
+        members = dict(sorted(consolidated(document).items()))
+        changed["consolidated_metadata"] = {
+            **changed["consolidated_metadata"],
+            "metadata": members,
+        }
+    return changed
+
+
+def within(path: str, elements: Collection[str]) -> bool:
+    """Tell whether a path is one of some elements, or lies in one."""
+    return any(path == element or path.startswith(f"{element}/") for element in elements)
+
+
+def relisted(
+    document: Mapping[str, Any],
+    group: str,
+    gone: Collection[str],
+    came: Collection[str],
+    members: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what a group says of itself once elements have gone and others have come.
+
+    Parameters
+    ----------
+    document : mapping
+        Its ``zarr.json``.
+    group : str
+        Path of the group; empty for the root.
+    gone, came : collection of str
+        Elements, such as ``obsm/X_pca_balans`` or ``obs/balans_covered``.
+    members : mapping of str to JSON
+        Metadata of what has come, of all below it, and of groups that may be new.
+    """
+    changed = deepcopy(dict(document))
+    prefix = f"{group}/" if group else ""
+    if isinstance(changed.get("consolidated_metadata"), dict):
+        old = consolidated(changed)
+        listed = {name: old[name] for name in old if not within(prefix + name, gone)}
+        for path, metadata in members.items():
+            if path.startswith(prefix):
+                listed.setdefault(path.removeprefix(prefix), metadata)
+        if not group and TABLE in listed:
+            listed[TABLE] = _with_columns(listed[TABLE], gone, came)
+        # Zarr wants the members of a group to stand together.
+        changed["consolidated_metadata"]["metadata"] = dict(sorted(listed.items()))
+    return _with_columns(changed, gone, came) if group == TABLE else changed
+
+
+def _with_columns(
+    table: Mapping[str, Any], gone: Collection[str], came: Collection[str]
+) -> dict[str, Any]:
+    attributes = dict(table.get("attributes", {}))
+    old = [name for name in attributes.get(COLUMNS, []) if f"{TABLE}/{name}" not in gone]
+    new = [path.removeprefix(f"{TABLE}/") for path in came if path.startswith(f"{TABLE}/")]
+    attributes[COLUMNS] = [*old, *(name for name in new if name not in old)]
+    return {**table, "attributes": attributes}
 
 
 def row_layout(n_rows: int | None, row_bytes: int) -> tuple[int, int]:

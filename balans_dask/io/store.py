@@ -20,8 +20,8 @@ from balans_dask.errors import (
 from balans_dask.io.atomic import read_json
 from balans_dask.io.chunks import folder_of, has_every_chunk, require_every_chunk, require_small
 from balans_dask.io.codecs import known_arrays
-from balans_dask.io.consolidated_metadata import COLUMNS, DOCUMENT, is_grouped
 from balans_dask.io.files import is_file
+from balans_dask.io.layout import COLUMNS, DOCUMENT, is_grouped
 from balans_dask.io.paths import is_store, require_exists
 from balans_dask.io.places import is_remote, place_of, resolved, zarr_place
 from balans_dask.io.tables.annotations import require_no_nul

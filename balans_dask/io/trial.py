@@ -20,8 +20,14 @@ from anndata.io import read_elem
 from zarr.storage import MemoryStore
 
 from balans_dask.errors import InvalidInputError, RunError, exhaustion, first_line
-from balans_dask.io.consolidated_metadata import COLUMNS, regrouped
-from balans_dask.io.layout import create_matrix, create_root, list_members, write_annotations
+from balans_dask.io.layout import (
+    COLUMNS,
+    create_matrix,
+    create_root,
+    list_members,
+    regrouped,
+    write_annotations,
+)
 from balans_dask.io.places import FAILING, is_remote, tried_beside, zarr_place
 from balans_dask.io.tables.columns import alike, is_storable
 

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from balans_dask.errors import BalansError, public
-from balans_dask.evaluate.definitions import BLOCKS, cautions
-from balans_dask.evaluate.table import evaluate_stores
+from balans_dask.evaluate.table import BLOCKS, cautions, evaluate_stores
 from balans_dask.io.atomic import replace_file
 from balans_dask.io.paths import require_free_file
 from balans_dask.io.run_folder import taken_by

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from balans_dask.evaluate import table
-from balans_dask.evaluate.definitions import BLOCKS, SPREAD, cautions
 from balans_dask.evaluate.scoring import totals
+from balans_dask.evaluate.table import BLOCKS, SPREAD, cautions
 from tests.support.commands import run, streams
 from tests.support.screens import gaussian_screen
 from tests.support.stores import write_anndata

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError, exhaustion, first_line, first_names, warn_of_input
 from balans_dask.io.files import table_source
-from balans_dask.io.h5_parts import require_parts
+from balans_dask.io.matrices import require_parts
 from balans_dask.io.tables.annotations import storable
 from balans_dask.io.tables.columns import require_features
 from balans_dask.io.tables.row_stream import SLAB_ROWS, RowStream, Slab, float32, readable
