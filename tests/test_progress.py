@@ -19,9 +19,9 @@ from rich.console import Console
 
 from balans_dask.events import Event, EventLog, Events, read_events
 from balans_dask.model.sampler import Round
-from balans_dask.model.stages import SAMPLING, WRITING, Stage, following
 from balans_dask.model.stopping import Tally
 from balans_dask.passes.engine import task
+from balans_dask.passes.watch import SAMPLING, WRITING, Stage
 from balans_dask.progress import Progress
 from tests.support import REPOSITORY
 from tests.support.commands import streams
@@ -123,7 +123,7 @@ def test_tasks_are_counted_while_others_still_run(engine, tmp_path):
         if stage.n_done == 1:
             (tmp_path / "go").touch()
 
-    with engine.telling(tell), following(engine, Stage("waiting", n_total=2), ("slow",)):
+    with engine.telling(tell), engine.following(Stage("waiting", n_total=2), ("slow",)):
         engine.wait(engine.map("slow", _after, [None, tmp_path / "go"]))
     assert [stage.n_done for stage in told] == [0, 1, 2]
 
@@ -136,7 +136,7 @@ def test_leaves_of_a_reduction_are_counted_though_nobody_holds_them(engine, tmp_
         if stage.n_done == 3:
             (tmp_path / "go").touch()
 
-    with engine.telling(tell), following(engine, Stage("adding", n_total=4), ("leaf",)):
+    with engine.telling(tell), engine.following(Stage("adding", n_total=4), ("leaf",)):
         leaves = engine.map("leaf", _after, [None, None, None, tmp_path / "go"])
         engine.wait([engine.reduce("sum", leaves, _none, arity=2)])
     assert told == [(0, 4), (3, 4), (4, 4)]

@@ -1,7 +1,7 @@
 """``balans convert``, ``inspect``, ``preprocess`` and ``export``: stores beside a correction."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -13,6 +13,9 @@ from balans_dask.cli.workers import CLUSTER_OPTIONS, open_engine
 from balans_dask.errors import first_names, printable
 from balans_dask.io.tables.columns import METADATA_PREFIX, ColumnRule
 from balans_dask.workflows.preprocess.steps import NORMALIZE, SELECT, TRANSFORM, Preprocessing
+
+if TYPE_CHECKING:
+    from balans_dask.passes.watch import Stage
 
 __all__ = ["convert", "export", "inspect", "preprocess"]
 
@@ -169,8 +172,14 @@ def preprocess(
         if not quiet:
             click.echo(text, err=True)
 
+    def tell(stage: "Stage") -> None:
+        say(stage.name)
+
     steps = Preprocessing(**options)
-    with open_engine(cluster) as (engine, limit_bytes), engine.telling(say):
+    with (
+        open_engine(cluster) as (engine, limit_bytes),
+        engine.telling(lambda stage: say(stage.name)),
+    ):
         found = preprocess_store(engine, source, target, steps, limit_bytes, overwrite)
     if quiet:
         return

@@ -11,7 +11,6 @@ from balans_dask.kernels.projection import Projection
 from balans_dask.model.inputs import CheckedInput, Inputs, components_of
 from balans_dask.model.pass_data import FittedOperator, PassData
 from balans_dask.model.sampler import SamplerState, sample_rows
-from balans_dask.model.stages import PREPARING, SAMPLING, SUMMING, Stage, following
 from balans_dask.model.state import sampled_from
 from balans_dask.parameters import AUTO, Parameters
 from balans_dask.passes.engine import Engine
@@ -19,6 +18,7 @@ from balans_dask.passes.memory import MemoryPlan
 from balans_dask.passes.operators import learn_operator
 from balans_dask.passes.projection import fit_projection
 from balans_dask.passes.round import Pieces
+from balans_dask.passes.watch import PREPARING, SAMPLING, SUMMING, Stage
 
 __all__ = [
     "UNCOVERED_SHARE",
@@ -73,7 +73,7 @@ def fit_preprocessor(
     """
     n_components = components_of(parameters, inputs)
     stage = Stage(PREPARING, n_total=plan.tiling.n_partitions)
-    with following(engine, stage, ("scatter", "squares")):
+    with engine.following(stage, ("scatter", "squares")):
         return fit_projection(
             engine, plan.tiling, inputs.scored, examined.reference, n_components, inputs.reference
         )
@@ -133,7 +133,7 @@ def fit_operator(engine: Engine, fitted: Fit) -> FittedOperator:
     n_partitions = prepared.plan.tiling.n_partitions
     pieces: list[Pieces] = [sampled.pieces_of(number) for number in range(n_partitions)]
     stage = Stage(SUMMING, number=prepared.number, n_total=n_partitions)
-    with following(engine, stage, ("sums", "batch-sums")):
+    with engine.following(stage, ("sums", "batch-sums")):
         operator, targets = learn_operator(
             engine,
             prepared.parameters.operator,

@@ -9,6 +9,7 @@ import logging
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 from uuid import uuid4
 from weakref import WeakSet
@@ -25,6 +26,8 @@ from balans_dask.parameters import WORKER_TIMEOUT_SECONDS
 from balans_dask.passes.task_bytes import COLLECTED_NODES
 from balans_dask.passes.watch import (
     Followed,
+    OnStage,
+    Stage,
     WorkerWatch,
     blamed_tasks,
     killed_workers,
@@ -106,7 +109,7 @@ class Engine:
         self._run = uuid4().hex[:8]
         self._n_calls = 0
         self._followed: Followed | None = None
-        self.tell: Callable[[Any], None] = _to_nobody
+        self.tell: OnStage = _to_nobody
         self._futures: WeakSet[Future] = WeakSet()
 
     @property
@@ -233,25 +236,36 @@ class Engine:
                     return
 
     @contextmanager
-    def following(self, names: Collection[str], tell: Callable[[int, int], None]) -> Iterator[None]:
-        """Say now and then, while the driver waits inside, how far the tasks of some names are.
+    def following(self, stage: Stage, names: Collection[str]) -> Iterator[None]:
+        """Say that a stage begins, now and then how far it is, and how far it came.
 
         Parameters
         ----------
+        stage : Stage
+            As it begins.
         names : collection of str
-            As ``map`` takes them.
-        tell : callable
-            Takes how many tasks are done, and how many are submitted. Not called when all are.
+            Of the passes whose tasks count, as ``map`` takes them; more of them than
+            ``stage.n_total`` raise it.
         """
+        latest = stage
+
+        def tell(n_done: int, n_submitted: int) -> None:
+            nonlocal latest
+            n_total = max(stage.n_total, stage.n_done + n_submitted)
+            latest = replace(stage, n_done=stage.n_done + n_done, n_total=n_total)
+            self.tell(latest)
+
+        self.tell(stage)
         prefixes = {name: f"balans-{name}-{self._run}-" for name in names}
         self._followed = Followed(self._client, prefixes, tell)
         try:
             yield
         finally:
             self._followed = None
+        self.tell(replace(latest, n_done=latest.n_total))
 
     @contextmanager
-    def telling(self, listener: Callable[[Any], None]) -> Iterator[None]:
+    def telling(self, listener: OnStage) -> Iterator[None]:
         """Let a listener know of every ``Stage`` of what happens inside."""
         before, self.tell = self.tell, listener
         try:
@@ -385,5 +399,5 @@ class Engine:
             self.release(set(self._futures) - outside)
 
 
-def _to_nobody(stage: Any) -> None:
+def _to_nobody(stage: Stage) -> None:
     pass

@@ -1,9 +1,11 @@
-"""What a run notices of its cluster: workers lost or silent, tasks that kill them, tasks left."""
+"""What a run says of itself, and what it notices: workers lost or silent, tasks that are left."""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from math import inf, isfinite
+from typing import Any
 
 from distributed import CancelledError, Client, KilledWorker, Scheduler
 from distributed.comm import CommClosedError
@@ -11,7 +13,16 @@ from distributed.comm import CommClosedError
 from balans_dask.errors import RunError, first_names, format_bytes
 
 __all__ = [
+    "CORRECTING",
+    "EXAMINING",
+    "FINISHING",
+    "PREPARING",
+    "SAMPLING",
+    "SUMMING",
+    "WRITING",
     "Followed",
+    "OnStage",
+    "Stage",
     "WorkerWatch",
     "blamed_tasks",
     "killed_workers",
@@ -23,6 +34,13 @@ SILENT_SECONDS = 60.0
 second."""
 UNFINISHED = {"waiting", "no-worker", "queued", "processing"}
 """States of tasks that are still to be computed; finished ones are in memory, or forgotten."""
+EXAMINING = "examining the input"
+PREPARING = "preparing scores"
+SAMPLING = "sampling rows"
+SUMMING = "summing rows"
+CORRECTING = "correcting rows"
+WRITING = "writing"
+FINISHING = "finishing"
 
 
 @contextmanager
@@ -217,3 +235,31 @@ def _n_unfinished(dask_scheduler: Scheduler, prefixes: Collection[str]) -> int:
         task.state in UNFINISHED and str(key).startswith(starts)
         for key, task in dask_scheduler.tasks.items()
     )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a run is doing now.
+
+    Attributes
+    ----------
+    name : str
+    round : Round or None
+        While rows are sampled: the last one, as the sampler leaves it.
+    number : int
+        Of the pass, from 0.
+    n_done, n_total : int
+        Partitions; ``n_total`` is 0 where they are not counted.
+    total_bytes : int
+        Of the corrected rows of all partitions, before they are compressed; 0 where none are made.
+    """
+
+    name: str
+    round: Any = None
+    number: int = 0
+    n_done: int = 0
+    n_total: int = 0
+    total_bytes: int = 0
+
+
+OnStage = Callable[[Stage], None]

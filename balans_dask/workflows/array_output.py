@@ -17,13 +17,13 @@ from balans_dask.model.pass_data import (
     correct_pass,
     second_matrix,
 )
-from balans_dask.model.stages import CORRECTING, Stage
 from balans_dask.passes.correct import CorrectedRows, correct_chunk
 from balans_dask.passes.coverage import covered_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.operators import as_argument, map_fields
 from balans_dask.passes.profiles import Profiles, output_dtype
 from balans_dask.passes.scores import Labels
+from balans_dask.passes.watch import CORRECTING, Stage
 from balans_dask.tiling import Partition
 from balans_dask.workflows.array_inputs import is_lazy, source_of
 from balans_dask.workflows.run import Job

@@ -14,11 +14,11 @@ from balans_dask.model.anchors import GIVEN_ROWS, require_anchors
 from balans_dask.model.frozen import Model
 from balans_dask.model.inputs import Inputs, check_input, plan_run
 from balans_dask.model.pass_data import CorrectedArrays
-from balans_dask.model.stages import EXAMINING, Stage, following
 from balans_dask.model.transform import warn_of_uncovered
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
+from balans_dask.passes.watch import EXAMINING, Stage
 from balans_dask.workflows.array_output import ArrayOutput, Collect
 from balans_dask.workflows.records import model_record, run_identity
 from balans_dask.workflows.run import FitLearner, FrozenLearner, Job, run_passes
@@ -156,7 +156,7 @@ def fit_inputs(
     with single_threaded_blas():
         plan = plan_run(inputs, parameters, engine.workers(), freezes=True)
         stage = Stage(EXAMINING, n_total=plan.tiling.n_partitions)
-        with following(engine, stage, ("moments",)):
+        with engine.following(stage, ("moments",)):
             examined = check_input(engine, inputs, parameters, plan.tiling)
         inputs = examined.held(inputs)
         identity = run_identity(

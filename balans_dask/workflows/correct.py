@@ -15,11 +15,11 @@ from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.model.frozen import Model, require_features
 from balans_dask.model.inputs import check_input, check_values, components_of
 from balans_dask.model.saved import save_model
-from balans_dask.model.stages import EXAMINING, Stage, following
 from balans_dask.model.transform import number_batches, warn_of_uncovered
 from balans_dask.parameters import CHECKPOINT_SECONDS
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
+from balans_dask.passes.watch import EXAMINING, Stage
 from balans_dask.workflows.records import fingerprint, model_record
 from balans_dask.workflows.request import CorrectionRequest
 from balans_dask.workflows.resume import ResumableRun
@@ -112,7 +112,7 @@ def correct_store(
             folder.check(overwrite, inputs)
             if model is not None:
                 check_output(model, overwrite, taken)
-        with following(engine, _examining(plan), ("moments",)):
+        with engine.following(_examining(plan), ("moments",)):
             examined = check_input(engine, run.inputs, run.parameters, plan.tiling)
         run = replace(run, inputs=examined.held(run.inputs))
         identity = run.identity(examined)
@@ -184,7 +184,7 @@ def transform_store(
         if not options.resume:
             folder.check(options.overwrite, inputs)
         run.try_writing(folder.target)
-        with following(engine, _examining(plan), ("moments",)):
+        with engine.following(_examining(plan), ("moments",)):
             examined = check_values(engine, run.inputs, plan.tiling)
         numbered = examined.held(numbered)
         identity = run.identity(examined) | {"model": model.record["fingerprint"]}

@@ -15,13 +15,13 @@ from balans_dask.model.frozen import FrozenPass, Model, freeze, model_of
 from balans_dask.model.inputs import CheckedInput, Inputs
 from balans_dask.model.pass_data import FittedOperator, PassData, Preprocessor, prepare
 from balans_dask.model.sampler import SamplerState
-from balans_dask.model.stages import PREPARING, Stage
 from balans_dask.model.state import sampled_from
 from balans_dask.model.transform import adapt_model
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import coverage_of_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
+from balans_dask.passes.watch import PREPARING, Stage
 from balans_dask.tiling import Partition
 from balans_dask.workflows.records import sampling_record, texts
 from balans_dask.workflows.resume import Checkpoints, State

@@ -26,9 +26,9 @@ from balans_dask.io.trial import require_readable
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.inputs import Inputs
 from balans_dask.model.pass_data import FittedOperator, PassData, Preprocessor, correct_pass
-from balans_dask.model.stages import FINISHING, WRITING, Stage, following
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import output_dtype
+from balans_dask.passes.watch import FINISHING, WRITING, Stage
 from balans_dask.tiling import Partition, Tiling
 from balans_dask.workflows.records import fingerprint, record_of
 from balans_dask.workflows.request import ADDED_COLUMNS, CorrectionRequest, widest_row
@@ -107,7 +107,7 @@ class PassWriter:
             n_total=n_total,
             total_bytes=sum(array.nbytes for array in self._sink.arrays),
         )
-        with following(self._engine, stage, ("correct",)):
+        with self._engine.following(stage, ("correct",)):
             self._engine.take(correct_pass(self._engine, prepared, learned, self._sink, missing))
 
     def written(self) -> WrittenRows:

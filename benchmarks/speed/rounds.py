@@ -32,12 +32,13 @@ from balans_dask.io.sources import StoredRows
 from balans_dask.io.store import open_store
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.labels import BatchLabels
-from balans_dask.model.fit import Stage, fit, fit_preprocessor
+from balans_dask.model.fit import fit, fit_preprocessor
 from balans_dask.model.inputs import Inputs, check_input, plan_run
 from balans_dask.model.pass_data import Preprocessor, prepare
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
+from balans_dask.passes.watch import OnStage, Stage
 from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS, Tiling
 from balans_dask.workflows.mixture import Mixture
@@ -70,6 +71,7 @@ class InlineEngine(Engine):
 
     def __init__(self) -> None:
         self.task_bytes: dict[str, int] = {}
+        self.tell: OnStage = lambda stage: None
         self.seconds = 0.0
         self.n_tasks = 0
 
@@ -102,7 +104,7 @@ class InlineEngine(Engine):
         return value
 
     @contextmanager
-    def following(self, names: Collection[str], tell: Callable[[int, int], None]) -> Iterator[None]:
+    def following(self, stage: Stage, names: Collection[str]) -> Iterator[None]:
         """Say nothing: nobody waits."""
         yield
 

@@ -22,10 +22,10 @@ from balans_dask.model.fit import Fit, fit_preprocessor
 from balans_dask.model.inputs import CheckedInput, Inputs
 from balans_dask.model.pass_data import PassData, Preprocessor, prepare
 from balans_dask.model.sampler import SamplerState, sample_rows
-from balans_dask.model.stages import CORRECTING, SAMPLING, Stage
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
+from balans_dask.passes.watch import CORRECTING, SAMPLING, Stage
 
 __all__ = ["Embedded", "Embeddings"]
 

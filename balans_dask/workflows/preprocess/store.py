@@ -23,6 +23,7 @@ from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import PARTITION_BYTES, PROCESS_BYTES
 from balans_dask.passes.profiles import output_dtype
 from balans_dask.passes.projection import compute_moments, compute_scatter
+from balans_dask.passes.watch import Stage
 from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS, Tiling, largest_power_of_two
 from balans_dask.workflows.preprocess.by_column import (
@@ -194,11 +195,11 @@ def preprocess_store(
         at_once, row_bytes = _columns_at_once(store.n_rows, workers), _rows_at_once(workers)
         warn_of_what_stays_behind(store, None)
         source = StoredRows(checked_array(store.features))
-        engine.tell("reading values")
+        engine.tell(Stage("reading values"))
         moments = compute_moments(engine, _tiling(source, row_bytes), source)
         kept.drop_missing(moments.n_bad, moments.n_bad_rows, moments.n_rows)
         changed = _changed(engine, source, kept, plates, output.root, at_once, row_bytes)
-        engine.tell("writing")
+        engine.tell(Stage("writing"))
         _write(engine, changed, output.root, row_bytes)
         del output.root[SCRATCH]
         record = _record(store, steps, plates, kept) | {
@@ -222,7 +223,7 @@ def _changed(
 ) -> StoredRows:
     """Change all columns, and return those that the selection keeps."""
     steps = kept.steps
-    engine.tell("cutting rows into columns")
+    engine.tell(Stage("cutting rows into columns"))
     tiling = _tiling(source, row_bytes)
     shape = (source.shape[0], len(kept.places))
     chunks = (min(tiling.rows_per_partition, shape[0]), min(at_once, shape[1]))
@@ -231,14 +232,14 @@ def _changed(
         for name in ("before", "after")
     )
     split_rows(engine, tiling, source, kept.places, before)
-    engine.tell("changing columns")
+    engine.tell(Stage("changing columns"))
     plate_groups, all_rows = plates.groups(), Plates(None, None, shape[0]).groups()
     ranked = plate_groups if steps.transform == RANK_INT_BY_PLATE else all_rows
     of_columns = ColumnSteps(steps.normalize, steps.epsilon, steps.transform is not None)
     facts = change_columns(engine, before, after, of_columns, plate_groups, ranked, at_once)
     columns = kept.drop_uninformative(facts)
     if "correlation" in steps.select:
-        engine.tell("correlating features")
+        engine.tell(Stage("correlating features"))
         unwanted = np.zeros(len(columns), dtype=bool)
         finite = ~facts.bad[columns]
         if finite.any():
