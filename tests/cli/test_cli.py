@@ -451,7 +451,8 @@ def test_labels_with_control_characters_cannot_reach_the_terminal(capsys, tmp_pa
     assert "\x1b[31m" not in said + err
 
 
-@pytest.mark.parametrize("operator", [pytest.param("nystrom", marks=pytest.mark.long), "displace"])
+@pytest.mark.long
+@pytest.mark.parametrize("operator", ["nystrom", "displace"])
 def test_every_operator_corrects_a_store_on_threads_and_on_processes(
     capsys, tmp_path, store, operator
 ):

@@ -418,7 +418,7 @@ def test_any_name_of_a_label_column(judge, name, other):
 
 
 @pytest.mark.family("labels")
-@pytest.mark.parametrize("n_rows", [5_000, 10_000])
+@pytest.mark.parametrize("n_rows", [5_000, pytest.param(10_000, marks=pytest.mark.long)])
 def test_five_thousand_batches(judge, tmp_path, n_rows):
     profiles = gaussian_screen(n_rows, n_features=2).profiles
     obs = plate_obs(n_rows).assign(p=np.arange(n_rows) % 5_000)

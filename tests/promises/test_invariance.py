@@ -188,7 +188,7 @@ def test_a_connection_over_tcp_changes_no_bit(processes, expected):
         assert_identical(run(Engine(client), SCREEN.profiles), expected)
 
 
-@settings(max_examples=6)
+@settings(max_examples=3)
 @given(chunk_rows=st.integers(700, 9000), chunk_columns=st.integers(3, 10))
 def test_dask_arrays_give_what_numpy_gives(chunk_rows, chunk_columns):
     model = Balans(n_components=6, max_rows=100)

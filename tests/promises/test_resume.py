@@ -255,6 +255,7 @@ def test_an_unfinished_run_is_neither_forgotten_nor_mixed_with_another(
     assert_same_as_undisturbed(folder, target)
 
 
+@pytest.mark.long
 def test_changed_data_is_noticed(folder, target, tmp_path):
     rows = anndata.read_zarr(folder / "in.zarr").X[:20_000]
     batch = np.arange(len(rows)) % 3
