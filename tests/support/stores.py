@@ -7,6 +7,10 @@ import anndata
 import numpy as np
 import pandas as pd
 import zarr
+from zarr.core.buffer import Buffer
+from zarr.storage import MemoryStore
+
+from balans_dask.io.files import put_files
 
 INPUT = {"uns/balans/input/c"}
 
@@ -26,12 +30,14 @@ def write_anndata(
     obsm: dict[str, np.ndarray] | None = None,
     **obs: object,
 ) -> str:
-    """A store written by anndata itself."""
+    """A store written by anndata itself, in memory, which takes half the time."""
     frame = pd.DataFrame(obs, index=[f"well{i}" for i in range(len(profiles))])
     names = [f"Cells_{i}" for i in range(profiles.shape[1])]
     data = anndata.AnnData(profiles, frame, pd.DataFrame(index=names), obsm=obsm)
+    contents: dict[str, Buffer] = {}
     with plain_layout(zarr_format):
-        data.write_zarr(path, chunks=chunks)
+        data.write_zarr(MemoryStore(contents), chunks=chunks)
+    put_files(Path(path), {name: content.to_bytes() for name, content in contents.items()})
     assert zarr.open_group(path, mode="r").metadata.zarr_format == zarr_format
     return str(path)
 
