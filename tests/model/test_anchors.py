@@ -91,7 +91,7 @@ def test_features_are_centred_and_standardised_by_the_anchors():
     X, plate, _, control, _ = confounded()
     X[~control] *= 9.0
     model = Balans(operator="displace").fit(X, batch=plate, anchor=control)
-    projection = model.model_.projection
+    projection = model.model_.preprocessor.projection
     np.testing.assert_allclose(projection.mean, X[control].mean(axis=0, dtype=float), rtol=1e-6)
     standardised = X / X[control].std(axis=0, dtype=float)
     centred = standardised - standardised[control].mean(axis=0)
