@@ -66,6 +66,7 @@ def profiles_of_workers(process):
     return da.map_blocks(block, chunks=((2048,) * 16, 400), dtype=np.float32, meta=np.empty((0, 0)))
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
 def test_of_a_dask_array_only_figures_reach_the_client(processes):
     """52 MB of profiles, of which the client holds a small part at any moment."""

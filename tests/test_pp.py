@@ -227,7 +227,7 @@ def test_a_lazy_object_stays_lazy(tmp_path, expected):
     assert anchored.obsm["X_pca_balans"].shape == (800, 4)
 
 
-@pytest.mark.parametrize("n_passes", [2, 3])
+@pytest.mark.parametrize("n_passes", [2, pytest.param(3, marks=pytest.mark.long)])
 @pytest.mark.parametrize("correct_features", [False, True])
 def test_passes_of_lazy_matrices_are_those_of_numpy(n_passes, correct_features):
     numpy, lazy = screen(), screen(X_pca=da.from_array(SCORES, chunks=(300, 4)))

@@ -25,6 +25,7 @@ def correct(store, target, *options):
     return run([str(word) for word in ("correct", store, target, *given)])
 
 
+@pytest.mark.long
 def test_a_scheduler_in_processes_of_its_own_gives_the_bytes_of_threads(capsys, store, tmp_path):
     assert correct(store, tmp_path / "threads.zarr") == 0
     with dask_cluster() as (address, _):

@@ -147,7 +147,7 @@ def test_auto_covers_rare_clusters(with_rare_clusters):
     assert covered.mean() > 0.98
 
 
-@pytest.mark.parametrize("block_rows", [1, 7, 64])
+@pytest.mark.parametrize("block_rows", [pytest.param(1, marks=pytest.mark.long), 7, 64])
 def test_rows_after_the_stopping_row_are_discarded(block_rows):
     screen = gaussian_screen(1500)
     model = Balans(n_components=None, patience=9, block_rows=block_rows)

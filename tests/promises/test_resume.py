@@ -332,6 +332,7 @@ def test_a_run_that_another_one_overtook_does_not_replace_its_store(folder, targ
     assert_same_as_undisturbed(folder, target)
 
 
+@pytest.mark.long
 def test_a_shard_that_vanishes_before_the_end_stops_the_run_and_is_written_again(
     folder, target, monkeypatch
 ):

@@ -116,6 +116,7 @@ def test_without_workers_it_waits_says_so_and_goes_on(cluster, expected):
     ]
 
 
+@pytest.mark.long
 def test_without_workers_for_too_long_it_gives_up():
     with (
         LocalCluster(

@@ -90,6 +90,7 @@ def test_rows_corrected_before_are_not_touched(folder, target):
     assert before == {name: files(folder / name) for name in before}
 
 
+@pytest.mark.long
 def test_processes_and_chunks_change_no_byte(folder, target, tmp_path):
     transform(folder, folder / "new.zarr", target)
     new = anndata.read_zarr(folder / "new.zarr")
