@@ -15,6 +15,7 @@ from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan, plan_memory
 from balans_dask.passes.projection import compute_moments
 from balans_dask.passes.task_bytes import RunShape
+from balans_dask.passes.watch import EXAMINING, Stage
 from balans_dask.passes.workers import Workers
 from balans_dask.tiling import Tiling
 
@@ -25,6 +26,7 @@ __all__ = [
     "check_input",
     "check_values",
     "components_of",
+    "examining",
     "plan_run",
     "require_sizes",
 ]
@@ -240,6 +242,11 @@ def check_input(
         )
     _warn_of_oddities(examined.features, inputs, parameters)
     return examined
+
+
+def examining(plan: MemoryPlan) -> Stage:
+    """Return the stage of a run in which all values are read once."""
+    return Stage(EXAMINING, n_total=plan.tiling.n_partitions)
 
 
 def check_values(engine: Engine, inputs: Inputs, tiling: Tiling) -> CheckedInput:

@@ -307,10 +307,7 @@ def integrate(engine: Engine, asked: Integration) -> Integrated:
         found.facts,
         None,
     )
-    is_landmark = np.zeros(inputs.n_rows, dtype=bool)
-    for facts in found.facts:
-        is_landmark[facts["sampled_rows"]] = True
-    return Integrated(scores, features, (covered, is_landmark, displacement), record)
+    return Integrated(scores, features, (covered, found.is_landmark, displacement), record)
 
 
 def _computed(engine: Engine, asked: Integration, found: FittedArrays) -> tuple[Any, ...]:

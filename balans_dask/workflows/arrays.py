@@ -12,13 +12,12 @@ from balans_dask.errors import InvalidInputError
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.model.anchors import GIVEN_ROWS, require_anchors
 from balans_dask.model.frozen import Model
-from balans_dask.model.inputs import Inputs, check_input, plan_run
+from balans_dask.model.inputs import Inputs, check_input, examining, plan_run
 from balans_dask.model.pass_data import CorrectedArrays
 from balans_dask.model.transform import warn_of_uncovered
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
-from balans_dask.passes.watch import EXAMINING, Stage
 from balans_dask.workflows.array_output import ArrayOutput, Collect
 from balans_dask.workflows.records import model_record, run_identity
 from balans_dask.workflows.run import FitLearner, FrozenLearner, Job, run_passes
@@ -45,6 +44,8 @@ class FittedArrays:
         As the last pass has left them, if they were wanted.
     covered : list of array of shape (n_rows,), bool
         By pass, the last one only if its rows were wanted.
+    is_landmark : ndarray of shape (n_rows,), bool
+        Rows that some pass has sampled.
     facts : list of dict
         What a record says of every pass, by ``sampling_record``.
     identity : dict
@@ -55,6 +56,7 @@ class FittedArrays:
     coverage: NDArray[np.float64]
     rows: CorrectedArrays | None
     covered: list[Any]
+    is_landmark: NDArray[np.bool_]
     facts: list[dict[str, Any]]
     identity: dict[str, Any]
 
@@ -155,8 +157,7 @@ def fit_inputs(
         require_anchors(inputs.reference, inputs.labels, parameters)
     with single_threaded_blas():
         plan = plan_run(inputs, parameters, engine.workers(), freezes=True)
-        stage = Stage(EXAMINING, n_total=plan.tiling.n_partitions)
-        with engine.following(stage, ("moments",)):
+        with engine.following(examining(plan), ("moments",)):
             examined = check_input(engine, inputs, parameters, plan.tiling)
         inputs = examined.held(inputs)
         identity = run_identity(
@@ -171,6 +172,7 @@ def fit_inputs(
         learner.coverage,
         output.rows,
         output.covered,
+        learner.is_landmark(),
         learner.facts(),
         identity,
     )

@@ -13,13 +13,12 @@ from balans_dask.io.places import place_of, reaching, require_writable, resolved
 from balans_dask.io.run_folder import RunFolder, check_output, taken_by
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.model.frozen import Model, require_features
-from balans_dask.model.inputs import check_input, check_values, components_of
+from balans_dask.model.inputs import check_input, check_values, components_of, examining
 from balans_dask.model.saved import save_model
 from balans_dask.model.transform import number_batches, warn_of_uncovered
 from balans_dask.parameters import CHECKPOINT_SECONDS
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
-from balans_dask.passes.watch import EXAMINING, Stage
 from balans_dask.workflows.records import fingerprint, model_record
 from balans_dask.workflows.request import CorrectionRequest
 from balans_dask.workflows.resume import ResumableRun
@@ -112,7 +111,7 @@ def correct_store(
             folder.check(overwrite, inputs)
             if model is not None:
                 check_output(model, overwrite, taken)
-        with engine.following(_examining(plan), ("moments",)):
+        with engine.following(examining(plan), ("moments",)):
             examined = check_input(engine, run.inputs, run.parameters, plan.tiling)
         run = replace(run, inputs=examined.held(run.inputs))
         identity = run.identity(examined)
@@ -184,7 +183,7 @@ def transform_store(
         if not options.resume:
             folder.check(options.overwrite, inputs)
         run.try_writing(folder.target)
-        with engine.following(_examining(plan), ("moments",)):
+        with engine.following(examining(plan), ("moments",)):
             examined = check_values(engine, run.inputs, plan.tiling)
         numbered = examined.held(numbered)
         identity = run.identity(examined) | {"model": model.record["fingerprint"]}
@@ -200,7 +199,3 @@ def transform_store(
             warn_of_uncovered(int(np.count_nonzero(~covered)), len(covered), model.risk)
             folder.publish(resumable.replace)
             return record
-
-
-def _examining(plan: MemoryPlan) -> Stage:
-    return Stage(EXAMINING, n_total=plan.tiling.n_partitions)

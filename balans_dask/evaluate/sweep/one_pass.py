@@ -159,7 +159,6 @@ def moved_inputs(engine: Engine, fitted: Fit, first: Inputs, folder: Path) -> In
         Where to write; seen by all workers.
     """
     prepared = _whole(fitted.prepared)
-    folder.mkdir()
     key = None if first.embedding is None else MOVED
     projection = prepared.scores.projection
     writer = PassWriter(engine, PassFolder(folder), first, key, projection, MOVED)
