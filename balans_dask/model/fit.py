@@ -16,8 +16,8 @@ from balans_dask.parameters import AUTO, Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.passes.operators import learn_operator
+from balans_dask.passes.profiles import Landmarks
 from balans_dask.passes.projection import fit_projection
-from balans_dask.passes.round import Pieces
 from balans_dask.passes.watch import PREPARING, SAMPLING, SUMMING, Stage
 
 __all__ = [
@@ -129,9 +129,12 @@ def fit_operator(engine: Engine, fitted: Fit) -> FittedOperator:
     fitted : Fit
     """
     prepared, sampled = fitted.prepared, fitted.sampled
-    table = engine.share("landmarks", list(sampled.blocks))
     n_partitions = prepared.plan.tiling.n_partitions
-    pieces: list[Pieces] = [sampled.pieces_of(number) for number in range(n_partitions)]
+    landmarks = Landmarks(
+        sampled.rows,
+        engine.share("landmarks", list(sampled.blocks)),
+        [sampled.pieces_of(number) for number in range(n_partitions)],
+    )
     stage = Stage(SUMMING, number=prepared.number, n_total=n_partitions)
     with engine.following(stage, ("sums", "batch-sums")):
         operator, targets = learn_operator(
@@ -139,11 +142,9 @@ def fit_operator(engine: Engine, fitted: Fit) -> FittedOperator:
             prepared.parameters.operator,
             prepared.scores,
             prepared.profiles,
-            table,
-            pieces,
-            sampled.rows,
+            landmarks,
         )
-    return FittedOperator(table, pieces, operator, targets)
+    return FittedOperator(landmarks, operator, targets)
 
 
 def _warn_of_uncovered(sampled: SamplerState, parameters: Parameters) -> None:

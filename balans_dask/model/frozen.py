@@ -204,7 +204,7 @@ def _new_row_risk(engine: Engine, fitted: Fit, learned: FittedOperator) -> float
     alone = rows[coverage_of_rows(engine, sampled.coverage, rows) <= 1.0]
     n_uncovered, n_alone = scores.tiling.n_rows - sampled.n_covered, len(alone)
     if isinstance(learned.operator, Nystrom):
-        covered = covered_rows(engine, scores, learned.table, learned.pieces, learned.operator)
+        covered = covered_rows(engine, scores, learned.landmarks, learned.operator)
         n_uncovered, n_alone = int((~covered).sum()), int(covered[alone].sum())
     return (n_uncovered + n_alone) / scores.tiling.n_rows
 

@@ -15,8 +15,7 @@ from balans_dask.parameters import Parameters
 from balans_dask.passes.correct import RowSink, correct_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
-from balans_dask.passes.profiles import Profiles, output_dtype
-from balans_dask.passes.round import Pieces
+from balans_dask.passes.profiles import Landmarks, Profiles, output_dtype
 from balans_dask.passes.scores import Scores
 from balans_dask.tiling import Partition
 
@@ -146,17 +145,14 @@ class FittedOperator:
 
     Attributes
     ----------
-    table : Future of list of LandmarkBlock
-    pieces : list over partitions of Pieces
-        Rows of A_S that wait on the workers.
+    landmarks : Landmarks
     operator : Operator
         Of futures.
     targets : list of Future
         Of ``displace``: where the batches near each landmark meet, for a frozen model.
     """
 
-    table: Future
-    pieces: list[Pieces]
+    landmarks: Landmarks
     operator: Operator
     targets: list[Future]
 
@@ -206,8 +202,7 @@ def correct_pass(
         prepared.scores,
         prepared.profiles,
         prepared.plan.tiling.partitions() if partitions is None else partitions,
-        learned.table,
-        learned.pieces,
+        learned.landmarks,
         learned.operator,
         prepared.parameters.uncovered == "keep",
         prepared.strength,

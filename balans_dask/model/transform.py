@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
-from distributed import Future
 
 from balans_dask.errors import InvalidInputError, first_names, warn_of_input
 from balans_dask.kernels.landmarks import LandmarkBlock
@@ -16,7 +16,8 @@ from balans_dask.model.inputs import Inputs
 from balans_dask.model.pass_data import FittedOperator, PassData
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.operators import map_fields, with_new_batches
-from balans_dask.passes.round import Pieces, affinity_rows_again, new_scales
+from balans_dask.passes.profiles import Landmarks
+from balans_dask.passes.round import affinity_rows_again, new_scales
 
 __all__ = ["adapt_model", "number_batches", "warn_of_uncovered"]
 
@@ -83,26 +84,30 @@ def adapt_model(
     scores = prepared.scores
     n_new = scores.n_batches - n_known
     blocks = _scaled_blocks(engine, prepared, frozen, n_known)
-    table = engine.share("landmarks", blocks)
-    pieces: list[Pieces] = [[None] * len(blocks) for _ in scores.partitions]
+    landmarks = Landmarks(
+        np.concatenate([block.rows for block in blocks]),
+        engine.share("landmarks", blocks),
+        [[None] * len(blocks) for _ in scores.partitions],
+    )
     if isinstance(frozen.operator, Displace) and n_new:
         assert frozen.targets is not None  # every fit of displace has them
-        pieces = _kept_pieces(engine, prepared, table, len(blocks))
+        free_bytes = prepared.plan.piece_bytes
+        kept = affinity_rows_again(engine, scores, landmarks.table, len(blocks), free_bytes)
+        landmarks = replace(landmarks, pieces=[[piece] for piece in kept])
         operator: Operator = with_new_batches(
             engine,
             frozen.operator,
             frozen.targets,
             scores,
             prepared.profiles,
-            table,
-            pieces,
+            landmarks,
             n_known,
         )
     else:
         operator = map_fields(
             frozen.operator, lambda part: [engine.share("operator", array) for array in part]
         )
-    return FittedOperator(table, pieces, operator, [])
+    return FittedOperator(landmarks, operator, [])
 
 
 def warn_of_uncovered(n_uncovered: int, n_rows: int, risk: float) -> None:
@@ -137,12 +142,6 @@ def _scaled_blocks(
         ratio = prepared.parameters.max_scale_ratio
         scales = new_scales(engine, prepared.scores, strangers, n_neighbors, ratio, n_known)
     return [block.for_new_rows(of) for block, of in zip(frozen.blocks, scales, strict=True)]
-
-
-def _kept_pieces(engine: Engine, prepared: PassData, table: Future, n_blocks: int) -> list[Pieces]:
-    free_bytes = prepared.plan.piece_bytes
-    kept = affinity_rows_again(engine, prepared.scores, table, n_blocks, free_bytes)
-    return [[piece] for piece in kept]
 
 
 def _require_fitted_on_anchors(model: Model, inputs: Inputs) -> None:

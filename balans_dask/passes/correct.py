@@ -13,14 +13,17 @@ from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError, first_names
-from balans_dask.kernels.affinity import AffinityRows
-from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.operators import Operator
 from balans_dask.kernels.smooth import nearest_landmarks
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.operators import as_argument, operator_of
-from balans_dask.passes.profiles import OriginRows, PartitionRows, Profiles, output_dtype
-from balans_dask.passes.round import Pieces
+from balans_dask.passes.profiles import (
+    Landmarks,
+    OriginRows,
+    PartitionRows,
+    Profiles,
+    output_dtype,
+)
 from balans_dask.passes.scores import Scores
 from balans_dask.tiling import Partition
 
@@ -67,8 +70,7 @@ def correct_rows(
     scores: Scores,
     profiles: Profiles,
     partitions: Sequence[Partition],
-    table: Future,
-    pieces: Sequence[Pieces],
+    landmarks: Landmarks,
     operator: Operator,
     keep_uncovered: bool,
     strength: float,
@@ -95,10 +97,9 @@ def correct_rows(
     return engine.map(
         "correct",
         correct_chunk,
-        [scores.argument(part) for part in partitions],
-        [list(profiles.arguments(part.start, part.stop)) for part in partitions],
-        [list(pieces[part.number]) for part in partitions],
-        [table] * n,
+        [scores.tiles_source(part) for part in partitions],
+        map(profiles.matrices, partitions),
+        [landmarks.arguments(part.number) for part in partitions],
         [as_argument(operator)] * n,
         [profiles.constant] * n,
         [keep_uncovered] * n,
@@ -112,15 +113,14 @@ def correct_rows(
 def _origin(origin: Profiles | None, scores: Scores, part: Partition) -> list[Any]:
     if origin is None:
         return []
-    return [*origin.arguments(part.start, part.stop), scores.shared_projection]
+    return [*origin.matrices(part), scores.shared_projection]
 
 
 @task
 def correct_chunk(
-    argument: Any,
-    both: Sequence[Any],
-    pieces: Sequence[AffinityRows | None],
-    table: Sequence[LandmarkBlock],
+    tiles_source: Any,
+    matrices: Sequence[Any],
+    landmarks: Sequence[Any],
     operator: Sequence[Any],
     constant: NDArray[np.bool_],
     keep_uncovered: bool,
@@ -132,11 +132,8 @@ def correct_chunk(
 
     Parameters
     ----------
-    argument, both : object
-        As ``Scores.argument`` and ``Profiles.arguments`` make them.
-    pieces : sequence of AffinityRows or None
-        One a block; ``None`` to compute it here.
-    table : sequence of LandmarkBlock
+    tiles_source, matrices, landmarks : object
+        As ``PartitionRows`` takes them.
     operator : sequence
         By ``as_argument``, with arrays.
     constant : ndarray of shape (n_features,), bool
@@ -156,7 +153,7 @@ def correct_chunk(
     InvalidInputError
         If a corrected value is not finite.
     """
-    part = PartitionRows(argument, both, pieces, table)
+    part = PartitionRows(tiles_source, matrices, landmarks)
     start = OriginRows(*origin) if origin else None
     learned = operator_of(operator)
     n_features = part.features.shape[1]
@@ -173,7 +170,7 @@ def correct_chunk(
             after, covered[place] = learned.apply(rows)
             uncovered = np.flatnonzero(~covered[place])
             if len(uncovered) and not keep_uncovered:
-                nearest = nearest_landmarks(part.tiles, tile, uncovered, part.table)
+                nearest = nearest_landmarks(part.tiles, tile, uncovered, part.blocks)
                 after[uncovered] = learned.follow(rows, uncovered, nearest)
             before = rows.values if start is None else start.values(place)
             if strength != 1.0:

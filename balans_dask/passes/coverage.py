@@ -28,8 +28,7 @@ from balans_dask.kernels.coverage import (
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.operators import Nystrom, Operator, covered_by
 from balans_dask.passes.engine import Engine, task
-from balans_dask.passes.profiles import PartitionAffinities
-from balans_dask.passes.round import Pieces
+from balans_dask.passes.profiles import Landmarks, PartitionAffinities
 from balans_dask.passes.scores import Scores, as_tiles
 
 __all__ = [
@@ -124,7 +123,7 @@ def cover_again(
         "cover-again",
         _cover_again_chunk,
         coverage,
-        scores.arguments(),
+        scores.tiles_sources(),
         [table] * len(pieces),
         pieces,
     )
@@ -180,24 +179,24 @@ def _cover_chunk(before: RowCoverage, rows: NDArray[np.int64], piece: AffinityRo
 @task
 def _cover_again_chunk(
     coverage: RowCoverage,
-    argument: Any,
+    tiles_source: Any,
     table: Sequence[LandmarkBlock],
     pieces: Sequence[AffinityRows | None],
 ) -> RowCoverage:
     tiles: BatchTiles | None = None
     for block, piece in zip(table, pieces, strict=True):
         if piece is None:
-            tiles = tiles or as_tiles(argument)
+            tiles = tiles or as_tiles(tiles_source)
             piece = kept_affinities(tiles, block)
         coverage = add_coverage(coverage, block.rows, piece)
     return replace(coverage, piece_bytes=sum(piece.nbytes for piece in pieces if piece is not None))
 
 
 @task
-def _report_chunk(coverage: RowCoverage, argument: Any, draw: Draw) -> Report:
+def _report_chunk(coverage: RowCoverage, tiles_source: Any, draw: Draw) -> Report:
     drawn = draw_rows(draw, coverage)
-    if argument is not None:
-        drawn = drawn.with_scores(as_tiles(argument).rows(drawn.rows))
+    if tiles_source is not None:
+        drawn = drawn.with_scores(as_tiles(tiles_source).rows(drawn.rows))
     return Report(coverage.reach, coverage.piece_bytes, coverage.n_open, drawn)
 
 
@@ -222,11 +221,7 @@ def _coverage_chunk(coverage: RowCoverage, rows: NDArray[np.int64] | None) -> ND
 
 
 def covered_rows(
-    engine: Engine,
-    scores: Scores,
-    table: Future,
-    pieces: Sequence[Pieces],
-    operator: Operator,
+    engine: Engine, scores: Scores, landmarks: Landmarks, operator: Operator
 ) -> NDArray[np.bool_]:
     """Tell which rows an operator covers.
 
@@ -234,8 +229,7 @@ def covered_rows(
     ----------
     engine : Engine
     scores : Scores
-    table : Future of list of LandmarkBlock
-    pieces : sequence over partitions of Pieces
+    landmarks : Landmarks
     operator : Operator
         Of futures.
 
@@ -250,9 +244,8 @@ def covered_rows(
     futures = engine.map(
         "covered",
         _covered_chunk,
-        scores.arguments(),
-        [list(of_partition) for of_partition in pieces],
-        [table] * n,
+        scores.tiles_sources(),
+        map(landmarks.arguments, range(n)),
         [weights] * n,
     )
     return np.concatenate(engine.take(futures))
@@ -265,12 +258,9 @@ def _last_column_chunk(sums: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @task
 def _covered_chunk(
-    argument: Any,
-    pieces: Sequence[AffinityRows | None],
-    table: Sequence[LandmarkBlock],
-    weights: Sequence[NDArray[np.float64]],
+    tiles_source: Any, landmarks: Sequence[Any], weights: Sequence[NDArray[np.float64]]
 ) -> NDArray[np.bool_]:
-    part = PartitionAffinities(argument, pieces, table)
+    part = PartitionAffinities(tiles_source, landmarks)
     covered = np.empty(part.tiles.n_rows, dtype=bool)
     for tile, place in enumerate(part.slices):
         n_rows = place.stop - place.start

@@ -16,8 +16,7 @@ from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.operators import Displace, Nystrom, Operator, Smooth
 from balans_dask.kernels.smooth import landmark_affinities, pseudo_inverse
 from balans_dask.passes.engine import Engine, task
-from balans_dask.passes.profiles import Profiles
-from balans_dask.passes.round import Pieces
+from balans_dask.passes.profiles import Landmarks, Profiles
 from balans_dask.passes.scores import Scores
 from balans_dask.passes.sums import column_cuts, sum_by_batch, sum_rows
 
@@ -29,9 +28,7 @@ def learn_operator(
     operator: str,
     scores: Scores,
     profiles: Profiles,
-    table: Future,
-    pieces: Sequence[Pieces],
-    rows: NDArray[np.int64],
+    landmarks: Landmarks,
 ) -> tuple[Operator, list[Future]]:
     """Reduce over all partitions what an operator must know of its landmarks.
 
@@ -41,10 +38,7 @@ def learn_operator(
     operator : {"smooth", "nystrom", "displace"}
     scores : Scores
     profiles : Profiles
-    table : Future of list of LandmarkBlock
-    pieces : sequence over partitions of Pieces
-    rows : ndarray of shape (n_landmarks,), int64
-        The landmarks' rows in the data set.
+    landmarks : Landmarks
 
     Returns
     -------
@@ -54,9 +48,7 @@ def learn_operator(
         Of ``displace``: mu_i, cut by columns like the displacements.
     """
     if operator == "displace":
-        by_batch = sum_by_batch(
-            engine, scores, profiles, table, pieces, len(rows), scores.n_batches
-        )
+        by_batch = sum_by_batch(engine, scores, profiles, landmarks, scores.n_batches)
         targets = engine.map("targets", _targets_chunk, by_batch)
         n = len(by_batch)
         moves = engine.map(
@@ -65,10 +57,12 @@ def learn_operator(
         engine.wait(moves)
         engine.release(by_batch)
         return Displace(moves), targets
-    sums = sum_rows(engine, scores, profiles, table, pieces)
+    sums = sum_rows(engine, scores, profiles, landmarks)
     if operator == "smooth":
         return Smooth(sums), []
-    inverse = engine.map("inverse", _inverse_chunk, [table], [scores.codes[rows]])
+    inverse = engine.map(
+        "inverse", _inverse_chunk, [landmarks.table], [scores.codes[landmarks.rows]]
+    )
     spread = engine.map("inverse-sums", _inverse_sums_chunk, inverse * len(sums), sums)
     engine.wait(spread)
     engine.release(inverse)
@@ -81,8 +75,7 @@ def with_new_batches(
     targets: NDArray[np.float64],
     scores: Scores,
     profiles: Profiles,
-    table: Future,
-    pieces: Sequence[Pieces],
+    landmarks: Landmarks,
     n_known: int,
 ) -> Displace:
     """Let a frozen ``displace`` move batches that its fit has not seen, towards its own targets.
@@ -97,7 +90,7 @@ def with_new_batches(
     """
     known = frozen.moves[0]
     n_new = scores.n_batches - n_known
-    sums = sum_by_batch(engine, scores, profiles, table, pieces, len(targets), n_new)
+    sums = sum_by_batch(engine, scores, profiles, landmarks, n_new)
     cuts = column_cuts(targets.shape[1], len(targets), n_new)
     n = len(sums)
     new = engine.map(
@@ -109,10 +102,10 @@ def with_new_batches(
         [scores.n_batches] * n,
     )
     of_known = [np.ascontiguousarray(known[:, :, cut]) for cut in cuts]
-    both = engine.map("all-moves", _all_moves_chunk, of_known, new)
-    engine.wait(both)
+    all_moves = engine.map("all-moves", _all_moves_chunk, of_known, new)
+    engine.wait(all_moves)
     engine.release([*sums, *new])
-    return Displace(both)
+    return Displace(all_moves)
 
 
 def as_argument(operator: Operator) -> list[Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.io.sources import RowSource
@@ -13,11 +14,13 @@ from balans_dask.kernels.batch_tiles import BatchTiles
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.operators import TileRows
 from balans_dask.kernels.projection import Projection
+from balans_dask.passes.round import Pieces
 from balans_dask.passes.scores import as_tiles
-from balans_dask.tiling import tile_slices
+from balans_dask.tiling import Partition, tile_slices
 
 __all__ = [
     "SCORES",
+    "Landmarks",
     "OriginRows",
     "PartitionAffinities",
     "PartitionRows",
@@ -56,12 +59,40 @@ class Profiles:
             second = self.embedding.shape[1]
         return self.features.shape[1] + second
 
-    def arguments(self, start: int, stop: int) -> tuple[Any, Any]:
-        """Return what a task needs to read both matrices."""
+    def matrices(self, part: Partition) -> list[Any]:
+        """Return what a task needs to read both matrices of a partition."""
         second: Any = SCORES if self.embed_scores else None
         if self.embedding is not None:
-            second = self.embedding.rows(start, stop)
-        return self.features.rows(start, stop), second
+            second = self.embedding.rows(part.start, part.stop)
+        return [self.features.rows(part.start, part.stop), second]
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Driver's handle on the landmarks of a pass, and on their rows of A_S.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n_landmarks,), int64
+        The landmarks' rows in the data set, in draw order; of a frozen model, in that of the fit.
+    table : Future of list of LandmarkBlock
+        Shared with all workers.
+    pieces : sequence over partitions of Pieces
+        Rows of A_S; a task computes again what was not kept.
+    """
+
+    rows: NDArray[np.int64]
+    table: Future
+    pieces: Sequence[Pieces]
+
+    @property
+    def n_landmarks(self) -> int:
+        """Landmarks of all blocks."""
+        return len(self.rows)
+
+    def arguments(self, partition: int) -> list[Any]:
+        """Return what a task hands to ``PartitionAffinities`` beside its scores."""
+        return [list(self.pieces[partition]), self.table]
 
 
 class PartitionAffinities:
@@ -69,22 +100,18 @@ class PartitionAffinities:
 
     Parameters
     ----------
-    argument : object
-        As ``Scores.argument`` makes it.
-    pieces : sequence of AffinityRows, None or lists of them
-        One a block, in draw order; ``None`` to compute it here.
-    table : sequence of LandmarkBlock
-        All blocks of landmarks, in draw order.
+    tiles_source : object
+        As ``Scores.tiles_source`` makes it.
+    landmarks : object
+        As ``Landmarks.arguments`` makes them: rows of A_S by block or by lists of blocks, ``None``
+        to compute them here, and all blocks in draw order.
     """
 
-    def __init__(
-        self,
-        argument: Any,
-        pieces: Sequence[AffinityRows | Sequence[AffinityRows | None] | None],
-        table: Sequence[LandmarkBlock],
-    ) -> None:
-        self.tiles: BatchTiles = as_tiles(argument)
-        self.table = table
+    def __init__(self, tiles_source: Any, landmarks: Sequence[Any]) -> None:
+        self.tiles: BatchTiles = as_tiles(tiles_source)
+        pieces: Sequence[AffinityRows | Sequence[AffinityRows | None] | None]
+        self.blocks: Sequence[LandmarkBlock]
+        pieces, self.blocks = landmarks
         self._pieces: list[AffinityRows | None] = []
         for piece in pieces:
             self._pieces += [piece] if isinstance(piece, AffinityRows | None) else piece
@@ -93,13 +120,13 @@ class PartitionAffinities:
     @property
     def n_landmarks(self) -> int:
         """Landmarks of all blocks."""
-        return sum(block.n_landmarks for block in self.table)
+        return sum(block.n_landmarks for block in self.blocks)
 
     def affinities(self, tile: int) -> list[AffinityRows]:
         """Rows of A_S over one tile, computed again where no piece was kept."""
         return [
             kept_affinities(self.tiles, block, tile) if piece is None else piece.tile(tile)
-            for block, piece in zip(self.table, self._pieces, strict=True)
+            for block, piece in zip(self.blocks, self._pieces, strict=True)
         ]
 
 
@@ -108,22 +135,18 @@ class PartitionRows(PartitionAffinities):
 
     Parameters
     ----------
-    argument, both : object
-        As ``Scores.argument`` and ``Profiles.arguments`` make them.
-    pieces, table
+    tiles_source, landmarks : object
         As ``PartitionAffinities`` takes them.
+    matrices : object
+        As ``Profiles.matrices`` makes them.
     """
 
     def __init__(
-        self,
-        argument: Any,
-        both: Sequence[Any],
-        pieces: Sequence[AffinityRows | Sequence[AffinityRows | None] | None],
-        table: Sequence[LandmarkBlock],
+        self, tiles_source: Any, matrices: Sequence[Any], landmarks: Sequence[Any]
     ) -> None:
-        super().__init__(argument, pieces, table)
-        self.features = both[0].read()
-        second = both[1]
+        super().__init__(tiles_source, landmarks)
+        self.features = matrices[0].read()
+        second = matrices[1]
         if isinstance(second, str):
             second = self.tiles.rows_in_input_order()
         elif second is not None:
@@ -161,7 +184,7 @@ class OriginRows:
     Parameters
     ----------
     features, second : object
-        As ``Profiles.arguments`` makes them.
+        As ``Profiles.matrices`` makes them.
     projection : Projection
     """
 

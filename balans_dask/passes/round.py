@@ -58,9 +58,9 @@ def local_scales(
     max_scale_ratio : float, "auto" or None
         The guard's limit on the scales of a row.
     """
-    arguments = scores.arguments()
-    n = len(arguments)
-    futures = engine.map("scales", _nearest_chunk, arguments, [block] * n, [n_neighbors] * n)
+    sources = scores.tiles_sources()
+    n = len(sources)
+    futures = engine.map("scales", _nearest_chunk, sources, [block] * n, [n_neighbors] * n)
     nearest: NearestByBatch = engine.collect("scales-merge", futures, _nearest_combine)
     total_variance = scores.projection.total_variance
     scales = squared_scales(nearest, SCALE_FLOOR * total_variance)
@@ -97,15 +97,15 @@ def new_scales(
     scales : list over blocks of ndarray of shape (n_landmarks, n_new_batches), float64
         Squared.
     """
-    arguments = scores.arguments()
-    n, n_new = len(arguments), scores.n_batches - n_known
+    sources = scores.tiles_sources()
+    n, n_new = len(sources), scores.n_batches - n_known
     floor = SCALE_FLOOR * scores.projection.total_variance
     at_once = max(1, NEAREST_BYTES // (8 * blocks[0].block_rows * n_new * n_neighbors))
     scales = []
     for first in range(0, len(blocks), at_once):
         some = list(blocks[first : first + at_once])
         futures = engine.map(
-            "new-scales", _nearest_of_all_chunk, arguments, [some] * n, [n_neighbors] * n
+            "new-scales", _nearest_of_all_chunk, sources, [some] * n, [n_neighbors] * n
         )
         nearest: NearestByBatch = engine.collect("scales-merge", futures, _nearest_combine)
         stops = np.cumsum([block.n_landmarks for block in some])
@@ -117,17 +117,17 @@ def new_scales(
 
 @task
 def _nearest_of_all_chunk(
-    argument: Any, blocks: Sequence[LandmarkBlock], n_neighbors: int
+    tiles_source: Any, blocks: Sequence[LandmarkBlock], n_neighbors: int
 ) -> NearestByBatch:
-    tiles = as_tiles(argument)
+    tiles = as_tiles(tiles_source)
     here = tiles.reference_batches
     squared = [nearest_by_batch(tiles, block, n_neighbors).squared[:, here] for block in blocks]
     return NearestByBatch(tiles.batches[here], np.concatenate(squared))
 
 
 @task
-def _nearest_chunk(argument: Any, block: LandmarkBlock, n_neighbors: int) -> NearestByBatch:
-    return nearest_by_batch(as_tiles(argument), block, n_neighbors)
+def _nearest_chunk(tiles_source: Any, block: LandmarkBlock, n_neighbors: int) -> NearestByBatch:
+    return nearest_by_batch(as_tiles(tiles_source), block, n_neighbors)
 
 
 @task
@@ -158,15 +158,15 @@ def elbows(
     if by_anchors and max_neighbors is None:
         return block.with_thresholds(np.full(block.n_landmarks, N_BINS))
     blocks = [block.for_batches(batches) for batches in scores.batches]
-    futures = engine.map("elbow", _counts_chunk, scores.arguments(), blocks)
+    futures = engine.map("elbow", _counts_chunk, scores.tiles_sources(), blocks)
     counts = engine.collect("elbow-sum", futures, _counts_combine)
     thresholds = elbow_thresholds(counts, scores.tiling.n_rows, max_neighbors, not by_anchors)
     return block.with_thresholds(thresholds)
 
 
 @task
-def _counts_chunk(argument: Any, block: LandmarkBlock) -> NDArray[np.uint32]:
-    return scaled_distance_counts(as_tiles(argument), block)
+def _counts_chunk(tiles_source: Any, block: LandmarkBlock) -> NDArray[np.uint32]:
+    return scaled_distance_counts(as_tiles(tiles_source), block)
 
 
 @task
@@ -188,7 +188,7 @@ def affinity_rows(engine: Engine, scores: Scores, block: LandmarkBlock) -> list[
         With its scales and thresholds.
     """
     blocks = [block.for_batches(batches) for batches in scores.batches]
-    return engine.map("rows", _affinity_rows_chunk, scores.arguments(), blocks)
+    return engine.map("rows", _affinity_rows_chunk, scores.tiles_sources(), blocks)
 
 
 def affinity_rows_again(
@@ -213,7 +213,7 @@ def affinity_rows_again(
     return engine.map(
         "rows-again",
         _affinity_rows_again_chunk,
-        scores.arguments(),
+        scores.tiles_sources(),
         [table] * n,
         [n_blocks] * n,
         [n_bytes // n] * n,
@@ -228,15 +228,15 @@ def first_rows(engine: Engine, pieces: list[Future], n_landmarks: int) -> list[F
 
 
 @task
-def _affinity_rows_chunk(argument: Any, block: LandmarkBlock) -> AffinityRows:
-    return kept_affinities(as_tiles(argument), block)
+def _affinity_rows_chunk(tiles_source: Any, block: LandmarkBlock) -> AffinityRows:
+    return kept_affinities(as_tiles(tiles_source), block)
 
 
 @task
 def _affinity_rows_again_chunk(
-    argument: Any, table: Sequence[LandmarkBlock], n_blocks: int, n_bytes: int
+    tiles_source: Any, table: Sequence[LandmarkBlock], n_blocks: int, n_bytes: int
 ) -> list[AffinityRows | None]:
-    tiles = as_tiles(argument)
+    tiles = as_tiles(tiles_source)
     pieces: list[AffinityRows | None] = []
     for block in table[:n_blocks]:
         piece = kept_affinities(tiles, block)

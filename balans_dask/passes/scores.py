@@ -87,7 +87,7 @@ class Scores:
             by_partition = zip(*map(scores.labels_of, parts), strict=True)
             return replace(scores, labels=engine.map("labels", _labels_chunk, *by_partition))
         n = tiling.n_partitions
-        loaded = engine.map("scores", _load_chunk, scores.arguments(), [keep_products_of] * n)
+        loaded = engine.map("scores", _load_chunk, scores.tiles_sources(), [keep_products_of] * n)
         return replace(scores, cached=loaded)
 
     @cached_property
@@ -101,11 +101,11 @@ class Scores:
         """Partitions in row order."""
         return self.tiling.partitions()
 
-    def arguments(self) -> list[Any]:
+    def tiles_sources(self) -> list[Any]:
         """Return what a task hands to ``as_tiles``, for every partition."""
-        return [self.argument(part) for part in self.partitions]
+        return [self.tiles_source(part) for part in self.partitions]
 
-    def argument(self, part: Partition) -> Any:
+    def tiles_source(self, part: Partition) -> Any:
         """Return what a task hands to ``as_tiles``, for one partition."""
         if self.cached is not None:
             return self.cached[part.number]
@@ -122,11 +122,11 @@ class Scores:
         return self.codes[rows], None if self.reference is None else self.reference[rows]
 
 
-def as_tiles(argument: Any) -> BatchTiles:
-    """Turn the argument of a task into tiles; the work is done here if they are not kept."""
-    if isinstance(argument, BatchTiles):
-        return argument
-    rows, start, (codes, reference), projection = argument
+def as_tiles(tiles_source: Any) -> BatchTiles:
+    """Turn what a task was handed into tiles; the work is done here if they are not kept."""
+    if isinstance(tiles_source, BatchTiles):
+        return tiles_source
+    rows, start, (codes, reference), projection = tiles_source
     values = rows.read()
     scores = [projection.scores(values[tile]) for tile in tile_slices(len(values))]
     return tile_by_batch(start, np.concatenate(scores), codes, reference)
@@ -147,7 +147,7 @@ def pick_landmarks(engine: Engine, scores: Scores, rows: NDArray[np.int64]) -> N
     futures = engine.map(
         "pick",
         _pick_chunk,
-        [scores.argument(scores.partitions[number]) for number in numbers],
+        [scores.tiles_source(scores.partitions[number]) for number in numbers],
         [rows[owner == number] for number in numbers],
     )
     picked = np.empty((len(rows), scores.projection.n_components), dtype=np.float32)
@@ -162,11 +162,11 @@ def _labels_chunk(codes: NDArray[np.integer], reference: NDArray[np.bool_] | Non
 
 
 @task
-def _load_chunk(argument: Any, keep_products_of: int | None) -> BatchTiles:
-    tiles = as_tiles(argument)
+def _load_chunk(tiles_source: Any, keep_products_of: int | None) -> BatchTiles:
+    tiles = as_tiles(tiles_source)
     return tiles if keep_products_of is None else tiles.keeping_products(keep_products_of)
 
 
 @task
-def _pick_chunk(argument: Any, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    return as_tiles(argument).rows(rows)
+def _pick_chunk(tiles_source: Any, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    return as_tiles(tiles_source).rows(rows)

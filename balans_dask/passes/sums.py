@@ -7,14 +7,11 @@ import numpy as np
 from distributed import Future
 from numpy.typing import NDArray
 
-from balans_dask.kernels.affinity import AffinityRows
 from balans_dask.kernels.displace import BatchSums, batch_sums, merge_batch_sums
-from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.smooth import landmark_sums
 from balans_dask.passes.engine import Engine, task
-from balans_dask.passes.profiles import PartitionRows, Profiles
+from balans_dask.passes.profiles import Landmarks, PartitionRows, Profiles
 from balans_dask.passes.projection import add_combine, array_sum
-from balans_dask.passes.round import Pieces
 from balans_dask.passes.scores import Scores
 from balans_dask.passes.task_bytes import COLUMNS_AT_ONCE, batch_columns_at_once
 from balans_dask.tiling import tree_sum
@@ -41,8 +38,7 @@ def sum_columns(
     combine: Callable[[list[Any]], Any],
     scores: Scores,
     profiles: Profiles,
-    table: Future,
-    pieces: Sequence[Pieces],
+    landmarks: Landmarks,
     cuts: Sequence[slice],
 ) -> list[Future]:
     """Reduce over all partitions, one pass after another, so that few sums wait at a time.
@@ -58,10 +54,7 @@ def sum_columns(
         Made by ``task``; takes consecutive nodes of one level.
     scores : Scores
     profiles : Profiles
-    table : Future of list of LandmarkBlock
-        All blocks of landmarks, in draw order.
-    pieces : sequence over partitions of Pieces
-        Rows of A_S.
+    landmarks : Landmarks
     cuts : sequence of slice
         Columns of every pass.
 
@@ -72,15 +65,14 @@ def sum_columns(
     """
     sums = []
     for columns in cuts:
-        both = [profiles.arguments(part.start, part.stop) for part in scores.partitions]
+        parts = scores.partitions
         futures = engine.map(
             name,
             body,
-            scores.arguments(),
-            [list(pair) for pair in both],
-            [list(of_partition) for of_partition in pieces],
-            [table] * len(both),
-            [columns] * len(both),
+            scores.tiles_sources(),
+            map(profiles.matrices, parts),
+            map(landmarks.arguments, range(len(parts))),
+            [columns] * len(parts),
         )
         # Two at a time: a node of the tree is as large as the result.
         sums.append(engine.reduce(f"{name}-merge", futures, combine, arity=2))
@@ -92,8 +84,7 @@ def sum_rows(
     engine: Engine,
     scores: Scores,
     profiles: Profiles,
-    table: Future,
-    pieces: Sequence[Pieces],
+    landmarks: Landmarks,
 ) -> list[Future]:
     """Reduce A_S [X, E, 1] over all partitions: one pass for every ``COLUMNS_AT_ONCE`` columns.
 
@@ -102,10 +93,7 @@ def sum_rows(
     engine : Engine
     scores : Scores
     profiles : Profiles
-    table : Future of list of LandmarkBlock
-        All blocks of landmarks, in draw order.
-    pieces : sequence over partitions of Pieces
-        Rows of A_S.
+    landmarks : Landmarks
 
     Returns
     -------
@@ -120,21 +108,16 @@ def sum_rows(
         add_combine,
         scores,
         profiles,
-        table,
-        pieces,
+        landmarks,
         cut_columns(n_columns, COLUMNS_AT_ONCE),
     )
 
 
 @task
 def _sums_chunk(
-    argument: Any,
-    both: Sequence[Any],
-    pieces: Sequence[AffinityRows | None],
-    table: Sequence[LandmarkBlock],
-    columns: slice,
+    tiles_source: Any, matrices: Sequence[Any], landmarks: Sequence[Any], columns: slice
 ) -> NDArray[np.float64]:
-    part = PartitionRows(argument, both, pieces, table)
+    part = PartitionRows(tiles_source, matrices, landmarks)
     total = array_sum()
     for tile in range(part.tiles.n_tiles):
         of_tile = np.zeros((part.n_landmarks, columns.stop - columns.start))
@@ -148,16 +131,13 @@ def sum_by_batch(
     engine: Engine,
     scores: Scores,
     profiles: Profiles,
-    table: Future,
-    pieces: Sequence[Pieces],
-    n_landmarks: int,
+    landmarks: Landmarks,
     n_batches: int,
 ) -> list[Future]:
     """Reduce A_S [X, E, 1] by batch: one pass for as many columns as memory allows.
 
     Parameters
     ----------
-    n_landmarks : int
     n_batches : int
         Those with reference rows.
 
@@ -174,9 +154,8 @@ def sum_by_batch(
         _sums_combine,
         scores,
         profiles,
-        table,
-        pieces,
-        column_cuts(n_columns, n_landmarks, n_batches),
+        landmarks,
+        column_cuts(n_columns, landmarks.n_landmarks, n_batches),
     )
 
 
@@ -187,13 +166,9 @@ def column_cuts(n_columns: int, n_landmarks: int, n_batches: int) -> list[slice]
 
 @task
 def _sums_by_batch_chunk(
-    argument: Any,
-    both: Sequence[Any],
-    pieces: Sequence[AffinityRows | None],
-    table: Sequence[LandmarkBlock],
-    columns: slice,
+    tiles_source: Any, matrices: Sequence[Any], landmarks: Sequence[Any], columns: slice
 ) -> BatchSums:
-    part = PartitionRows(argument, both, pieces, table)
+    part = PartitionRows(tiles_source, matrices, landmarks)
     batches = part.tiles.batches[part.tiles.reference_batches]
     shape = (len(batches), part.n_landmarks, columns.stop - columns.start + 1)
     total = array_sum()

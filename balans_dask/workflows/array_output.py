@@ -21,7 +21,7 @@ from balans_dask.passes.correct import CorrectedRows, correct_chunk
 from balans_dask.passes.coverage import covered_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.operators import as_argument, map_fields
-from balans_dask.passes.profiles import Profiles, output_dtype
+from balans_dask.passes.profiles import output_dtype
 from balans_dask.passes.scores import Labels
 from balans_dask.passes.watch import CORRECTING, Stage
 from balans_dask.tiling import Partition
@@ -54,18 +54,18 @@ def lazy_rows(engine: Engine, prepared: PassData, learned: FittedOperator) -> Co
     learned : FittedOperator
     """
     source, scores = prepared.inputs.features, prepared.scores
-    (table,) = engine.gather([learned.table])
+    (blocks,) = engine.gather([learned.landmarks.table])
     operator = as_argument(map_fields(learned.operator, engine.gather))
-    shared = dask.delayed((table, operator, prepared.profiles.constant, scores.projection))
+    shared = dask.delayed((blocks, operator, prepared.profiles.constant, scores.projection))
     lazy_parts = [
         dask.delayed(_corrected, pure=False)(
-            _matrices(prepared.profiles, part),
+            prepared.profiles.matrices(part),
             part.start,
             scores.labels_of(part),
             shared,
             prepared.parameters.uncovered == "keep",
             prepared.strength,
-            None if prepared.origin is None else _matrices(prepared.origin, part),
+            None if prepared.origin is None else prepared.origin.matrices(part),
         )
         for part in scores.partitions
     ]
@@ -86,12 +86,8 @@ def lazy_rows(engine: Engine, prepared: PassData, learned: FittedOperator) -> Co
     )
 
 
-def _matrices(profiles: Profiles, part: Partition) -> list[Any]:
-    return list(profiles.arguments(part.start, part.stop))
-
-
 def _corrected(
-    both: Any,
+    matrices: Any,
     start: int,
     labels: Labels,
     shared: Any,
@@ -99,14 +95,13 @@ def _corrected(
     strength: float,
     origin: Any,
 ) -> CorrectedRows:
-    table, operator, constant, projection = shared
-    features, second = both
+    blocks, operator, constant, projection = shared
+    features, second = matrices
     scored = features if second is None or isinstance(second, str) else second
     rows = correct_chunk(
         [scored, start, labels, projection],
-        both,
-        [None] * len(table),
-        table,
+        matrices,
+        [[None] * len(blocks), blocks],
         operator,
         constant,
         keep_uncovered,
@@ -210,9 +205,7 @@ class ArrayOutput:
         self.rows = self._collect(engine, prepared, learned)
         covered = self.rows.covered
         if self._counts and not isinstance(covered, np.ndarray):
-            covered = covered_rows(
-                engine, prepared.scores, learned.table, learned.pieces, learned.operator
-            )
+            covered = covered_rows(engine, prepared.scores, learned.landmarks, learned.operator)
         self.covered.append(covered)
 
     def end(self) -> None:

@@ -51,8 +51,13 @@ def pick_rows(
         Of the embedding; of the features where there is none.
     """
     parts = scores.partitions
-    both = [list(profiles.arguments(part.start, part.stop)) for part in parts]
-    futures = engine.map("pick-rows", _before_chunk, scores.arguments(), both, _local(parts, rows))
+    futures = engine.map(
+        "pick-rows",
+        _before_chunk,
+        scores.tiles_sources(),
+        map(profiles.matrices, parts),
+        _local(parts, rows),
+    )
     return np.concatenate(engine.take(futures))
 
 
@@ -95,11 +100,11 @@ def _local(partitions: Sequence[Partition], rows: NDArray[np.int64]) -> list[NDA
 
 @task
 def _before_chunk(
-    argument: Any, both: Sequence[Any], rows: NDArray[np.int64]
+    tiles_source: Any, matrices: Sequence[Any], rows: NDArray[np.int64]
 ) -> NDArray[np.floating]:
-    features, second = both
+    features, second = matrices
     if isinstance(second, str):
-        values = as_tiles(argument).rows_in_input_order()
+        values = as_tiles(tiles_source).rows_in_input_order()
     else:
         values = (features if second is None else second).read()
     return values[rows].astype(output_dtype(values.dtype))
