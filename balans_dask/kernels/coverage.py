@@ -1,9 +1,10 @@
 """Coverage of a partition's rows, and what a block of landmarks adds to it.
 
-Row j rings at E_j (eps + c_j) with E_j standard exponential, so that the first rows to ring are
-drawn with probability proportional to 1 / (eps + c_j), without replacement. E_j = -log1p(-U_j),
-where U_j is number j of one stream of uniforms a round: a partition jumps to its own rows, and the
-draw knows nothing of chunks, partitions, workers or earlier rounds.
+Weighted sampling without replacement by exponential keys (Efraimidis and Spirakis 2006): the key of
+row j is E_j (eps + c_j) with E_j standard exponential, so that the rows of the smallest keys are
+drawn with probability proportional to 1 / (eps + c_j). E_j = -log1p(-U_j), where U_j is number j of
+one stream of uniforms a round: a partition jumps to its own rows, and the draw knows nothing of
+chunks, partitions, workers or earlier rounds.
 """
 
 from collections.abc import Sequence
@@ -170,34 +171,34 @@ class Draw:
     Attributes
     ----------
     seed : int
-    number : int
-        Of the pass: each draws its own landmarks.
+    pass_number : int
+        Each pass draws its own landmarks.
     n_round : int
     size : int
         Rows to draw, if there are so many.
     """
 
     seed: int
-    number: int
+    pass_number: int
     n_round: int
     size: int
 
     def uniforms(self, start: int) -> np.random.Generator:
         """Return the stream from a row on, which begins a tile."""
-        key = np.array([self.seed, (self.number << 32) + self.n_round], dtype=np.uint64)
+        key = np.array([self.seed, (self.pass_number << 32) + self.n_round], dtype=np.uint64)
         return np.random.Generator(np.random.Philox(key=key).advance(start // NUMBERS_PER_STEP))
 
 
 @dataclass(frozen=True)
 class DrawnRows:
-    """Rows in the order in which they ring; of a partition, those that may be drawn.
+    """Rows in the order of their keys; of a partition, those that may be drawn.
 
     Attributes
     ----------
     rows : ndarray of shape (n,), int64
         Global row numbers.
-    clocks : ndarray of shape (n,), float64
-        When they ring.
+    keys : ndarray of shape (n,), float64
+        Increasing.
     was_open : ndarray of shape (n,), bool
         Nothing covered them when they were drawn.
     scores : ndarray of shape (n, n_components), float32, or None
@@ -205,7 +206,7 @@ class DrawnRows:
     """
 
     rows: NDArray[np.int64]
-    clocks: NDArray[np.float64]
+    keys: NDArray[np.float64]
     was_open: NDArray[np.bool_]
     scores: NDArray[np.float32] | None = None
 
@@ -216,11 +217,11 @@ class DrawnRows:
     def chosen(self, which: NDArray[np.intp] | slice) -> "DrawnRows":
         """Return some of the rows."""
         scores = None if self.scores is None else self.scores[which]
-        return DrawnRows(self.rows[which], self.clocks[which], self.was_open[which], scores)
+        return DrawnRows(self.rows[which], self.keys[which], self.was_open[which], scores)
 
 
 def draw_rows(draw: Draw, coverage: RowCoverage) -> DrawnRows:
-    """Find the rows of a partition that ring first.
+    """Find the rows of the smallest keys in a partition.
 
     Parameters
     ----------
@@ -228,7 +229,7 @@ def draw_rows(draw: Draw, coverage: RowCoverage) -> DrawnRows:
     coverage : RowCoverage
     """
     rows = np.full(draw.size, -1, dtype=np.int64)
-    clocks = np.full(draw.size, np.inf)
+    keys = np.full(draw.size, np.inf)
     stream = draw.uniforms(coverage.start)
     uniforms = np.empty(TILE_ROWS)
     for tile in tile_slices(coverage.n_rows) if draw.size else ():
@@ -239,17 +240,17 @@ def draw_rows(draw: Draw, coverage: RowCoverage) -> DrawnRows:
             read_only(uniforms[:n_rows]),
             read_only(coverage.coverage[tile]),
             read_only(coverage.drawn[tile]),
-            clocks,
+            keys,
             rows,
         )
     n_found = np.count_nonzero(rows >= 0)
     rows = rows[:n_found]
     was_open = coverage.coverage[rows - coverage.start] == 0.0
-    return DrawnRows(rows, clocks[:n_found], was_open)
+    return DrawnRows(rows, keys[:n_found], was_open)
 
 
 def first_of(parts: Sequence[DrawnRows], size: int) -> DrawnRows:
-    """Merge the rows of several partitions: those that ring first, the lower row on a tie.
+    """Merge the rows of several partitions: those of the smallest keys, the lower row on a tie.
 
     Parameters
     ----------
@@ -259,11 +260,11 @@ def first_of(parts: Sequence[DrawnRows], size: int) -> DrawnRows:
     scores = [part.scores for part in parts if part.scores is not None]
     joined = DrawnRows(
         np.concatenate([part.rows for part in parts]),
-        np.concatenate([part.clocks for part in parts]),
+        np.concatenate([part.keys for part in parts]),
         np.concatenate([part.was_open for part in parts]),
         np.concatenate(scores) if scores else None,
     )
-    return joined.chosen(np.lexsort((joined.rows, joined.clocks))[:size])
+    return joined.chosen(np.lexsort((joined.rows, joined.keys))[:size])
 
 
 @kernel
@@ -272,24 +273,24 @@ def _take_first(
     uniforms: NDArray[np.float64],
     coverage: NDArray[np.float64],
     drawn: NDArray[np.bool_],
-    clocks: NDArray[np.float64],
+    keys: NDArray[np.float64],
     rows: NDArray[np.int64],
 ) -> None:
     """Sort a tile's rows into the first ones so far; a later row stands behind its equals."""
-    last = clocks.shape[0] - 1
+    last = keys.shape[0] - 1
     for j in range(coverage.shape[0]):
         weighted = COVERAGE_OFFSET + coverage[j]
         # -log1p(-u) >= u, so few rows need the logarithm. A little above, so that rounding
-        # excludes nothing; the clock itself decides.
-        if drawn[j] or uniforms[j] * weighted > clocks[last] * (1.0 + 2.0**-40):
+        # excludes nothing; the key itself decides.
+        if drawn[j] or uniforms[j] * weighted > keys[last] * (1.0 + 2.0**-40):
             continue
-        clock = -log1p(-uniforms[j]) * weighted
-        if not clock < clocks[last]:
+        key = -log1p(-uniforms[j]) * weighted
+        if not key < keys[last]:
             continue
         place = last
-        while place > 0 and clock < clocks[place - 1]:
-            clocks[place] = clocks[place - 1]
+        while place > 0 and key < keys[place - 1]:
+            keys[place] = keys[place - 1]
             rows[place] = rows[place - 1]
             place -= 1
-        clocks[place] = clock
+        keys[place] = key
         rows[place] = start + j

@@ -100,16 +100,16 @@ def fit(
 
     def after_round(sampled: SamplerState) -> None:
         _warn_of_landmarks(sampled, plan)
-        engine.tell(Stage(SAMPLING, sampled.curve[-1], prepared.number))
+        engine.tell(Stage(SAMPLING, sampled.curve[-1], prepared.pass_number))
         on_round(sampled)
 
-    engine.tell(Stage(SAMPLING, number=prepared.number))
+    engine.tell(Stage(SAMPLING, number=prepared.pass_number))
     sampled = sample_rows(
         engine,
         prepared.scores,
         parameters,
         plan.piece_bytes,
-        prepared.number,
+        prepared.pass_number,
         None if resumed is None else sampled_from(resumed, parameters.block_rows),
         after_round,
     )
@@ -135,7 +135,7 @@ def fit_operator(engine: Engine, fitted: Fit) -> FittedOperator:
         engine.share("landmarks", list(sampled.blocks)),
         [sampled.pieces_of(number) for number in range(n_partitions)],
     )
-    stage = Stage(SUMMING, number=prepared.number, n_total=n_partitions)
+    stage = Stage(SUMMING, number=prepared.pass_number, n_total=n_partitions)
     with engine.following(stage, ("sums", "batch-sums")):
         operator, targets = learn_operator(
             engine,

@@ -57,7 +57,7 @@ class PassData:
     plan : MemoryPlan
     scores : Scores
     profiles : Profiles
-    number : int
+    pass_number : int
         0 for the first of ``parameters.n_passes``.
     origin : Profiles or None
         The profiles before the first pass, where this is the last of several: displacement and
@@ -69,13 +69,13 @@ class PassData:
     plan: MemoryPlan
     scores: Scores
     profiles: Profiles
-    number: int
+    pass_number: int
     origin: Profiles | None
 
     @property
     def strength(self) -> float:
         """Share of the correction in what this pass puts out: the last pass blends."""
-        is_last = self.number + 1 == self.parameters.n_passes
+        is_last = self.pass_number + 1 == self.parameters.n_passes
         return self.parameters.strength if is_last else 1.0
 
 
@@ -85,7 +85,7 @@ def prepare(
     parameters: Parameters,
     plan: MemoryPlan,
     preprocessor: Preprocessor,
-    number: int = 0,
+    pass_number: int = 0,
     origin: Inputs | None = None,
 ) -> PassData:
     """Lay out the scores of one pass on the workers.
@@ -99,7 +99,7 @@ def prepare(
         Made by ``plan_run``; decides where data waits, never what comes out.
     preprocessor : Preprocessor
         Fitted once, before the first pass.
-    number : int
+    pass_number : int
         Of the pass.
     origin : Inputs or None
         Of the first pass.
@@ -116,12 +116,12 @@ def prepare(
         keep=plan.keep_scores,
         keep_products_of=parameters.block_rows if plan.keep_products else None,
     )
-    is_last = number + 1 == parameters.n_passes
+    is_last = pass_number + 1 == parameters.n_passes
     before = None
-    if origin is not None and number > 0 and is_last:
+    if origin is not None and pass_number > 0 and is_last:
         before = _profiles(origin, preprocessor)
     profiles = _profiles(inputs, preprocessor)
-    return PassData(inputs, parameters, plan, scores, profiles, number, before)
+    return PassData(inputs, parameters, plan, scores, profiles, pass_number, before)
 
 
 def second_matrix(prepared: PassData) -> tuple[int, np.dtype[Any]] | None:

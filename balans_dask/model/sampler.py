@@ -148,7 +148,7 @@ def sample_rows(
     scores: Scores,
     parameters: Parameters,
     piece_bytes: int,
-    number: int = 0,
+    pass_number: int = 0,
     sampled: SamplerState | None = None,
     on_round: Callable[[SamplerState], None] = lambda sampled: None,
 ) -> SamplerState:
@@ -162,7 +162,7 @@ def sample_rows(
     piece_bytes : int
         Memory that rows of A_S may take on all workers together; later ones are computed again
         when they are needed.
-    number : int
+    pass_number : int
         Of the pass.
     sampled : SamplerState or None
         Rows that an earlier run has sampled, which was interrupted or stopped sooner.
@@ -175,11 +175,11 @@ def sample_rows(
     rule = stop_rule(parameters, n_rows, n_candidates)
     sampled = sampled or SamplerState()
     if not sampled.coverage:
-        draw = Draw(parameters.seed, number, len(sampled.blocks), parameters.block_rows)
+        draw = Draw(parameters.seed, pass_number, len(sampled.blocks), parameters.block_rows)
         _lay_out(engine, scores, sampled, piece_bytes, draw)
     while not sampled.stop_reason:
         block, pieces, coverage, found, tally, reason = _one_round(
-            engine, scores, parameters, number, sampled, limit - sampled.n_sampled, rule
+            engine, scores, parameters, pass_number, sampled, limit - sampled.n_sampled, rule
         )
         n_sampled = sampled.n_sampled + block.n_landmarks
         n_covered = sampled.n_covered + int(found.reach.n_new.sum())
@@ -225,7 +225,7 @@ def _one_round(
     engine: Engine,
     scores: Scores,
     parameters: Parameters,
-    number: int,
+    pass_number: int,
     sampled: SamplerState,
     n_left: int,
     rule: StopRule,
@@ -244,7 +244,7 @@ def _one_round(
     coverage = cover(engine, sampled.coverage, block.rows, pieces)
     # A whole block, as a run of a larger limit may go on from here; none after the last row.
     size = parameters.block_rows if block.n_landmarks < n_left else 0
-    draw = Draw(parameters.seed, number, len(sampled.blocks) + 1, size)
+    draw = Draw(parameters.seed, pass_number, len(sampled.blocks) + 1, size)
     found = report(engine, scores, coverage, draw)
     seen = Drawn(found.reach.n_new, drawn.was_open, sampled.n_open)
     n_kept, tally, reason = rule.follow(sampled.tally, seen)

@@ -138,7 +138,7 @@ def gathered_rows(
     displacement = np.empty(source.shape[0], dtype=np.float32)
     parts = prepared.scores.partitions
     at_once = 2 * prepared.plan.workers.n_threads
-    stage = Stage(CORRECTING, number=prepared.number, n_total=len(parts))
+    stage = Stage(CORRECTING, number=prepared.pass_number, n_total=len(parts))
     engine.tell(stage)
     for first in range(0, len(parts), at_once):
         some = parts[first : first + at_once]
@@ -185,10 +185,10 @@ class ArrayOutput:
         self.rows: CorrectedArrays | None = None
         self.covered: list[Any] = []
 
-    def begin(self, number: int, preprocessor: Preprocessor) -> None:
+    def begin(self, pass_number: int, preprocessor: Preprocessor) -> None:
         """Let the rows of the pass before go."""
         self.rows = None
-        self._is_last = number + 1 == self._job.parameters.n_passes
+        self._is_last = pass_number + 1 == self._job.parameters.n_passes
 
     def missing(self) -> list[Partition]:
         """Return all partitions, unless nobody wants them."""

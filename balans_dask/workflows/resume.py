@@ -166,16 +166,16 @@ class Checkpoints:
         self._states = states
         self._seconds = seconds
 
-    def state_of(self, number: int) -> State | None:
+    def state_of(self, pass_number: int) -> State | None:
         """Return the state of a pass; ``None`` if it begins afresh."""
-        return self._states[number]
+        return self._states[pass_number]
 
     @contextmanager
     def saving(
-        self, number: int, projection: Projection
+        self, pass_number: int, projection: Projection
     ) -> Iterator[Callable[[SamplerState], None]]:
         """Save what is told of every round now and then, and at the end, also after an error."""
-        saver = _Saver(self._folders[number], projection, self._seconds)
+        saver = _Saver(self._folders[pass_number], projection, self._seconds)
         try:
             yield saver.after_round
         except BaseException:

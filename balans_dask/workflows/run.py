@@ -57,11 +57,11 @@ class Job:
     plan: MemoryPlan
     order: tuple[BatchLabels, ...] = ()
 
-    def labels_of(self, number: int) -> BatchLabels:
+    def labels_of(self, pass_number: int) -> BatchLabels:
         """Return the batches of a pass: every key has as many passes as any other."""
         if not self.order:
             return self.inputs.labels
-        return self.order[number * len(self.order) // self.parameters.n_passes]
+        return self.order[pass_number * len(self.order) // self.parameters.n_passes]
 
     def state_sizes(self) -> list[Sizes]:
         """Return the lengths to which the saved state of every pass must fit."""
@@ -73,11 +73,19 @@ class Job:
         passes = range(self.parameters.n_passes)
         return [{**of_data, "n_batches": self.labels_of(each).n_batches} for each in passes]
 
-    def prepared(self, preprocessor: Preprocessor, number: int, moved: Inputs) -> PassData:
+    def prepared(
+        self, preprocessor: Preprocessor, pass_number: int, pass_input: Inputs
+    ) -> PassData:
         """Lay out the scores of a pass on the workers."""
-        moved = moved.numbered(self.labels_of(number), moved.reference)
+        pass_input = pass_input.numbered(self.labels_of(pass_number), pass_input.reference)
         return prepare(
-            self.engine, moved, self.parameters, self.plan, preprocessor, number, self.inputs
+            self.engine,
+            pass_input,
+            self.parameters,
+            self.plan,
+            preprocessor,
+            pass_number,
+            self.inputs,
         )
 
 
@@ -86,13 +94,13 @@ class Learner(Protocol):
 
     preprocessor: Preprocessor
 
-    def begin(self, number: int) -> None:
+    def begin(self, pass_number: int) -> None:
         """Make the preprocessor ready."""
 
-    def knows(self, number: int) -> bool:
+    def knows(self, pass_number: int) -> bool:
         """Whether there is nothing to learn of a pass of which no row is missing."""
 
-    def learn(self, number: int, moved: Inputs) -> tuple[PassData, FittedOperator]:
+    def learn(self, pass_number: int, pass_input: Inputs) -> tuple[PassData, FittedOperator]:
         """Learn from the rows as the pass before has left them."""
 
     def facts(self) -> list[dict[str, Any]]:
@@ -105,7 +113,7 @@ class Learner(Protocol):
 class Output(Protocol):
     """Where corrected rows go, pass after pass."""
 
-    def begin(self, number: int, preprocessor: Preprocessor) -> None:
+    def begin(self, pass_number: int, preprocessor: Preprocessor) -> None:
         """Make room for the rows of a pass."""
 
     def missing(self) -> Sequence[Partition]:
@@ -134,16 +142,16 @@ def run_passes(job: Job, learner: Learner, output: Output) -> None:
     output : Output
         A store, arrays, or lazy arrays.
     """
-    moved = job.inputs
-    for number in range(job.parameters.n_passes):
-        learner.begin(number)
-        output.begin(number, learner.preprocessor)
+    pass_input = job.inputs
+    for pass_number in range(job.parameters.n_passes):
+        learner.begin(pass_number)
+        output.begin(pass_number, learner.preprocessor)
         missing = output.missing()
-        if missing or not learner.knows(number):
-            output.write(*learner.learn(number, moved), missing)
+        if missing or not learner.knows(pass_number):
+            output.write(*learner.learn(pass_number, pass_input), missing)
         output.end()
-        if number + 1 < job.parameters.n_passes:
-            moved = output.moved()
+        if pass_number + 1 < job.parameters.n_passes:
+            pass_input = output.moved()
         job.engine.release()
 
 
@@ -177,9 +185,9 @@ class FitLearner:
     preprocessor: Preprocessor = field(init=False)
     _frozen: list[FrozenPass] = field(default_factory=list)
 
-    def begin(self, number: int) -> None:
+    def begin(self, pass_number: int) -> None:
         """Fit the preprocessor before the first pass."""
-        if number:
+        if pass_number:
             return
         job, state = self.job, self._state_of(0)
         if state is None:
@@ -191,20 +199,20 @@ class FitLearner:
             projection = Projection.from_arrays(state)
         self.preprocessor = Preprocessor(projection, self.examined.features.constant)
 
-    def knows(self, number: int) -> bool:
+    def knows(self, pass_number: int) -> bool:
         """Whether an interrupted run has sampled the pass, and nobody wants a model of it."""
-        state = self._state_of(number)
+        state = self._state_of(pass_number)
         if self.freezes or state is None or not str(state["stop_reason"]):
             return False
         self.sampled.append(sampled_from(state, self.job.parameters.block_rows))
         return True
 
-    def learn(self, number: int, moved: Inputs) -> tuple[PassData, FittedOperator]:
+    def learn(self, pass_number: int, pass_input: Inputs) -> tuple[PassData, FittedOperator]:
         """Sample the landmarks, and sum over them."""
         engine = self.job.engine
-        if number:
-            engine.tell(Stage(PREPARING, number=number))
-        prepared = self.job.prepared(self.preprocessor, number, moved)
+        if pass_number:
+            engine.tell(Stage(PREPARING, number=pass_number))
+        prepared = self.job.prepared(self.preprocessor, pass_number, pass_input)
         fitted = self._fitted(prepared)
         self.sampled.append(fitted.sampled)
         if not self.freezes:
@@ -213,13 +221,13 @@ class FitLearner:
         learned = fit_operator(engine, fitted)
         if self.freezes:
             self._frozen.append(freeze(engine, fitted, learned))
-        if self.notes_coverage and number + 1 == self.job.parameters.n_passes:
+        if self.notes_coverage and pass_number + 1 == self.job.parameters.n_passes:
             self.coverage = coverage_of_rows(engine, fitted.sampled.coverage)
         return prepared, learned
 
     def facts(self) -> list[dict[str, Any]]:
         """Say what a record holds of every pass."""
-        labels = [self.job.labels_of(number) for number in range(len(self.sampled))]
+        labels = [self.job.labels_of(pass_number) for pass_number in range(len(self.sampled))]
         return [
             sampling_record(sampled, of_pass, self.preprocessor.projection)
             | ({"batches": texts(of_pass.names)} if self.job.order else {})
@@ -239,15 +247,15 @@ class FitLearner:
             self.job.inputs, self.job.parameters, self.preprocessor, self._frozen, record
         )
 
-    def _state_of(self, number: int) -> State | None:
-        return None if self.checkpoints is None else self.checkpoints.state_of(number)
+    def _state_of(self, pass_number: int) -> State | None:
+        return None if self.checkpoints is None else self.checkpoints.state_of(pass_number)
 
     def _fitted(self, prepared: PassData) -> Fit:
-        engine, number = self.job.engine, prepared.number
+        engine, pass_number = self.job.engine, prepared.pass_number
         if self.checkpoints is None:
             return fit(engine, prepared)
-        with self.checkpoints.saving(number, self.preprocessor.projection) as after_round:
-            return fit(engine, prepared, self._state_of(number), after_round)
+        with self.checkpoints.saving(pass_number, self.preprocessor.projection) as after_round:
+            return fit(engine, prepared, self._state_of(pass_number), after_round)
 
 
 class FrozenLearner:
@@ -265,20 +273,20 @@ class FrozenLearner:
         self._job = job
         self._model = model
 
-    def begin(self, number: int) -> None:
+    def begin(self, pass_number: int) -> None:
         """Say that the pass begins."""
-        self._job.engine.tell(Stage(PREPARING, number=number))
+        self._job.engine.tell(Stage(PREPARING, number=pass_number))
 
-    def knows(self, number: int) -> bool:
+    def knows(self, pass_number: int) -> bool:
         """Whether there is nothing to learn: the model knows all passes."""
         return True
 
-    def learn(self, number: int, moved: Inputs) -> tuple[PassData, FittedOperator]:
+    def learn(self, pass_number: int, pass_input: Inputs) -> tuple[PassData, FittedOperator]:
         """Give new batches their scales and displacements."""
-        prepared = self._job.prepared(self.preprocessor, number, moved)
+        prepared = self._job.prepared(self.preprocessor, pass_number, pass_input)
         model = self._model
         return prepared, adapt_model(
-            self._job.engine, prepared, model.passes[number], len(model.batches)
+            self._job.engine, prepared, model.passes[pass_number], len(model.batches)
         )
 
     def facts(self) -> list[dict[str, Any]]:

@@ -102,7 +102,7 @@ class PassWriter:
         n_total = prepared.plan.tiling.n_partitions
         stage = Stage(
             WRITING,
-            number=prepared.number,
+            number=prepared.pass_number,
             n_done=n_total - len(missing),
             n_total=n_total,
             total_bytes=sum(array.nbytes for array in self._sink.arrays),
@@ -220,16 +220,16 @@ class StoreOutput:
         self._written: list[WrittenRows] = []
         self._writer: PassWriter
 
-    def begin(self, number: int, preprocessor: Preprocessor) -> None:
+    def begin(self, pass_number: int, preprocessor: Preprocessor) -> None:
         """Open the store of a pass."""
-        is_last = number + 1 == self._job.parameters.n_passes
+        is_last = pass_number + 1 == self._job.parameters.n_passes
         self._writer = PassWriter(
             self._job.engine,
-            self._folder.passes(self._job.parameters.n_passes)[number],
+            self._folder.passes(self._job.parameters.n_passes)[pass_number],
             self._job.inputs,
             self._run.embedding_key if is_last or self._run.basis else None,
             preprocessor.projection,
-            fingerprint({**self._identity, "pass": number}),
+            fingerprint({**self._identity, "pass": pass_number}),
             self._run.features_key if is_last else "X",
         )
 

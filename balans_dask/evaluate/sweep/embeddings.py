@@ -124,21 +124,21 @@ class Embeddings:
     ) -> Iterator[Embedded]:
         """Take settings of one operator, pass after pass on what the last one has left."""
         n_passes = max(setting.n_passes for setting in chain)
-        moved = self._inputs
+        pass_input = self._inputs
         with TemporaryDirectory(prefix="balans-sweep-", dir=self._scratch) as folder:
-            for number in range(n_passes):
+            for pass_number in range(n_passes):
                 with self._engine.scope():
-                    if number:
-                        prepared = self._prepared(moved, number, chain[0])
+                    if pass_number:
+                        prepared = self._prepared(pass_input, pass_number, chain[0])
                         sampled, _ = self._sampled(prepared, self._start())
                     fitted = Fit(prepared, sampled)
-                    wanted = [setting for setting in chain if setting.n_passes == number + 1]
+                    wanted = [setting for setting in chain if setting.n_passes == pass_number + 1]
                     if wanted:
                         yield from self._strengths(fitted, wanted)
-                    if number + 1 < n_passes:
-                        self._engine.tell(Stage("moving profiles", number=number))
-                        place = Path(folder, str(number))
-                        moved = moved_inputs(self._engine, fitted, self._inputs, place)
+                    if pass_number + 1 < n_passes:
+                        self._engine.tell(Stage("moving profiles", number=pass_number))
+                        place = Path(folder, str(pass_number))
+                        pass_input = moved_inputs(self._engine, fitted, self._inputs, place)
 
     def _start(self) -> SamplerState:
         """Begin a fit: nothing is sampled."""
@@ -155,7 +155,7 @@ class Embeddings:
 
         def after_round(sampled: SamplerState) -> None:
             nonlocal before
-            self._engine.tell(Stage(SAMPLING, sampled.curve[-1], prepared.number))
+            self._engine.tell(Stage(SAMPLING, sampled.curve[-1], prepared.pass_number))
             if not sampled.stop_reason:
                 self._engine.release(before.coverage)
                 before = sampled.copied(self._engine)
@@ -165,7 +165,7 @@ class Embeddings:
             prepared.scores,
             prepared.parameters,
             self._plan.piece_bytes,
-            prepared.number,
+            prepared.pass_number,
             before.copied(self._engine),
             after_round,
         )
@@ -175,7 +175,7 @@ class Embeddings:
 
     def _strengths(self, fitted: Fit, wanted: Sequence[Parameters]) -> Iterator[Embedded]:
         """Blend the corrected rows with those before all passes."""
-        self._engine.tell(Stage(CORRECTING, number=fitted.prepared.number))
+        self._engine.tell(Stage(CORRECTING, number=fitted.prepared.pass_number))
         whole, n_covered = rows_after(self._engine, fitted, self._rows)
         before = self._raw.astype(np.float64)
         sampled, n_uncovered = fitted.sampled, self._inputs.n_rows - n_covered
@@ -185,9 +185,9 @@ class Embeddings:
             values = blended.astype(whole.dtype)
             yield Embedded(setting, values, sampled.n_sampled, n_uncovered, sampled.n_capped)
 
-    def _prepared(self, inputs: Inputs, number: int, parameters: Parameters) -> PassData:
+    def _prepared(self, inputs: Inputs, pass_number: int, parameters: Parameters) -> PassData:
         preprocessor = Preprocessor(self._projection, self._examined.features.constant)
-        return prepare(self._engine, inputs, parameters, self._plan, preprocessor, number)
+        return prepare(self._engine, inputs, parameters, self._plan, preprocessor, pass_number)
 
 
 def _limits(setting: Parameters) -> tuple[float, float]:
