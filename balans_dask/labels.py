@@ -344,7 +344,6 @@ def labels_in_order(
     columns : sequence of array-like of shape (n_rows,)
     names : sequence of str
         What to call the columns in an error.
-    n_rows : int
 
     Returns
     -------

@@ -99,7 +99,6 @@ def model_facts(model: Model, n_bytes: int) -> dict[str, str]:
 
     Parameters
     ----------
-    model : Model
     n_bytes : int
         Size on disk.
     """

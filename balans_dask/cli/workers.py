@@ -168,7 +168,6 @@ def reporting(client: "Client", path: str | None) -> Iterator[None]:
 
     Parameters
     ----------
-    client : distributed.Client
     path : str or None
         ``None`` for no report.
 

@@ -49,8 +49,6 @@ def await_arrivals(
 
     Parameters
     ----------
-    client : distributed.Client
-    n_workers : int
     timeout_seconds : float
         Give up when none has come in so long.
     look : callable

@@ -63,7 +63,6 @@ def jobqueue(asked: str, module: str = "core") -> ModuleType:
     ----------
     asked : str
         ``--cluster``, for the message.
-    module : str
 
     Raises
     ------

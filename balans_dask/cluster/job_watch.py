@@ -77,7 +77,6 @@ def jobs_in(system: str, listing: str) -> dict[str, str | None]:
 
     Parameters
     ----------
-    system : str
     listing : str
         What the command of ``LISTINGS`` prints.
     """

@@ -32,7 +32,6 @@ def open_client(
 
     Parameters
     ----------
-    request : ClusterRequest
     say : callable
         Told now and then, in a line, what is waited for.
     alarm : Alarm or None

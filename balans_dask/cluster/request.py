@@ -75,7 +75,6 @@ def walltime_seconds(system: str, text: str) -> int | None:
     system : str
         ``slurm`` (``MM``, ``MM:SS``, ``HH:MM:SS``, ``D-HH[:MM[:SS]]``), ``pbs`` and ``sge``
         (``[[HH:]MM:]SS``) or ``lsf`` (``[HH:]MM``).
-    text : str
 
     Returns
     -------

@@ -72,12 +72,7 @@ def stoppable() -> Iterator[None]:
 
 
 def end_with(code: int) -> NoReturn:
-    """Leave Python with an exit code, at once where a signal comes: Dask may take seconds to end.
-
-    Parameters
-    ----------
-    code : int
-    """
+    """Leave Python with an exit code; at once if a signal comes, as Dask may take seconds."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     for number in STOPPING:

@@ -123,10 +123,6 @@ def serve(request: ClusterRequest) -> None:
     """Be the scheduler or a worker, until the run is over; nothing where there is none.
 
     Signals are for the task that does the run: it needs the others until its state is saved.
-
-    Parameters
-    ----------
-    request : ClusterRequest
     """
     if _n_tasks() < FEWEST_TASKS:
         return
@@ -170,7 +166,6 @@ def runner_client(request: ClusterRequest, say: Callable[[str], None]) -> Iterat
 
     Parameters
     ----------
-    request : ClusterRequest
     say : callable
         Told now and then that workers are missing.
 

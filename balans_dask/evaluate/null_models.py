@@ -41,7 +41,6 @@ def oversmoothed(
     embedding : ndarray of shape (n_rows, n_components)
     share : float
         Of all rows that are averaged.
-    n_times : int
     """
     smooth = np.asarray(embedding, dtype=np.float64)
     n_neighbors = max(1, round(share * len(smooth)))
@@ -69,7 +68,6 @@ def controls_by_query(store: ProfileStore, query: str) -> NDArray[np.bool_]:
 
     Parameters
     ----------
-    store : ProfileStore
     query : str
         About the columns of ``obs``, as ``rows_by_query`` takes it.
 
@@ -132,8 +130,6 @@ def paired_bootstrap(
     groups : ndarray of shape (n_rows,)
         Rows that stand or fall together, such as the replicates of a label: each is in the others'
         rankings, so rows drawn alone would make the interval too narrow.
-    level : float
-    n_resamples, seed : int
 
     Returns
     -------

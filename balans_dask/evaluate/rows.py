@@ -59,7 +59,6 @@ def read_embeddings(stores: Sequence[EvaluatedStore], rows: NDArray[np.int64]) -
 
     Parameters
     ----------
-    stores : sequence of EvaluatedStore
     rows : ndarray of shape (n_rows,), int64
         In increasing order.
 
@@ -118,7 +117,6 @@ def stratified_rows(strata: NDArray[np.integer], max_rows: int, seed: int = 0) -
         Strata whose numbers are close share what remains after rounding.
     max_rows : int
         All rows are taken if there are no more.
-    seed : int
 
     Returns
     -------
@@ -169,12 +167,8 @@ def sampled_rows(
     ----------
     store : ProfileStore
         Whose ``obs`` describes the rows.
-    batch_keys : sequence of str
-    label_key : str
     control : str or None
         Query for the negative controls, which need no label.
-    compound_key : str or None
-    max_rows, seed : int
 
     Raises
     ------

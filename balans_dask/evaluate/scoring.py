@@ -109,7 +109,6 @@ def all_scores(
 
     Parameters
     ----------
-    rows : RowLabels
     scores : ndarray of shape (n_rows, n_components)
     before : ndarray of shape (n_rows, n_components), or None
         Raw scores; without them, what compares with them is NaN.

@@ -88,13 +88,7 @@ def recorded_scores(store: ProfileStore, record: Mapping[str, Any]) -> RawScores
 
 
 def default_scores(store: ProfileStore, batch_keys: Sequence[str]) -> RawScores:
-    """Fit the preprocessor that a correction would have by default: out of core, on threads.
-
-    Parameters
-    ----------
-    store : ProfileStore
-    batch_keys : sequence of str
-    """
+    """Fit the preprocessor that a correction would have by default: out of core, on threads."""
     # No memory is planned for landmarks that nobody draws.
     run = correction_request(store, tuple(batch_keys), Parameters(max_rows=1))
     # What is odd about the input is said when it is corrected.

@@ -127,7 +127,6 @@ def sync_files(folder: Path, synced: Collection[Path] = ()) -> None:
 
     Parameters
     ----------
-    folder : Path
     synced : collection of Path
         Files that somebody has waited for already.
     """
@@ -168,7 +167,6 @@ class LineLog:
         ----------
         place : Path
             Where the file is now.
-        lines : sequence of str
         at_once : bool
             Let nobody wait for them, even in a bucket.
         """

@@ -62,7 +62,6 @@ class Lease:
     ----------
     folder : Path
         Where leases are.
-    number : int
     """
 
     def __init__(self, folder: Path, number: int) -> None:

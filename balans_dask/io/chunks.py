@@ -42,7 +42,6 @@ def require_every_chunk(
 
     Parameters
     ----------
-    array : zarr.Array
     path : str or Path
         Of the store.
     mask : zarr.Array or None
@@ -65,7 +64,6 @@ def require_rows(matrix: zarr.Array, path: str | Path) -> None:
 
     Parameters
     ----------
-    matrix : zarr.Array
     path : str or Path
         Of the store.
 
@@ -91,7 +89,6 @@ def require_decodable(
 
     Parameters
     ----------
-    array : zarr.Array
     path : str or Path
         Of the store.
     rows : slice or None
@@ -125,7 +122,6 @@ def require_small(
 
     Parameters
     ----------
-    arrays : sequence of zarr.Array
     path : str or Path
         Of the store.
     limit_bytes : int or None

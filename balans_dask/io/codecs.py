@@ -123,7 +123,6 @@ def require_chunk(array: zarr.Array, path: str | Path, limit_bytes: int | None =
 
     Parameters
     ----------
-    array : zarr.Array
     path : str or Path
         Of the store.
     limit_bytes : int or None
@@ -146,7 +145,6 @@ def known_arrays(root: zarr.Group, path: str | Path) -> list[zarr.Array]:
 
     Parameters
     ----------
-    root : zarr.Group
     path : str or Path
         Of the store.
 
@@ -178,7 +176,6 @@ def require_known(array: zarr.Array, path: str | Path) -> None:
 
     Parameters
     ----------
-    array : zarr.Array
     path : str or Path
         Of the store.
 
@@ -234,10 +231,6 @@ def _codecs_of(array: zarr.Array) -> list[tuple[str, Mapping[str, Any]]]:
     """Return names and settings of the codecs of an array, in the order of writing.
 
     Those within shards follow the one that makes shards.
-
-    Parameters
-    ----------
-    array : zarr.Array
     """
     described: Any = array.metadata.to_dict()
     if described["zarr_format"] == 2:

@@ -74,8 +74,6 @@ def require_stated(file: Path, encoding: Encoding, limit_bytes: int, what: str) 
 
     Parameters
     ----------
-    file : Path
-    encoding : Encoding
     limit_bytes : int
         What a chunk of text may yield.
     what : str
@@ -179,13 +177,7 @@ def _decoded_bytes(file: int, start: int, length: int, encoding: Encoding) -> in
 
 
 def inflated_bytes(content: bytes, limit: int) -> int:
-    """Count what gzip or zlib yields, up to a little more than a limit.
-
-    Parameters
-    ----------
-    content : bytes
-    limit : int
-    """
+    """Count what gzip or zlib yields, up to a little more than a limit."""
     n_bytes = 0
     while content and n_bytes <= limit:
         stream = zlib.decompressobj(wbits=47)

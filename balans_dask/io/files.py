@@ -183,7 +183,6 @@ def remove_all_but(folder: Path, kept: Collection[str]) -> None:
 
     Parameters
     ----------
-    folder : Path
     kept : collection of str
         Paths within the folder.
     """

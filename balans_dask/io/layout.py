@@ -153,7 +153,6 @@ def row_layout(n_rows: int | None, row_bytes: int) -> tuple[int, int]:
     ----------
     n_rows : int or None
         ``None`` if not known yet but more than one shard.
-    row_bytes : int
 
     Returns
     -------
@@ -197,10 +196,8 @@ def create_matrix(
 
     Parameters
     ----------
-    root : zarr.Group
     name : str
         Such as ``X`` or ``obsm/X_pca_balans``.
-    shape : tuple of int
     dtype : dtype
         Floating.
     layout : tuple of int
@@ -237,9 +234,6 @@ def create_columns(
 
     Parameters
     ----------
-    root : zarr.Group
-    name : str
-    shape : tuple of int
     dtype : dtype
         Floating.
     chunks : tuple of int
@@ -257,7 +251,6 @@ def write_annotations(root: zarr.Group, elements: Mapping[str, Any]) -> None:
 
     Parameters
     ----------
-    root : zarr.Group
     elements : mapping of str to object
         By key, such as ``obs`` or ``uns/balans``.
     """
@@ -305,12 +298,7 @@ def _is_plain_text(values: Any) -> bool:
 
 
 def consolidate(store: Path) -> None:
-    """List all members of a store in one place, so that opening it reads one file.
-
-    Parameters
-    ----------
-    store : Path
-    """
+    """List all members of a store in one place, so that opening it reads one file."""
     list_members(zarr_place(store))
     document = read_json(store / DOCUMENT) or {}
     if not is_grouped(document):

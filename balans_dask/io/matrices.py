@@ -66,7 +66,6 @@ def require_parts(path: str, file: h5py.File) -> None:
     ----------
     path : str
         As the user gave it.
-    file : h5py.File
 
     Raises
     ------
@@ -109,7 +108,6 @@ def require_plain(path: str, dataset: h5py.Dataset) -> None:
     ----------
     path : str
         Of its file, as the user gave it.
-    dataset : h5py.Dataset
 
     Raises
     ------
@@ -238,10 +236,6 @@ def checked_array(array: zarr.Array) -> zarr.Array | VisibleArray:
     """Wrap an array for reading on workers, after looking for lost and torn chunks.
 
     An array that is in neither files nor a bucket is left as it is.
-
-    Parameters
-    ----------
-    array : zarr.Array
 
     Raises
     ------

@@ -33,10 +33,8 @@ def write_model(
 
     Parameters
     ----------
-    path : str
     attributes : mapping
         What JSON can hold.
-    arrays : mapping of str to ndarray
     overwrite : bool
         Replace a store that is there.
     """

@@ -173,7 +173,6 @@ class OutputStore:
 
     Parameters
     ----------
-    path : str
     overwrite : bool
         Replace a store that is there, once the new one is complete.
     inputs : tuple of str

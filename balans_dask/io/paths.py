@@ -102,7 +102,6 @@ def require_free_file(path: str, overwrite: bool, apart: Iterable[str] = ()) -> 
 
     Parameters
     ----------
-    path : str
     overwrite : bool
         Replace a file that is there.
     apart : iterable of str

@@ -57,12 +57,7 @@ OUR_NAMES = {
 
 
 class PassFolder:
-    """Checkpoint, manifest and store of one pass.
-
-    Parameters
-    ----------
-    path : Path
-    """
+    """Checkpoint, manifest and store of one pass."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

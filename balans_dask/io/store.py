@@ -139,7 +139,6 @@ def open_store(path: str, limit_bytes: int | None = None) -> ProfileStore:
 
     Parameters
     ----------
-    path : str
     limit_bytes : int or None
         Memory that may be used, if less than there is.
 

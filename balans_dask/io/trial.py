@@ -116,7 +116,6 @@ def require_readable(store: Path, remedy: str) -> None:
 
     Parameters
     ----------
-    store : Path
     remedy : str
         What to do if that fails.
 

@@ -94,7 +94,6 @@ def kept_affinities(
 
     Parameters
     ----------
-    tiles : BatchTiles
     block : LandmarkBlock
         With the scales of the partition's batches at least, and with its thresholds.
     only : int or None

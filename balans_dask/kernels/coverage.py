@@ -120,7 +120,6 @@ def add_coverage(
 
     Parameters
     ----------
-    before : RowCoverage
     rows : ndarray of shape (n_landmarks,), int64
         Global row numbers of the block.
     affinities : AffinityRows
@@ -221,13 +220,7 @@ class DrawnRows:
 
 
 def draw_rows(draw: Draw, coverage: RowCoverage) -> DrawnRows:
-    """Find the rows of the smallest keys in a partition.
-
-    Parameters
-    ----------
-    draw : Draw
-    coverage : RowCoverage
-    """
+    """Find the rows of the smallest keys in a partition."""
     rows = np.full(draw.size, -1, dtype=np.int64)
     keys = np.full(draw.size, np.inf)
     stream = draw.uniforms(coverage.start)
@@ -250,13 +243,7 @@ def draw_rows(draw: Draw, coverage: RowCoverage) -> DrawnRows:
 
 
 def first_of(parts: Sequence[DrawnRows], size: int) -> DrawnRows:
-    """Merge the rows of several partitions: those of the smallest keys, the lower row on a tie.
-
-    Parameters
-    ----------
-    parts : sequence of DrawnRows
-    size : int
-    """
+    """Merge the rows of several partitions: those of the smallest keys, the lower row on a tie."""
     scores = [part.scores for part in parts if part.scores is not None]
     joined = DrawnRows(
         np.concatenate([part.rows for part in parts]),

@@ -137,7 +137,6 @@ def spread_displacements(
 
     Parameters
     ----------
-    affinities : sequence of AffinityRows
     batch : ndarray of shape (n_rows,), intp
         Batch of every row as numbered in ``moves``, in input order.
     moves : ndarray of shape (n_batches, n_landmarks, n_columns), float32

@@ -224,10 +224,6 @@ class KeptProducts:
 
     A memo beside the tiles it belongs to: what it returns depends on its arguments alone. It stays
     where it was made, and arrives empty at another worker.
-
-    Parameters
-    ----------
-    n_tiles, block_rows : int
     """
 
     def __init__(self, n_tiles: int, block_rows: int) -> None:

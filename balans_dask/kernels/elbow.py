@@ -32,7 +32,6 @@ def scaled_distance_counts(tiles: BatchTiles, block: LandmarkBlock) -> NDArray[n
 
     Parameters
     ----------
-    tiles : BatchTiles
     block : LandmarkBlock
         With the scales of the partition's batches at least.
 

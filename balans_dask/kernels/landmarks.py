@@ -120,7 +120,6 @@ def landmark_block(
     rows : ndarray of shape (n_landmarks,), int64
         Global row numbers in draw order, at most ``block_rows``.
     scores : ndarray of shape (n_landmarks, n_components), float32
-    block_rows : int
     """
     padded = np.zeros((block_rows, scores.shape[1]), dtype=np.float32)
     padded[: len(scores)] = scores

@@ -74,8 +74,6 @@ def nearest_by_batch(tiles: BatchTiles, block: LandmarkBlock, n_neighbors: int) 
 
     Parameters
     ----------
-    tiles : BatchTiles
-    block : LandmarkBlock
     n_neighbors : int
         k of the paper.
 
@@ -247,8 +245,6 @@ def guard_scales(
         Squared.
     nearest : NearestByBatch
         What they were made from.
-    max_scale_ratio : float, "auto" or None
-    total_variance : float
     """
     known = np.isfinite(nearest.squared[:, :, 0])
     smallest = np.where(known, scales, np.inf).min(axis=1)

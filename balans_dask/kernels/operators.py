@@ -150,7 +150,6 @@ def covered_by(
     ----------
     affinities : sequence of AffinityRows
         All blocks of landmarks over the tile, in draw order.
-    n_rows : int
     weights : ndarray of shape (n_landmarks, 1), float64, or None
         What the operator spreads for the ones; where it cancels, the row is not covered.
     """

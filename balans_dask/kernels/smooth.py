@@ -76,8 +76,6 @@ def nearest_landmarks(
 
     Parameters
     ----------
-    tiles : BatchTiles
-    tile : int
     rows : ndarray of shape (n_rows,), intp
         Rows of the tile, in input order.
     table : sequence of LandmarkBlock

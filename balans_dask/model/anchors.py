@@ -181,8 +181,6 @@ def require_anchors(mask: NDArray[np.bool_], labels: BatchLabels, parameters: Pa
     Parameters
     ----------
     mask : ndarray of shape (n_rows,), bool
-    labels : BatchLabels
-    parameters : Parameters
 
     Raises
     ------

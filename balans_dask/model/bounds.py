@@ -41,14 +41,7 @@ class Table:
 
 
 def fault_of(tables: Mapping[str, Any], rules: Mapping[str, Table], sizes: Sizes) -> str:
-    """Say what is wrong with some tables, in a few words; empty if nothing is.
-
-    Parameters
-    ----------
-    tables : mapping of str to ndarray
-    rules : mapping of str to Table
-    sizes : mapping of str to int
-    """
+    """Say what is wrong with some tables, in a few words; empty if nothing is."""
     for name, table in rules.items():
         if name not in tables:
             return f"{name} is missing"

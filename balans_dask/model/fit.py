@@ -61,16 +61,7 @@ def fit_preprocessor(
     plan: MemoryPlan,
     examined: CheckedInput,
 ) -> Projection:
-    """Fit what makes scores of profiles; once, whatever the number of passes.
-
-    Parameters
-    ----------
-    engine : Engine
-    inputs : Inputs
-    parameters : Parameters
-    plan : MemoryPlan
-    examined : CheckedInput
-    """
+    """Fit what makes scores of profiles; once, whatever the number of passes."""
     n_components = components_of(parameters, inputs)
     stage = Stage(PREPARING, n_total=plan.tiling.n_partitions)
     with engine.following(stage, ("scatter", "squares")):
@@ -89,8 +80,6 @@ def fit(
 
     Parameters
     ----------
-    engine : Engine
-    prepared : PassData
     resumed : mapping of str to ndarray, or None
         State of an interrupted fit of the same inputs and parameters, by ``state.arrays_of``.
     on_round : callable
@@ -121,13 +110,7 @@ def fit(
 
 
 def fit_operator(engine: Engine, fitted: Fit) -> FittedOperator:
-    """Reduce over all partitions what the operator must know, and wait for it.
-
-    Parameters
-    ----------
-    engine : Engine
-    fitted : Fit
-    """
+    """Reduce over all partitions what the operator must know, and wait for it."""
     prepared, sampled = fitted.prepared, fitted.sampled
     n_partitions = prepared.plan.tiling.n_partitions
     landmarks = Landmarks(

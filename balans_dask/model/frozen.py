@@ -165,14 +165,7 @@ def model_of(
 
 
 def freeze(engine: Engine, fitted: Fit, learned: FittedOperator) -> FrozenPass:
-    """Bring what one pass has learned to the driver.
-
-    Parameters
-    ----------
-    engine : Engine
-    fitted : Fit
-    learned : FittedOperator
-    """
+    """Bring what one pass has learned to the driver."""
     sampled = fitted.sampled
 
     def whole(part: list[Any]) -> list[Any]:

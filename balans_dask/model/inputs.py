@@ -110,8 +110,6 @@ def require_sizes(name: str, shape: tuple[int, int], least_rows: int = 2) -> Non
 
     Parameters
     ----------
-    name : str
-    shape : tuple of int
     least_rows : int
         2 to fit, 1 to transform.
 
@@ -139,9 +137,6 @@ def plan_run(
 
     Parameters
     ----------
-    inputs : Inputs
-    parameters : Parameters
-    workers : Workers
     model : ModelSizes or None
         Of the model that transforms; ``None`` for a fit, whose landmarks are still to be drawn.
     freezes : bool

@@ -92,9 +92,6 @@ def prepare(
 
     Parameters
     ----------
-    engine : Engine
-    inputs : Inputs
-    parameters : Parameters
     plan : MemoryPlan
         Made by ``plan_run``; decides where data waits, never what comes out.
     preprocessor : Preprocessor
@@ -189,9 +186,6 @@ def correct_pass(
 
     Parameters
     ----------
-    engine : Engine
-    prepared : PassData
-    learned : FittedOperator
     sink : RowSink or None
         Where tasks write the rows; ``None`` to return them.
     partitions : sequence of Partition or None

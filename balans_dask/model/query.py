@@ -141,13 +141,7 @@ def parse_query(query: str) -> Node:
 
 
 def query_error(query: str, reason: str) -> InvalidInputError:
-    """Say in one line why a query cannot be used.
-
-    Parameters
-    ----------
-    query : str
-    reason : str
-    """
+    """Say in one line why a query cannot be used."""
     shown = repr(query if len(query) <= SHOWN else query[:SHOWN] + "...")
     return InvalidInputError(f"the query {shown} cannot be used ({reason}): {EXAMPLE}")
 

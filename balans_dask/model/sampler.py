@@ -156,9 +156,6 @@ def sample_rows(
 
     Parameters
     ----------
-    engine : Engine
-    scores : Scores
-    parameters : Parameters
     piece_bytes : int
         Memory that rows of A_S may take on all workers together; later ones are computed again
         when they are needed.

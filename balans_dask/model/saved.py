@@ -37,8 +37,6 @@ def save_model(model: Model, path: str, overwrite: bool = False) -> None:
 
     Parameters
     ----------
-    model : Model
-    path : str
     overwrite : bool
         Replace a model that is there.
 
@@ -91,12 +89,7 @@ def load_model(path: str) -> Model:
 
 
 def pass_arrays(frozen: FrozenPass) -> dict[str, NDArray[Any]]:
-    """Everything of one pass that is not text.
-
-    Parameters
-    ----------
-    frozen : FrozenPass
-    """
+    """Everything of one pass that is not text."""
     arrays = block_arrays(frozen.blocks) | {"curve": frozen.curve}
     arrays |= {name: array for name, (array,) in vars(frozen.operator).items()}
     return arrays if frozen.targets is None else arrays | {"targets": frozen.targets}
@@ -111,9 +104,6 @@ def pass_from(
     ----------
     arrays : mapping of str to ndarray
         By ``pass_arrays``.
-    parameters : Parameters
-    stop_reason : str
-    risk : float
     """
     operator = OPERATORS[parameters.operator]
     return FrozenPass(

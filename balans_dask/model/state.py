@@ -31,7 +31,6 @@ def arrays_of(projection: Projection, sampled: SamplerState) -> dict[str, NDArra
 
     Parameters
     ----------
-    projection : Projection
     sampled : SamplerState
         Between two rounds.
     """
@@ -47,12 +46,7 @@ def arrays_of(projection: Projection, sampled: SamplerState) -> dict[str, NDArra
 
 
 def block_arrays(blocks: Sequence[LandmarkBlock]) -> dict[str, NDArray[Any]]:
-    """Join the tables of all blocks, each without its padding.
-
-    Parameters
-    ----------
-    blocks : sequence of LandmarkBlock
-    """
+    """Join the tables of all blocks, each without its padding."""
     return {
         "block_sizes": np.array([block.n_landmarks for block in blocks]),
         "rows": np.concatenate([block.rows for block in blocks]),
@@ -82,7 +76,6 @@ def sampled_from(state: Mapping[str, NDArray[Any]], block_rows: int) -> SamplerS
 
     Parameters
     ----------
-    state : mapping of str to ndarray
     block_rows : int
         Of the run: blocks are padded as they were.
     """
@@ -103,7 +96,6 @@ def is_sound(state: Mapping[str, NDArray[Any]], sizes: Sizes, weighted: bool) ->
 
     Parameters
     ----------
-    state : mapping of str to ndarray
     sizes : mapping of str to int
         ``n_rows``, ``n_batches`` and ``n_columns`` of the pass, and its ``block_rows``.
     weighted : bool

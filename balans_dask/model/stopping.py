@@ -95,7 +95,6 @@ class StopRule:
         ----------
         tally : Tally
             After the round before.
-        drawn : Drawn
 
         Returns
         -------
@@ -138,8 +137,6 @@ def stop_rule(parameters: Parameters, n_rows: int, n_candidates: int) -> StopRul
 
     Parameters
     ----------
-    parameters : Parameters
-    n_rows : int
     n_candidates : int
         Rows that can be drawn.
     """

@@ -34,7 +34,6 @@ def number_batches(model: Model, inputs: Inputs) -> Inputs:
 
     Parameters
     ----------
-    model : Model
     inputs : Inputs
         With labels, and references, of their own.
 
@@ -74,10 +73,8 @@ def adapt_model(
 
     Parameters
     ----------
-    engine : Engine
     prepared : PassData
         With batches numbered by ``known_to``.
-    frozen : FrozenPass
     n_known : int
         Batches of the model.
     """
@@ -115,7 +112,6 @@ def warn_of_uncovered(n_uncovered: int, n_rows: int, risk: float) -> None:
 
     Parameters
     ----------
-    n_uncovered, n_rows : int
     risk : float
         Share that the model's own rows lead to expect.
     """

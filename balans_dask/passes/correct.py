@@ -137,11 +137,8 @@ def correct_chunk(
     operator : sequence
         By ``as_argument``, with arrays.
     constant : ndarray of shape (n_features,), bool
-    keep_uncovered : bool
-    strength : float
     origin : sequence
         What ``OriginRows`` takes, or nothing.
-    sink : RowSink or None
 
     Returns
     -------

@@ -65,11 +65,6 @@ class Report:
 def uncovered(engine: Engine, scores: Scores) -> list[Future]:
     """Begin a fit: nothing is covered.
 
-    Parameters
-    ----------
-    engine : Engine
-    scores : Scores
-
     Returns
     -------
     coverage : list over partitions of Future of RowCoverage
@@ -91,8 +86,6 @@ def cover(
 
     Parameters
     ----------
-    engine : Engine
-    coverage : sequence over partitions of Future of RowCoverage
     rows : ndarray of shape (n_landmarks,), int64
         Of the block.
     pieces : sequence over partitions of Future of AffinityRows
@@ -112,10 +105,6 @@ def cover_again(
 
     Parameters
     ----------
-    engine : Engine
-    scores : Scores
-    coverage : sequence over partitions of Future of RowCoverage
-    table : Future of list of LandmarkBlock
     pieces : sequence over partitions of Future of list of AffinityRows or None
         By ``affinity_rows_again``; what is not kept is computed block by block.
     """
@@ -134,12 +123,9 @@ def report(engine: Engine, scores: Scores, coverage: Sequence[Future], draw: Dra
 
     Parameters
     ----------
-    engine : Engine
     scores : Scores
         Where they are kept, the rows come with their coordinates; to make them again for a few
         rows of every partition would cost a pass.
-    coverage : sequence over partitions of Future of RowCoverage
-    draw : Draw
     """
     n = len(coverage)
     kept = [None] * n if scores.cached is None else scores.cached
@@ -157,8 +143,6 @@ def coverage_of_rows(
 
     Parameters
     ----------
-    engine : Engine
-    coverage : sequence over partitions of Future of RowCoverage
     rows : ndarray of shape (n,), int64, or None
         Global row numbers, in increasing order; ``None`` for all rows.
     """
@@ -227,9 +211,6 @@ def covered_rows(
 
     Parameters
     ----------
-    engine : Engine
-    scores : Scores
-    landmarks : Landmarks
     operator : Operator
         Of futures.
 

@@ -82,11 +82,6 @@ class MemoryPlan:
 def plan_memory(shape: RunShape, workers: Workers) -> MemoryPlan:
     """Choose partitions and caches that fit the workers.
 
-    Parameters
-    ----------
-    shape : RunShape
-    workers : Workers
-
     Raises
     ------
     InsufficientMemoryError

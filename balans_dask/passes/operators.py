@@ -34,11 +34,7 @@ def learn_operator(
 
     Parameters
     ----------
-    engine : Engine
     operator : {"smooth", "nystrom", "displace"}
-    scores : Scores
-    profiles : Profiles
-    landmarks : Landmarks
 
     Returns
     -------

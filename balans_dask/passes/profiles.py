@@ -185,7 +185,6 @@ class OriginRows:
     ----------
     features, second : object
         As ``Profiles.matrices`` makes them.
-    projection : Projection
     """
 
     def __init__(self, features: Any, second: Any, projection: Projection) -> None:

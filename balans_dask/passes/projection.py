@@ -55,9 +55,6 @@ def compute_moments(
 
     Parameters
     ----------
-    engine : Engine
-    tiling : Tiling
-    source : RowSource
     reference : ndarray of shape (n_rows,), bool, or None
         Rows that count; ``None`` for all.
     """
@@ -80,9 +77,6 @@ def fit_projection(
 
     Parameters
     ----------
-    engine : Engine
-    tiling : Tiling
-    source : RowSource
     moments : Moments
         Of the reference rows of the same source.
     n_components : int or None
@@ -113,9 +107,6 @@ def compute_scatter(
 
     Parameters
     ----------
-    engine : Engine
-    tiling : Tiling
-    source : RowSource
     moments : Moments
         Of all rows.
 

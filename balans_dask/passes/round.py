@@ -50,9 +50,6 @@ def local_scales(
 
     Parameters
     ----------
-    engine : Engine
-    scores : Scores
-    block : LandmarkBlock
     n_neighbors : int
         k of the paper.
     max_scale_ratio : float, "auto" or None
@@ -80,7 +77,6 @@ def new_scales(
 
     Parameters
     ----------
-    engine : Engine
     scores : Scores
         Of the new rows; reference rows are those of new batches.
     blocks : sequence of LandmarkBlock
@@ -142,8 +138,6 @@ def elbows(
 
     Parameters
     ----------
-    engine : Engine
-    scores : Scores
     block : LandmarkBlock
         With its scales.
     max_neighbors : int or None
@@ -182,8 +176,6 @@ def affinity_rows(engine: Engine, scores: Scores, block: LandmarkBlock) -> list[
 
     Parameters
     ----------
-    engine : Engine
-    scores : Scores
     block : LandmarkBlock
         With its scales and thresholds.
     """
@@ -198,10 +190,6 @@ def affinity_rows_again(
 
     Parameters
     ----------
-    engine : Engine
-    scores : Scores
-    table : Future of list of LandmarkBlock
-    n_blocks : int
     n_bytes : int
         Memory that they may take on all workers together; the rest is left out.
 

@@ -137,8 +137,6 @@ def pick_landmarks(engine: Engine, scores: Scores, rows: NDArray[np.int64]) -> N
 
     Parameters
     ----------
-    engine : Engine
-    scores : Scores
     rows : ndarray of shape (n,), int64
         Global row numbers.
     """

@@ -45,16 +45,12 @@ def sum_columns(
 
     Parameters
     ----------
-    engine : Engine
     name : str
         Of the pass.
     body : callable
         Made by ``task``; takes what makes ``PartitionRows``, and the columns as a slice.
     combine : callable
         Made by ``task``; takes consecutive nodes of one level.
-    scores : Scores
-    profiles : Profiles
-    landmarks : Landmarks
     cuts : sequence of slice
         Columns of every pass.
 
@@ -87,13 +83,6 @@ def sum_rows(
     landmarks: Landmarks,
 ) -> list[Future]:
     """Reduce A_S [X, E, 1] over all partitions: one pass for every ``COLUMNS_AT_ONCE`` columns.
-
-    Parameters
-    ----------
-    engine : Engine
-    scores : Scores
-    profiles : Profiles
-    landmarks : Landmarks
 
     Returns
     -------

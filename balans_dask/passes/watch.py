@@ -86,7 +86,6 @@ def killed_workers(
 
     Parameters
     ----------
-    error : distributed.KilledWorker
     blamed : sequence of str
         From ``blamed_tasks``.
     task_bytes : mapping of str to int
@@ -122,8 +121,6 @@ class WorkerWatch:
 
     Parameters
     ----------
-    client : distributed.Client
-    timeout_seconds : float
     say : callable
         Told in a line when all workers are gone, when there are some again, and when one is silent.
     """
@@ -195,7 +192,6 @@ class Followed:
 
     Parameters
     ----------
-    client : distributed.Client
     prefixes : mapping of str to str
         By name, how the keys of its tasks begin.
     tell : callable

@@ -42,7 +42,6 @@ def score_section(asked: Reported, wanted: bool | None) -> tuple[Section, list[s
 
     Parameters
     ----------
-    asked : Reported
     wanted : bool or None
         ``None``: unless it takes minutes, as all profiles are read twice.
 

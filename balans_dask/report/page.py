@@ -180,11 +180,8 @@ def rendered(
 
     Parameters
     ----------
-    title : str
     facts : sequence of (str, str)
         What and how much, to be seen first.
-    warnings : sequence of str
-    sections : sequence of Section
     """
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -37,12 +37,7 @@ NAMED = 10
 
 
 def displacement_section(asked: Reported) -> Section:
-    """Show how far rows moved, and which were not covered.
-
-    Parameters
-    ----------
-    asked : Reported
-    """
+    """Show how far rows moved, and which were not covered."""
     batch = asked.batch
     displacement = asked.store.column("balans_displacement").to_numpy()
     uncovered = ~asked.store.column("balans_covered").to_numpy(dtype=bool)
@@ -77,10 +72,6 @@ def confounding(asked: Reported) -> list[tuple[Factor, Contingency]]:
     """Count rows by batch and label, for every column of labels.
 
     Controls do not count: they are in every batch on purpose, and would hide that the rest is not.
-
-    Parameters
-    ----------
-    asked : Reported
     """
     batch = asked.batch
     counted = np.ones(len(batch.codes), dtype=bool) if asked.control is None else ~asked.control
@@ -138,12 +129,7 @@ def _contingency_picture(label: Factor, counts: Contingency) -> Picture:
 
 
 def map_section(asked: Reported) -> Section:
-    """Show rows before and after, by batch, label and control.
-
-    Parameters
-    ----------
-    asked : Reported
-    """
+    """Show rows before and after, by batch, label and control."""
     rows = stratified_rows(asked.batch.codes, MAP_ROWS, SEED)
     parameters = asked.record["parameters"]
     basis = str(parameters.get("basis", "X"))

@@ -79,12 +79,7 @@ def stage_times(events: Sequence[Mapping[str, Any]]) -> list[StageTime]:
 
 
 def run_section(asked: Reported) -> Section:
-    """Say what was run: parameters, versions, fingerprint, times.
-
-    Parameters
-    ----------
-    asked : Reported
-    """
+    """Say what was run: parameters, versions, fingerprint, times."""
     record = asked.record
     reason = str(record["stop_reason"])
     facts = [
@@ -109,12 +104,7 @@ def run_section(asked: Reported) -> Section:
 
 
 def sampling_section(asked: Reported) -> Section:
-    """Show coverage, landmarks by batch, their scales and their neighbours.
-
-    Parameters
-    ----------
-    asked : Reported
-    """
+    """Show coverage, landmarks by batch, their scales and their neighbours."""
     record = asked.record
     title = "Coverage and landmarks"
     text = [

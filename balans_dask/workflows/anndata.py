@@ -64,7 +64,6 @@ def labels_of(adata: AnnData, keys: Sequence[str]) -> BatchLabels:
 
     Parameters
     ----------
-    adata : AnnData
     keys : sequence of str
         Columns of ``obs``.
 
@@ -140,8 +139,6 @@ def row_source(engine: Engine, matrix: Any, lazy: bool) -> RowSource:
 
     Parameters
     ----------
-    engine : Engine
-    matrix : array
     lazy : bool
         It stands beside a lazy one: the results outlive the engine, and hold rows of numpy.
     """
@@ -275,13 +272,7 @@ def integration(
 
 
 def integrate(engine: Engine, asked: Integration) -> Integrated:
-    """Fit, and correct as far as results are to be in memory.
-
-    Parameters
-    ----------
-    engine : Engine
-    asked : Integration
-    """
+    """Fit, and correct as far as results are to be in memory."""
     collect: Collect = lazy_rows if asked.lazy else partial(gathered_rows, with_scores=True)
     inputs = Inputs(
         features=row_source(engine, asked.features, asked.lazy),

@@ -50,7 +50,6 @@ def matrix_of(X: Any, *, least_rows: int = 2) -> Any:
 
     Parameters
     ----------
-    X : array-like, dask.array.Array, zarr.Array or H5Matrix
     least_rows : int
         A fit needs two; a fitted model corrects a single row.
 
@@ -138,10 +137,8 @@ def check_features(estimator: BaseEstimator, X: Any, *, fitting: bool) -> None:
 
     Parameters
     ----------
-    estimator : BaseEstimator
     X : ndarray, DataFrame, dask.array.Array or zarr.Array of shape (n_samples, n_features)
         As the user gave it; no value is read.
-    fitting : bool
 
     Raises
     ------

@@ -46,12 +46,6 @@ def lazy_rows(engine: Engine, prepared: PassData, learned: FittedOperator) -> Co
     The graph holds the landmarks and their sums, not futures, so it computes on any scheduler and
     outlives the client of the fit, unless the source was persisted there. Affinities of a partition
     are computed again from them.
-
-    Parameters
-    ----------
-    engine : Engine
-    prepared : PassData
-    learned : FittedOperator
     """
     source, scores = prepared.inputs.features, prepared.scores
     (blocks,) = engine.gather([learned.landmarks.table])
@@ -123,9 +117,6 @@ def gathered_rows(
 
     Parameters
     ----------
-    engine : Engine
-    prepared : PassData
-    learned : FittedOperator
     with_scores : bool
         Collect corrected principal components too. An embedding beside the features always is.
     """
@@ -158,7 +149,6 @@ class ArrayOutput:
 
     Parameters
     ----------
-    job : Job
     collect : callable
         Makes the arrays.
     wanted : bool

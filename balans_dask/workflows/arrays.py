@@ -90,12 +90,8 @@ def transform_arrays(
 
     Parameters
     ----------
-    engine : Engine
     inputs : Inputs
         With batches numbered by ``known_to``.
-    model : Model
-    plan : MemoryPlan
-    collect : callable
     """
     job = Job(engine, inputs, model.parameters, plan)
     output = ArrayOutput(job, collect, counts=True)
@@ -139,14 +135,10 @@ def fit_inputs(
 
     Parameters
     ----------
-    engine : Engine
-    inputs : Inputs
-    parameters : Parameters
     collect : callable
         Makes arrays of corrected rows.
     wanted : bool
         Corrected rows are wanted too.
-    asked : Asked
 
     Raises
     ------

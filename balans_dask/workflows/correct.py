@@ -67,11 +67,8 @@ def correct_store(
     ----------
     engine : Engine
         Whose listener is told what the run is doing.
-    run : CorrectionRequest
-    plan : MemoryPlan
     target : str
         Path of the new store, or of the store itself where ``run.into`` says so.
-    options : WriteOptions
 
     Returns
     -------
@@ -154,11 +151,8 @@ def transform_store(
         Whose listener is told what the run is doing.
     run : CorrectionRequest
         With the parameters of the model.
-    model : Model
-    plan : MemoryPlan
     target : str
         Path of the new store.
-    options : WriteOptions
 
     Returns
     -------

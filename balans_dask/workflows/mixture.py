@@ -164,14 +164,7 @@ class Mixture:
 
 
 def write_mixture(mixture: Mixture, path: str, overwrite: bool = False) -> None:
-    """Write a generated screen as an AnnData store, holding one shard at a time.
-
-    Parameters
-    ----------
-    mixture : Mixture
-    path : str
-    overwrite : bool
-    """
+    """Write a generated screen as an AnnData store, holding one shard at a time."""
     layout = row_layout(mixture.n_rows, 4 * mixture.n_features)
     shape = (mixture.n_rows, mixture.n_features)
     with OutputStore(path, overwrite) as output:

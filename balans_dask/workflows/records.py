@@ -70,8 +70,6 @@ def as_config(
     ----------
     parameters : Parameters or None
         ``None`` where they are those of a model.
-    batch_keys : sequence of str
-    basis, anchor : str or None
     batch_order : bool
         The keys took turns, and the passes are those of all keys together.
     """
@@ -160,8 +158,6 @@ def record_of(
 
     Parameters
     ----------
-    inputs : Inputs
-    parameters : Parameters
     preprocessor : Preprocessor
         With which anyone can make the scores of the input, and of other rows, as they were.
     identity : mapping
@@ -219,8 +215,6 @@ def sampling_record(
 
     Parameters
     ----------
-    sampled : SamplerState
-    labels : BatchLabels
     projection : Projection
         Its unit is that of the stored scales.
     """

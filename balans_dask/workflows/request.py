@@ -168,7 +168,6 @@ def correction_request(
 
     Parameters
     ----------
-    store : ProfileStore
     batch_keys : sequence of str
         Columns of ``obs``; several make joint batches.
     parameters : Parameters

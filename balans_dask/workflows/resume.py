@@ -152,7 +152,6 @@ class Checkpoints:
 
     Parameters
     ----------
-    folders : sequence of PassFolder
     states : sequence of dict or None
         Of every pass of an interrupted run; ``None`` where a pass begins afresh.
     seconds : float

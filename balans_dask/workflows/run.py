@@ -136,7 +136,6 @@ def run_passes(job: Job, learner: Learner, output: Output) -> None:
 
     Parameters
     ----------
-    job : Job
     learner : Learner
         A new fit, one that goes on from saved states, or a frozen model.
     output : Output
@@ -265,7 +264,6 @@ class FrozenLearner:
     ----------
     job : Job
         With batches numbered by ``known_to``.
-    model : Model
     """
 
     def __init__(self, job: Job, model: Model) -> None:

@@ -58,12 +58,8 @@ class PassWriter:
 
     Parameters
     ----------
-    engine : Engine
-    folder : PassFolder
-    inputs : Inputs
     embedding_key : str or None
         Matrix of ``obsm`` that is written beside the features.
-    projection : Projection
     run : str
         Fingerprint of the run.
     features_key : str or None
@@ -203,9 +199,6 @@ class StoreOutput:
 
     Parameters
     ----------
-    job : Job
-    run : CorrectionRequest
-    folder : RunFolder
     identity : mapping
         Everything that decides the output.
     """

@@ -55,11 +55,8 @@ class Embeddings:
 
     Parameters
     ----------
-    engine : Engine
-    inputs : Inputs
     plan : MemoryPlan
         For the largest of the settings.
-    examined : CheckedInput
     rows : ndarray of shape (n,), int64
         Rows that are wanted, in increasing order.
     scratch : str or None

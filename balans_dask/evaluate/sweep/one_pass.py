@@ -39,9 +39,6 @@ def pick_rows(
 
     Parameters
     ----------
-    engine : Engine
-    scores : Scores
-    profiles : Profiles
     rows : ndarray of shape (n,), int64
         Global row numbers, in increasing order.
 
@@ -71,9 +68,6 @@ def pick_corrected(
 
     Parameters
     ----------
-    engine : Engine
-    partitions : sequence of Partition
-    corrected : sequence over partitions of Future of CorrectedRows
     rows : ndarray of shape (n,), int64
         Global row numbers, in increasing order.
 
@@ -124,8 +118,6 @@ def rows_before(
 
     Parameters
     ----------
-    engine : Engine
-    prepared : PassData
     rows : ndarray of shape (n,), int64
         In increasing order.
     """
@@ -139,8 +131,6 @@ def rows_after(
 
     Parameters
     ----------
-    engine : Engine
-    fitted : Fit
     rows : ndarray of shape (n,), int64
         In increasing order.
     """
@@ -156,8 +146,6 @@ def moved_inputs(engine: Engine, fitted: Fit, first: Inputs, folder: Path) -> In
 
     Parameters
     ----------
-    engine : Engine
-    fitted : Fit
     first : Inputs
         Of the first pass.
     folder : Path

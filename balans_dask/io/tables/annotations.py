@@ -178,7 +178,6 @@ def joined_annotations(
     ----------
     path : str
         What to call the table in an error.
-    frames : iterable of DataFrame
     untyped : bool
         Columns are text, and become numbers or booleans if that loses nothing.
 

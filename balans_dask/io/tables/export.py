@@ -69,7 +69,6 @@ def tables_of(store: ProfileStore, by: Sequence[str], name: str) -> list[TableFi
 
     Parameters
     ----------
-    store : ProfileStore
     by : sequence of str
         Columns of ``obs``: a file for every combination of labels, folders for all but the last.
     name : str
@@ -116,7 +115,6 @@ def file_parts(labels: Sequence[str], suffix: str = "") -> list[str]:
 
     Parameters
     ----------
-    labels : sequence of str
     suffix : str
         End of all names.
     """
@@ -165,10 +163,8 @@ def export_tables(
 
     Parameters
     ----------
-    store : ProfileStore
     matrix : str
         ``X``, or the name of a matrix of ``obsm``, whose columns are called ``X_1``, ``X_2``, ...
-    tables : sequence of TableFile
     folder : Path
         Where nothing is yet.
 
@@ -231,16 +227,12 @@ def manifest_of(
 
     Parameters
     ----------
-    store : ProfileStore
     source : str
         Path of the store, from the folder that holds the output.
-    matrix : str
-    by : sequence of str
     files : sequence of dict
         As ``export_tables`` returns them.
     fingerprint : str or None
         Of the correction that made the store.
-    versions : mapping of str to str
     """
     return {
         "written_by": WRITTEN_BY,

@@ -104,7 +104,6 @@ def chosen_files(
     ----------
     folder : str
         What to call it in an error.
-    files : sequence of PlateFile
     pattern : str or None
         Glob for names of files, or for their paths within the folder if it holds a ``/``.
     exported : bool
@@ -167,7 +166,6 @@ def open_table(path: str, rule: ColumnRule | None = None, pattern: str | None = 
 
     Parameters
     ----------
-    path : str
     rule : ColumnRule or None
         Which columns are features; ``None`` for every number that is not ``Metadata_*``.
     pattern : str or None

@@ -55,7 +55,6 @@ def with_categories(
 
     Parameters
     ----------
-    frame : DataFrame
     elements : h5py.Group or None
         ``uns``.
 

@@ -31,8 +31,6 @@ class JumpColumns:
     ----------
     path : str
         What to call the store in an error.
-    obs : DataFrame
-    features : sequence of str
 
     Raises
     ------

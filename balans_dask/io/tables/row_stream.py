@@ -144,8 +144,6 @@ def bad_cells(name: str, column: pd.Series, start: int = 0) -> BadCells | None:
 
     Parameters
     ----------
-    name : str
-    column : Series
     start : int
         Its first row, as it is counted in the table.
     """

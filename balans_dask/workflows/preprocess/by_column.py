@@ -96,10 +96,8 @@ def split_rows(
 
     Parameters
     ----------
-    engine : Engine
     tiling : Tiling
         Its partitions are the rows of a chunk.
-    source : RowSource
     used : ndarray of shape (n_used,), intp
         Columns to take.
     columns : zarr.Array of shape (n_rows, n_used)
@@ -124,10 +122,8 @@ def change_columns(
 
     Parameters
     ----------
-    engine : Engine
     before, after : zarr.Array of shape (n_rows, n_columns)
         In chunks of ``at_once`` columns.
-    steps : ColumnSteps
     plates, ranked : RowGroups
         Rows that are normalised, and ranked, together.
     at_once : int

@@ -73,7 +73,6 @@ def normalized(
     Parameters
     ----------
     values : ndarray of shape (n_rows, n_columns)
-    groups : RowGroups
     method : {"mad", "standardize"}
         Median and median absolute deviation, or mean and standard deviation.
     epsilon : float
@@ -111,7 +110,6 @@ def rank_int(values: NDArray[np.floating], groups: RowGroups) -> NDArray[np.floa
     Parameters
     ----------
     values : ndarray of shape (n_rows, n_columns)
-    groups : RowGroups
 
     Returns
     -------
@@ -200,7 +198,6 @@ def correlated(scatter: NDArray[np.float64], threshold: float) -> NDArray[np.boo
     ----------
     scatter : ndarray of shape (n_features, n_features), float64
         Sum of outer products of deviations from the mean; no feature is constant.
-    threshold : float
 
     Returns
     -------
@@ -224,7 +221,6 @@ class KeptFeatures:
     ----------
     names : sequence of str
         Of all features.
-    steps : Preprocessing
 
     Attributes
     ----------
@@ -245,7 +241,6 @@ class KeptFeatures:
 
         Parameters
         ----------
-        rule : str
         unwanted : ndarray of bool
             For every feature that is left.
 

@@ -89,11 +89,6 @@ class Plates:
 def plates_of(store: ProfileStore, steps: Preprocessing) -> Plates:
     """Find plates and controls, where a step looks at them.
 
-    Parameters
-    ----------
-    store : ProfileStore
-    steps : Preprocessing
-
     Raises
     ------
     InvalidInputError
@@ -155,7 +150,6 @@ def preprocess_store(
         Whose listener is told what the run is doing.
     path, target : str
         The store, and the new one.
-    steps : Preprocessing
     limit_bytes : int or None
         Memory of a worker.
     overwrite : bool
