@@ -20,6 +20,7 @@ from rich.console import Console
 from balans_dask.events import Event, EventLog, Events, read_events
 from balans_dask.model.sampler import Round
 from balans_dask.model.stopping import Tally
+from balans_dask.passes import engine as waiting
 from balans_dask.passes.engine import task
 from balans_dask.passes.watch import SAMPLING, WRITING, Stage
 from balans_dask.progress import Progress
@@ -114,8 +115,9 @@ def _after(file: Path | None) -> None:
         pass
 
 
-def test_tasks_are_counted_while_others_still_run(engine, tmp_path):
+def test_tasks_are_counted_while_others_still_run(engine, tmp_path, monkeypatch):
     """The second task waits for the file that the news of the first one makes."""
+    monkeypatch.setattr(waiting, "WATCH_SECONDS", 0.2)
     told = []
 
     def tell(stage):
@@ -128,7 +130,8 @@ def test_tasks_are_counted_while_others_still_run(engine, tmp_path):
     assert [stage.n_done for stage in told] == [0, 1, 2]
 
 
-def test_leaves_of_a_reduction_are_counted_though_nobody_holds_them(engine, tmp_path):
+def test_leaves_of_a_reduction_are_counted_though_nobody_holds_them(engine, tmp_path, monkeypatch):
+    monkeypatch.setattr(waiting, "WATCH_SECONDS", 0.2)
     told = []
 
     def tell(stage):

@@ -56,10 +56,10 @@ def refusal(capsys, store, target, *options):
 def test_workers_that_do_not_come_are_counted_in_one_line(
     capsys, monkeypatch, processes, store, tmp_path
 ):
-    monkeypatch.setattr(scheduler, "CONNECT_SECONDS", 2)
+    monkeypatch.setattr(scheduler, "CONNECT_SECONDS", 1)
     address = processes.scheduler.address
     said = refusal(capsys, store, tmp_path / "o.zarr", "--cluster", address, "--workers", 3)
-    assert said == (f"the scheduler at {address} has 2 of 3 workers after 2 s: start workers")
+    assert said == (f"the scheduler at {address} has 2 of 3 workers after 1 s: start workers")
 
 
 @pytest.mark.long

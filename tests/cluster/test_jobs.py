@@ -19,6 +19,7 @@ from balans_dask.cluster.request import (
     walltime_seconds,
 )
 from balans_dask.errors import InvalidInputError, RunError
+from balans_dask.passes import engine as waiting
 from balans_dask.passes.engine import Engine, task
 from tests.support.commands import streams
 
@@ -254,11 +255,12 @@ def slow(seconds):
     time.sleep(seconds)
 
 
-def test_a_run_that_waits_for_results_hears_that_its_workers_were_given_up(engine):
+def test_a_run_that_waits_for_results_hears_that_its_workers_were_given_up(engine, monkeypatch):
+    monkeypatch.setattr(waiting, "WATCH_SECONDS", 0.2)
     alarm = Alarm()
-    waiting = Engine(engine.client, check=alarm.check)
-    futures = waiting.map("slow", slow, [3])
+    run = Engine(engine.client, check=alarm.check)
+    futures = run.map("slow", slow, [1])
     alarm.ring(RunError("5 jobs ended"))
     alarm.ring(RunError("the scheduler is closed"))
     with pytest.raises(RunError, match=r"^5 jobs ended$"):
-        waiting.gather(futures)
+        run.gather(futures)

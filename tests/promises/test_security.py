@@ -119,7 +119,7 @@ def test_clusters_of_our_own_start_where_encryption_is_required(folder, where):
     ("whose", "protocol", "said"),
     [
         (None, "tls", "asks for certificates, and there are none: set ca-file, client.cert"),
-        (None, "tcp", "greets no client within 2 s: give tls:// if it wants encryption"),
+        (None, "tcp", "greets no client within 1 s: give tls:// if it wants encryption"),
         ("others", "tls", "is not of the authority in ca-file"),
         ("stranger", "tls", "turns this client's certificate away"),
         ("tls", "tcp", "requires encryption, and tcp://"),
@@ -128,7 +128,7 @@ def test_clusters_of_our_own_start_where_encryption_is_required(folder, where):
 def test_a_client_that_does_not_belong_is_turned_away_in_one_line(
     folder, scheduler, monkeypatch, whose, protocol, said
 ):
-    monkeypatch.setattr(connecting, "SCHEDULER_SECONDS", 2)
+    monkeypatch.setattr(connecting, "SCHEDULER_SECONDS", 1)
     address = scheduler.replace("tls://", f"{protocol}://")
     target = folder / "none.zarr"
     with configured(folder, whose):
