@@ -1,0 +1,1 @@
+"""The tests: a package, as some libraries install one of that name."""
