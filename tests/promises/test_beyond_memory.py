@@ -59,6 +59,7 @@ class Watch:
 
 
 @pytest.mark.long
+@pytest.mark.peak
 @pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
 def test_two_workers_correct_what_is_four_times_their_memory(tmp_path):

@@ -38,6 +38,7 @@ def threads(folder) -> tuple[Path, int]:
 
 
 @pytest.mark.long
+@pytest.mark.peak
 def test_processes_make_the_same_bytes_within_the_plan(folder, threads):
     where = ["--cluster", "local", "--workers", 2]
     peak = peak_bytes("correct", folder / "in.zarr", folder / "local.zarr", *KEY, *where)
@@ -55,11 +56,13 @@ def test_a_rechunked_store_of_zarr_v2_makes_the_same_bytes(folder, threads):
 
 
 @pytest.mark.long
+@pytest.mark.peak
 def test_memory_stays_within_the_plan(folder, threads):
     assert threads[1] <= plan_of(folder / "in.zarr")
 
 
 @pytest.mark.long
+@pytest.mark.peak
 def test_a_lower_limit_is_kept_and_changes_no_byte(folder, threads):
     limit = ["--memory-limit", "900MB"]
     out = folder / "limited.zarr"
@@ -85,6 +88,7 @@ SHAPES = {
 
 
 @pytest.mark.long
+@pytest.mark.peak
 @pytest.mark.parametrize("shape", SHAPES)
 def test_memory_stays_within_the_plan_for_stores_of_other_shapes(tmp_path, shape):
     mixture, chunks, options = SHAPES[shape]
