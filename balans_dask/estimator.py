@@ -15,6 +15,7 @@ from balans_dask.model.frozen import Model
 from balans_dask.model.inputs import check_values, plan_run
 from balans_dask.model.saved import load_model, save_model
 from balans_dask.model.transform import number_batches
+from balans_dask.parameters import PAPER
 from balans_dask.passes.engine import Engine
 from balans_dask.progress import reported
 from balans_dask.workflows.array_inputs import (
@@ -136,8 +137,9 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         *,
         n_neighbors: int = 5,
         patience: int = 50,
-        stopping: str = "patience",
-        operator: str = "smooth",
+        stopping: str | None = None,
+        operator: str = "align",
+        shared_populations: bool | str = "auto",
         strength: float = 1.0,
         block_rows: int = 64,
         coverage_tol: float = 0.0,
@@ -145,15 +147,17 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         n_components: int | None = 50,
         max_scale_ratio: float | str | None = "auto",
         max_neighbors: int | None = None,
-        uncovered: str = "nearest",
-        n_passes: int = 1,
+        uncovered: str | None = None,
+        n_passes: int | None = None,
         random_state: Any = 0,
         verbose: bool = False,
+        correct_single_batch: bool = False,
     ) -> None:
         self.n_neighbors = n_neighbors
         self.patience = patience
         self.stopping = stopping
         self.operator = operator
+        self.shared_populations = shared_populations
         self.strength = strength
         self.block_rows = block_rows
         self.coverage_tol = coverage_tol
@@ -165,6 +169,21 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         self.n_passes = n_passes
         self.random_state = random_state
         self.verbose = verbose
+        self.correct_single_batch = correct_single_batch
+
+    @classmethod
+    def paper(cls, **params: Any) -> Self:
+        """Make the estimator of the published method.
+
+        ``operator="smooth"``, stopped by patience, one pass, without the guard
+        (``max_scale_ratio=None``); a single batch is smoothed too.
+
+        Parameters
+        ----------
+        **params
+            Others of ``Balans``.
+        """
+        return cls(**{**PAPER, **params})
 
     def fit(self, X: Any, y: None = None, *, batch: Any = None, anchor: Any = None) -> Self:
         """Sample the landmarks of some profiles.
@@ -313,6 +332,8 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         model = load_model(str(path))
         given = model.parameters.as_dict()
         given["random_state"] = given.pop("seed")
+        # Arrays have one key of batches.
+        given.pop("keys_in_turn")
         estimator = cls(**given)
         estimator._take(model)
         estimator.n_features_in_ = len(model.feature_names)

@@ -7,9 +7,11 @@ from typing import Any
 from balans_dask.errors import InvalidInputError
 
 __all__ = [
+    "ALIGN",
     "AUTO",
     "CHECKPOINT_SECONDS",
     "OPERATORS",
+    "PAPER",
     "PATIENCE",
     "STOPPING",
     "UNCOVERED",
@@ -18,10 +20,26 @@ __all__ = [
 ]
 
 AUTO = "auto"
-OPERATORS = ("smooth", "nystrom", "displace")
-UNCOVERED = ("nearest", "keep")
-PATIENCE = "patience"
-STOPPING = (PATIENCE, AUTO)
+ALIGN = "align"
+OPERATORS = (ALIGN, "smooth", "nystrom", "displace")
+LOCATION, SCALE, LOCAL = "location", "scale", "local"
+"""The steps of ``align``; any other operator is a step of its own name."""
+OFFSET, NEAREST, KEEP = "offset", "nearest", "keep"
+UNCOVERED = (OFFSET, NEAREST, KEEP)
+SHARE, PATIENCE = "share", "patience"
+STOPPING = (SHARE, PATIENCE, AUTO)
+ALIGN_DEFAULTS = {"stopping": SHARE, "uncovered": OFFSET, "n_passes": 2}
+DEFAULTS = {"stopping": PATIENCE, "uncovered": NEAREST, "n_passes": 1}
+"""What ``None`` means, with ``align`` and with other operators."""
+PAPER = {
+    "operator": "smooth",
+    "stopping": PATIENCE,
+    "patience": 50,
+    "n_passes": 1,
+    "max_scale_ratio": None,
+    "correct_single_batch": True,
+}
+"""The published method."""
 LARGEST_INTEGER = 2**63 - 1
 """What a store can record."""
 CHECKPOINT_SECONDS = 5.0
@@ -40,9 +58,10 @@ class Parameters:
         k of the paper: the neighbour whose distance is the local scale.
     patience : int, default 50
         tau of the paper: stop after this many consecutive rows that cover nothing new.
-    stopping : {"patience", "auto"}, default "patience"
-        Stop by patience alone, as the paper does, or as soon as no population of a ten-thousandth
-        of the rows is likely to be missed.
+    stopping : {"share", "patience", "auto"} or None, default None
+        Stop once 99 % of the rows are covered, by 256 landmarks at least; by patience alone, as the
+        paper does; or as soon as no population of a ten-thousandth of the rows is likely to be
+        missed. ``None``: ``"share"`` with ``align``, else ``"patience"``.
     block_rows : int, default 64
         Rows drawn before the coverage is updated; 1 is the paper's sequential loop.
     coverage_tol : float, default 0.0
@@ -54,41 +73,59 @@ class Parameters:
     max_scale_ratio : float, "auto" or None, default "auto"
         Limit of a row's local scales in units of its smallest, so that populations missing from a
         batch are not matched; ``"auto"`` takes it from the spread of the data, ``None`` is the
-        paper.
+        paper. ``align`` has no such limit: it asks the rows.
     max_neighbors : int or None, default None
         A row of the affinity matrix keeps at most this many entries.
-    operator : {"smooth", "nystrom", "displace"}, default "smooth"
+    operator : {"align", "smooth", "nystrom", "displace"}, default "align"
         How the affinities correct the profiles.
+    shared_populations : {"auto", True}, default "auto"
+        ``True``: every batch holds every population, as the user knows. ``align`` asks the rows
+        otherwise.
     strength : float, default 1.0
         Share of the correction in the output, from 0 to 1; the rest is the input.
-    uncovered : {"nearest", "keep"}, default "nearest"
-        Rows that no landmark covers go to their nearest landmark, or stay as they are.
-    n_passes : int, default 1
-        Times that the correction is fitted and applied, each to what the one before has left.
+    uncovered : {"offset", "nearest", "keep"} or None, default None
+        Rows that no landmark covers move with their batch (``align`` alone), go to their nearest
+        landmark, or stay as they are. ``None``: ``"offset"`` with ``align``, else ``"nearest"``.
+    n_passes : int or None, default None
+        Times that the correction is fitted and applied, each to what the one before has left; of
+        ``align``, its local steps. ``None``: 2 with ``align``, else 1.
+    keys_in_turn : int, default 1
+        Batch keys that take turns, each with all its steps.
     seed : int, default 0
         Seed of the draws, from 0 to 2^63 - 1.
+    correct_single_batch : bool, default False
+        Rows of a single batch are smoothed too, as the paper would; else they stay as they are.
     """
 
     n_neighbors: int = 5
     patience: int = 50
-    stopping: str = PATIENCE
+    stopping: str = None  # type: ignore[assignment]
     block_rows: int = 64
     coverage_tol: float = 0.0
     max_rows: int | None = None
     n_components: int | None = 50
     max_scale_ratio: float | str | None = AUTO
     max_neighbors: int | None = None
-    operator: str = "smooth"
+    operator: str = ALIGN
+    shared_populations: bool | str = AUTO
     strength: float = 1.0
-    uncovered: str = "nearest"
-    n_passes: int = 1
+    uncovered: str = None  # type: ignore[assignment]
+    n_passes: int = None  # type: ignore[assignment]
+    keys_in_turn: int = 1
     seed: int = 0
+    correct_single_batch: bool = False
 
     def __post_init__(self) -> None:
+        self._choice("operator", OPERATORS)
+        aligns = self.operator == ALIGN
+        for name, value in (ALIGN_DEFAULTS if aligns else DEFAULTS).items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         self._integer("n_neighbors", 1)
         self._integer("patience", 1)
         self._integer("block_rows", 1, 4096)
         self._integer("n_passes", 1)
+        self._integer("keys_in_turn", 1)
         self._integer("seed", 0)
         for name in ("max_rows", "n_components", "max_neighbors"):
             if getattr(self, name) is not None:
@@ -98,9 +135,24 @@ class Parameters:
         if not (ratio is None or (isinstance(ratio, str) and ratio == AUTO)):
             self._real("max_scale_ratio", 1.0, math.inf, or_else="None, 'auto', or ")
         self._real("strength", 0.0, 1.0, closed=True)
-        self._choice("operator", OPERATORS)
         self._choice("stopping", STOPPING)
         self._choice("uncovered", UNCOVERED)
+        if not (self.shared_populations is True or self.shared_populations == AUTO):
+            self._refuse("shared_populations", "'auto' or True")
+        if aligns and ratio not in (None, AUTO):
+            self._refuse("max_scale_ratio", "left out with operator 'align', which asks the rows")
+        if not aligns and self.uncovered == OFFSET:
+            self._refuse("uncovered", f"nearest or keep with operator {self.operator!r}")
+        if not aligns and self.shared_populations is True:
+            self._refuse("shared_populations", f"left out with operator {self.operator!r}")
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """What every pass does; where keys take turns, all steps of the first key come first."""
+        steps = (self.operator,) * self.n_passes
+        if self.operator == ALIGN:
+            steps = (LOCATION, SCALE, *(LOCAL,) * self.n_passes)
+        return steps * self.keys_in_turn
 
     def as_dict(self) -> dict[str, Any]:
         """Return the parameters by name."""

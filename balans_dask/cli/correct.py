@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from balans_dask.cli.config import CONFIG_OPTION, PRINT_OPTIONS, ConfigurableCommand, resolved
@@ -24,6 +25,7 @@ from balans_dask.parameters import (
     AUTO,
     CHECKPOINT_SECONDS,
     OPERATORS,
+    PAPER,
     STOPPING,
     UNCOVERED,
     Parameters,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["check", "correct", "transform"]
 
 _DEFAULTS = Parameters()
+YES = "yes"
 
 
 def _ratio(context: click.Context, option: click.Parameter, value: str) -> float | str:
@@ -50,7 +53,25 @@ def _ratio(context: click.Context, option: click.Parameter, value: str) -> float
 
 
 FIT_OPTIONS = option_group(
-    click.option("--operator", type=click.Choice(OPERATORS), default=_DEFAULTS.operator),
+    click.option(
+        "--operator",
+        type=click.Choice(OPERATORS),
+        default=_DEFAULTS.operator,
+        show_default=True,
+        help="align moves batches as far as the rows confirm; smooth: the paper.",
+    ),
+    click.option(
+        "--paper",
+        is_flag=True,
+        help="The published method: smooth, patience, one pass, no limit on scales.",
+    ),
+    click.option(
+        "--shared-populations",
+        type=click.Choice((AUTO, YES)),
+        default=AUTO,
+        show_default=True,
+        help="yes: every batch holds every treatment; auto: align asks the rows.",
+    ),
     click.option(
         "--strength",
         type=float,
@@ -63,9 +84,8 @@ FIT_OPTIONS = option_group(
     click.option(
         "--stopping",
         type=click.Choice(STOPPING),
-        default=_DEFAULTS.stopping,
-        show_default=True,
-        help="patience: the paper; auto: once no population is likely to be missed.",
+        show_default="share with align, else patience",
+        help="share: 99 % of rows covered; patience: the paper; auto: nothing likely missed.",
     ),
     click.option("--block-rows", type=int, default=_DEFAULTS.block_rows, show_default=True),
     click.option("--coverage-tol", type=float, default=_DEFAULTS.coverage_tol, show_default=True),
@@ -80,8 +100,7 @@ FIT_OPTIONS = option_group(
     click.option(
         "--n-passes",
         type=int,
-        default=_DEFAULTS.n_passes,
-        show_default=True,
+        show_default="2 with align, else 1",
         help="Fit and correct this many times, each time what the last one has left.",
     ),
     click.option(
@@ -104,7 +123,12 @@ FIT_OPTIONS = option_group(
         help="Limit local scales to C times a row's smallest; none: the paper.",
     ),
     click.option("--max-neighbors", type=int, help="Cap the entries of a row of A."),
-    click.option("--uncovered", type=click.Choice(UNCOVERED), default=_DEFAULTS.uncovered),
+    click.option(
+        "--uncovered",
+        type=click.Choice(UNCOVERED),
+        show_default="offset with align, else nearest",
+        help="Rows that no landmark covers: move with their batch, with the nearest, or stay.",
+    ),
 )
 WRITE_OPTIONS = option_group(
     click.option(
@@ -297,6 +321,9 @@ def _asked(source: str, options: dict[str, Any], is_copied: bool = True) -> "Cor
     given["n_components"] = given["n_components"] or None
     if given["max_scale_ratio"] == WORD_FOR_NONE:
         given["max_scale_ratio"] = None
+    given["shared_populations"] = options["shared_populations"] == YES or AUTO
+    if options["paper"]:
+        given |= _paper(given)
     asked = correction_request(
         open_store(source, options["cluster"].limit_bytes),
         options["batch_keys"],
@@ -308,6 +335,17 @@ def _asked(source: str, options: dict[str, Any], is_copied: bool = True) -> "Cor
     if is_copied:
         warn_of_what_stays_behind(asked.store, asked.basis)
     return asked
+
+
+def _paper(given: dict[str, Any]) -> dict[str, Any]:
+    """Return what the paper has fixed, or refuse an option that says something else."""
+    context = click.get_current_context()
+    for name in PAPER.keys() & given.keys():
+        said = context.get_parameter_source(name)
+        if said is not ParameterSource.DEFAULT and given[name] != PAPER[name]:
+            flag = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"--paper fixes {flag}: leave out one of them")
+    return PAPER
 
 
 def _output_of(source: str, target: str | None, into: bool, layer: bool) -> str:
@@ -338,7 +376,7 @@ def _keys(asked: "CorrectionRequest") -> dict[str, str]:
         return {"batch key": "+".join(asked.batch_keys)}
     turns = zip(asked.batch_keys, asked.order, strict=True)
     each = ", then ".join(f"{key} ({labels.n_batches:,} batches)" for key, labels in turns)
-    return {"batch keys": f"{each}: {asked.parameters.n_passes} passes"}
+    return {"batch keys": f"{each}: {len(asked.parameters.steps)} passes"}
 
 
 def _query_of(model: "Model") -> str | None:

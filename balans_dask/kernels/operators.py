@@ -11,7 +11,17 @@ from balans_dask.kernels.affinity import AffinityRows
 from balans_dask.kernels.displace import spread_displacements
 from balans_dask.kernels.smooth import spread_to_rows
 
-__all__ = ["OPERATORS", "Displace", "Nystrom", "Operator", "Smooth", "TileRows", "covered_by"]
+__all__ = [
+    "OPERATORS",
+    "Affine",
+    "Displace",
+    "Local",
+    "Nystrom",
+    "Operator",
+    "Smooth",
+    "TileRows",
+    "covered_by",
+]
 
 WEAKEST = 0.1
 """A row whose weights cancel below this share of their absolute sum counts as uncovered."""
@@ -49,9 +59,12 @@ class Operator(Protocol):
         """Correct the rows; those that are not covered come back as they were."""
 
     def follow(
-        self, rows: TileRows, which: NDArray[np.intp], nearest: NDArray[np.int64]
+        self, rows: TileRows, which: NDArray[np.intp], nearest: NDArray[np.int64] | None
     ) -> NDArray[np.float64]:
-        """Correct some uncovered rows as if their nearest landmark alone covered them."""
+        """Correct some uncovered rows as if their nearest landmark alone covered them.
+
+        ``None``: as their batch moves, which ``align`` alone knows.
+        """
 
 
 @dataclass(frozen=True)
@@ -71,9 +84,10 @@ class Smooth:
         return _means(rows, self.sums)
 
     def follow(
-        self, rows: TileRows, which: NDArray[np.intp], nearest: NDArray[np.int64]
+        self, rows: TileRows, which: NDArray[np.intp], nearest: NDArray[np.int64] | None
     ) -> NDArray[np.float64]:
         """Take the mean of the nearest landmark's rows."""
+        assert nearest is not None  # by ``Parameters``
         return _means_of(self.sums, nearest)
 
 
@@ -97,9 +111,10 @@ class Nystrom:
         return _means(rows, self.spread)
 
     def follow(
-        self, rows: TileRows, which: NDArray[np.intp], nearest: NDArray[np.int64]
+        self, rows: TileRows, which: NDArray[np.intp], nearest: NDArray[np.int64] | None
     ) -> NDArray[np.float64]:
         """Take the mean of the nearest landmark's rows."""
+        assert nearest is not None  # by ``Parameters``
         return _means_of(self.sums, nearest)
 
 
@@ -128,17 +143,79 @@ class Displace:
         return rows.values + shift / np.where(covered, weight, 1.0)[:, None], covered
 
     def follow(
-        self, rows: TileRows, which: NDArray[np.intp], nearest: NDArray[np.int64]
+        self, rows: TileRows, which: NDArray[np.intp], nearest: NDArray[np.int64] | None
     ) -> NDArray[np.float64]:
         """Move with the nearest landmark."""
+        assert nearest is not None  # by ``Parameters``
         batch = rows.batch[which]
         shift = np.concatenate([columns[batch, nearest] for columns in self.moves], axis=1)
         moved: NDArray[np.float64] = rows.values[which] + shift
         return moved
 
 
-OPERATORS: dict[str, type[Any]] = {"smooth": Smooth, "nystrom": Nystrom, "displace": Displace}
-"""By the names of ``parameters.OPERATORS``; a field is an array of a model, by its name."""
+@dataclass(frozen=True)
+class Affine:
+    """Moves and scales every batch as a whole: the steps *location* and *scale* of ``align``.
+
+    Attributes
+    ----------
+    factor, shift : sequence of ndarray of shape (n_batches, n_columns), float64
+        x + factor_b x + shift_b; rows stay exactly as they are where both are 0.
+    """
+
+    factor: Sequence[Any]
+    shift: Sequence[Any]
+
+    def apply(self, rows: TileRows) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Move the rows with their batches."""
+        covered = covered_by(rows.affinities, len(rows.values))
+        moved = self._moved(rows.values, rows.batch)
+        return np.where(covered[:, None], moved, rows.values), covered
+
+    def follow(
+        self, rows: TileRows, which: NDArray[np.intp], nearest: NDArray[np.int64] | None
+    ) -> NDArray[np.float64]:
+        """Move with the batch, whatever is near."""
+        return self._moved(rows.values[which], rows.batch[which])
+
+    def _moved(self, values: NDArray[np.float64], batch: NDArray[np.intp]) -> NDArray[np.float64]:
+        [factor], [shift] = self.factor, self.shift
+        moved: NDArray[np.float64] = values + (factor[batch] * values + shift[batch])
+        return moved
+
+
+@dataclass(frozen=True)
+class Local(Displace):
+    """Moves by the local displacement of the row's batch, or with the whole batch.
+
+    Attributes
+    ----------
+    offsets : sequence of ndarray of shape (n_batches, some columns), float64
+        Moves of rows that no landmark covers, cut like ``moves``.
+    """
+
+    offsets: Sequence[Any]
+
+    def follow(
+        self, rows: TileRows, which: NDArray[np.intp], nearest: NDArray[np.int64] | None
+    ) -> NDArray[np.float64]:
+        """Move with the batch, or with the nearest landmark."""
+        if nearest is not None:
+            return super().follow(rows, which, nearest)
+        offsets = np.concatenate([columns[rows.batch[which]] for columns in self.offsets], axis=1)
+        moved: NDArray[np.float64] = rows.values[which] + offsets
+        return moved
+
+
+OPERATORS: dict[str, type[Any]] = {
+    "smooth": Smooth,
+    "nystrom": Nystrom,
+    "displace": Displace,
+    "location": Affine,
+    "scale": Affine,
+    "local": Local,
+}
+"""By the names of ``parameters.STEPS``; a field is an array of a model, by its name."""
 
 
 def covered_by(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from balans_dask.errors import warn_of_input
@@ -12,7 +13,8 @@ from balans_dask.model.inputs import CheckedInput, Inputs, components_of
 from balans_dask.model.pass_data import FittedOperator, PassData
 from balans_dask.model.sampler import SamplerState, sample_rows
 from balans_dask.model.state import sampled_from
-from balans_dask.parameters import AUTO, Parameters
+from balans_dask.parameters import ALIGN, AUTO, Parameters
+from balans_dask.passes.align import learn_align
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.passes.operators import learn_operator
@@ -119,15 +121,23 @@ def fit_operator(engine: Engine, fitted: Fit) -> FittedOperator:
         [sampled.pieces_of(number) for number in range(n_partitions)],
     )
     stage = Stage(SUMMING, number=prepared.pass_number, n_total=n_partitions)
+    scores, profiles = prepared.scores, prepared.profiles
     with engine.following(stage, ("sums", "batch-sums")):
-        operator, targets = learn_operator(
+        if prepared.parameters.operator != ALIGN:
+            operator, targets = learn_operator(engine, prepared.step, scores, profiles, landmarks)
+            return FittedOperator(landmarks, operator, targets, {})
+        own = scores.codes[sampled.rows]
+        scales = np.concatenate([block.scales for block in sampled.blocks])
+        found = learn_align(
             engine,
-            prepared.parameters.operator,
-            prepared.scores,
-            prepared.profiles,
+            prepared.step,
+            scores,
+            profiles,
             landmarks,
+            scales[np.arange(len(own)), own],
+            prepared.parameters.shared_populations is True,
         )
-    return FittedOperator(landmarks, operator, targets)
+    return FittedOperator(landmarks, found.operator, found.targets, found.facts)
 
 
 def _warn_of_uncovered(sampled: SamplerState, parameters: Parameters) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError, first_names
@@ -36,8 +37,9 @@ class FrozenPass:
         Coordinates, scale table and thresholds of the landmarks, in draw order.
     operator : Operator
         Of one array a field.
-    targets : ndarray of shape (n_landmarks, n_columns), float64, or None
-        Of ``displace``: where the batches near each landmark meet.
+    targets : dict of str to ndarray
+        What batches that the fit has not seen need. Of ``displace``, ``targets`` of shape
+        (n_landmarks, n_columns), float64: where the batches near each landmark meet.
     curve : ndarray of shape (n_rounds, 3), int64
         Rows sampled, rows covered and all rows, after every round of the fit.
     stop_reason : str
@@ -48,7 +50,7 @@ class FrozenPass:
 
     blocks: list[LandmarkBlock]
     operator: Operator
-    targets: NDArray[np.float64] | None
+    targets: dict[str, NDArray[Any]]
     curve: NDArray[np.int64]
     stop_reason: str
     risk: float
@@ -57,6 +59,12 @@ class FrozenPass:
     def n_landmarks(self) -> int:
         """Landmarks of all blocks."""
         return sum(block.n_landmarks for block in self.blocks)
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """What ``align`` has learned of the batches: ``rho`` and ``kappa``."""
+        shares = self.targets.get("shares")
+        return {} if shares is None else {"rho": float(shares[0]), "kappa": float(shares[1])}
 
     @property
     def n_capped(self) -> int:
@@ -169,14 +177,13 @@ def freeze(engine: Engine, fitted: Fit, learned: FittedOperator) -> FrozenPass:
     sampled = fitted.sampled
 
     def whole(part: list[Any]) -> list[Any]:
-        arrays = engine.gather(part)
+        arrays = engine.gather([each for each in part if isinstance(each, Future)]) or part
         return [arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=-1)]
 
-    targets = engine.take(learned.targets)
     return FrozenPass(
         blocks=list(sampled.blocks),
         operator=map_fields(learned.operator, whole),
-        targets=np.concatenate(targets, axis=1) if targets else None,
+        targets={name: whole(part)[0] for name, part in learned.targets.items()},
         curve=np.array(
             [(point.n_sampled, point.n_covered, point.n_rows) for point in sampled.curve]
         ),

@@ -58,10 +58,12 @@ class PassData:
     scores : Scores
     profiles : Profiles
     pass_number : int
-        0 for the first of ``parameters.n_passes``.
+        0 for the first of ``len(parameters.steps)``.
     origin : Profiles or None
         The profiles before the first pass, where this is the last of several: displacement and
         strength count from there.
+    n_fitted : int
+        Batches of the fit: those of higher codes are new to a model.
     """
 
     inputs: Inputs
@@ -71,12 +73,24 @@ class PassData:
     profiles: Profiles
     pass_number: int
     origin: Profiles | None
+    n_fitted: int
 
     @property
-    def strength(self) -> float:
-        """Share of the correction in what this pass puts out: the last pass blends."""
-        is_last = self.pass_number + 1 == self.parameters.n_passes
-        return self.parameters.strength if is_last else 1.0
+    def step(self) -> str:
+        """What this pass does."""
+        return self.parameters.steps[self.pass_number]
+
+    @property
+    def strength(self) -> NDArray[np.float64]:
+        """Share of the correction in what this pass puts out, by batch: the last pass blends.
+
+        A batch that was fitted alone has nothing to be aligned to, and stays as it is.
+        """
+        is_last = self.pass_number + 1 == len(self.parameters.steps)
+        strength = np.full(self.scores.n_batches, self.parameters.strength if is_last else 1.0)
+        if is_last and self.n_fitted == 1 and not self.parameters.correct_single_batch:
+            strength[0] = 0.0
+        return strength
 
 
 def prepare(
@@ -113,12 +127,14 @@ def prepare(
         keep=plan.keep_scores,
         keep_products_of=parameters.block_rows if plan.keep_products else None,
     )
-    is_last = pass_number + 1 == parameters.n_passes
+    is_last = pass_number + 1 == len(parameters.steps)
     before = None
     if origin is not None and pass_number > 0 and is_last:
         before = _profiles(origin, preprocessor)
     profiles = _profiles(inputs, preprocessor)
-    return PassData(inputs, parameters, plan, scores, profiles, pass_number, before)
+    return PassData(
+        inputs, parameters, plan, scores, profiles, pass_number, before, labels.n_batches
+    )
 
 
 def second_matrix(prepared: PassData) -> tuple[int, np.dtype[Any]] | None:
@@ -145,13 +161,16 @@ class FittedOperator:
     landmarks : Landmarks
     operator : Operator
         Of futures.
-    targets : list of Future
-        Of ``displace``: where the batches near each landmark meet, for a frozen model.
+    targets : dict of str to list of Future or ndarray
+        What batches that the fit has not seen need, cut by columns, for a frozen model.
+    facts : dict of str to float
+        What a record says of it.
     """
 
     landmarks: Landmarks
     operator: Operator
-    targets: list[Future]
+    targets: dict[str, list[Any]]
+    facts: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -198,7 +217,7 @@ def correct_pass(
         prepared.plan.tiling.partitions() if partitions is None else partitions,
         learned.landmarks,
         learned.operator,
-        prepared.parameters.uncovered == "keep",
+        prepared.parameters.uncovered,
         prepared.strength,
         prepared.origin,
         sink,

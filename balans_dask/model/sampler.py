@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from balans_dask.kernels.coverage import Draw, DrawnRows, Reach
 from balans_dask.kernels.landmarks import LandmarkBlock, landmark_block
 from balans_dask.model.stopping import Drawn, StopRule, Tally, stop_rule
-from balans_dask.parameters import AUTO, Parameters
+from balans_dask.parameters import ALIGN, AUTO, Parameters
 from balans_dask.passes.coverage import Report, cover, cover_again, report, uncovered
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.round import (
@@ -64,7 +64,7 @@ class SamplerState:
     curve : list of Round
     reach : list of Reach
         One a round, like ``blocks``.
-    stop_reason : {"patience", "auto", "all_rows", "max_rows", ""}
+    stop_reason : {"share", "patience", "auto", "all_rows", "max_rows", ""}
         Empty while rows are still drawn.
     coverage : list over partitions of Future of RowCoverage
         Empty before the sampler begins or continues.
@@ -77,6 +77,8 @@ class SamplerState:
         blocks of an interrupted run, and ``None`` for a block whose rows were let go.
     kept_bytes : int
         Memory of the pieces on all workers.
+    facts : dict of str to float
+        What ``align`` has learned of the batches, once it has: ``rho`` and ``kappa``.
     settled : bool
         False for the moment in which a round is added: the state must not be saved then.
     """
@@ -90,6 +92,7 @@ class SamplerState:
     n_open: int = 0
     pieces: list[list[Future] | None] = field(default_factory=list)
     kept_bytes: int = 0
+    facts: dict[str, float] = field(default_factory=dict)
     settled: bool = True
 
     @property
@@ -232,9 +235,11 @@ def _one_round(
     drawn = sampled.drawn.chosen(slice(n_left))
     block = _drawn_block(engine, scores, parameters, drawn)
     n_neighbors = min(parameters.n_neighbors, scores.largest_batch)
-    # Anchors are chosen because they are in every batch: none of them can be missing from one.
+    # Anchors are chosen because they are in every batch: none of them can be missing from one. And
+    # align asks every row whether its match is one.
     guard = parameters.max_scale_ratio
-    guard = None if guard == AUTO and scores.reference is not None else guard
+    unguarded = scores.reference is not None or parameters.operator == ALIGN
+    guard = None if guard == AUTO and unguarded else guard
     block = local_scales(engine, scores, block, n_neighbors, guard)
     block = elbows(engine, scores, block, parameters.max_neighbors)
     pieces = affinity_rows(engine, scores, block)
@@ -243,7 +248,8 @@ def _one_round(
     size = parameters.block_rows if block.n_landmarks < n_left else 0
     draw = Draw(parameters.seed, pass_number, len(sampled.blocks) + 1, size)
     found = report(engine, scores, coverage, draw)
-    seen = Drawn(found.reach.n_new, drawn.was_open, sampled.n_open)
+    n_sampled = sampled.n_sampled + block.n_landmarks
+    seen = Drawn(found.reach.n_new, drawn.was_open, sampled.n_open, found.n_open, n_sampled)
     n_kept, tally, reason = rule.follow(sampled.tally, seen)
     if n_kept < block.n_landmarks:
         block = block.first(n_kept)

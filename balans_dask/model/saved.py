@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.model_store import read_model, write_model
-from balans_dask.kernels.operators import OPERATORS, Displace
+from balans_dask.kernels.operators import OPERATORS
 from balans_dask.kernels.projection import Projection
 from balans_dask.labels import SPELLING
 from balans_dask.model.bounds import Sizes, Table, fault_of, landmark_fault, projection_fault
@@ -21,13 +21,44 @@ from balans_dask.parameters import Parameters
 
 __all__ = ["load_model", "pass_arrays", "pass_from", "save_model"]
 
+
+def _is_share(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray((values >= 0.0) & (values <= 1.0))
+
+
+def _is_square(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray((values >= 0.0) & np.isfinite(values))
+
+
 OPERATOR_TABLES = {
     "sums": Table(np.float64, ("n_landmarks", "n_sums")),
     "spread": Table(np.float64, ("n_landmarks", "n_sums")),
     "moves": Table(np.float32, ("n_batches", "n_landmarks", "n_columns")),
     "targets": Table(np.float64, ("n_landmarks", "n_columns")),
+    "factor": Table(np.float64, ("n_batches", "n_columns")),
+    "shift": Table(np.float64, ("n_batches", "n_columns")),
+    "offsets": Table(np.float64, ("n_batches", "n_columns")),
+    "own_batch": Table(np.int32, ("n_landmarks",), lambda codes: codes >= 0, "codes of batches"),
+    "batch_units": Table(
+        np.float64, ("n_units",), lambda units: (units > 0.0) & np.isfinite(units), "above 0"
+    ),
+    "shares": Table(np.float64, (3,), _is_share, "shares"),
+    "own_shares": Table(np.float64, ("n_landmarks",), _is_share, "shares"),
+    "places": Table(np.float64, ("n_landmarks", "n_columns")),
+    "scale_places": Table(np.float64, ("n_landmarks", "n_columns")),
+    "common": Table(np.float64, ("n_landmarks", "n_columns"), _is_square, "above 0"),
+    "centre": Table(np.float64, ("n_columns",)),
+    "mean_logs": Table(np.float64, ("n_columns",)),
 }
 """What these arrays may hold: sums have a column of ones, moves one for every corrected column."""
+ALIGN_TARGETS = ("own_batch", "batch_units", "shares", "own_shares", "places")
+TARGETS = {
+    "displace": ("targets",),
+    "location": ALIGN_TARGETS,
+    "scale": (*ALIGN_TARGETS, "scale_places", "common", "centre", "mean_logs"),
+    "local": ALIGN_TARGETS,
+}
+"""What batches that the fit has not seen need, by step."""
 FACTS = {"batch_key": list, "basis": str, "versions": dict, "fingerprint": str}
 """Of the record: what is read of it."""
 
@@ -92,11 +123,15 @@ def pass_arrays(frozen: FrozenPass) -> dict[str, NDArray[Any]]:
     """Everything of one pass that is not text."""
     arrays = block_arrays(frozen.blocks) | {"curve": frozen.curve}
     arrays |= {name: array for name, (array,) in vars(frozen.operator).items()}
-    return arrays if frozen.targets is None else arrays | {"targets": frozen.targets}
+    return arrays | frozen.targets
 
 
 def pass_from(
-    arrays: Mapping[str, NDArray[Any]], parameters: Parameters, stop_reason: str, risk: float
+    arrays: Mapping[str, NDArray[Any]],
+    step: str,
+    parameters: Parameters,
+    stop_reason: str,
+    risk: float,
 ) -> FrozenPass:
     """Restore one pass.
 
@@ -105,11 +140,11 @@ def pass_from(
     arrays : mapping of str to ndarray
         By ``pass_arrays``.
     """
-    operator = OPERATORS[parameters.operator]
+    operator = OPERATORS[step]
     return FrozenPass(
         blocks=blocks_from(arrays, parameters.block_rows),
         operator=operator(*([arrays[field.name]] for field in fields(operator))),
-        targets=arrays["targets"] if operator is Displace else None,
+        targets={name: arrays[name] for name in TARGETS.get(step, ())},
         curve=arrays["curve"],
         stop_reason=stop_reason,
         risk=risk,
@@ -135,8 +170,8 @@ def _require_facts(attributes: Mapping[str, Any]) -> None:
         raise ValueError(f"{n_same} of {len(attributes['batches'])} batches are there twice")
     if not (width is None or (isinstance(width, int) and width is not True and width > 0)):
         raise ValueError(f"n_embedding is {width!r}, not a number of columns")
-    if len(passes) != parameters.n_passes:
-        raise ValueError(f"{len(passes)} passes are there, of {parameters.n_passes}")
+    if len(passes) != len(parameters.steps):
+        raise ValueError(f"{len(passes)} passes are there, of {len(parameters.steps)}")
     for each in passes:
         risk = each["risk"]
         if not (isinstance(risk, int | float) and isfinite(risk) and 0.0 <= risk <= 1.0):
@@ -183,23 +218,23 @@ def _require_tables(attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[
         "block_rows": parameters.block_rows,
         "n_columns": n_columns,
         "n_sums": n_columns + 1,
+        "n_units": len(attributes["batches"]) + 1,
     }
-    for number in range(parameters.n_passes):
+    for number, step in enumerate(parameters.steps):
         own = _of_pass(arrays, number)
-        fault = fault or _pass_fault(own, parameters.operator, sizes, f"pass_{number}")
+        fault = fault or _pass_fault(own, step, sizes, f"pass_{number}")
     if fault:
         raise ValueError(fault)
 
 
-def _pass_fault(tables: Mapping[str, NDArray[Any]], operator: str, sizes: Sizes, name: str) -> str:
+def _pass_fault(tables: Mapping[str, NDArray[Any]], step: str, sizes: Sizes, name: str) -> str:
     curve = tables.get("curve", np.empty(0))
     # The curve alone says how many rows the fit had.
     n_rows = int(curve[-1, -1]) if curve.ndim == 2 and curve.size else 0
     fault = landmark_fault(tables, {**sizes, "n_rows": n_rows})
     if not fault:
-        parts = [field.name for field in fields(OPERATORS[operator])]
-        parts += ["targets"] * (operator == "displace")
-        rules = {part: OPERATOR_TABLES[part] for part in parts}
+        parts = [field.name for field in fields(OPERATORS[step])]
+        rules = {part: OPERATOR_TABLES[part] for part in (*parts, *TARGETS.get(step, ()))}
         fault = fault_of(tables, rules, {**sizes, "n_landmarks": len(tables["rows"])})
     return fault and f"{fault} in {name}"
 
@@ -218,8 +253,12 @@ def _marks(places: NDArray[np.intp], length: int) -> NDArray[np.bool_]:
 def _model(attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Model:
     parameters = Parameters(**attributes["parameters"])
     passes = [
-        pass_from(_of_pass(arrays, number), parameters, facts["stop_reason"], float(facts["risk"]))
-        for number, facts in enumerate(attributes["passes"])
+        pass_from(
+            _of_pass(arrays, number), step, parameters, facts["stop_reason"], float(facts["risk"])
+        )
+        for number, (step, facts) in enumerate(
+            zip(parameters.steps, attributes["passes"], strict=True)
+        )
     ]
     projection = Projection(
         arrays["used"],

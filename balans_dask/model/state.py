@@ -23,6 +23,7 @@ __all__ = [
     "sampled_from",
 ]
 
+FACTS = ("rho", "kappa")
 STOP_REASONS = ("", "all_rows", "max_rows", *STOPPING)
 
 
@@ -42,6 +43,7 @@ def arrays_of(projection: Projection, sampled: SamplerState) -> dict[str, NDArra
         "n_kept": sampled.n_kept,
         "n_new": sampled.n_new,
         "stop_reason": np.array(sampled.stop_reason),
+        "facts": np.array(list(sampled.facts.values()), dtype=np.float64),
     }
 
 
@@ -80,6 +82,8 @@ def sampled_from(state: Mapping[str, NDArray[Any]], block_rows: int) -> SamplerS
         Of the run: blocks are padded as they were.
     """
     sampled = SamplerState(blocks_from(state, block_rows), stop_reason=str(state["stop_reason"]))
+    if len(state["facts"]):
+        sampled.facts = dict(zip(FACTS, state["facts"].tolist(), strict=True))
     sampled.curve += [
         Round(number + 1, int(n_sampled), int(n_covered), int(n_rows), tally_from(tally))
         for number, ((n_sampled, n_covered, n_rows), tally) in enumerate(
@@ -109,7 +113,8 @@ def is_sound(state: Mapping[str, NDArray[Any]], sizes: Sizes, weighted: bool) ->
         if landmark_fault(state, {**sizes, "n_components": n_components}):
             return False
         n_kept, curve = state["n_kept"], state["curve"]
-        counts = {"n_landmarks": len(state["rows"]), "n_rounds": len(curve)}
+        n_facts = len(FACTS) if len(state["facts"]) else 0
+        counts = {"n_landmarks": len(state["rows"]), "n_rounds": len(curve), "n_facts": n_facts}
         if fault_of(state, _rules(n_rows), counts):
             return False
         covered = np.cumsum(state["n_new"])[curve[:, 0] - 1]
@@ -137,4 +142,5 @@ def _rules(n_rows: int) -> dict[str, Table]:
         "n_kept": Table(np.int64, ("n_landmarks",), counts),
         "n_new": Table(np.int64, ("n_landmarks",), counts),
         "tally": Table(np.float64, ("n_rounds", 3), tallies),
+        "facts": Table(np.float64, ("n_facts",), lambda facts: (facts >= 0.0) & (facts <= 1.0)),
     }

@@ -1,8 +1,11 @@
-"""When to stop drawing rows: the paper's patience, and a rule that knows what it may have missed.
+"""When to stop drawing rows: the paper's patience, enough of the rows, or nothing that is missed.
+
+``share`` stops after the block that leaves at most ``LEFT_SHARE`` of the rows that can be drawn
+uncovered, once there are ``LEAST_LANDMARKS``: fields of whole batches need no more.
 
 ``patience`` is the paper's: stop after that many consecutive idle rows, which cover nothing new.
 
-``auto`` stops there too, and before: once no population of one row in ``SMALLEST_ONE_IN`` is
+All rules stop there; ``auto`` also before: once no population of one row in ``SMALLEST_ONE_IN`` is
 likely to have escaped. All rows that nothing covers have the same weight, so a draw that hits
 one of U such rows hits a population of s among them with probability s / U. After draws that would
 have hit it ``LEAST_HITS`` times in the mean, it is still unseen with probability
@@ -16,10 +19,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.parameters import AUTO, PATIENCE, Parameters
+from balans_dask.parameters import AUTO, PATIENCE, SHARE, Parameters
 
-__all__ = ["LEAST_HITS", "SMALLEST_ONE_IN", "Drawn", "StopRule", "Tally", "stop_rule", "tally_from"]
+__all__ = [
+    "LEAST_HITS",
+    "LEAST_LANDMARKS",
+    "LEFT_SHARE",
+    "SMALLEST_ONE_IN",
+    "Drawn",
+    "StopRule",
+    "Tally",
+    "stop_rule",
+    "tally_from",
+]
 
+LEFT_SHARE = 0.01
+LEAST_LANDMARKS = 256
 SMALLEST_ONE_IN = 10_000
 """Share of the smallest population: a hundred rows of a million. Of fewer than 20,000 rows it is a
 single row, and both rules are one."""
@@ -39,11 +54,17 @@ class Drawn:
         The drawn row itself was uncovered before the round.
     n_open : int
         Rows that were uncovered before the round and could be drawn.
+    n_left : int
+        Those after the round.
+    n_sampled : int
+        Rows drawn so far, with this round.
     """
 
     n_new: NDArray[np.int64]
     was_open: NDArray[np.bool_]
     n_open: int
+    n_left: int = 0
+    n_sampled: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,11 +103,14 @@ class StopRule:
         Rows that an idle row may cover anew.
     smallest : int or None
         Rows of the smallest population that must not be missed; ``None`` for the paper's rule.
+    enough_left : float or None
+        Uncovered rows that may be left; ``None`` unless the rule is ``share``.
     """
 
     patience: int
     at_most_new: float = 0.0
     smallest: int | None = None
+    enough_left: float | None = None
 
     def follow(self, tally: Tally, drawn: Drawn) -> tuple[int, Tally, str]:
         """Take the rows of a round in draw order, up to the one that stops.
@@ -102,7 +126,7 @@ class StopRule:
             Rows up to and including the stopping row; all rows where none stops.
         tally : Tally
             After them.
-        reason : {"patience", "auto", ""}
+        reason : {"share", "patience", "auto", ""}
             Empty where none stops.
         """
         reason = ""
@@ -111,6 +135,8 @@ class StopRule:
             reason = self._reason(tally, drawn.n_open)
             if reason:
                 return place + 1, tally, reason
+        if self.enough_left is not None and drawn.n_sampled >= LEAST_LANDMARKS:
+            reason = SHARE if drawn.n_left <= self.enough_left else ""
         return len(drawn.n_new), tally, reason
 
     def _after(self, tally: Tally, n_new: int, was_open: bool, n_open: int) -> Tally:
@@ -145,4 +171,5 @@ def stop_rule(parameters: Parameters, n_rows: int, n_candidates: int) -> StopRul
         parameters.patience,
         parameters.coverage_tol * n_rows,
         smallest if parameters.stopping == AUTO else None,
+        LEFT_SHARE * n_candidates if parameters.stopping == SHARE else None,
     )

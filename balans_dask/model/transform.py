@@ -9,11 +9,13 @@ import numpy as np
 
 from balans_dask.errors import InvalidInputError, first_names, warn_of_input
 from balans_dask.kernels.landmarks import LandmarkBlock
-from balans_dask.kernels.operators import Displace, Operator
+from balans_dask.kernels.operators import Affine, Displace, Operator
 from balans_dask.labels import BatchLabels
 from balans_dask.model.frozen import FrozenPass, Model
 from balans_dask.model.inputs import Inputs
 from balans_dask.model.pass_data import FittedOperator, PassData
+from balans_dask.parameters import ALIGN
+from balans_dask.passes.align import adapt_align
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.operators import map_fields, with_new_batches
 from balans_dask.passes.profiles import Landmarks
@@ -86,25 +88,40 @@ def adapt_model(
         engine.share("landmarks", blocks),
         [[None] * len(blocks) for _ in scores.partitions],
     )
-    if isinstance(frozen.operator, Displace) and n_new:
-        assert frozen.targets is not None  # every fit of displace has them
+    if n_new and isinstance(frozen.operator, Affine | Displace):
         free_bytes = prepared.plan.piece_bytes
         kept = affinity_rows_again(engine, scores, landmarks.table, len(blocks), free_bytes)
         landmarks = replace(landmarks, pieces=[[piece] for piece in kept])
-        operator: Operator = with_new_batches(
-            engine,
-            frozen.operator,
-            frozen.targets,
-            scores,
-            prepared.profiles,
-            landmarks,
-            n_known,
-        )
+        operator = _with_new_batches(engine, prepared, frozen, landmarks, n_known)
     else:
         operator = map_fields(
             frozen.operator, lambda part: [engine.share("operator", array) for array in part]
         )
-    return FittedOperator(landmarks, operator, [])
+    return FittedOperator(landmarks, operator, {}, {})
+
+
+def _with_new_batches(
+    engine: Engine, prepared: PassData, frozen: FrozenPass, landmarks: Landmarks, n_known: int
+) -> Operator:
+    scores, profiles = prepared.scores, prepared.profiles
+    if prepared.parameters.operator == ALIGN:
+        sizes = prepared.inputs.labels.sizes[n_known:]
+        return adapt_align(
+            engine,
+            prepared.step,
+            frozen.operator,
+            frozen.targets,
+            scores,
+            profiles,
+            landmarks,
+            n_known,
+            prepared.parameters.shared_populations is True,
+            sizes <= prepared.parameters.n_neighbors,
+        )
+    assert isinstance(frozen.operator, Displace)  # nothing else moves batches one by one
+    return with_new_batches(
+        engine, frozen.operator, frozen.targets["targets"], scores, profiles, landmarks, n_known
+    )
 
 
 def warn_of_uncovered(n_uncovered: int, n_rows: int, risk: float) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.kernels.operators import Operator
 from balans_dask.kernels.smooth import nearest_landmarks
+from balans_dask.parameters import KEEP, NEAREST
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.operators import as_argument, operator_of
 from balans_dask.passes.profiles import (
@@ -72,8 +73,8 @@ def correct_rows(
     partitions: Sequence[Partition],
     landmarks: Landmarks,
     operator: Operator,
-    keep_uncovered: bool,
-    strength: float,
+    uncovered: str,
+    strength: NDArray[np.float64],
     origin: Profiles | None,
     sink: RowSink | None,
 ) -> list[Future]:
@@ -83,7 +84,7 @@ def correct_rows(
     ----------
     operator : Operator
         Of futures.
-    strength : float
+    strength : ndarray of shape (n_batches,), float64
         Share of the correction in the output; the rest is the input.
     origin : Profiles or None
         Where displacement and strength count from, if not from the profiles.
@@ -102,7 +103,7 @@ def correct_rows(
         [landmarks.arguments(part.number) for part in partitions],
         [as_argument(operator)] * n,
         [profiles.constant] * n,
-        [keep_uncovered] * n,
+        [uncovered] * n,
         [strength] * n,
         [_origin(origin, scores, part) for part in partitions],
         [sink] * n,
@@ -123,8 +124,8 @@ def correct_chunk(
     landmarks: Sequence[Any],
     operator: Sequence[Any],
     constant: NDArray[np.bool_],
-    keep_uncovered: bool,
-    strength: float,
+    uncovered: str,
+    strength: NDArray[np.float64],
     origin: Sequence[Any],
     sink: RowSink | None,
 ) -> CorrectedRows | None:
@@ -165,13 +166,16 @@ def correct_chunk(
         for tile, place in enumerate(part.slices):
             rows = part.rows(tile)
             after, covered[place] = learned.apply(rows)
-            uncovered = np.flatnonzero(~covered[place])
-            if len(uncovered) and not keep_uncovered:
-                nearest = nearest_landmarks(part.tiles, tile, uncovered, part.blocks)
-                after[uncovered] = learned.follow(rows, uncovered, nearest)
+            which = np.flatnonzero(~covered[place])
+            if len(which) and uncovered != KEEP:
+                nearest = None
+                if uncovered == NEAREST:
+                    nearest = nearest_landmarks(part.tiles, tile, which, part.blocks)
+                after[which] = learned.follow(rows, which, nearest)
             before = rows.values if start is None else start.values(place)
-            if strength != 1.0:
-                after = (1.0 - strength) * before + strength * after
+            share = strength[rows.batch][:, None]
+            if (share != 1.0).any():
+                after = (1.0 - share) * before + share * after
             after[:, :n_features][:, constant] = before[:, :n_features][:, constant]
             features[place] = after[:, :n_features]
             if embedding is not None:

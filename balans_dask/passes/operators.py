@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.kernels.displace import BatchSums, displacement_targets, displacements
@@ -20,7 +19,14 @@ from balans_dask.passes.profiles import Landmarks, Profiles
 from balans_dask.passes.scores import Scores
 from balans_dask.passes.sums import column_cuts, sum_by_batch, sum_rows
 
-__all__ = ["as_argument", "learn_operator", "map_fields", "operator_of", "with_new_batches"]
+__all__ = [
+    "all_moves_chunk",
+    "as_argument",
+    "learn_operator",
+    "map_fields",
+    "operator_of",
+    "with_new_batches",
+]
 
 
 def learn_operator(
@@ -29,7 +35,7 @@ def learn_operator(
     scores: Scores,
     profiles: Profiles,
     landmarks: Landmarks,
-) -> tuple[Operator, list[Future]]:
+) -> tuple[Operator, dict[str, list[Any]]]:
     """Reduce over all partitions what an operator must know of its landmarks.
 
     Parameters
@@ -40,7 +46,7 @@ def learn_operator(
     -------
     learned : Operator
         Of futures.
-    targets : list of Future of ndarray
+    targets : dict of str to list of Future of ndarray
         Of ``displace``: mu_i, cut by columns like the displacements.
     """
     if operator == "displace":
@@ -52,17 +58,17 @@ def learn_operator(
         )
         engine.wait(moves)
         engine.release(by_batch)
-        return Displace(moves), targets
+        return Displace(moves), {"targets": targets}
     sums = sum_rows(engine, scores, profiles, landmarks)
     if operator == "smooth":
-        return Smooth(sums), []
+        return Smooth(sums), {}
     inverse = engine.map(
         "inverse", _inverse_chunk, [landmarks.table], [scores.codes[landmarks.rows]]
     )
     spread = engine.map("inverse-sums", _inverse_sums_chunk, inverse * len(sums), sums)
     engine.wait(spread)
     engine.release(inverse)
-    return Nystrom(spread, sums), []
+    return Nystrom(spread, sums), {}
 
 
 def with_new_batches(
@@ -98,7 +104,7 @@ def with_new_batches(
         [scores.n_batches] * n,
     )
     of_known = [np.ascontiguousarray(known[:, :, cut]) for cut in cuts]
-    all_moves = engine.map("all-moves", _all_moves_chunk, of_known, new)
+    all_moves = engine.map("all-moves", all_moves_chunk, of_known, new)
     engine.wait(all_moves)
     engine.release([*sums, *new])
     return Displace(all_moves)
@@ -140,7 +146,8 @@ def _moves_chunk(
 
 
 @task
-def _all_moves_chunk(known: NDArray[np.float32], new: NDArray[np.float32]) -> NDArray[np.float32]:
+def all_moves_chunk(known: NDArray[np.float32], new: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Join the moves of batches of the fit and of new ones."""
     return np.concatenate([known, new])
 
 

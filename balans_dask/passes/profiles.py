@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from balans_dask.io.sources import RowSource
 from balans_dask.kernels.affinity import AffinityRows, kept_affinities
 from balans_dask.kernels.batch_tiles import BatchTiles
+from balans_dask.kernels.evidence import evidence_weights
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.operators import TileRows
 from balans_dask.kernels.projection import Projection
@@ -129,6 +130,31 @@ class PartitionAffinities:
             for block, piece in zip(self.blocks, self._pieces, strict=True)
         ]
 
+    def weights(
+        self, tile: int, affinities: Sequence[AffinityRows], evidence: Sequence[Any], power: float
+    ) -> Sequence[AffinityRows]:
+        """Rows of A_S times a power of their evidence; of none, as they are."""
+        if not evidence:
+            return affinities
+        units, least = evidence
+        return evidence_weights(self.tiles, tile, self.blocks, affinities, units, least, power)
+
+    def batches(self, tile: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Code of every row's batch in one tile, and its place among the reference batches here.
+
+        The second is -1 for rows that are no reference rows.
+        """
+        order = self.tiles.order[tile]
+        batch = np.empty(len(order), dtype=np.intp)
+        reference = np.full(len(order), -1, dtype=np.intp)
+        places = self.tiles.reference_batches
+        for start, stop, local, _ in self.tiles.runs_of(tile):
+            here, counts = order[start:stop], self.tiles.reference[tile, start:stop]
+            batch[here] = self.tiles.batches[local]
+            reference[here[counts]] = np.searchsorted(places, local)
+        n_rows = self.slices[tile].stop - self.slices[tile].start
+        return batch[:n_rows], reference[:n_rows]
+
 
 class PartitionRows(PartitionAffinities):
     """One partition inside a task: its values by tile, and its rows of A_S by tile.
@@ -155,18 +181,9 @@ class PartitionRows(PartitionAffinities):
 
     def rows(self, tile: int) -> TileRows:
         """Rows of one tile, as operators take them."""
-        order = self.tiles.order[tile]
-        batch = np.empty(len(order), dtype=np.intp)
-        reference = np.full(len(order), -1, dtype=np.intp)
-        places = self.tiles.reference_batches
-        for start, stop, local, _ in self.tiles.runs_of(tile):
-            here, counts = order[start:stop], self.tiles.reference[tile, start:stop]
-            batch[here] = self.tiles.batches[local]
-            reference[here[counts]] = np.searchsorted(places, local)
-        rows = self.slices[tile]
-        n_rows = rows.stop - rows.start
+        batch, reference = self.batches(tile)
         values = np.ascontiguousarray(self.values(tile)[:, :-1])
-        return TileRows(self.affinities(tile), batch[:n_rows], reference[:n_rows], values)
+        return TileRows(self.affinities(tile), batch, reference, values)
 
     def values(self, tile: int) -> NDArray[np.float64]:
         """Columns of one tile: features, embedding, ones."""

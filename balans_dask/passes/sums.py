@@ -7,14 +7,14 @@ import numpy as np
 from distributed import Future
 from numpy.typing import NDArray
 
-from balans_dask.kernels.displace import BatchSums, batch_sums, merge_batch_sums
+from balans_dask.kernels.displace import BatchSums, batch_sums
 from balans_dask.kernels.smooth import landmark_sums
 from balans_dask.passes.engine import Engine, task
+from balans_dask.passes.evidence import Evidence, batch_sums_combine
 from balans_dask.passes.profiles import Landmarks, PartitionRows, Profiles
 from balans_dask.passes.projection import add_combine, array_sum
 from balans_dask.passes.scores import Scores
 from balans_dask.passes.task_bytes import COLUMNS_AT_ONCE, batch_columns_at_once
-from balans_dask.tiling import tree_sum
 
 __all__ = [
     "column_cuts",
@@ -40,6 +40,7 @@ def sum_columns(
     profiles: Profiles,
     landmarks: Landmarks,
     cuts: Sequence[slice],
+    *more: Sequence[Any],
 ) -> list[Future]:
     """Reduce over all partitions, one pass after another, so that few sums wait at a time.
 
@@ -53,6 +54,8 @@ def sum_columns(
         Made by ``task``; takes consecutive nodes of one level.
     cuts : sequence of slice
         Columns of every pass.
+    *more : sequence over partitions
+        What the body takes besides.
 
     Returns
     -------
@@ -69,6 +72,7 @@ def sum_columns(
             map(profiles.matrices, parts),
             map(landmarks.arguments, range(len(parts))),
             [columns] * len(parts),
+            *more,
         )
         # Two at a time: a node of the tree is as large as the result.
         sums.append(engine.reduce(f"{name}-merge", futures, combine, arity=2))
@@ -122,6 +126,9 @@ def sum_by_batch(
     profiles: Profiles,
     landmarks: Landmarks,
     n_batches: int,
+    evidence: Evidence | None = None,
+    power: float = 0.0,
+    centre: NDArray[np.float64] | None = None,
 ) -> list[Future]:
     """Reduce A_S [X, E, 1] by batch: one pass for as many columns as memory allows.
 
@@ -129,22 +136,31 @@ def sum_by_batch(
     ----------
     n_batches : int
         Those with reference rows.
+    evidence : Evidence or None
+        Weigh by A E^power instead of A.
+    power : float
+        From 0 to 1.
+    centre : ndarray of shape (n_columns,), float64, or None
+        Sum the columns less these values, and then their squares.
 
     Returns
     -------
     sums : list of Future of BatchSums
         Cut by columns, each with the weights as its last column.
     """
-    n_columns = profiles.n_columns(scores.projection.n_components)
+    n_columns, n = profiles.n_columns(scores.projection.n_components), len(scores.partitions)
     return sum_columns(
         engine,
         "batch-sums",
         _sums_by_batch_chunk,
-        _sums_combine,
+        batch_sums_combine,
         scores,
         profiles,
         landmarks,
-        column_cuts(n_columns, landmarks.n_landmarks, n_batches),
+        column_cuts(n_columns, landmarks.n_landmarks, (1 if centre is None else 2) * n_batches),
+        [evidence.arguments(number) if evidence else [] for number in range(n)],
+        [power] * n,
+        [centre] * n,
     )
 
 
@@ -155,21 +171,26 @@ def column_cuts(n_columns: int, n_landmarks: int, n_batches: int) -> list[slice]
 
 @task
 def _sums_by_batch_chunk(
-    tiles_source: Any, matrices: Sequence[Any], landmarks: Sequence[Any], columns: slice
+    tiles_source: Any,
+    matrices: Sequence[Any],
+    landmarks: Sequence[Any],
+    columns: slice,
+    evidence: Sequence[Any],
+    power: float,
+    centre: NDArray[np.float64] | None,
 ) -> BatchSums:
     part = PartitionRows(tiles_source, matrices, landmarks)
     batches = part.tiles.batches[part.tiles.reference_batches]
-    shape = (len(batches), part.n_landmarks, columns.stop - columns.start + 1)
     total = array_sum()
     for tile in range(part.tiles.n_tiles):
-        of_tile = np.zeros(shape)
         rows = part.rows(tile)
-        values = np.column_stack([rows.values[:, columns], np.ones(len(rows.values))])
-        batch_sums(rows.affinities, rows.reference, values, of_tile)
+        summed = [rows.values[:, columns], np.ones((len(rows.values), 1))]
+        if centre is not None:
+            summed[0] = summed[0] - centre[columns]
+            summed.insert(1, np.square(summed[0]))
+        values = np.concatenate(summed, axis=1)
+        of_tile = np.zeros((len(batches), part.n_landmarks, values.shape[1]))
+        weights = part.weights(tile, rows.affinities, evidence, power)
+        batch_sums(weights, rows.reference, values, of_tile)
         total.push(of_tile)
     return BatchSums(batches, total.total())
-
-
-@task
-def _sums_combine(parts: Sequence[BatchSums]) -> BatchSums:
-    return tree_sum(parts, merge_batch_sums)

@@ -37,6 +37,8 @@ COVERAGE_ROW_BYTES = 8 + 1
 """A row's coverage, and whether it can be drawn."""
 LABEL_ROW_BYTES = 4 + 1
 """A row's batch, and whether it is a reference row."""
+BY_BATCH = ("align", "displace")
+"""Operators that sum by batch."""
 OPEN_ROW_BYTES = 3
 """A row's marks while those that can be drawn and are uncovered are counted."""
 SAMPLING = {
@@ -116,7 +118,7 @@ class RunShape:
     draws: bool = True
     n_frozen: int = 0
     table_bytes: int = 0
-    operator: str = "smooth"
+    operator: str = "align"
     planned_landmarks: int = PLANNED_LANDMARKS[0]
 
     @property
@@ -189,7 +191,13 @@ def sums_bytes(shape: RunShape, tiling: Tiling) -> int:
         "smooth": table,
         "nystrom": 2 * table + 4 * 8 * shape.n_landmarks**2,
         "displace": table // 2 * shape.n_batches + 4 * _node_bytes(shape),
+        "align": table // 2 * shape.n_batches
+        + 3 * table
+        + _affine_bytes(shape)
+        + _pair_bytes(shape),
     }[shape.operator]
+    if shape.operator == "align":
+        learned += 4 * _node_bytes(shape) + 8 * shape.n_rows
     return learned + (1 + tiling.n_partitions.bit_length()) * _node_bytes(shape)
 
 
@@ -200,14 +208,25 @@ def _frozen_bytes(shape: RunShape) -> int:
         "smooth": table,
         "nystrom": 2 * table,
         "displace": table + table // 2 * shape.n_batches,
+        "align": 3 * table + table // 2 * shape.n_batches + _affine_bytes(shape),
     }
     return tables[shape.operator]
+
+
+def _affine_bytes(shape: RunShape) -> int:
+    """Offsets and scales of every batch, and what they are made from."""
+    return 5 * 8 * shape.n_batches * shape.n_columns
+
+
+def _pair_bytes(shape: RunShape) -> int:
+    """Three sums of every landmark and batch, while two nodes become one."""
+    return 3 * 3 * 8 * shape.n_landmarks * shape.n_batches
 
 
 def _node_bytes(shape: RunShape) -> int:
     """One partial sum over rows."""
     columns = 8 * shape.n_landmarks * min(COLUMNS_AT_ONCE, shape.n_columns)
-    if shape.operator != "displace":
+    if shape.operator not in BY_BATCH:
         return columns
     at_once = batch_columns_at_once(shape.n_landmarks, shape.n_batches)
     return 8 * shape.n_landmarks * shape.n_batches * (min(at_once, shape.n_columns) + 1)
@@ -237,6 +256,8 @@ def driver_bytes(shape: RunShape, tiling: Tiling) -> int:
     landmarks = 5 * landmark_bytes(shape)
     # One pass is joined, sent or saved at a time, in two copies beside itself.
     frozen = (shape.n_frozen + 2) * _frozen_bytes(shape) if shape.n_frozen else 0
+    # The Laplacian, its factor, and tables of landmarks and batches.
+    aligned = 4 * 8 * shape.n_batches**2 + _affine_bytes(shape) + 2 * _pair_bytes(shape)
     return (
         shape.n_rows * per_row
         + reduced
@@ -245,4 +266,5 @@ def driver_bytes(shape: RunShape, tiling: Tiling) -> int:
         + 3 * shape.table_bytes
         + landmarks
         + frozen
+        + (aligned if shape.operator == "align" else 0)
     )

@@ -57,7 +57,7 @@ def lazy_rows(engine: Engine, prepared: PassData, learned: FittedOperator) -> Co
             part.start,
             scores.labels_of(part),
             shared,
-            prepared.parameters.uncovered == "keep",
+            prepared.parameters.uncovered,
             prepared.strength,
             None if prepared.origin is None else prepared.origin.matrices(part),
         )
@@ -85,8 +85,8 @@ def _corrected(
     start: int,
     labels: Labels,
     shared: Any,
-    keep_uncovered: bool,
-    strength: float,
+    uncovered: str,
+    strength: Any,
     origin: Any,
 ) -> CorrectedRows:
     blocks, operator, constant, projection = shared
@@ -98,7 +98,7 @@ def _corrected(
         [[None] * len(blocks), blocks],
         operator,
         constant,
-        keep_uncovered,
+        uncovered,
         strength,
         [] if origin is None else [*origin, projection],
         None,
@@ -178,7 +178,7 @@ class ArrayOutput:
     def begin(self, pass_number: int, preprocessor: Preprocessor) -> None:
         """Let the rows of the pass before go."""
         self.rows = None
-        self._is_last = pass_number + 1 == self._job.parameters.n_passes
+        self._is_last = pass_number + 1 == len(self._job.parameters.steps)
 
     def missing(self) -> list[Partition]:
         """Return all partitions, unless nobody wants them."""

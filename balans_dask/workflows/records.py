@@ -74,9 +74,13 @@ def as_config(
         The keys took turns, and the passes are those of all keys together.
     """
     given = {} if parameters is None else parameters.as_dict()
+    given.pop("keys_in_turn", None)
+    if given.pop("correct_single_batch", False):
+        given["paper"] = True
+    if given.get("shared_populations") is True:
+        given["shared_populations"] = "yes"
     if batch_order:
-        # The command line counts the passes of one key.
-        given |= {"batch_order": True, "n_passes": given["n_passes"] // len(batch_keys)}
+        given |= {"batch_order": True}
     given = {
         name: WRITTEN_NONE.get(name) if value is None else value for name, value in given.items()
     }
@@ -225,6 +229,7 @@ def sampling_record(
         "stop_reason": sampled.stop_reason,
         "n_sampled": sampled.n_sampled,
         "n_capped": sampled.n_capped,
+        **sampled.facts,
         "sampled_rows": sampled.rows,
         "n_kept": sampled.n_kept,
         "n_new": sampled.n_new,

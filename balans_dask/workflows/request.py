@@ -198,7 +198,7 @@ def correction_request(
     order: tuple[BatchLabels, ...] = ()
     if batch_order:
         order = labels_in_order(columns, names, store.n_rows)
-        parameters = replace(parameters, n_passes=parameters.n_passes * len(order))
+        parameters = replace(parameters, keys_in_turn=len(order))
     labels = order[-1] if order else batch_labels(columns, names, store.n_rows)
     reference = None
     if anchor is not None and (model is None or -1 in model.places_of(labels)):

@@ -183,6 +183,10 @@ class Checkpoints:
             raise
         saver.save()
 
+    def save(self, pass_number: int, projection: Projection, sampled: SamplerState) -> None:
+        """Save a pass of which everything is learned."""
+        write_state(self._folders[pass_number].checkpoint, arrays_of(projection, sampled))
+
 
 class _Saver:
     """Save the sampler's rounds, the last one at least."""

@@ -1,7 +1,7 @@
 """The one loop over passes, for stores and arrays: what learns a pass, and what takes its rows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +17,7 @@ from balans_dask.model.pass_data import FittedOperator, PassData, Preprocessor, 
 from balans_dask.model.sampler import SamplerState
 from balans_dask.model.state import sampled_from
 from balans_dask.model.transform import adapt_model
-from balans_dask.parameters import Parameters
+from balans_dask.parameters import ALIGN, Parameters
 from balans_dask.passes.coverage import coverage_of_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
@@ -61,7 +61,7 @@ class Job:
         """Return the batches of a pass: every key has as many passes as any other."""
         if not self.order:
             return self.inputs.labels
-        return self.order[pass_number * len(self.order) // self.parameters.n_passes]
+        return self.order[pass_number * len(self.order) // len(self.parameters.steps)]
 
     def state_sizes(self) -> list[Sizes]:
         """Return the lengths to which the saved state of every pass must fit."""
@@ -70,15 +70,25 @@ class Job:
             "n_columns": self.inputs.scored.shape[1],
             "block_rows": self.parameters.block_rows,
         }
-        passes = range(self.parameters.n_passes)
+        passes = range(len(self.parameters.steps))
         return [{**of_data, "n_batches": self.labels_of(each).n_batches} for each in passes]
 
     def prepared(
-        self, preprocessor: Preprocessor, pass_number: int, pass_input: Inputs
+        self,
+        preprocessor: Preprocessor,
+        pass_number: int,
+        pass_input: Inputs,
+        n_fitted: int | None = None,
     ) -> PassData:
-        """Lay out the scores of a pass on the workers."""
+        """Lay out the scores of a pass on the workers.
+
+        Parameters
+        ----------
+        n_fitted : int or None
+            Batches of the fit, where a model knows them; ``None`` where all of these are fitted.
+        """
         pass_input = pass_input.numbered(self.labels_of(pass_number), pass_input.reference)
-        return prepare(
+        prepared = prepare(
             self.engine,
             pass_input,
             self.parameters,
@@ -87,6 +97,7 @@ class Job:
             pass_number,
             self.inputs,
         )
+        return prepared if n_fitted is None else replace(prepared, n_fitted=n_fitted)
 
 
 class Learner(Protocol):
@@ -142,14 +153,14 @@ def run_passes(job: Job, learner: Learner, output: Output) -> None:
         A store, arrays, or lazy arrays.
     """
     pass_input = job.inputs
-    for pass_number in range(job.parameters.n_passes):
+    for pass_number in range(len(job.parameters.steps)):
         learner.begin(pass_number)
         output.begin(pass_number, learner.preprocessor)
         missing = output.missing()
         if missing or not learner.knows(pass_number):
             output.write(*learner.learn(pass_number, pass_input), missing)
         output.end()
-        if pass_number + 1 < job.parameters.n_passes:
+        if pass_number + 1 < len(job.parameters.steps):
             pass_input = output.moved()
         job.engine.release()
 
@@ -203,7 +214,10 @@ class FitLearner:
         state = self._state_of(pass_number)
         if self.freezes or state is None or not str(state["stop_reason"]):
             return False
-        self.sampled.append(sampled_from(state, self.job.parameters.block_rows))
+        sampled = sampled_from(state, self.job.parameters.block_rows)
+        if self.job.parameters.operator == ALIGN and not sampled.facts:
+            return False
+        self.sampled.append(sampled)
         return True
 
     def learn(self, pass_number: int, pass_input: Inputs) -> tuple[PassData, FittedOperator]:
@@ -218,9 +232,12 @@ class FitLearner:
             # Only a model asks for it.
             engine.release(fitted.sampled.coverage)
         learned = fit_operator(engine, fitted)
+        fitted.sampled.facts = learned.facts
+        if self.checkpoints is not None and learned.facts:
+            self.checkpoints.save(pass_number, self.preprocessor.projection, fitted.sampled)
         if self.freezes:
             self._frozen.append(freeze(engine, fitted, learned))
-        if self.notes_coverage and pass_number + 1 == self.job.parameters.n_passes:
+        if self.notes_coverage and pass_number + 1 == len(self.job.parameters.steps):
             self.coverage = coverage_of_rows(engine, fitted.sampled.coverage)
         return prepared, learned
 
@@ -281,8 +298,10 @@ class FrozenLearner:
 
     def learn(self, pass_number: int, pass_input: Inputs) -> tuple[PassData, FittedOperator]:
         """Give new batches their scales and displacements."""
-        prepared = self._job.prepared(self.preprocessor, pass_number, pass_input)
         model = self._model
+        prepared = self._job.prepared(
+            self.preprocessor, pass_number, pass_input, len(model.batches)
+        )
         return prepared, adapt_model(
             self._job.engine, prepared, model.passes[pass_number], len(model.batches)
         )
@@ -294,6 +313,7 @@ class FrozenLearner:
                 "stop_reason": frozen.stop_reason,
                 "n_sampled": frozen.n_landmarks,
                 "n_capped": frozen.n_capped,
+                **frozen.facts,
                 "coverage_curve": {
                     "n_sampled": frozen.curve[:, 0],
                     "n_covered": frozen.curve[:, 1],

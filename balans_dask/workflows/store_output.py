@@ -215,10 +215,10 @@ class StoreOutput:
 
     def begin(self, pass_number: int, preprocessor: Preprocessor) -> None:
         """Open the store of a pass."""
-        is_last = pass_number + 1 == self._job.parameters.n_passes
+        is_last = pass_number + 1 == len(self._job.parameters.steps)
         self._writer = PassWriter(
             self._job.engine,
-            self._folder.passes(self._job.parameters.n_passes)[pass_number],
+            self._folder.passes(len(self._job.parameters.steps))[pass_number],
             self._job.inputs,
             self._run.embedding_key if is_last or self._run.basis else None,
             preprocessor.projection,
