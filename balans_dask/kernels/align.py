@@ -42,6 +42,8 @@ Floats = NDArray[np.float64]
 
 RIDGE = 1e-3
 """Share of the mean of the Laplacian's diagonal that is added to it."""
+FAINT = 2.0**-30
+"""Share of all trust up to which batches do not meet: half of the digits of g are gone there."""
 LEAST_SHARED, SHARED_SPAN = 0.5, 0.3
 """rho, or a gate's ratio, at which a match begins to count, and what it takes to count whole."""
 MOST_KAPPA = 0.75
@@ -165,8 +167,17 @@ class Meetings:
     trust: Floats
 
     def laplacian(self) -> Floats:
-        """L = diag(sum_i w_ib) - w p^T, of shape (n_batches, n_batches)."""
-        laplacian: Floats = np.diag(self.trust.sum(axis=1)) - self.trust @ self.share.T
+        """L = diag(sum_i w_ib) - w p^T, of shape (n_batches, n_batches).
+
+        All 0 where batches meet by a share ``FAINT`` of their trust, or less.
+        """
+        laplacian: Floats = self.trust @ -self.share.T
+        # A row sums to 0. The difference of two sums may be negative where batches hardly meet.
+        np.fill_diagonal(laplacian, 0.0)
+        met = -laplacian.sum(axis=1)
+        np.fill_diagonal(laplacian, met)
+        if met.sum() <= FAINT * self.trust.sum():
+            laplacian[:] = 0.0
         return laplacian
 
 
@@ -231,8 +242,10 @@ def solve_offsets(laplacian: Floats, sides: Floats, sizes: NDArray[np.integer]) 
     trace = np.trace(laplacian)
     if trace <= 0.0:
         return np.zeros_like(sides)
-    ridge = RIDGE * trace / len(laplacian)
-    factor = scipy.linalg.cho_factor(laplacian + ridge * np.eye(len(laplacian)))
+    # The transpose, which is the same, is in LAPACK's order: it takes no further copy.
+    ridged = laplacian.copy().T
+    np.fill_diagonal(ridged, np.diag(laplacian) + RIDGE * trace / len(laplacian))
+    factor = scipy.linalg.cho_factor(ridged, overwrite_a=True)
     offsets: Floats = scipy.linalg.cho_solve(factor, sides)
     return offsets - _row_mean(offsets, sizes)
 
