@@ -14,7 +14,7 @@ from balans_dask.labels import BatchLabels
 from balans_dask.model.frozen import FrozenPass, Model
 from balans_dask.model.inputs import Inputs
 from balans_dask.model.pass_data import FittedOperator, PassData
-from balans_dask.parameters import ALIGN
+from balans_dask.parameters import ALIGN, Parameters
 from balans_dask.passes.align import adapt_align
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.operators import map_fields, with_new_batches
@@ -64,7 +64,7 @@ def number_batches(model: Model, inputs: Inputs) -> Inputs:
             "are new: say which rows are anchors"
         )
     _require_references(names, np.bincount(codes[reference], minlength=len(names)), len(new))
-    _warn_of_small(names, sizes, len(new), model.parameters.n_neighbors)
+    _warn_of_small(names, sizes, len(new), model.parameters)
     return inputs.numbered(BatchLabels(codes, names, sizes), reference)
 
 
@@ -180,12 +180,22 @@ def _require_references(names: Sequence[str], n_references: np.ndarray, n_new: i
         )
 
 
-def _warn_of_small(names: Sequence[str], sizes: np.ndarray, n_new: int, n_neighbors: int) -> None:
-    first = len(names) - n_new
-    small = [names[code] for code in range(first, len(names)) if sizes[code] < n_neighbors]
-    if small:
+def _warn_of_small(
+    names: Sequence[str], sizes: np.ndarray, n_new: int, parameters: Parameters
+) -> None:
+    n_neighbors, aligns = parameters.n_neighbors, parameters.operator == ALIGN
+    few = n_neighbors if aligns else n_neighbors - 1
+    small = [name for name, size in list(zip(names, sizes, strict=True))[-n_new:] if size <= few]
+    if not (n_new and small):
+        return
+    said = f"{len(small)} of {n_new} new batches have"
+    if aligns:
         warn_of_input(
-            f"{len(small)} of {n_new} new batches have fewer than {n_neighbors} rows "
-            f"({first_names(small)}): their local scale is the distance to their "
-            "farthest row"
+            f"{said} at most {n_neighbors} rows ({first_names(small)}): they move as a whole, too "
+            "few for a scale or moves of their own near each landmark"
+        )
+    else:
+        warn_of_input(
+            f"{said} fewer than {n_neighbors} rows ({first_names(small)}): their local scale is "
+            "the distance to their farthest row"
         )

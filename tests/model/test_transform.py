@@ -194,11 +194,14 @@ def test_nan_is_refused_in_transform_too():
 
 
 @pytest.mark.filterwarnings("ignore:.*covered by no landmark")
-def test_new_batches_of_few_rows_are_named():
+@pytest.mark.parametrize(
+    ("operator", "n_rows", "said"), [("smooth", 4, "fewer than 5"), ("align", 5, "at most 5")]
+)
+def test_new_batches_of_few_rows_are_named(operator, n_rows, said):
     X, batch, new, _ = halves()
-    model = Balans().fit(X, batch=batch)
-    with pytest.warns(InputWarning, match="1 of 1 new batches have fewer than 5 rows .*tiny"):
-        model.transform(new[:3], batch=["tiny"] * 3)
+    model = Balans(operator=operator, n_passes=1).fit(X, batch=batch)
+    with pytest.warns(InputWarning, match=f"1 of 1 new batches have {said} rows .*tiny"):
+        model.transform(new[:n_rows], batch=["tiny"] * n_rows)
 
 
 def test_constant_features_of_the_fit_stay_as_they_are_in_new_rows():
