@@ -198,7 +198,8 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
             Label of every row; a number is a label too. ``None`` is one batch.
         anchor : array-like of shape (n_samples,), bool, or None
             Rows, such as controls, on which scales, displacements and the standardisation are
-            estimated, for all; only for ``operator="displace"``. ``None`` takes all rows.
+            estimated, for all; with ``operator`` ``"align"`` or ``"displace"``. ``None`` takes all
+            rows.
 
         Returns
         -------
@@ -228,7 +229,8 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
             Label of every row; a number is a label too. ``None`` is one batch.
         anchor : array-like of shape (n_samples,), bool, or None
             Rows, such as controls, on which scales, displacements and the standardisation are
-            estimated, for all; only for ``operator="displace"``. ``None`` takes all rows.
+            estimated, for all; with ``operator`` ``"align"`` or ``"displace"``. ``None`` takes all
+            rows.
 
         Returns
         -------

@@ -10,6 +10,7 @@ __all__ = [
     "ALIGN",
     "AUTO",
     "CHECKPOINT_SECONDS",
+    "DISPLACE",
     "OPERATORS",
     "PAPER",
     "PATIENCE",
@@ -20,8 +21,8 @@ __all__ = [
 ]
 
 AUTO = "auto"
-ALIGN = "align"
-OPERATORS = (ALIGN, "smooth", "nystrom", "displace")
+ALIGN, DISPLACE = "align", "displace"
+OPERATORS = (ALIGN, "smooth", "nystrom", DISPLACE)
 LOCATION, SCALE, LOCAL = "location", "scale", "local"
 """The steps of ``align``; any other operator is a step of its own name."""
 OFFSET, NEAREST, KEEP = "offset", "nearest", "keep"

@@ -23,7 +23,7 @@ from balans_dask.model.query import (
     parse_query,
     query_error,
 )
-from balans_dask.parameters import Parameters
+from balans_dask.parameters import ALIGN, DISPLACE, Parameters
 
 __all__ = [
     "GIVEN_ROWS",
@@ -187,11 +187,10 @@ def require_anchors(mask: NDArray[np.bool_], labels: BatchLabels, parameters: Pa
     InvalidInputError
         If the operator has no use for anchors, or a batch has none.
     """
-    if parameters.operator != "displace":
+    if parameters.operator not in (ALIGN, DISPLACE):
         raise InvalidInputError(
-            f"anchors mean nothing to operator {parameters.operator!r}, which replaces rows by "
-            "means of all rows near them: use operator 'displace', which moves rows as its "
-            "batch's anchors move"
+            f"anchors mean nothing to operator {parameters.operator!r}, which is estimated on all "
+            "rows: use 'align' or 'displace', which move rows as their batch's anchors move"
         )
     n_anchors = np.bincount(labels.codes[mask], minlength=labels.n_batches)
     without = [labels.names[code] for code in np.flatnonzero(n_anchors == 0).tolist()]

@@ -154,7 +154,7 @@ def test_new_plates_are_estimated_on_their_anchors():
 def test_operators_that_average_rows_refuse_anchors_and_say_why(operator):
     X, plate, _, control, _ = confounded(200)
     with pytest.raises(
-        InvalidInputError, match=r"anchors mean nothing to operator .* means of all"
+        InvalidInputError, match=r"anchors mean nothing to operator .* estimated on all"
     ):
         Balans(operator=operator).fit(X, batch=plate, anchor=control)
 
@@ -246,7 +246,7 @@ def test_the_command_takes_a_query_and_the_model_keeps_it(tmp_path):
     plain = write_anndata(tmp_path / "plain.zarr", X, plate=plate)
     run("transform", model, plain, tmp_path / "u.zarr", "--batch-key", "plate")
     np.testing.assert_array_equal(anndata.read_zarr(tmp_path / "u.zarr").X, found.X)
-    smooth = ["--batch-key", "plate", "--anchor", "kind == 'negcon'"]
+    smooth = ["--batch-key", "plate", "--operator", "smooth", "--anchor", "kind == 'negcon'"]
     said = run("correct", source, tmp_path / "s.zarr", *smooth, code=2)
     assert "anchors mean nothing to operator 'smooth'" in said
     said = run("check", source, *smooth, code=2)
