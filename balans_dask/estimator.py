@@ -36,9 +36,15 @@ __all__ = ["Balans", "correct_batches"]
 class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Align batches by local affinities and subsampling (BALANS, arXiv 2601.22331).
 
-    Every sampled row (landmark) measures its distances to all rows, scales them by the distance to
-    its k-th nearest neighbour *within each batch*, keeps the strong Gaussian affinities up to their
-    elbow, and the profiles are smoothed with them: X_hat = D^-1 A_S^T (A_S X).
+    By default (``operator="align"``) wells look for their like on other plates, and a match counts
+    as far as the well has no better one there. From the matches that count follow the offset of
+    every plate, its width, and what is left near each kind of well; every well moves by these, and
+    none is averaged with others. Where plates do not share their treatments few matches count, and
+    the correction holds back instead of merging what differs.
+
+    ``Balans.paper()`` is the published method, which smooths: X_hat = D^-1 A_S^T (A_S X). Both draw
+    rows (landmarks) where few rows are covered yet, scale their distances by that to their k-th
+    nearest neighbour *within each batch*, and keep strong Gaussian affinities up to the elbow.
 
     Work runs on the current ``distributed.Client`` if there is one, else on threads of this
     process. The result does not depend on which, nor on chunks.
@@ -49,13 +55,20 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         k of the paper: the neighbour whose distance is the local scale.
     patience : int, default=50
         tau of the paper: stop after this many consecutive rows that cover nothing new.
-    stopping : {"patience", "auto"}, default="patience"
-        Stop by patience alone, as the paper does, or as soon as no population of a ten-thousandth
-        of the rows is likely to be missed.
-    operator : {"smooth", "nystrom", "displace"}, default="smooth"
-        ``smooth`` takes weighted means, D^-1 A_S^T (A_S X), as the paper does; ``nystrom`` puts the
-        pseudo-inverse of A_SS between; ``displace`` keeps every profile and moves it by the local
-        displacement of its batch.
+    stopping : {"share", "patience", "auto"} or None, default=None
+        When no more rows are drawn. ``"share"``: once 99 % of the rows are covered, by 256
+        landmarks at least, or patience ends. ``"patience"``: by patience alone, as the paper does.
+        ``"auto"``: as soon as no population of a ten-thousandth of the rows is likely to be missed.
+        ``None`` is ``"share"`` with ``align`` and ``"patience"`` with other operators.
+    operator : {"align", "smooth", "nystrom", "displace"}, default="align"
+        ``align`` moves batches, as a whole and then locally, as far as the rows confirm that they
+        hold the same populations. ``smooth`` takes weighted means, D^-1 A_S^T (A_S X), as the
+        paper does; ``nystrom`` puts the pseudo-inverse of A_SS between. ``displace`` keeps every
+        profile and moves it by the local displacement of its batch, and takes anchors.
+    shared_populations : {"auto", True}, default="auto"
+        ``True`` if you know that every batch holds every population, as replicate plates of one
+        layout do: all matches count. ``"auto"`` asks the rows, and holds back where batches seem
+        to lack populations of others. Only with ``align``.
     strength : float, default=1.0
         Share of the correction in the output, from 0 to 1; the rest is the input.
     block_rows : int, default=64
@@ -70,22 +83,30 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
     max_scale_ratio : float, "auto" or None, default="auto"
         Limit of a row's local scales in units of its smallest, so that populations missing from a
         batch are not matched; ``"auto"`` takes it from the spread of the data, ``None`` is the
-        paper.
+        paper. ``align`` asks the rows instead: it has no limit, and refuses a number.
     max_neighbors : int or None, default=None
         A row of the affinity matrix keeps at most this many entries.
-    uncovered : {"nearest", "keep"}, default="nearest"
-        Rows that no landmark covers follow the nearest one, or stay as they are.
-    n_passes : int, default=1
-        Times that the correction is fitted and applied, each to what the one before has left.
+    uncovered : {"offset", "nearest", "keep"} or None, default=None
+        Rows that no landmark covers move with their batch as a whole (``"offset"``, with ``align``
+        only), follow the nearest landmark, or stay as they are. ``None`` is ``"offset"`` with
+        ``align`` and ``"nearest"`` with other operators.
+    n_passes : int or None, default=None
+        Times that the correction is fitted and applied, each to what the one before has left; of
+        ``align``, its local steps, which come after one of offsets and one of scales. ``None`` is 2
+        with ``align`` and 1 with other operators.
     random_state : int, RandomState instance or None, default=0
         Seed of the draws.
     verbose : bool, default=False
         Show progress: bars in a notebook and on a terminal, else a line every 30 s.
+    correct_single_batch : bool, default=False
+        Smooth the rows of a single batch too, as the paper would. By default they stay as they are,
+        with every operator: there is nothing to align them to.
 
     Attributes
     ----------
     model_ : Model
-        All that ``transform`` takes. What follows describes its last pass.
+        All that ``transform`` takes. What follows describes its last pass; of ``align``, its last
+        step, in which rows lie as the steps before have left them.
     sampled_rows_ : ndarray of shape (n_landmarks,), int64
         Landmarks in draw order.
     scales_ : ndarray of shape (n_landmarks, n_batches), float64
@@ -97,8 +118,8 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
     coverage_curve_ : ndarray of shape (n_rounds, 2), int64
         Rows sampled and rows covered after every round.
     n_capped_ : int
-        Landmarks with a scale beyond the limit that ``max_scale_ratio`` sets.
-    stop_reason_ : {"patience", "auto", "all_rows", "max_rows"}
+        Landmarks with a scale beyond the limit that ``max_scale_ratio`` sets; 0 with ``align``.
+    stop_reason_ : {"share", "patience", "auto", "all_rows", "max_rows"}
     n_rounds_ : int
     batches_ : ndarray of shape (n_batches,), object
         Labels in the order of the columns of ``scales_``.
@@ -113,7 +134,8 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
     Notes
     -----
     Cost: O(n m p) time for m landmarks and p components, three matrix products a round of
-    ``block_rows`` landmarks; no dense array larger than a partition.
+    ``block_rows`` landmarks, in each pass or step; no dense array larger than a partition.
+    ``align`` also solves one system of n_batches equations a step, O(n_batches^3).
 
     References
     ----------
@@ -173,15 +195,21 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
 
     @classmethod
     def paper(cls, **params: Any) -> Self:
-        """Make the estimator of the published method.
+        """Make the estimator of the published method, to reproduce the paper or compare with it.
 
-        ``operator="smooth"``, stopped by patience, one pass, without the guard
-        (``max_scale_ratio=None``); a single batch is smoothed too.
+        It smooths (``operator="smooth"``), stops after 50 idle rows (``stopping="patience"``,
+        ``patience=50``), fits once (``n_passes=1``), limits no scale (``max_scale_ratio=None``),
+        and smooths a single batch too (``correct_single_batch=True``).
 
         Parameters
         ----------
         **params
-            Others of ``Balans``.
+            Further ones of ``Balans``; they win over those above.
+
+        Returns
+        -------
+        model : Balans
+            Not fitted.
         """
         return cls(**{**PAPER, **params})
 
@@ -195,7 +223,8 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         y : None
             Ignored.
         batch : array-like of shape (n_samples,), or None
-            Label of every row; a number is a label too. ``None`` is one batch.
+            Label of every row; a number is a label too. ``None`` is one batch, which has nothing to
+            be aligned to.
         anchor : array-like of shape (n_samples,), bool, or None
             Rows, such as controls, on which scales, displacements and the standardisation are
             estimated, for all; with ``operator`` ``"align"`` or ``"displace"``. ``None`` takes all
@@ -226,7 +255,8 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         y : None
             Ignored.
         batch : array-like of shape (n_samples,), or None
-            Label of every row; a number is a label too. ``None`` is one batch.
+            Label of every row; a number is a label too. ``None`` is one batch, which has nothing to
+            be aligned to.
         anchor : array-like of shape (n_samples,), bool, or None
             Rows, such as controls, on which scales, displacements and the standardisation are
             estimated, for all; with ``operator`` ``"align"`` or ``"displace"``. ``None`` takes all
@@ -249,8 +279,9 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
     def transform(self, X: Any, *, batch: Any = None, anchor: Any = None) -> Any:
         """Correct further profiles by what was fitted; those corrected before do not move.
 
-        Rows of a batch of the fit take its local scales; a new batch gets its own, from its rows in
-        ``X``. A row is corrected alike in whatever company it comes, but for new batches.
+        Rows of a batch of the fit move as that batch did. A new batch gets its own local scales and
+        moves, from its rows in ``X``, towards where the batches of the fit have met. A row is
+        corrected alike in whatever company it comes, but for new batches.
 
         Parameters
         ----------

@@ -30,6 +30,10 @@ def balans_integrate(
 ) -> None:
     """Align batches of an AnnData object; run it between ``sc.pp.pca`` and ``sc.pp.neighbors``.
 
+    Batches move towards each other as far as the rows confirm that they hold the same populations
+    (``operator="align"``, see ``Balans``). The published method is ``operator="smooth",
+    max_scale_ratio=None``.
+
     Work runs on the current ``distributed.Client``, which stays open, if there is one, else on
     threads of this process.
 
@@ -51,7 +55,7 @@ def balans_integrate(
         Query on ``obs``, or mask, of the rows from which displacements are estimated, such as
         controls; only for ``operator="displace"``.
     **params
-        Of ``Balans``, such as ``n_neighbors``, ``operator``, ``n_passes``, ``random_state``,
+        Of ``Balans``, such as ``shared_populations``, ``operator``, ``n_passes``, ``random_state``,
         ``verbose``.
 
     Returns
@@ -66,8 +70,8 @@ def balans_integrate(
         - ``obs["balans_covered"]``, bool: rows that some landmark covers;
         - ``obs["balans_is_landmark"]``, bool;
         - ``obs["balans_displacement"]``, float32: how far the row moved in the basis;
-        - ``uns["balans"]``, dict: parameters, versions, stop reason, coverage curve, as corrected
-          stores hold them.
+        - ``uns["balans"]``, dict: parameters, versions, stop reason, coverage curve, with ``align``
+          ``rho`` and ``kappa``, as corrected stores hold them.
 
     Raises
     ------

@@ -58,19 +58,19 @@ FIT_OPTIONS = option_group(
         type=click.Choice(OPERATORS),
         default=_DEFAULTS.operator,
         show_default=True,
-        help="align moves batches as far as the rows confirm; smooth: the paper.",
+        help="align moves batches as far as rows confirm their matches; smooth: the paper.",
     ),
     click.option(
         "--paper",
         is_flag=True,
-        help="The published method: smooth, patience, one pass, no limit on scales.",
+        help="The published method: smooth, patience 50, one pass, no limit on scales.",
     ),
     click.option(
         "--shared-populations",
         type=click.Choice((AUTO, YES)),
         default=AUTO,
         show_default=True,
-        help="yes: every batch holds every treatment; auto: align asks the rows.",
+        help="yes: you know that every batch holds every treatment; auto: align asks the rows.",
     ),
     click.option(
         "--strength",
@@ -79,16 +79,40 @@ FIT_OPTIONS = option_group(
         show_default=True,
         help="Share of the correction in the output, from 0 to 1.",
     ),
-    click.option("--n-neighbors", type=int, default=_DEFAULTS.n_neighbors, show_default=True),
-    click.option("--patience", type=int, default=_DEFAULTS.patience, show_default=True),
+    click.option(
+        "--n-neighbors",
+        type=int,
+        default=_DEFAULTS.n_neighbors,
+        show_default=True,
+        help="k: the neighbour within a batch whose distance is the local scale.",
+    ),
+    click.option(
+        "--patience",
+        type=int,
+        default=_DEFAULTS.patience,
+        show_default=True,
+        help="Stop after this many rows in turn that cover nothing new.",
+    ),
     click.option(
         "--stopping",
         type=click.Choice(STOPPING),
         show_default="share with align, else patience",
         help="share: 99 % of rows covered; patience: the paper; auto: nothing likely missed.",
     ),
-    click.option("--block-rows", type=int, default=_DEFAULTS.block_rows, show_default=True),
-    click.option("--coverage-tol", type=float, default=_DEFAULTS.coverage_tol, show_default=True),
+    click.option(
+        "--block-rows",
+        type=int,
+        default=_DEFAULTS.block_rows,
+        show_default=True,
+        help="Rows drawn at a time; 1: the paper's loop.",
+    ),
+    click.option(
+        "--coverage-tol",
+        type=float,
+        default=_DEFAULTS.coverage_tol,
+        show_default=True,
+        help="A row is idle if it covers at most this share of all rows anew.",
+    ),
     click.option("--max-rows", type=int, help="Draw at most this many rows."),
     click.option(
         "--n-components",
@@ -101,7 +125,7 @@ FIT_OPTIONS = option_group(
         "--n-passes",
         type=int,
         show_default="2 with align, else 1",
-        help="Fit and correct this many times, each time what the last one has left.",
+        help="Fit and correct this many times what is left; of align, its local steps.",
     ),
     click.option(
         "--batch-order",
@@ -111,16 +135,18 @@ FIT_OPTIONS = option_group(
     click.option("--basis", help="Take distances in this matrix of obsm, such as X_pca."),
     click.option(
         "--anchor",
-        help="Estimate on the rows of this query alone: \"Metadata_pert_type == 'negcon'\".",
+        help="Estimate displace on the rows of this query: \"Metadata_pert_type == 'negcon'\".",
     ),
-    click.option("--seed", type=int, default=_DEFAULTS.seed, show_default=True),
+    click.option(
+        "--seed", type=int, default=_DEFAULTS.seed, show_default=True, help="Seed of the draws."
+    ),
     click.option(
         "--max-scale-ratio",
         metavar="C|auto|none",
         callback=_ratio,
         default=AUTO,
         show_default=True,
-        help="Limit local scales to C times a row's smallest; none: the paper.",
+        help="Limit local scales to C times a row's smallest; none: the paper. Not for align.",
     ),
     click.option("--max-neighbors", type=int, help="Cap the entries of a row of A."),
     click.option(
@@ -209,7 +235,11 @@ def correct(
     verbose: bool,
     **options: Any,
 ) -> None:
-    """Correct a store into a new one, or add the results to it."""
+    """Correct a store into a new one, or add the results to it.
+
+    Batches move towards each other as far as their rows confirm that they hold the same populations
+    (align); --paper smooths, as published.
+    """
     from balans_dask.cli.terminal import facts_table, plan_facts
     from balans_dask.io.run_folder import taken_by
     from balans_dask.model.inputs import plan_run
