@@ -13,7 +13,7 @@ from balans_dask.model.inputs import CheckedInput, Inputs, components_of
 from balans_dask.model.pass_data import FittedOperator, PassData
 from balans_dask.model.sampler import SamplerState, sample_rows
 from balans_dask.model.state import sampled_from
-from balans_dask.parameters import ALIGN, AUTO, Parameters
+from balans_dask.parameters import ALIGN, AUTO, KEEP, NEAREST, OFFSET, Parameters
 from balans_dask.passes.align import learn_align
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
@@ -33,6 +33,12 @@ __all__ = [
 
 UNCOVERED_SHARE = 0.01
 """Share of uncovered rows that is worth a warning; the paper's stop rule leaves a few."""
+FATES = {
+    OFFSET: "move with their batch",
+    NEAREST: "follow the nearest one",
+    KEEP: "stay as they are",
+}
+"""Of uncovered rows."""
 REMEDIES = {"max_rows": "raise max_rows", AUTO: "set stopping to patience"}
 """By the reason to stop; elsewhere patience ran out."""
 CAPPED_SHARE = 0.05
@@ -144,12 +150,11 @@ def _warn_of_uncovered(sampled: SamplerState, parameters: Parameters) -> None:
     last = sampled.curve[-1]
     n_uncovered = last.n_rows - last.n_covered
     if n_uncovered > UNCOVERED_SHARE * last.n_rows:
-        fate = "stay as they are" if parameters.uncovered == "keep" else "follow the nearest one"
         remedy = REMEDIES.get(sampled.stop_reason, "raise patience")
         remedy = remedy if parameters.max_neighbors is None else f"raise max_neighbors or {remedy}"
         warn_of_input(
-            f"{n_uncovered} of {last.n_rows} rows are covered by no sampled row and {fate}: "
-            f"{remedy} to cover more"
+            f"{n_uncovered} of {last.n_rows} rows are covered by no sampled row and "
+            f"{FATES[parameters.uncovered]}: {remedy} to cover more"
         )
 
 
