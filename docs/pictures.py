@@ -48,15 +48,15 @@ def points(axes: Axes, profiles: NDArray[np.float64], plate: NDArray[np.int64]) 
     axes.set_aspect("equal")
 
 
-def fitted(**settings: object) -> Balans:
-    """Return an estimator that takes the two features as the embedding."""
-    return Balans(n_components=None, **settings)
+def paper(**settings: object) -> Balans:
+    """Return an estimator of the published method, with the two features as the embedding."""
+    return Balans.paper(n_components=None, **settings)
 
 
 def local_scales() -> Figure:
     """Draw one landmark and its local scale in every plate."""
     profiles, plate = screen(240)
-    model = fitted(max_scale_ratio=None).fit(profiles, batch=plate)
+    model = paper().fit(profiles, batch=plate)
     figure = Figure(figsize=(5.2, 4.4), layout="constrained")
     axes = figure.subplots()
     points(axes, profiles, plate)
@@ -74,7 +74,7 @@ def local_scales() -> Figure:
 def elbow() -> Figure:
     """Draw the sorted affinities of the landmark, the chord and the elbow."""
     profiles, plate = screen(240)
-    model = fitted(max_scale_ratio=None).fit(profiles, batch=plate)
+    model = paper().fit(profiles, batch=plate)
     squares = ((profiles - profiles[model.sampled_rows_[LANDMARK]]) ** 2).sum(axis=1)
     affinity = np.exp(-squares / model.scales_[LANDMARK, plate] ** 2)
     ranked = np.sort(affinity)[::-1]
@@ -94,7 +94,7 @@ def coverage() -> Figure:
     rng = np.random.default_rng(0)
     population = rng.integers(12, size=6000)
     profiles = 3 * rng.normal(size=(12, 8))[population] + rng.normal(size=(6000, 8))
-    model = fitted(block_rows=16).fit(profiles, batch=rng.integers(3, size=6000))
+    model = paper(block_rows=16).fit(profiles, batch=rng.integers(3, size=6000))
     return coverage_figure(model, 6000)
 
 
@@ -112,22 +112,28 @@ def panels(corrections: dict[str, NDArray[np.float64]], plate: NDArray[np.int64]
 
 def operators() -> Figure:
     """Draw a screen before and after each operator."""
-    profiles, plate = screen()
-    corrections = {"input": profiles}
-    for name in ("smooth", "nystrom", "displace"):
-        model = fitted(operator=name, max_scale_ratio=None)
-        corrections[name] = model.fit_transform(profiles, batch=plate)
-    return panels(corrections, plate)
+    profiles, plate = screen(150)
+    models = {"align": Balans(n_components=None)}
+    models |= {name: paper(operator=name) for name in ("smooth", "nystrom", "displace")}
+    return panels({"input": profiles} | corrected(models, profiles, plate), plate)
+
+
+def corrected(
+    models: dict[str, Balans], profiles: NDArray[np.float64], plate: NDArray[np.int64]
+) -> dict[str, NDArray[np.float64]]:
+    """Correct the same rows by several estimators."""
+    return {name: model.fit_transform(profiles, batch=plate) for name, model in models.items()}
 
 
 def missing() -> Figure:
-    """Draw a screen whose second plate lacks a population, without and with the guard."""
+    """Draw a screen whose second plate lacks a population: the paper, its guard, and align."""
     profiles, plate = screen(offset=0.6, lacking=True)
-    corrections = {"input": profiles}
-    for ratio, title in ((None, "no limit (the paper)"), ("auto", "limit: auto")):
-        model = fitted(max_scale_ratio=ratio)
-        corrections[title] = model.fit_transform(profiles, batch=plate)
-    return panels(corrections, plate)
+    models = {
+        "smooth (the paper)": paper(),
+        "smooth, limit: auto": paper(max_scale_ratio="auto"),
+        "align": Balans(n_components=None),
+    }
+    return panels({"input": profiles} | corrected(models, profiles, plate), plate)
 
 
 PICTURES: dict[str, Callable[[], Figure]] = {
