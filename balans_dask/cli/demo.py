@@ -23,7 +23,7 @@ BATCH, LABEL = "Metadata_batch", "Metadata_treatment"
 @click.command()
 @click.option("--folder", default="demo", show_default=True, help="Where to write.")
 def demo(folder: str) -> None:
-    """Generate a small screen, correct it, and show scores and a picture."""
+    """Generate a small screen, correct it as by default, and show scores and a picture."""
     from balans_dask.cluster.open import silence_dask
     from balans_dask.events import Events
     from balans_dask.progress import Progress
@@ -49,7 +49,7 @@ def _corrected(folder: str, tell: "OnStage") -> Iterator[Any]:
     from balans_dask.workflows.request import correction_request
 
     screen = Mixture(
-        n_rows=12_000, n_features=200, n_clusters=20, cluster_spread=0.35, batch_offset=0.3
+        n_rows=12_000, n_features=200, n_clusters=20, cluster_spread=0.4, batch_offset=0.4
     )
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
