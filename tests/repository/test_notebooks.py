@@ -62,7 +62,7 @@ def test_the_quick_start_mixes_plates_and_its_bar_moves(tmp_path):
     ran = Ran("01", tmp_path, "{name: share.batch_mixing for name, share in shares.items()}")
     assert not ran.complaints
     assert ran.drawn == {"maps"}
-    assert ran.answer["before"] < 0.3 < 0.7 < ran.answer["smooth"]
+    assert ran.answer["before"] < 0.3 < 0.7 < ran.answer["align"]
     [shown] = ran.displays.values()
     texts = [picture["text/plain"] for picture in shown]
     assert len(set(texts)) > 5, "a picture for the beginning of every stage, and the end"
