@@ -64,7 +64,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         ``align`` moves batches, as a whole and then locally, as far as the rows confirm that they
         hold the same populations. ``smooth`` takes weighted means, D^-1 A_S^T (A_S X), as the
         paper does; ``nystrom`` puts the pseudo-inverse of A_SS between. ``displace`` keeps every
-        profile and moves it by the local displacement of its batch, and takes anchors.
+        profile and moves it by the local displacement of its batch.
     shared_populations : {"auto", True}, default="auto"
         ``True`` if you know that every batch holds every population, as replicate plates of one
         layout do: all matches count. ``"auto"`` asks the rows, and holds back where batches seem

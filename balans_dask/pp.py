@@ -52,8 +52,8 @@ def balans_integrate(
     correct_features : bool, default=False
         Correct ``X`` too, with the same weights, into ``layers["balans"]``.
     anchor : str, array-like of shape (n_obs,) of bool, or None, default=None
-        Query on ``obs``, or mask, of the rows from which displacements are estimated, such as
-        controls; only for ``operator="displace"``.
+        Query on ``obs``, or mask, of the rows on which the correction is estimated, such as
+        controls; with ``operator`` ``"align"`` or ``"displace"``.
     **params
         Of ``Balans``, such as ``shared_populations``, ``operator``, ``n_passes``, ``random_state``,
         ``verbose``.

@@ -135,7 +135,7 @@ FIT_OPTIONS = option_group(
     click.option("--basis", help="Take distances in this matrix of obsm, such as X_pca."),
     click.option(
         "--anchor",
-        help="Estimate displace on the rows of this query: \"Metadata_pert_type == 'negcon'\".",
+        help="Estimate on the rows of this query alone: \"Metadata_pert_type == 'negcon'\".",
     ),
     click.option(
         "--seed", type=int, default=_DEFAULTS.seed, show_default=True, help="Seed of the draws."
