@@ -171,8 +171,8 @@ def bound_of(t: str) -> str:
 
 
 def fitted(data: Embedded, seed: int, **options: Any) -> Balans:
-    """Draw landmarks by the package."""
-    model = Balans(n_components=None, random_state=seed, **options)
+    """Draw landmarks by the package, as `smooth` takes them: with its guard, by patience."""
+    model = Balans(operator="smooth", n_components=None, random_state=seed, **options)
     return model.fit(data.rows, batch=data.batch)
 
 

@@ -162,9 +162,7 @@ def _matrices(given: Embedded, seed: int) -> dict[str, tuple[Floats, Ints]]:
     squared = squared_distances(given.rows, everywhere)
     scales = batch_scales(squared, everywhere, given.batch, N_NEIGHBORS)
     dense = affinity_rows(squared, everywhere, scales)
-    model = Balans(
-        n_neighbors=N_NEIGHBORS, n_components=None, max_scale_ratio=None, random_state=seed
-    )
+    model = Balans.paper(n_neighbors=N_NEIGHBORS, n_components=None, random_state=seed)
     landmarks = model.fit(given.rows, batch=given.batch).sampled_rows_
     return {
         "before the elbow": (np.exp(-dense.u), everywhere),

@@ -96,9 +96,7 @@ def _operators(mixture: Mixture) -> tuple[Embedded, dict[str, Any]]:
     squared = squared_distances(given.rows, everywhere)
     scales = batch_scales(squared, everywhere, given.batch, N_NEIGHBORS)
     dense = affinity_rows(squared, everywhere, scales)
-    model = Balans(
-        n_neighbors=N_NEIGHBORS, n_components=None, max_scale_ratio=None, random_state=mixture.seed
-    )
+    model = Balans.paper(n_neighbors=N_NEIGHBORS, n_components=None, random_state=mixture.seed)
     rows = model.fit(given.rows, batch=given.batch).sampled_rows_
     sampled = DenseRows(rows, dense.u[rows], dense.kept[rows])
     identity = scipy.sparse.eye_array(len(given.rows), format="csc")

@@ -314,10 +314,9 @@ def _scores(
 def _as_package(dense: DenseRows, given: Embedded, block: int, sizes: Any) -> float:
     """Share of the first rows that `Balans` draws, too, in the same order."""
     seed, n_rows = PER_BLOCK * block + sizes["seeds"][0], sizes["compared"]
-    model = Balans(
+    model = Balans.paper(
         n_neighbors=N_NEIGHBORS,
         n_components=None,
-        max_scale_ratio=None,
         block_rows=block,
         max_rows=n_rows,
         random_state=seed,

@@ -113,7 +113,7 @@ class Scales:
 
     @functools.cached_property
     def _rows(self) -> Ints:
-        model = Balans(n_components=None, max_scale_ratio=None, random_state=self._seed)
+        model = Balans.paper(n_components=None, random_state=self._seed)
         return model.fit(self._profiles.rows, batch=self._profiles.batch).sampled_rows_
 
     @functools.cached_property
@@ -147,7 +147,7 @@ class Scales:
 
 
 def _package(profiles: Embedded, seed: int) -> tuple[Floats, dict[str, float]]:
-    model = Balans(n_components=None, random_state=seed)
+    model = Balans(operator="smooth", n_components=None, random_state=seed)
     corrected = model.fit_transform(profiles.rows, batch=profiles.batch)
     facts = {
         "n_landmarks": len(model.sampled_rows_),

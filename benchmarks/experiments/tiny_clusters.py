@@ -40,7 +40,11 @@ def reach(mixture: Mixture, max_rows: int) -> dict[str, Any]:
     cluster = obs[TREATMENT].cat.codes.to_numpy().astype(np.int64)
     models = {
         rule: Balans(
-            n_components=None, stopping=rule, max_rows=max_rows, random_state=mixture.seed
+            operator="smooth",
+            n_components=None,
+            stopping=rule,
+            max_rows=max_rows,
+            random_state=mixture.seed,
         ).fit(values, batch=batch)
         for rule in RULES
     }

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import psutil
 
+SMOOTH = ("--operator", "smooth")
+"""The operator of which the tables of time and memory are; an option that comes later wins."""
 LOOK_SECONDS = 0.05
 UNITS = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 

@@ -2,9 +2,9 @@
 
     python -m benchmarks.speed.growth [--rows 100000 300000 1000000 5000000] [--folder FOLDER]
 
-Every run is the installed `balans correct`, by default with its own settings and by worker
-processes. The longest: 5,000,000 rows; give 20000000 too where there is time, and a folder
-that keeps the generated stores.
+Every run is the installed `balans correct --operator smooth`, with its own settings and by worker
+processes unless others are given. The longest: 5,000,000 rows; give 20000000 too where there is
+time, and a folder that keeps the generated stores.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from balans_dask.events import read_events
 from balans_dask.report.run_sections import stage_times
 from balans_dask.workflows.mixture import Mixture
 from benchmarks.harness.findings import Findings, benchmark_arguments, described, median, spread
-from benchmarks.harness.measured_process import balans, planned_bytes
+from benchmarks.harness.measured_process import SMOOTH, balans, planned_bytes
 from benchmarks.harness.mixtures import BATCH, SPREADS, TINY_ROWS, mixture_store, working_folder
 from benchmarks.harness.pictures import panels, spread_line
 from benchmarks.harness.tables import lines
@@ -34,7 +34,7 @@ SAMPLING = "sampling rows"
 
 def run(store: Path, workers: int, cluster: str, settings: str) -> dict[str, Any]:
     """Correct by the installed command, and remove the output."""
-    where = ("--cluster", cluster, "--workers", workers)
+    where = ("--cluster", cluster, "--workers", workers, *SMOOTH)
     with tempfile.TemporaryDirectory(dir=store.parent) as place:
         out = Path(place) / "out.zarr"
         done = balans("correct", store, out, "--batch-key", BATCH, *where, *shlex.split(settings))
@@ -131,7 +131,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--features", type=int, nargs="+", default=[50, 500, 5000])
     parser.add_argument("--wide-rows", type=int, default=WIDE_ROWS)
     parser.add_argument("--cluster", choices=("local", "threads"), default="local")
-    parser.add_argument("--settings", default="", help='others, as --settings="--stopping auto"')
+    parser.add_argument(
+        "--settings", default="", help='further ones, which win, as --settings="--operator align"'
+    )
     return parser.parse_args(argv)
 
 

@@ -51,6 +51,8 @@ from benchmarks.harness.tables import lines
 CLUSTERS = {"threads": "threads", "processes": "local"}
 N_BATCHES = 5
 N_SMALL_COLUMNS = 2
+SMOOTH = "smooth"
+"""The operator of the tables; another one changes a round only by its guard."""
 FOREVER = 2**40
 """A patience that never ends."""
 SMALL, CHOSEN = "small", "chosen"
@@ -211,6 +213,7 @@ def asked(
     block_rows = case["block_rows"]
     if case["partitions"] == SMALL:
         parameters = Parameters(
+            operator=SMOOTH,
             n_components=None,
             block_rows=block_rows,
             max_rows=given.rounds * block_rows,
@@ -219,7 +222,12 @@ def asked(
         inputs = small_inputs(folder, given.partitions)
         return inputs, parameters, partial(small_plan, inputs, parameters)
     n_rounds = CHOSEN_ROUNDS * given.rounds
-    parameters = Parameters(block_rows=block_rows, max_rows=n_rounds * block_rows, patience=FOREVER)
+    parameters = Parameters(
+        operator=SMOOTH,
+        block_rows=block_rows,
+        max_rows=n_rounds * block_rows,
+        patience=FOREVER,
+    )
     mixture = Mixture(given.rows, cluster_spread=SPREADS["overlapping"])
     store = open_store(str(mixture_store(folder, mixture)))
     inputs = correction_request(store, [BATCH], parameters).inputs
@@ -242,7 +250,8 @@ def main(argv: list[str] | None = None) -> None:
     given = arguments(argv)
     findings = Findings("rounds", given, ["partitions", "rows", "rounds", "workers"])
     cases = [{"partitions": SMALL, "block_rows": block_rows} for block_rows in given.blocks]
-    cases.append({"partitions": CHOSEN, "block_rows": Parameters().block_rows})
+    block_rows = Parameters(operator=SMOOTH).block_rows
+    cases.append({"partitions": CHOSEN, "block_rows": block_rows})
     with working_folder(given.folder) as folder:
         for case in cases:
             measure(findings, case, given, *asked(case, given, folder))

@@ -25,6 +25,7 @@ from balans_dask.passes.workers import Workers
 from balans_dask.workflows.mixture import Mixture
 from balans_dask.workflows.request import correction_request
 from benchmarks.harness.findings import Findings, benchmark_arguments, described, median, spread
+from benchmarks.harness.measured_process import SMOOTH
 from benchmarks.harness.mixtures import BATCH, SPREADS, mixture_store, working_folder
 from benchmarks.harness.network import ENVIRONMENT, Host, NetworkCluster, hosts, network_cluster
 from benchmarks.harness.pictures import panels
@@ -32,6 +33,7 @@ from benchmarks.harness.tables import lines
 from benchmarks.speed.round_traffic import RoundShape, watched
 
 N_BATCHES, N_FEATURES, N_WORKERS = 5, 50, 2
+PARAMETERS = Parameters(operator="smooth")
 WORKER_BYTES = 2 * 10**9
 UNLIMITED = "unlimited"
 BETWEEN = "between workers"
@@ -55,9 +57,9 @@ def run_on(
     change(0)
     with tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch) / "out.zarr"
-        given = ["--max-rows", rounds * Parameters().block_rows, "--patience", 10**6, "--quiet"]
+        given = ["--max-rows", rounds * PARAMETERS.block_rows, "--patience", 10**6, "--quiet"]
         where = ["--cluster", cluster.address, "--workers", N_WORKERS]
-        argv = ["correct", store, target, "--batch-key", BATCH, *given, *where]
+        argv = ["correct", store, target, "--batch-key", BATCH, *SMOOTH, *given, *where]
         process = network[-1].start(
             [sys.executable, "-m", "balans_dask", *map(str, argv)],
             env=ENVIRONMENT, stdout=subprocess.DEVNULL,
@@ -67,10 +69,10 @@ def run_on(
 
 def planned(store: Path) -> RoundShape:
     """Ask the program how it cuts the rows."""
-    inputs = correction_request(open_store(str(store)), [BATCH], Parameters()).inputs
-    plan = plan_run(inputs, Parameters(), Workers(N_WORKERS, 1, WORKER_BYTES, embedded=False))
+    inputs = correction_request(open_store(str(store)), [BATCH], PARAMETERS).inputs
+    plan = plan_run(inputs, PARAMETERS, Workers(N_WORKERS, 1, WORKER_BYTES, embedded=False))
     n_partitions = plan.tiling.n_partitions
-    return RoundShape(n_partitions, Parameters().block_rows, N_FEATURES, N_BATCHES)
+    return RoundShape(n_partitions, PARAMETERS.block_rows, N_FEATURES, N_BATCHES)
 
 
 def bytes_table(findings: Findings, shape: RoundShape) -> str:

@@ -2,9 +2,9 @@
 
     python -m benchmarks.speed.whole_run [--harmony-python PYTHON] [--scores] [--rows N ...]
 
-Every run is a process of its own: the installed `balans correct` with its default settings, by
-threads and by processes, and `peers/harmony_store.py`, all on as many cores. Runs of one data set
-take turns. `--scores` needs `pip install "balans-dask[evaluate]"`.
+Every run is a process of its own: the installed `balans correct --operator smooth`, by threads and
+by processes, and `peers/harmony_store.py`, all on as many cores. Runs of one data set take turns.
+`--scores` needs `pip install "balans-dask[evaluate]"`.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from balans_dask.workflows.mixture import Mixture
 from balans_dask.workflows.records import correction_record
 from benchmarks.harness.arrays import Floats, Ints
 from benchmarks.harness.findings import Findings, benchmark_arguments, described, median, spread
-from benchmarks.harness.measured_process import balans, measured, planned_bytes
+from benchmarks.harness.measured_process import SMOOTH, balans, measured, planned_bytes
 from benchmarks.harness.mixtures import (
     BATCH,
     N_RARE,
@@ -75,7 +75,7 @@ class Data:
 def balans_run(data: Data, out: Path, cluster: str, workers: int, settings: str) -> dict[str, Any]:
     """Correct by the installed command."""
     where = ("--cluster", cluster, "--workers", workers)
-    given = ("--batch-key", BATCH, *where, *shlex.split(settings))
+    given = ("--batch-key", BATCH, *where, *SMOOTH, *shlex.split(settings))
     done = balans("correct", data.store, out, *given)
     events = read_events(str(out))
     record = correction_record(open_store(str(out)))
@@ -148,7 +148,7 @@ def measure_startup(findings: Findings, folder: Path, given: argparse.Namespace)
         where = ("--cluster", CLUSTERS[name], "--workers", given.workers)
         environment: Mapping[str, str] = os.environ if kept else os.environ | NO_CACHE
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            given_options = (store, Path(place) / "out.zarr", "--batch-key", BATCH, *where)
+            given_options = (store, Path(place) / "out.zarr", "--batch-key", BATCH, *where, *SMOOTH)
             done = balans("correct", *given_options, environment=environment)
         return {"seconds": round(done.seconds, 3)}
 
@@ -167,7 +167,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--clusters", nargs="+", choices=SPREADS, default=list(SPREADS))
     parser.add_argument("--workers", type=int, default=2, help="cores of every method")
     parser.add_argument(
-        "--settings", action="append", help='other settings, as --settings="--stopping auto"'
+        "--settings",
+        action="append",
+        help='further settings, which win, as --settings="--operator align"',
     )
     parser.add_argument("--harmony-python", default=sys.executable, help="one with harmonypy")
     parser.add_argument("--scores", action="store_true", help="score the first run of every case")

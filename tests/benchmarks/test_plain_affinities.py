@@ -34,7 +34,7 @@ def screen():
 @pytest.fixture(scope="module")
 def model(screen):
     values, batch, _ = screen
-    return Balans(n_components=None).fit(values, batch=batch)
+    return Balans(operator="smooth", n_components=None).fit(values, batch=batch)
 
 
 def test_without_the_guard_they_are_those_of_the_reference(screen):

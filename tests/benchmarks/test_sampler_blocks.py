@@ -19,9 +19,9 @@ def ran(tmp_path_factory):
 @pytest.mark.parametrize("block_rows", [5, 64])
 def test_the_dense_sampler_draws_and_stops_as_the_package_does(block_rows):
     screen = integer_screen(300, seed=2)
-    model = Balans(
-        n_components=None, max_scale_ratio=None, block_rows=block_rows, patience=8, random_state=4
-    ).fit(screen.profiles, batch=screen.batch)
+    model = Balans.paper(n_components=None, block_rows=block_rows, patience=8, random_state=4).fit(
+        screen.profiles, batch=screen.batch
+    )
     everywhere = np.arange(300)
     squared = dense.squared_distances(screen.profiles, everywhere)
     scales = dense.batch_scales(squared, everywhere, screen.batch, 5)

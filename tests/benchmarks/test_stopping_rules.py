@@ -13,8 +13,8 @@ def ran(tmp_path_factory):
     return tiny(stopping_rules.EXPERIMENT, tmp_path_factory.mktemp("stopping"))
 
 
-def test_the_defaults_are_those_of_the_package():
-    assert {name: Balans().get_params()[name] for name in DEFAULT} == DEFAULT
+def test_the_defaults_are_those_of_the_paper():
+    assert {name: Balans.paper().get_params()[name] for name in DEFAULT} == DEFAULT
 
 
 def test_one_setting_changes_at_a_time_and_rows_follow_it(ran):

@@ -21,7 +21,7 @@ def test_clusters_with_a_landmark_are_those_that_the_package_drew_from(run):
     mixture = Mixture(sizes["rows"], n_clusters=sizes["clusters"], cluster_spread=3.0)
     values = np.concatenate([rows for _, rows in mixture.slabs(1000)])
     obs = mixture.annotations()
-    model = Balans(n_components=None).fit(values, batch=obs["Metadata_batch"])
+    model = Balans(operator="smooth", n_components=None).fit(values, batch=obs["Metadata_batch"])
     assert found["stops"]["patience"] == len(model.sampled_rows_) >= found["stops"]["auto"]
     drawn = obs["Metadata_treatment"].cat.codes.to_numpy()[model.sampled_rows_]
     share = len(set(drawn)) / sizes["clusters"]
