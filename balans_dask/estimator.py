@@ -28,7 +28,7 @@ from balans_dask.workflows.array_inputs import (
     numbered_names,
 )
 from balans_dask.workflows.array_output import collector_of
-from balans_dask.workflows.arrays import fit_inputs, parameters_of, transform_arrays
+from balans_dask.workflows.arrays import fit_inputs, parameters_of, sphered, transform_arrays
 
 __all__ = ["Balans", "correct_batches"]
 
@@ -213,7 +213,15 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         """
         return cls(**{**PAPER, **params})
 
-    def fit(self, X: Any, y: None = None, *, batch: Any = None, anchor: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: None = None,
+        *,
+        batch: Any = None,
+        anchor: Any = None,
+        controls: Any = None,
+    ) -> Self:
         """Sample the landmarks of some profiles.
 
         Parameters
@@ -229,6 +237,9 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
             Rows, such as controls, on which scales, displacements and the standardisation are
             estimated, for all; with ``operator`` ``"align"`` or ``"displace"``. ``None`` takes all
             rows.
+        controls : array-like of shape (n_samples,), bool, or None
+            Rows, such as untreated wells of all batches, by whose covariance (Ledoit and Wolf's)
+            all rows are centred and whitened after the correction. ``None`` does not.
 
         Returns
         -------
@@ -240,11 +251,17 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
             If values, labels or parameters cannot be used.
         """
         with current_engine() as engine, reported(self.verbose) as tell, engine.telling(tell):
-            self._fit(engine, X, batch, anchor, wanted=False)
+            self._fit(engine, X, batch, anchor, controls, wanted=False)
         return self
 
     def fit_transform(
-        self, X: Any, y: None = None, *, batch: Any = None, anchor: Any = None
+        self,
+        X: Any,
+        y: None = None,
+        *,
+        batch: Any = None,
+        anchor: Any = None,
+        controls: Any = None,
     ) -> Any:
         """Correct some profiles.
 
@@ -261,6 +278,9 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
             Rows, such as controls, on which scales, displacements and the standardisation are
             estimated, for all; with ``operator`` ``"align"`` or ``"displace"``. ``None`` takes all
             rows.
+        controls : array-like of shape (n_samples,), bool, or None
+            Rows, such as untreated wells of all batches, by whose covariance (Ledoit and Wolf's)
+            all rows are centred and whitened after the correction. ``None`` does not.
 
         Returns
         -------
@@ -274,7 +294,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
             If values, labels or parameters cannot be used.
         """
         with current_engine() as engine, reported(self.verbose) as tell, engine.telling(tell):
-            return self._fit(engine, X, batch, anchor, wanted=True)
+            return self._fit(engine, X, batch, anchor, controls, wanted=True)
 
     def transform(self, X: Any, *, batch: Any = None, anchor: Any = None) -> Any:
         """Correct further profiles by what was fitted; those corrected before do not move.
@@ -365,8 +385,9 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         model = load_model(str(path))
         given = model.parameters.as_dict()
         given["random_state"] = given.pop("seed")
-        # Arrays have one key of batches.
+        # Arrays have one key of batches, and a fit is told of its controls.
         given.pop("keys_in_turn")
+        given.pop("sphering")
         estimator = cls(**given)
         estimator._take(model)
         estimator.n_features_in_ = len(model.feature_names)
@@ -380,12 +401,13 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         X: Any,
         batch: Any,
         anchor: Any,
+        controls: Any,
         wanted: bool,
     ) -> Any:
-        parameters = parameters_of(self.get_params(deep=False))
+        parameters = sphered(parameters_of(self.get_params(deep=False)), controls)
         matrix_of(X)
         check_features(self, X, fitting=True)
-        inputs = inputs_of(engine, X, batch, anchor)
+        inputs = inputs_of(engine, X, batch, anchor, controls)
         collect = collector_of(X)
         found = fit_inputs(engine, inputs, parameters, collect, wanted)
         self.coverage_ = found.coverage
@@ -412,15 +434,17 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         return tags
 
 
-def correct_batches(X: Any, batch: Any, *, anchor: Any = None, **params: Any) -> Any:
+def correct_batches(
+    X: Any, batch: Any, *, anchor: Any = None, controls: Any = None, **params: Any
+) -> Any:
     """Correct profiles in one call.
 
     Parameters
     ----------
     X : ndarray, DataFrame, dask.array.Array or zarr.Array of shape (n_samples, n_features)
     batch : array-like of shape (n_samples,)
-    anchor : array-like of shape (n_samples,), bool, or None
-        As ``Balans.fit`` takes it.
+    anchor, controls : array-like of shape (n_samples,), bool, or None
+        As ``Balans.fit`` takes them.
     **params
         Of ``Balans``.
 
@@ -428,4 +452,4 @@ def correct_batches(X: Any, batch: Any, *, anchor: Any = None, **params: Any) ->
     -------
     corrected : ndarray or dask.array.Array of shape (n_samples, n_features)
     """
-    return Balans(**params).fit_transform(X, batch=batch, anchor=anchor)
+    return Balans(**params).fit_transform(X, batch=batch, anchor=anchor, controls=controls)

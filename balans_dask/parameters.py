@@ -25,6 +25,8 @@ ALIGN, DISPLACE = "align", "displace"
 OPERATORS = (ALIGN, "smooth", "nystrom", DISPLACE)
 LOCATION, SCALE, LOCAL = "location", "scale", "local"
 """The steps of ``align``; any other operator is a step of its own name."""
+SPHERE = "sphere"
+"""The step after all others, where controls say how all rows are whitened."""
 OFFSET, NEAREST, KEEP = "offset", "nearest", "keep"
 UNCOVERED = (OFFSET, NEAREST, KEEP)
 SHARE, PATIENCE = "share", "patience"
@@ -96,6 +98,8 @@ class Parameters:
         Seed of the draws, from 0 to 2^63 - 1.
     correct_single_batch : bool, default False
         Rows of a single batch are smoothed too, as the paper would; else they stay as they are.
+    sphering : str or None, default None
+        Query for the controls by which all profiles are whitened after the correction.
     """
 
     n_neighbors: int = 5
@@ -115,6 +119,7 @@ class Parameters:
     keys_in_turn: int = 1
     seed: int = 0
     correct_single_batch: bool = False
+    sphering: str | None = None
 
     def __post_init__(self) -> None:
         self._choice("operator", OPERATORS)
@@ -140,6 +145,8 @@ class Parameters:
         self._choice("uncovered", UNCOVERED)
         if not (self.shared_populations is True or self.shared_populations == AUTO):
             self._refuse("shared_populations", "'auto' or True")
+        if self.sphering is not None and not (isinstance(self.sphering, str) and self.sphering):
+            self._refuse("sphering", "a query, or None")
         if aligns and ratio not in (None, AUTO):
             self._refuse("max_scale_ratio", "left out with operator 'align', which asks the rows")
         if not aligns and self.uncovered == OFFSET:
@@ -148,12 +155,17 @@ class Parameters:
             self._refuse("shared_populations", f"left out with operator {self.operator!r}")
 
     @property
-    def steps(self) -> tuple[str, ...]:
-        """What every pass does; where keys take turns, all steps of the first key come first."""
+    def alignment(self) -> tuple[str, ...]:
+        """What every pass that aligns batches does; all steps of a key come before the next key."""
         steps = (self.operator,) * self.n_passes
         if self.operator == ALIGN:
             steps = (LOCATION, SCALE, *(LOCAL,) * self.n_passes)
         return steps * self.keys_in_turn
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """What every pass does: those that align, then the sphering, if it is asked for."""
+        return self.alignment if self.sphering is None else (*self.alignment, SPHERE)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the parameters by name."""

@@ -26,6 +26,7 @@ def balans_integrate(
     adjusted_basis: str | None = None,
     correct_features: bool = False,
     anchor: Any = None,
+    controls: Any = None,
     **params: Any,
 ) -> None:
     """Align batches of an AnnData object; run it between ``sc.pp.pca`` and ``sc.pp.neighbors``.
@@ -54,6 +55,9 @@ def balans_integrate(
     anchor : str, array-like of shape (n_obs,) of bool, or None, default=None
         Query on ``obs``, or mask, of the rows on which the correction is estimated, such as
         controls; with ``operator`` ``"align"`` or ``"displace"``.
+    controls : str, array-like of shape (n_obs,) of bool, or None, default=None
+        Query on ``obs``, or mask, of the rows by whose covariance all rows are centred and whitened
+        after the correction.
     **params
         Of ``Balans``, such as ``shared_populations``, ``operator``, ``n_passes``, ``random_state``,
         ``verbose``.
@@ -104,7 +108,9 @@ def balans_integrate(
     """
     place = adjusted_basis or (SCORES_KEY if basis is None else f"{basis}_balans")
     require_room(adata, basis, place)
-    asked = integration(adata, key, basis, correct_features, anchor, _parameters(basis, params))
+    asked = integration(
+        adata, key, basis, correct_features, anchor, controls, _parameters(basis, params)
+    )
     verbose = params.get("verbose", False)
     with current_engine() as engine, reported(verbose) as tell, engine.telling(tell):
         done = integrate(engine, asked)

@@ -141,6 +141,11 @@ FIT_OPTIONS = option_group(
         "--seed", type=int, default=_DEFAULTS.seed, show_default=True, help="Seed of the draws."
     ),
     click.option(
+        "--sphering",
+        metavar="QUERY",
+        help="Whiten all profiles at the end by the controls of this query.",
+    ),
+    click.option(
         "--max-scale-ratio",
         metavar="C|auto|none",
         callback=_ratio,
@@ -406,7 +411,7 @@ def _keys(asked: "CorrectionRequest") -> dict[str, str]:
         return {"batch key": "+".join(asked.batch_keys)}
     turns = zip(asked.batch_keys, asked.order, strict=True)
     each = ", then ".join(f"{key} ({labels.n_batches:,} batches)" for key, labels in turns)
-    return {"batch keys": f"{each}: {len(asked.parameters.steps)} passes"}
+    return {"batch keys": f"{each}: {len(asked.parameters.alignment)} passes"}
 
 
 def _query_of(model: "Model") -> str | None:

@@ -13,6 +13,7 @@ from balans_dask.model.frozen import Model
 from balans_dask.model.inputs import CheckedInput, Inputs
 from balans_dask.parameters import Parameters
 from balans_dask.passes.memory import MemoryPlan
+from balans_dask.workflows.records import said_of_sphering
 from balans_dask.workflows.request import earlier_steps
 
 __all__ = [
@@ -41,13 +42,16 @@ def input_facts(inputs: Inputs, parameters: Parameters, examined: CheckedInput) 
     labels = inputs.labels
     sizes = sorted(zip(labels.sizes, labels.names, strict=True))
     n_features = inputs.features.shape[1]
+    controls = {}
+    if inputs.controls is not None:
+        controls["controls"] = f"{int(inputs.controls.sum()):,} rows, by which all are sphered"
     return {
         "profiles": f"{inputs.n_rows:,} rows x {n_features:,} features, {inputs.features.dtype}",
         "constant features": f"{int(examined.features.constant.sum())}",
         "batches": f"{labels.n_batches}, from {sizes[0][0]:,} rows ({sizes[0][1]}) to "
         f"{sizes[-1][0]:,} ({sizes[-1][1]})",
         "batches of at most k rows": f"{len(labels.clamped(parameters.n_neighbors))}",
-    }
+    } | controls
 
 
 def store_facts(store: ProfileStore) -> dict[str, str]:
@@ -78,6 +82,8 @@ def correction_facts(record: Mapping[str, Any]) -> dict[str, str]:
     """Say how a store was corrected."""
     parameters = record["parameters"]
     by = {"by the model": record["model"]} if "model" in record else {}
+    if "sphering" in record:
+        by["sphered by"] = said_of_sphering(record["sphering"])
     return by | {
         "input": str(record.get("input", "not recorded")),
         "parameters": ", ".join(f"{name}={_plain(value)}" for name, value in parameters.items()),
@@ -121,6 +127,8 @@ def model_facts(model: Model, n_bytes: int) -> dict[str, str]:
             f"{each.n_landmarks:,} landmarks in {n_rounds} rounds from {int(each.curve[-1, 2]):,} "
             f"rows, stopped by {each.stop_reason}"
         )
+    if model.sphering is not None:
+        facts["sphered by"] = said_of_sphering(model.sphering.facts)
     return facts | {
         "expected uncovered": f"{model.risk:.2%} of further rows of the same kind",
         "fingerprint": model.record["fingerprint"],

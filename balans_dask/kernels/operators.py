@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from balans_dask.kernels.affinity import AffinityRows
 from balans_dask.kernels.displace import spread_displacements
 from balans_dask.kernels.smooth import spread_to_rows
+from balans_dask.tiling import TILE_ROWS
 
 __all__ = [
     "OPERATORS",
@@ -19,6 +20,7 @@ __all__ = [
     "Nystrom",
     "Operator",
     "Smooth",
+    "Sphere",
     "TileRows",
     "covered_by",
 ]
@@ -207,6 +209,45 @@ class Local(Displace):
         return moved
 
 
+@dataclass(frozen=True)
+class Sphere:
+    """Centres and whitens all rows alike, each matrix by its own covariance of the controls.
+
+    Attributes
+    ----------
+    mean : sequence of one ndarray of shape (n_columns,), float64
+        Of the controls; 0 for columns that stay as they are.
+    features : sequence of one ndarray of shape (n_features, n_features), float64
+        The inverse square root of their covariance; the identity for columns that stay.
+    embedding : sequence of one ndarray of shape (n_embedding, n_embedding), float64, or of none
+        The same of the second matrix, if there is one.
+    """
+
+    mean: Sequence[Any]
+    features: Sequence[Any]
+    embedding: Sequence[Any]
+
+    def apply(self, rows: TileRows) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Whiten the rows, of which landmarks cover none and every one counts."""
+        [mean] = self.mean
+        n_rows, first = len(rows.values), 0
+        whitened = np.empty_like(rows.values)
+        for matrix in (*self.features, *self.embedding):
+            columns = slice(first, first + len(matrix))
+            # Of one shape always, so that a row comes out alike in any company.
+            centred = np.zeros((TILE_ROWS, len(matrix)))
+            np.subtract(rows.values[:, columns], mean[columns], out=centred[:n_rows])
+            whitened[:, columns] = (centred @ matrix)[:n_rows]
+            first = columns.stop
+        return whitened, np.ones(n_rows, dtype=bool)
+
+    def follow(
+        self, rows: TileRows, which: NDArray[np.intp], nearest: NDArray[np.int64] | None
+    ) -> NDArray[np.float64]:
+        """Whiten these rows as all others."""
+        return self.apply(rows)[0][which]
+
+
 OPERATORS: dict[str, type[Any]] = {
     "smooth": Smooth,
     "nystrom": Nystrom,
@@ -214,6 +255,7 @@ OPERATORS: dict[str, type[Any]] = {
     "location": Affine,
     "scale": Affine,
     "local": Local,
+    "sphere": Sphere,
 }
 """By the names of ``parameters.STEPS``; a field is an array of a model, by its name."""
 

@@ -1,4 +1,4 @@
-"""The anchor rows: those that a query names, by the operators of pandas' columns, or a mask."""
+"""Anchors and controls: rows that a query names, by the operators of pandas' columns, or a mask."""
 
 import functools
 import operator
@@ -27,8 +27,9 @@ from balans_dask.parameters import ALIGN, DISPLACE, Parameters
 
 __all__ = [
     "GIVEN_ROWS",
-    "anchor_mask",
+    "given_mask",
     "require_anchors",
+    "require_controls",
     "rows_by_query",
 ]
 
@@ -158,18 +159,23 @@ def _yes_or_no(value: Any) -> pd.Series:
     raise _Meaningless("it does not say yes or no of every row")
 
 
-def anchor_mask(anchor: Any, n_rows: int) -> NDArray[np.bool_]:
+def given_mask(rows: Any, n_rows: int, name: str) -> NDArray[np.bool_]:
     """Check a mask that the caller gave.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument.
 
     Raises
     ------
     InvalidInputError
         If it is not a boolean for every row.
     """
-    mask = np.asarray(anchor)
+    mask = np.asarray(rows)
     if mask.dtype != bool or mask.shape != (n_rows,):
         raise InvalidInputError(
-            f"anchor has shape {mask.shape} and type {mask.dtype}: give one True or False for each "
+            f"{name} has shape {mask.shape} and type {mask.dtype}: give one True or False for each "
             f"of the {n_rows} rows"
         )
     return mask
@@ -207,4 +213,29 @@ def require_anchors(mask: NDArray[np.bool_], labels: BatchLabels, parameters: Pa
             f"{len(few)} of {labels.n_batches} batches have fewer than {parameters.n_neighbors} "
             f"anchor rows ({first_names(few)}): their local scale is the distance to their "
             "farthest one"
+        )
+
+
+def require_controls(mask: NDArray[np.bool_], n_features: int) -> None:
+    """Refuse controls that have no covariance; warn where they are fewer than the features.
+
+    Parameters
+    ----------
+    mask : ndarray of shape (n_rows,), bool
+
+    Raises
+    ------
+    InvalidInputError
+        If there are fewer than two.
+    """
+    n_controls = int(mask.sum())
+    if n_controls < 2:
+        raise InvalidInputError(
+            f"{n_controls} of {len(mask)} rows are controls of the sphering: name two at least, "
+            "better more than features"
+        )
+    if n_controls < n_features:
+        warn_of_input(
+            f"the sphering has {n_controls} controls for {n_features} features: it shrinks their "
+            "covariance, the more the fewer they are"
         )

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from balans_dask.kernels.elbow import N_BINS
 
-__all__ = ["Sizes", "Table", "fault_of", "landmark_fault", "projection_fault", "record_fault"]
+__all__ = [
+    "Sizes",
+    "Table",
+    "fault_of",
+    "landmark_fault",
+    "projection_fault",
+    "record_fault",
+    "sphering_fault",
+]
 
 Sizes = Mapping[str, int]
 """Lengths of axes by name."""
@@ -146,6 +154,17 @@ def projection_fault(tables: Mapping[str, Any], n_columns: int, weighted: bool) 
     return fault_of(tables, rules, sizes)
 
 
+def sphering_fault(facts: Any) -> str:
+    """Say what is wrong with what is told of a sphering; empty if nothing is."""
+    if not isinstance(facts, dict) or "n_controls" not in facts:
+        return "sphering tells no number of controls"
+    for name, value in facts.items():
+        number = np.asarray(value)
+        if number.shape or number.dtype.kind not in "iuf" or not 0 <= number < np.inf:
+            return f"{name} of the sphering is {value!r}"
+    return ""
+
+
 def record_fault(record: Mapping[str, Any], n_columns: int | None) -> str:
     """Say what is wrong with what a store says about its correction; empty if nothing is.
 
@@ -166,11 +185,12 @@ def record_fault(record: Mapping[str, Any], n_columns: int | None) -> str:
         return f"{wrong[0]} is of another type"
     chosen, batches = record["parameters"], list(record["batches"])
     named = all(isinstance(name, str) for name in batches) and len(batches) > 0
-    keyed = {"batch_key", "basis"} <= chosen.keys() and isinstance(chosen.get("anchor", ""), str)
+    queries = [chosen.get(name, "") for name in ("anchor", "sphering")]
+    keyed = {"batch_key", "basis"} <= chosen.keys() and all(isinstance(q, str) for q in queries)
     if not named:
         return "batches are not named"
     if not keyed:
-        return "parameters lack a key or a basis, or an anchor is no query"
+        return "parameters lack a key or a basis, or an anchor or a sphering is no query"
     weighted = "weights" in record["preprocessor"]
     fault = projection_fault(
         record["preprocessor"], LARGEST if n_columns is None else n_columns, weighted
@@ -186,6 +206,8 @@ def record_fault(record: Mapping[str, Any], n_columns: int | None) -> str:
     if missing:
         return f"{min(missing)} is missing"
     fault = fault_of(counts, rules, sizes) or _curve_fault(record)
+    if "sphering" in record:
+        fault = fault or sphering_fault(record["sphering"])
     if not isinstance(earlier, dict):
         return "earlier_passes is of another type"
     for name, facts in earlier.items():

@@ -20,6 +20,7 @@ from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import coverage_of_rows, covered_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.operators import map_fields
+from balans_dask.passes.sphering import Sphering
 
 __all__ = ["FrozenPass", "Model", "freeze", "model_of", "require_features"]
 
@@ -86,8 +87,11 @@ class Model:
     batches : tuple of str
         Names of the batches of the fit, in the order of the scale tables' columns.
     passes : list of FrozenPass
+        Those that align.
     record : mapping
         Where the model comes from: batch keys, basis, fingerprint of the data, versions.
+    sphering : Sphering or None
+        What whitens the rows at the end, if the fit was asked for it.
     """
 
     parameters: Parameters
@@ -97,6 +101,7 @@ class Model:
     batches: tuple[str, ...]
     passes: list[FrozenPass]
     record: Mapping[str, Any]
+    sphering: Sphering | None = None
 
     @property
     def n_landmarks(self) -> int:
@@ -150,6 +155,7 @@ def model_of(
     preprocessor: Preprocessor,
     passes: list[FrozenPass],
     record: Mapping[str, Any],
+    sphering: Sphering | None,
 ) -> Model:
     """Join what all passes of a fit have left.
 
@@ -157,7 +163,7 @@ def model_of(
     ----------
     inputs : Inputs
         Of the first pass.
-    parameters, preprocessor, passes, record
+    parameters, preprocessor, passes, record, sphering
         As ``Model`` holds them.
     """
     embedding = inputs.embedding
@@ -169,6 +175,7 @@ def model_of(
         batches=inputs.labels.names,
         passes=passes,
         record=record,
+        sphering=sphering,
     )
 
 

@@ -46,6 +46,8 @@ class Inputs:
     labels : BatchLabels
     reference : ndarray of shape (n_rows,), bool, or None
         Rows from which scales and displacements are estimated; ``None`` for all.
+    controls : ndarray of shape (n_rows,), bool, or None
+        Rows by which a fit spheres all rows; ``None`` if it does not.
     feature_names : sequence of str
     embedding : RowSource or None
         Where distances are taken, if not in the features; corrected with the same weights.
@@ -65,6 +67,7 @@ class Inputs:
     in_memory: bool = False
     table_bytes: int = 0
     reference: NDArray[np.bool_] | None = None
+    controls: NDArray[np.bool_] | None = None
 
     @property
     def n_rows(self) -> int:
@@ -176,7 +179,8 @@ def plan_run(
             shard_tiles=inputs.shard_tiles,
             in_memory=inputs.in_memory,
             n_passes=len(parameters.steps),
-            n_frozen=len(parameters.steps) if freezes or model is not None else 0,
+            n_frozen=len(parameters.alignment) if freezes or model is not None else 0,
+            spheres=parameters.sphering is not None,
             anchors=inputs.reference is not None,
             draws=model is None,
             table_bytes=inputs.table_bytes,
@@ -223,9 +227,13 @@ def check_input(
     Raises
     ------
     InvalidInputError
-        If values are NaN or infinite, or no feature varies.
+        If values are NaN or infinite, no feature varies, or none does among the controls.
     """
     examined = check_values(engine, inputs, tiling)
+    if inputs.controls is not None:
+        _require_varying(engine, inputs.features, inputs.controls, examined.features, tiling)
+        if inputs.embedding is not None:
+            _require_varying(engine, inputs.embedding, inputs.controls, examined.scored, tiling)
     if inputs.reference is not None:
         reference = compute_moments(engine, tiling, inputs.scored, inputs.reference)
         examined = replace(examined, reference=reference)
@@ -237,6 +245,22 @@ def check_input(
         )
     _warn_of_oddities(examined.features, inputs, parameters)
     return examined
+
+
+def _require_varying(
+    engine: Engine,
+    source: RowSource,
+    controls: NDArray[np.bool_],
+    of_all: Moments,
+    tiling: Tiling,
+) -> None:
+    """Refuse controls that are all alike, before they are corrected."""
+    among = compute_moments(engine, tiling, source, controls)
+    if among.constant.all() and not of_all.constant.all():
+        raise InvalidInputError(
+            f"the {among.n_rows} controls of the sphering are all alike: name controls that vary, "
+            "or leave out the sphering"
+        )
 
 
 def examining(plan: MemoryPlan) -> Stage:
@@ -283,8 +307,9 @@ def _warn_of_oddities(features: Moments, inputs: Inputs, parameters: Parameters)
         )
     labels = inputs.labels
     if labels.n_batches == 1:
+        rest = "" if parameters.sphering is None else ", and all rows are sphered"
         warn_of_input(
-            f"all {inputs.n_rows} rows are of one batch ({labels.names[0]}): nothing to align"
+            f"all {inputs.n_rows} rows are of one batch ({labels.names[0]}): nothing to align{rest}"
         )
     clamped = labels.clamped(parameters.n_neighbors)
     if clamped:

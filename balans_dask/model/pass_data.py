@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from balans_dask.kernels.operators import Operator
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.inputs import Inputs
-from balans_dask.parameters import Parameters
+from balans_dask.parameters import SPHERE, Parameters
 from balans_dask.passes.correct import RowSink, correct_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
@@ -60,8 +60,8 @@ class PassData:
     pass_number : int
         0 for the first of ``len(parameters.steps)``.
     origin : Profiles or None
-        The profiles before the first pass, where this is the last of several: displacement and
-        strength count from there.
+        The profiles before the first pass, where this is the last of several that align:
+        displacement and strength count from there.
     n_fitted : int
         Batches of the fit: those of higher codes are new to a model.
     """
@@ -82,11 +82,11 @@ class PassData:
 
     @property
     def strength(self) -> NDArray[np.float64]:
-        """Share of the correction in what this pass puts out, by batch: the last pass blends.
+        """Share of the correction in what this pass puts out, by batch: the last to align blends.
 
         A batch that was fitted alone has nothing to be aligned to, and stays as it is.
         """
-        is_last = self.pass_number + 1 == len(self.parameters.steps)
+        is_last = _aligns_last(self.parameters, self.pass_number)
         strength = np.full(self.scores.n_batches, self.parameters.strength if is_last else 1.0)
         if is_last and self.n_fitted == 1 and not self.parameters.correct_single_batch:
             strength[0] = 0.0
@@ -116,6 +116,7 @@ def prepare(
         Of the first pass.
     """
     labels = inputs.labels
+    draws = parameters.steps[pass_number] != SPHERE
     scores = Scores.load(
         engine,
         plan.tiling,
@@ -125,16 +126,19 @@ def prepare(
         labels.n_batches,
         preprocessor.projection,
         keep=plan.keep_scores,
-        keep_products_of=parameters.block_rows if plan.keep_products else None,
+        keep_products_of=parameters.block_rows if plan.keep_products and draws else None,
     )
-    is_last = pass_number + 1 == len(parameters.steps)
     before = None
-    if origin is not None and pass_number > 0 and is_last:
+    if origin is not None and pass_number > 0 and _aligns_last(parameters, pass_number):
         before = _profiles(origin, preprocessor)
     profiles = _profiles(inputs, preprocessor)
     return PassData(
         inputs, parameters, plan, scores, profiles, pass_number, before, labels.n_batches
     )
+
+
+def _aligns_last(parameters: Parameters, pass_number: int) -> bool:
+    return pass_number + 1 == len(parameters.alignment)
 
 
 def second_matrix(prepared: PassData) -> tuple[int, np.dtype[Any]] | None:

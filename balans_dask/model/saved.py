@@ -10,14 +10,22 @@ from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.io.model_store import read_model, write_model
-from balans_dask.kernels.operators import OPERATORS
+from balans_dask.kernels.operators import OPERATORS, Sphere
 from balans_dask.kernels.projection import Projection
 from balans_dask.labels import SPELLING
-from balans_dask.model.bounds import Sizes, Table, fault_of, landmark_fault, projection_fault
+from balans_dask.model.bounds import (
+    Sizes,
+    Table,
+    fault_of,
+    landmark_fault,
+    projection_fault,
+    sphering_fault,
+)
 from balans_dask.model.frozen import FrozenPass, Model
 from balans_dask.model.pass_data import Preprocessor
 from balans_dask.model.state import block_arrays, blocks_from
 from balans_dask.parameters import Parameters
+from balans_dask.passes.sphering import Sphering
 
 __all__ = ["load_model", "pass_arrays", "pass_from", "save_model"]
 
@@ -61,6 +69,13 @@ TARGETS = {
 """What batches that the fit has not seen need, by step."""
 FACTS = {"batch_key": list, "basis": str, "versions": dict, "fingerprint": str}
 """Of the record: what is read of it."""
+SPHERE_TABLES = {
+    "mean": Table(np.float64, ("n_columns",)),
+    "features": Table(np.float64, ("n_features", "n_features")),
+    "embedding": Table(np.float64, ("n_embedded", "n_embedded")),
+}
+SPHERE = "sphere"
+"""Where the tables of a sphering are, beside the passes."""
 
 
 def save_model(model: Model, path: str, overwrite: bool = False) -> None:
@@ -93,6 +108,10 @@ def save_model(model: Model, path: str, overwrite: bool = False) -> None:
         arrays["weights"] = projection.weights
     for number, each in enumerate(model.passes):
         arrays |= {f"pass_{number}/{name}": array for name, array in pass_arrays(each).items()}
+    if model.sphering is not None:
+        attributes["sphering"] = model.sphering.facts
+        parts = vars(model.sphering.operator).items()
+        arrays |= {f"{SPHERE}/{name}": array for name, part in parts for array in part}
     write_model(path, attributes, arrays, overwrite)
 
 
@@ -170,8 +189,13 @@ def _require_facts(attributes: Mapping[str, Any]) -> None:
         raise ValueError(f"{n_same} of {len(attributes['batches'])} batches are there twice")
     if not (width is None or (isinstance(width, int) and width is not True and width > 0)):
         raise ValueError(f"n_embedding is {width!r}, not a number of columns")
-    if len(passes) != len(parameters.steps):
-        raise ValueError(f"{len(passes)} passes are there, of {len(parameters.steps)}")
+    if len(passes) != len(parameters.alignment):
+        raise ValueError(f"{len(passes)} passes are there, of {len(parameters.alignment)}")
+    spheres = parameters.sphering is not None
+    if spheres != ("sphering" in attributes):
+        raise ValueError("a sphering is there, of none" if not spheres else "sphering is missing")
+    if spheres and (fault := sphering_fault(attributes["sphering"])):
+        raise ValueError(fault)
     for each in passes:
         risk = each["risk"]
         if not (isinstance(risk, int | float) and isfinite(risk) and 0.0 <= risk <= 1.0):
@@ -211,8 +235,11 @@ def _require_tables(attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[
     n_components = len(arrays["used"])
     if weighted:
         n_components = arrays["weights"].shape[1]
-    n_columns = n_features + (n_components if weighted else width or 0)
+    n_embedded = n_components if weighted else width or 0
+    n_columns = n_features + n_embedded
     sizes = {
+        "n_features": n_features,
+        "n_embedded": n_embedded,
         "n_batches": len(attributes["batches"]),
         "n_components": n_components,
         "block_rows": parameters.block_rows,
@@ -220,9 +247,13 @@ def _require_tables(attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[
         "n_sums": n_columns + 1,
         "n_units": len(attributes["batches"]) + 1,
     }
-    for number, step in enumerate(parameters.steps):
-        own = _of_pass(arrays, number)
+    for number, step in enumerate(parameters.alignment):
+        own = _below(arrays, f"pass_{number}")
         fault = fault or _pass_fault(own, step, sizes, f"pass_{number}")
+    if not fault and parameters.sphering is not None:
+        kept = {name: SPHERE_TABLES[name] for name in _sphere_parts(n_embedded)}
+        fault = fault_of(_below(arrays, SPHERE), kept, sizes)
+        fault = fault and f"{fault} in {SPHERE}"
     if fault:
         raise ValueError(fault)
 
@@ -239,8 +270,20 @@ def _pass_fault(tables: Mapping[str, NDArray[Any]], step: str, sizes: Sizes, nam
     return fault and f"{fault} in {name}"
 
 
-def _of_pass(arrays: Mapping[str, NDArray[Any]], number: int) -> dict[str, NDArray[Any]]:
-    prefix = f"pass_{number}/"
+def _sphere_parts(n_embedded: int) -> list[str]:
+    return list(SPHERE_TABLES)[: 3 if n_embedded else 2]
+
+
+def _sphering(attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Sphering | None:
+    if "sphering" not in attributes:
+        return None
+    own = _below(arrays, SPHERE)
+    parts = ([own[name]] if name in own else [] for name in SPHERE_TABLES)
+    return Sphering(Sphere(*parts), dict(attributes["sphering"]))
+
+
+def _below(arrays: Mapping[str, NDArray[Any]], group: str) -> dict[str, NDArray[Any]]:
+    prefix = f"{group}/"
     return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
 
 
@@ -254,10 +297,14 @@ def _model(attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) ->
     parameters = Parameters(**attributes["parameters"])
     passes = [
         pass_from(
-            _of_pass(arrays, number), step, parameters, facts["stop_reason"], float(facts["risk"])
+            _below(arrays, f"pass_{number}"),
+            step,
+            parameters,
+            facts["stop_reason"],
+            float(facts["risk"]),
         )
         for number, (step, facts) in enumerate(
-            zip(parameters.steps, attributes["passes"], strict=True)
+            zip(parameters.alignment, attributes["passes"], strict=True)
         )
     ]
     projection = Projection(
@@ -275,4 +322,5 @@ def _model(attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) ->
         batches=tuple(attributes["batches"]),
         passes=passes,
         record=attributes["record"],
+        sphering=_sphering(attributes, arrays),
     )

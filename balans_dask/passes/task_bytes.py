@@ -19,6 +19,7 @@ __all__ = [
     "driver_bytes",
     "landmark_bytes",
     "nearest_bytes",
+    "sphere_bytes",
     "sums_bytes",
     "task_bytes",
 ]
@@ -39,6 +40,8 @@ LABEL_ROW_BYTES = 4 + 1
 """A row's batch, and whether it is a reference row."""
 BY_BATCH = ("align", "displace")
 """Operators that sum by batch."""
+WHITENING_MATRICES = 6
+"""Held by the driver at once while it finds what whitens the rows."""
 OPEN_ROW_BYTES = 3
 """A row's marks while those that can be drawn and are uncovered are counted."""
 SAMPLING = {
@@ -98,6 +101,8 @@ class RunShape:
         Decides what is summed for the landmarks.
     planned_landmarks : int
         Landmarks that tables are planned for where ``max_rows`` does not say.
+    spheres : bool
+        All rows are whitened by the controls at the end.
     """
 
     n_rows: int
@@ -120,6 +125,7 @@ class RunShape:
     table_bytes: int = 0
     operator: str = "align"
     planned_landmarks: int = PLANNED_LANDMARKS[0]
+    spheres: bool = False
 
     @property
     def n_columns(self) -> int:
@@ -161,7 +167,7 @@ def task_bytes(shape: RunShape, tiling: Tiling, keep_scores: bool) -> dict[str, 
     tile_entries = shape.n_landmarks * TILE_ROWS * BYTES_PER_ENTRY // filled
     corrected = rows * shape.row_bytes + 3 * shape.shard_tiles * TILE_ROWS * shape.row_bytes
     origin = read if shape.n_passes > 1 else 0
-    return {
+    tasks = {
         "moments": read + 3 * tile * shape.n_features,
         "scatter": read + 3 * tile * shape.n_features + levels * scatter,
         "scores": load,
@@ -182,6 +188,10 @@ def task_bytes(shape: RunShape, tiling: Tiling, keep_scores: bool) -> dict[str, 
         + 5 * tile * shape.n_columns
         + tile_entries,
     }
+    if shape.spheres:
+        chosen = 4 * tile * shape.n_columns
+        tasks["controls"] = own + read + scores + chosen + (levels + 1) * sphere_bytes(shape)
+    return tasks
 
 
 def sums_bytes(shape: RunShape, tiling: Tiling) -> int:
@@ -198,7 +208,15 @@ def sums_bytes(shape: RunShape, tiling: Tiling) -> int:
     }[shape.operator]
     if shape.operator == "align":
         learned += 4 * _node_bytes(shape) + 8 * shape.n_rows
-    return learned + (1 + tiling.n_partitions.bit_length()) * _node_bytes(shape)
+    n_waiting = 1 + tiling.n_partitions.bit_length()
+    # Nothing of the landmarks is left where the sums of controls are.
+    whitening = n_waiting * sphere_bytes(shape) if shape.spheres else 0
+    return max(learned + n_waiting * _node_bytes(shape), whitening)
+
+
+def sphere_bytes(shape: RunShape) -> int:
+    """Matrices that whiten features and embedding, or one partial sum for them."""
+    return 8 * (shape.n_features**2 + shape.n_embedding**2)
 
 
 def _frozen_bytes(shape: RunShape) -> int:
@@ -256,6 +274,10 @@ def driver_bytes(shape: RunShape, tiling: Tiling) -> int:
     landmarks = 5 * landmark_bytes(shape)
     # One pass is joined, sent or saved at a time, in two copies beside itself.
     frozen = (shape.n_frozen + 2) * _frozen_bytes(shape) if shape.n_frozen else 0
+    if shape.spheres:
+        # The sums, the covariance, its vectors, their multiples and the matrix, which is sent.
+        reduced = max(reduced, WHITENING_MATRICES * sphere_bytes(shape))
+        frozen += sphere_bytes(shape) if shape.n_frozen else 0
     # The Laplacian, its factor, and tables of landmarks and batches.
     aligned = 4 * 8 * shape.n_batches**2 + _affine_bytes(shape) + 2 * _pair_bytes(shape)
     return (

@@ -17,7 +17,7 @@ from balans_dask.report.run_figures import (
     shares_figure,
 )
 from balans_dask.report.source import Reported
-from balans_dask.workflows.records import read_events
+from balans_dask.workflows.records import read_events, said_of_sphering
 
 __all__ = [
     "StageTime",
@@ -91,6 +91,8 @@ def run_section(asked: Reported) -> Section:
         ("limited by the guard", f"{int(record.get('n_capped', 0)):,} landmarks"),
     ]
     facts += [("by the model", str(record["model"]))] if "model" in record else []
+    if "sphering" in record:
+        facts.append(("sphered by", said_of_sphering(record["sphering"])))
     parameters = [(name, _plain(value)) for name, value in record["parameters"].items()]
     versions = [(name, str(value)) for name, value in record["versions"].items()]
     versions += [("arithmetic", _plain(record.get("arithmetic", "")))]

@@ -144,9 +144,10 @@ def _keys(record: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _usual_control(obs: pd.DataFrame, record: Mapping[str, Any]) -> str | None:
-    anchor: str | None = record["parameters"].get("anchor")
-    if anchor is not None and anchor != GIVEN_ROWS:
-        return anchor
+    for asked in ("anchor", "sphering"):
+        query: str | None = record["parameters"].get(asked)
+        if query is not None and query != GIVEN_ROWS:
+            return query
     for name in CONTROL_COLUMNS:
         if name in obs.columns and (obs[name] == CONTROL).any():
             return f"{name} == '{CONTROL}'"

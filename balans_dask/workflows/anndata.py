@@ -17,19 +17,18 @@ from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.io.matrices import H5Matrix
 from balans_dask.io.sources import RowSource, StoredRows
 from balans_dask.labels import BatchLabels, batch_labels
-from balans_dask.model.anchors import GIVEN_ROWS, anchor_mask, rows_by_query
+from balans_dask.model.anchors import GIVEN_ROWS, given_mask, rows_by_query
 from balans_dask.model.inputs import Inputs
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.workflows.array_inputs import is_lazy, matrix_of, source_of
 from balans_dask.workflows.array_output import Collect, gathered_rows, lazy_rows
-from balans_dask.workflows.arrays import Asked, FittedArrays, fit_inputs
+from balans_dask.workflows.arrays import Asked, FittedArrays, fit_inputs, sphered
 from balans_dask.workflows.records import record_of
 
 __all__ = [
     "Integrated",
     "Integration",
-    "anchors_of",
     "basis_of",
     "features_of",
     "integrate",
@@ -37,6 +36,7 @@ __all__ = [
     "labels_of",
     "require_room",
     "row_source",
+    "rows_of",
 ]
 
 
@@ -89,19 +89,24 @@ def labels_of(adata: AnnData, keys: Sequence[str]) -> BatchLabels:
     )
 
 
-def anchors_of(adata: AnnData, anchor: Any) -> NDArray[np.bool_] | None:
-    """Find the anchor rows by a query on ``obs`` or a mask; ``None`` for all rows.
+def rows_of(adata: AnnData, chosen: Any, name: str) -> NDArray[np.bool_] | None:
+    """Find rows by a query on ``obs`` or a mask; ``None`` where nothing was chosen.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument.
 
     Raises
     ------
     InvalidInputError
         If the query or the mask cannot be used.
     """
-    if anchor is None:
+    if chosen is None:
         return None
-    if isinstance(anchor, str):
-        return rows_by_query(_in_memory(adata.obs), anchor)
-    return anchor_mask(anchor, adata.n_obs)
+    if isinstance(chosen, str):
+        return rows_by_query(_in_memory(adata.obs), chosen)
+    return given_mask(chosen, adata.n_obs, name)
 
 
 def basis_of(adata: AnnData, basis: str) -> Any:
@@ -178,8 +183,8 @@ class Integration:
         Where distances are taken, if not in the features or their principal components.
     feature_names : list of str
     labels : BatchLabels
-    reference : ndarray of shape (n_rows,), bool, or None
-        Anchor rows.
+    reference, controls : ndarray of shape (n_rows,), bool, or None
+        Anchor rows, and those by which all rows are sphered.
     parameters : Parameters
     keys : tuple of str
         Columns of ``obs`` with the batch.
@@ -194,6 +199,7 @@ class Integration:
     feature_names: list[str]
     labels: BatchLabels
     reference: NDArray[np.bool_] | None
+    controls: NDArray[np.bool_] | None
     parameters: Parameters
     keys: tuple[str, ...]
     basis: str | None
@@ -238,6 +244,7 @@ def integration(
     basis: str | None,
     correct_features: bool,
     anchor: Any,
+    controls: Any,
     parameters: Parameters,
 ) -> Integration:
     """Check what is asked, as ``balans_integrate`` takes it; reads no profile of a lazy object.
@@ -263,8 +270,9 @@ def integration(
         embedding=embedding if whole else None,
         feature_names=[str(name) for name in names],
         labels=labels,
-        reference=anchors_of(adata, anchor),
-        parameters=parameters,
+        reference=rows_of(adata, anchor, "anchor"),
+        controls=rows_of(adata, controls, "controls"),
+        parameters=sphered(parameters, controls),
         keys=keys,
         basis=basis,
         anchor=anchor if isinstance(anchor, str) else GIVEN_ROWS,
@@ -284,6 +292,7 @@ def integrate(engine: Engine, asked: Integration) -> Integrated:
         in_memory=not asked.lazy,
         table_bytes=_scores_bytes(asked),
         reference=asked.reference,
+        controls=asked.controls,
     )
     named = Asked(asked.keys, asked.basis, asked.anchor)
     found = fit_inputs(engine, inputs, asked.parameters, collect, True, named)

@@ -19,7 +19,7 @@ from balans_dask.errors import InvalidInputError, WrongTypeError
 from balans_dask.io.matrices import H5Matrix, checked_array
 from balans_dask.io.sources import HeldArray, LazyRows, RowSource, StoredRows
 from balans_dask.labels import batch_labels
-from balans_dask.model.anchors import anchor_mask
+from balans_dask.model.anchors import given_mask
 from balans_dask.model.inputs import Inputs, require_sizes
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.workers import embedded_client, require_usable
@@ -195,14 +195,16 @@ def current_engine() -> Iterator[Engine]:
             engine.release()
 
 
-def inputs_of(engine: Engine, X: Any, batch: Any, anchor: Any) -> Inputs:
+def inputs_of(engine: Engine, X: Any, batch: Any, anchor: Any, controls: Any = None) -> Inputs:
     """Wrap what the user gave."""
     source, names = source_of(engine, X)
-    column = np.full(source.shape[0], NO_BATCH) if batch is None else batch
+    n_rows = source.shape[0]
+    column = np.full(n_rows, NO_BATCH) if batch is None else batch
     return Inputs(
         features=source,
-        labels=batch_labels([column], ["batch"], source.shape[0]),
+        labels=batch_labels([column], ["batch"], n_rows),
         feature_names=names,
         in_memory=not is_lazy(X),
-        reference=None if anchor is None else anchor_mask(anchor, source.shape[0]),
+        reference=None if anchor is None else given_mask(anchor, n_rows, "anchor"),
+        controls=None if controls is None else given_mask(controls, n_rows, "controls"),
     )

@@ -17,6 +17,7 @@ from balans_dask.model.pass_data import (
     correct_pass,
     second_matrix,
 )
+from balans_dask.parameters import SPHERE
 from balans_dask.passes.correct import CorrectedRows, correct_chunk
 from balans_dask.passes.coverage import covered_rows
 from balans_dask.passes.engine import Engine
@@ -161,7 +162,7 @@ class ArrayOutput:
     rows : CorrectedArrays or None
         As the last pass has left them, if they were wanted.
     covered : list of array of shape (n_rows,), bool
-        By pass, the last one only if its rows were wanted.
+        By pass that aligns, the last one only if its rows were wanted.
     """
 
     def __init__(
@@ -172,6 +173,7 @@ class ArrayOutput:
         self._wanted = wanted
         self._counts = counts
         self._is_last = False
+        self._displacement: Any = None
         self.rows: CorrectedArrays | None = None
         self.covered: list[Any] = []
 
@@ -193,7 +195,12 @@ class ArrayOutput:
             return
         engine = self._job.engine
         self.rows = self._collect(engine, prepared, learned)
-        covered = self.rows.covered
+        if prepared.step == SPHERE:
+            # Rows are covered, and displaced, by the correction alone.
+            aligned = {"covered": self.covered[-1], "displacement": self._displacement}
+            self.rows = replace(self.rows, **aligned)
+            return
+        covered, self._displacement = self.rows.covered, self.rows.displacement
         if self._counts and not isinstance(covered, np.ndarray):
             covered = covered_rows(engine, prepared.scores, learned.landmarks, learned.operator)
         self.covered.append(covered)

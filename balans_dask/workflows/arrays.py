@@ -1,7 +1,7 @@
 """Fits and transforms of arrays: every pass takes the rows that the one before has put out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.kernels._blas import single_threaded_blas
-from balans_dask.model.anchors import GIVEN_ROWS, require_anchors
+from balans_dask.model.anchors import GIVEN_ROWS, require_anchors, require_controls
 from balans_dask.model.frozen import Model
 from balans_dask.model.inputs import Inputs, check_input, examining, plan_run
 from balans_dask.model.pass_data import CorrectedArrays
@@ -27,6 +27,7 @@ __all__ = [
     "FittedArrays",
     "fit_inputs",
     "parameters_of",
+    "sphered",
     "transform_arrays",
 ]
 
@@ -123,6 +124,19 @@ def parameters_of(given: Mapping[str, Any]) -> Parameters:
     return Parameters(**plain, seed=seed)
 
 
+def sphered(parameters: Parameters, controls: Any) -> Parameters:
+    """Return the same parameters with a sphering on controls, a query or a mask, if there are some.
+
+    Raises
+    ------
+    InvalidInputError
+        If the query is empty.
+    """
+    if controls is None:
+        return parameters
+    return replace(parameters, sphering=controls if isinstance(controls, str) else GIVEN_ROWS)
+
+
 def fit_inputs(
     engine: Engine,
     inputs: Inputs,
@@ -143,10 +157,12 @@ def fit_inputs(
     Raises
     ------
     InvalidInputError
-        If values, labels or anchors cannot be used.
+        If values, labels, anchors or controls cannot be used.
     """
     if inputs.reference is not None:
         require_anchors(inputs.reference, inputs.labels, parameters)
+    if inputs.controls is not None:
+        require_controls(inputs.controls, inputs.features.shape[1])
     with single_threaded_blas():
         plan = plan_run(inputs, parameters, engine.workers(), freezes=True)
         with engine.following(examining(plan), ("moments",)):

@@ -24,6 +24,7 @@ from balans_dask.model.inputs import CheckedInput, Inputs
 from balans_dask.model.pass_data import Preprocessor
 from balans_dask.model.sampler import SamplerState
 from balans_dask.parameters import Parameters
+from balans_dask.passes.sphering import SHRINKAGE
 
 __all__ = [
     "as_config",
@@ -35,6 +36,7 @@ __all__ = [
     "read_events",
     "record_of",
     "run_identity",
+    "said_of_sphering",
     "sampling_record",
     "texts",
 ]
@@ -105,6 +107,9 @@ def run_identity(
     labels = inputs.labels
     chosen = inputs.reference
     anchors = {} if chosen is None else {"anchor": anchor, "anchors": _hash(chosen.tobytes().hex())}
+    controls = {}
+    if inputs.controls is not None:
+        controls["controls"] = _hash(inputs.controls.tobytes().hex())
     arithmetic = [f"{name} {version(name)}" for name in ARITHMETIC]
     return {
         "values": examined.features.fingerprint,
@@ -116,6 +121,7 @@ def run_identity(
         "basis": basis or "X",
         "arithmetic": arithmetic + blas_fingerprint(),
         **anchors,
+        **controls,
         **{name: value for name, value in parameters.as_dict().items() if value is not None},
     }
 
@@ -241,6 +247,17 @@ def sampling_record(
             "n_covered": np.array([point.n_covered for point in sampled.curve]),
         },
     }
+
+
+def said_of_sphering(facts: Mapping[str, Any]) -> str:
+    """Say in a line by how many controls rows were sphered, and how much these were shrunk."""
+    shares = [
+        f"{float(value):.3g} of {name.removeprefix(SHRINKAGE)}"
+        for name, value in facts.items()
+        if name.startswith(SHRINKAGE)
+    ]
+    said = f"{int(facts['n_controls']):,} controls"
+    return f"{said}, shrinkage {' and '.join(shares)}" if shares else said
 
 
 def _scale_quantiles(sampled: SamplerState, n_batches: int) -> NDArray[np.float64]:

@@ -16,7 +16,12 @@ from balans_dask.io.sources import RowSource, StoredRows
 from balans_dask.io.store import ProfileStore
 from balans_dask.io.trial import FEW, try_annotations
 from balans_dask.labels import BatchLabels, batch_labels, labels_in_order
-from balans_dask.model.anchors import require_anchors, rows_by_query
+from balans_dask.model.anchors import (
+    GIVEN_ROWS,
+    require_anchors,
+    require_controls,
+    rows_by_query,
+)
 from balans_dask.model.frozen import Model
 from balans_dask.model.inputs import CheckedInput, Inputs, require_sizes
 from balans_dask.model.query import parse_query
@@ -105,6 +110,10 @@ class CorrectionRequest:
         basis = [] if self.basis is None else [f"obsm/{self.basis}"]
         return [*(f"obs/{key}" for key in self.batch_keys), *basis]
 
+    @property
+    def _queries(self) -> tuple[str | None, str | None]:
+        return self.anchor, self.parameters.sphering
+
     def identity(self, examined: CheckedInput) -> dict[str, Any]:
         """Everything that decides the output."""
         identity = run_identity(
@@ -148,7 +157,7 @@ class CorrectionRequest:
         record = {
             "input": path_from(str(place or "out.zarr"), self.store.path),
             "batches": texts(self.inputs.labels.names),
-            "asked": texts([*self.batch_keys, self.basis or "", self.anchor or ""]),
+            "asked": texts([*self.batch_keys, *filter(None, self._queries), self.basis or ""]),
         }
         elements = replace(self, store=few).annotations(columns, record)
         matrices = [] if self.embedding_key is None else [f"obsm/{self.embedding_key}"]
@@ -171,7 +180,7 @@ def correction_request(
     batch_keys : sequence of str
         Columns of ``obs``; several make joint batches.
     parameters : Parameters
-        With the passes of every key, if they take turns.
+        With the query for the controls, if profiles are to be sphered.
     basis : str or None
         Take distances in this matrix of ``obsm``, and correct it too.
     anchor : str or None
@@ -190,9 +199,11 @@ def correction_request(
         would do nothing.
     """
     require_sizes(store.path, store.features.shape, 2 if model is None else 1)
-    if anchor is not None:
-        # Also where all batches are known and it is not asked: the record of the output repeats it.
-        parse_query(anchor)
+    sphering = parameters.sphering
+    for query in (anchor, None if sphering == GIVEN_ROWS else sphering):
+        # Also where a model does not ask it: the record of the output repeats it.
+        if query is not None:
+            parse_query(query)
     columns = [store.column(key) for key in batch_keys]
     names = [f"obs column {key!r}" for key in batch_keys]
     order: tuple[BatchLabels, ...] = ()
@@ -205,6 +216,10 @@ def correction_request(
         reference = rows_by_query(store.obs, anchor)
     if model is None and reference is not None:
         require_anchors(reference, labels, parameters)
+    controls = None
+    if model is None and sphering is not None:
+        controls = rows_by_query(store.obs, sphering)
+        require_controls(controls, store.features.shape[1])
     features = StoredRows(checked_array(store.features))
     embedding = None if basis is None else StoredRows(checked_array(store.embedding(basis)))
     inputs = Inputs(
@@ -215,6 +230,7 @@ def correction_request(
         shard_tiles=max(1, row_layout(None, widest_row(features, embedding))[1] // TILE_ROWS),
         table_bytes=int(store.obs.memory_usage(deep=True).sum()),
         reference=reference,
+        controls=controls,
     )
     return CorrectionRequest(store, tuple(batch_keys), basis, anchor, inputs, parameters, order)
 

@@ -15,12 +15,14 @@ from balans_dask.model.frozen import FrozenPass, Model, freeze, model_of
 from balans_dask.model.inputs import CheckedInput, Inputs
 from balans_dask.model.pass_data import FittedOperator, PassData, Preprocessor, prepare
 from balans_dask.model.sampler import SamplerState
+from balans_dask.model.sphering import fit_sphering, share_sphering
 from balans_dask.model.state import sampled_from
 from balans_dask.model.transform import adapt_model
-from balans_dask.parameters import ALIGN, Parameters
+from balans_dask.parameters import ALIGN, SPHERE, Parameters
 from balans_dask.passes.coverage import coverage_of_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
+from balans_dask.passes.sphering import Sphering
 from balans_dask.passes.watch import PREPARING, Stage
 from balans_dask.tiling import Partition
 from balans_dask.workflows.records import sampling_record, texts
@@ -58,10 +60,11 @@ class Job:
     order: tuple[BatchLabels, ...] = ()
 
     def labels_of(self, pass_number: int) -> BatchLabels:
-        """Return the batches of a pass: every key has as many passes as any other."""
-        if not self.order:
+        """Return the batches of a pass: every key has as many to align as any other."""
+        n_aligned = len(self.parameters.alignment)
+        if not self.order or pass_number == n_aligned:
             return self.inputs.labels
-        return self.order[pass_number * len(self.order) // len(self.parameters.steps)]
+        return self.order[pass_number * len(self.order) // n_aligned]
 
     def state_sizes(self) -> list[Sizes]:
         """Return the lengths to which the saved state of every pass must fit."""
@@ -115,7 +118,7 @@ class Learner(Protocol):
         """Learn from the rows as the pass before has left them."""
 
     def facts(self) -> list[dict[str, Any]]:
-        """Say what a record holds of every pass."""
+        """Say what a record holds of every pass that aligns; the last one tells of the sphering."""
 
     def is_landmark(self) -> NDArray[np.bool_]:
         """Tell which rows some pass has sampled."""
@@ -183,6 +186,8 @@ class FitLearner:
         Of every pass so far.
     coverage : ndarray of shape (n_rows,), float64
         By the landmarks of the last pass.
+    sphering : Sphering or None
+        What whitens the rows at the end, once that is known and if it is asked for.
     """
 
     job: Job
@@ -193,6 +198,7 @@ class FitLearner:
     sampled: list[SamplerState] = field(default_factory=list)
     coverage: NDArray[np.float64] = field(init=False)
     preprocessor: Preprocessor = field(init=False)
+    sphering: Sphering | None = None
     _frozen: list[FrozenPass] = field(default_factory=list)
 
     def begin(self, pass_number: int) -> None:
@@ -226,6 +232,9 @@ class FitLearner:
         if pass_number:
             engine.tell(Stage(PREPARING, number=pass_number))
         prepared = self.job.prepared(self.preprocessor, pass_number, pass_input)
+        if prepared.step == SPHERE:
+            self.sphering = fit_sphering(engine, prepared, self.examined.scored.constant)
+            return prepared, share_sphering(engine, prepared, self.sphering)
         fitted = self._fitted(prepared)
         self.sampled.append(fitted.sampled)
         if not self.freezes:
@@ -237,18 +246,21 @@ class FitLearner:
             self.checkpoints.save(pass_number, self.preprocessor.projection, fitted.sampled)
         if self.freezes:
             self._frozen.append(freeze(engine, fitted, learned))
-        if self.notes_coverage and pass_number + 1 == len(self.job.parameters.steps):
+        if self.notes_coverage and pass_number + 1 == len(self.job.parameters.alignment):
             self.coverage = coverage_of_rows(engine, fitted.sampled.coverage)
         return prepared, learned
 
     def facts(self) -> list[dict[str, Any]]:
-        """Say what a record holds of every pass."""
+        """Say what a record holds of every pass that aligns; the last one tells of the sphering."""
         labels = [self.job.labels_of(pass_number) for pass_number in range(len(self.sampled))]
-        return [
-            sampling_record(sampled, of_pass, self.preprocessor.projection)
-            | ({"batches": texts(of_pass.names)} if self.job.order else {})
-            for sampled, of_pass in zip(self.sampled, labels, strict=True)
-        ]
+        return _with_sphering(
+            [
+                sampling_record(sampled, of_pass, self.preprocessor.projection)
+                | ({"batches": texts(of_pass.names)} if self.job.order else {})
+                for sampled, of_pass in zip(self.sampled, labels, strict=True)
+            ],
+            self.sphering,
+        )
 
     def is_landmark(self) -> NDArray[np.bool_]:
         """Tell which rows some pass has sampled."""
@@ -260,7 +272,12 @@ class FitLearner:
     def model(self, record: Mapping[str, Any]) -> Model:
         """Join what all passes have left; ``record`` says where the model comes from."""
         return model_of(
-            self.job.inputs, self.job.parameters, self.preprocessor, self._frozen, record
+            self.job.inputs,
+            self.job.parameters,
+            self.preprocessor,
+            self._frozen,
+            record,
+            self.sphering,
         )
 
     def _state_of(self, pass_number: int) -> State | None:
@@ -297,31 +314,43 @@ class FrozenLearner:
         return True
 
     def learn(self, pass_number: int, pass_input: Inputs) -> tuple[PassData, FittedOperator]:
-        """Give new batches their scales and displacements."""
+        """Give new batches their scales and displacements; the sphering is that of the fit."""
         model = self._model
         prepared = self._job.prepared(
             self.preprocessor, pass_number, pass_input, len(model.batches)
         )
+        if prepared.step == SPHERE:
+            assert model.sphering is not None  # as its parameters say
+            return prepared, share_sphering(self._job.engine, prepared, model.sphering)
         return prepared, adapt_model(
             self._job.engine, prepared, model.passes[pass_number], len(model.batches)
         )
 
     def facts(self) -> list[dict[str, Any]]:
-        """Say what a record holds of every pass."""
-        return [
-            {
-                "stop_reason": frozen.stop_reason,
-                "n_sampled": frozen.n_landmarks,
-                "n_capped": frozen.n_capped,
-                **frozen.facts,
-                "coverage_curve": {
-                    "n_sampled": frozen.curve[:, 0],
-                    "n_covered": frozen.curve[:, 1],
-                },
-            }
-            for frozen in self._model.passes
-        ]
+        """Say what a record holds of every pass that aligns; the last one tells of the sphering."""
+        return _with_sphering(
+            [
+                {
+                    "stop_reason": frozen.stop_reason,
+                    "n_sampled": frozen.n_landmarks,
+                    "n_capped": frozen.n_capped,
+                    **frozen.facts,
+                    "coverage_curve": {
+                        "n_sampled": frozen.curve[:, 0],
+                        "n_covered": frozen.curve[:, 1],
+                    },
+                }
+                for frozen in self._model.passes
+            ],
+            self._model.sphering,
+        )
 
     def is_landmark(self) -> NDArray[np.bool_]:
         """Tell which rows were sampled: none of these."""
         return np.zeros(self._job.inputs.n_rows, dtype=bool)
+
+
+def _with_sphering(facts: list[dict[str, Any]], sphering: Sphering | None) -> list[dict[str, Any]]:
+    if sphering is not None:
+        facts[-1]["sphering"] = dict(sphering.facts)
+    return facts

@@ -260,6 +260,7 @@ class StoreOutput:
         """
         self._job.engine.tell(Stage(FINISHING))
         last = self._written[-1]
+        aligned = self._written[len(self._job.parameters.alignment) - 1]
         covered = np.logical_and.reduce([rows.covered for rows in self._written])
         record = record_of(
             self._run.inputs,
@@ -270,7 +271,7 @@ class StoreOutput:
             learner.facts(),
             path_from(str(self._folder.target), self._run.store.path),
         )
-        added = (covered, learner.is_landmark(), last.displacement)
+        added = (covered, learner.is_landmark(), aligned.displacement)
         columns = dict(zip(ADDED_COLUMNS, added, strict=True))
         write_annotations(self._writer.root, self._run.annotations(columns, record))
         store = self._folder.last.store
