@@ -97,11 +97,14 @@ def plan_memory(shape: RunShape, workers: Workers) -> MemoryPlan:
             tiles //= 2
     smallest = Tiling(shape.n_rows, shape.shard_tiles)
     needed = _fixed_bytes(shape, workers, smallest, keep_scores=False)
+    without = replace(shape, spheres=False)
+    whitening = needed - _fixed_bytes(without, workers, smallest, keep_scores=False)
+    remedy = ", leave out the sphering" if whitening > needed // 10 else ""
     raise InsufficientMemoryError(
         f"a worker of {workers.threads_per_worker} threads needs "
         f"{format_bytes(int(needed / workers.usable_share))} of memory for {shape.n_landmarks} "
         f"landmarks and may use {format_bytes(workers.limit_bytes)}: raise --memory-limit, use "
-        "fewer threads a worker, or set --max-rows"
+        f"fewer threads a worker{remedy}, or set --max-rows"
     )
 
 

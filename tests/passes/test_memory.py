@@ -102,6 +102,37 @@ def test_every_batch_has_displacements_in_the_plan(n_frozen):
     assert many.driver_bytes - few.driver_bytes >= n_frozen * moves
 
 
+WIDE = {"n_rows": 500_000, "n_features": 5000, "row_bytes": 20_000, "shard_tiles": 1}
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+def test_a_sphering_of_5000_features_is_planned_or_refused(embedded):
+    n_workers = 1 if embedded else 2
+    plain, found = (
+        plan(32 * GIB, n_workers, embedded=embedded, spheres=spheres, **WIDE)
+        for spheres in (False, True)
+    )
+    square = 8 * (5000**2 + 50**2)
+    # While one partial sum waits for every level of the tree, or the driver inverts their total.
+    assert found.task_bytes["controls"] > 3 * square
+    assert found.driver_bytes - plain.driver_bytes >= 3 * square
+    # Few landmarks, so that little else is held.
+    least = {"max_rows": 1, "n_rows": 500_000, "embedded": embedded, "n_workers": n_workers}
+    wide = WIDE | least
+    small = 3 * GIB if not embedded else 5 * GIB
+    assert plan(small, **wide).worker_bytes < small
+    with pytest.raises(InsufficientMemoryError, match=r"needs .* leave out the sphering, or set"):
+        plan(small, spheres=True, **wide)
+
+
+def test_a_frozen_sphering_is_planned():
+    plain, found = (
+        plan(32 * GIB, spheres=spheres, n_frozen=1, draws=False, **WIDE)
+        for spheres in (False, True)
+    )
+    assert found.driver_bytes - plain.driver_bytes >= 8 * 5000**2
+
+
 def test_every_pass_of_a_round_is_planned_so_that_an_error_can_name_its_partition():
     passes = ("uncovered", "scales", "elbow", "rows", "cover", "report")
     assert all(plan(8 * GIB).task_bytes[name] > 0 for name in passes)

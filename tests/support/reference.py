@@ -236,3 +236,22 @@ def frozen_displace(run: ReferenceRun, X, batch, A_new, new_X, new_batch):
         shift = sum(A_new[i, j] * moves[i, new_batch[j]] for i in range(len(A_new)))
         moved[j] += shift / A_new[:, j].sum()
     return moved, covered
+
+
+def sphere(X, controls):
+    """Whiten all rows by the controls' covariance, shrunk as Ledoit and Wolf (2004) do: their
+
+    S, m = tr(S) / p, d^2 = |S - m I|^2, b^2 = sum_k |x_k x_k^T - S|^2 / n^2, of norms by entries
+    over p; Sigma = b^2 / d^2 m I + (1 - b^2 / d^2) S, and (x - mean) Sigma^-1/2.
+    """
+    X = np.asarray(X, dtype=np.float64)
+    mean = X[controls].mean(axis=0)
+    centred = X[controls] - mean
+    n, p = centred.shape
+    S = centred.T @ centred / n
+    m = np.trace(S) / p
+    d2 = ((S - m * np.eye(p)) ** 2).sum() / p
+    b2 = sum(((np.outer(x, x) - S) ** 2).sum() / p for x in centred) / n**2
+    share = min(b2, d2) / d2
+    values, vectors = np.linalg.eigh(share * m * np.eye(p) + (1 - share) * S)
+    return (X - mean) @ (vectors @ np.diag(values**-0.5) @ vectors.T), share
