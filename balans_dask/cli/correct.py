@@ -138,12 +138,12 @@ FIT_OPTIONS = option_group(
         help="Estimate on the rows of this query alone: \"Metadata_pert_type == 'negcon'\".",
     ),
     click.option(
-        "--seed", type=int, default=_DEFAULTS.seed, show_default=True, help="Seed of the draws."
-    ),
-    click.option(
         "--sphering",
         metavar="QUERY",
         help="Whiten all profiles at the end by the controls of this query.",
+    ),
+    click.option(
+        "--seed", type=int, default=_DEFAULTS.seed, show_default=True, help="Seed of the draws."
     ),
     click.option(
         "--max-scale-ratio",

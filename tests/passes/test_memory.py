@@ -117,12 +117,10 @@ def test_a_sphering_of_5000_features_is_planned_or_refused(embedded):
     assert found.task_bytes["controls"] > 3 * square
     assert found.driver_bytes - plain.driver_bytes >= 3 * square
     # Few landmarks, so that little else is held.
-    least = {"max_rows": 1, "n_rows": 500_000, "embedded": embedded, "n_workers": n_workers}
-    wide = WIDE | least
-    small = 3 * GIB if not embedded else 5 * GIB
-    assert plan(small, **wide).worker_bytes < small
+    few, limit = WIDE | {"max_rows": 64}, int(4.2 * GIB)
+    assert plan(limit, n_workers, embedded=embedded, **few).worker_bytes < limit
     with pytest.raises(InsufficientMemoryError, match=r"needs .* leave out the sphering, or set"):
-        plan(small, spheres=True, **wide)
+        plan(limit, n_workers, embedded=embedded, spheres=True, **few)
 
 
 def test_a_frozen_sphering_is_planned():

@@ -1,22 +1,37 @@
 """A task holds no more at once than the plan says of it, as measured."""
 
 import tracemalloc
+from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 from balans_dask.io.sources import StoredRows
 from balans_dask.labels import batch_labels
-from balans_dask.model.fit import fit_operator
-from balans_dask.model.inputs import Inputs, plan_run
-from balans_dask.model.pass_data import correct_pass
+from balans_dask.model.fit import fit_operator, fit_preprocessor
+from balans_dask.model.inputs import Inputs, check_input, plan_run
+from balans_dask.model.pass_data import Preprocessor, correct_pass, prepare
+from balans_dask.model.sphering import fit_sphering, share_sphering
 from balans_dask.parameters import OPERATORS, Parameters
 from balans_dask.passes.engine import Engine
+from balans_dask.passes.task_bytes import WHITENING_MATRICES
 from balans_dask.passes.workers import embedded_client
 from balans_dask.tiling import TILE_ROWS
 from tests.support.fits import one_pass
 from tests.support.screens import gaussian_screen
 
 N_ROWS, N_FEATURES, N_COMPONENTS = 2 * TILE_ROWS, 200, 20
+
+
+@contextmanager
+def peak_bytes():
+    peaks = []
+    tracemalloc.start()
+    try:
+        yield peaks
+        peaks.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
@@ -31,14 +46,42 @@ def test_a_correction_works_in_the_five_tiles_of_float64_that_the_plan_counts(op
         assert plan.tiling.n_partitions == 1
         fitted = one_pass(engine, inputs, parameters, plan)
         learned = fit_operator(engine, fitted)
-        tracemalloc.start()
-        try:
+        with peak_bytes() as peaks:
             (found,) = engine.gather(correct_pass(engine, fitted.prepared, learned, None))
-            _, peak = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
+    [peak] = peaks
     tile = 8 * TILE_ROWS * (N_FEATURES + N_COMPONENTS + 1)
     n_tiles = (peak - found.features.nbytes - 2 * found.embedding.nbytes) / tile
     # So near that the tile before, if it were held as well, would show.
     assert 4 < n_tiles < 5
     assert peak <= plan.task_bytes["correct"]
+
+
+@pytest.mark.parametrize("n_features", [200, 1500])
+def test_a_sphering_works_in_what_the_plan_counts(n_features):
+    rng = np.random.default_rng(0)
+    profiles = rng.normal(size=(N_ROWS, n_features)).astype(np.float32)
+    controls = np.ones(N_ROWS, dtype=bool)
+    labels = batch_labels([np.arange(N_ROWS) % 3], ["batch"], N_ROWS)
+    names = [f"f{i}" for i in range(n_features)]
+    inputs = Inputs(StoredRows(profiles), labels, names, controls=controls)
+    parameters = Parameters(max_rows=64, operator="smooth", n_components=20, sphering="all")
+    with embedded_client(1) as client:
+        engine = Engine(client)
+        plan = plan_run(inputs, parameters, engine.workers())
+        examined = check_input(engine, inputs, parameters, plan.tiling)
+        projection = fit_preprocessor(engine, inputs, parameters, plan, examined)
+        preprocessor = Preprocessor(projection, examined.features.constant)
+        prepared = prepare(engine, inputs, parameters, plan, preprocessor, pass_number=1)
+        engine.wait(prepared.scores.cached)
+        with peak_bytes() as of_sums:
+            sphering = fit_sphering(engine, prepared, examined.scored.constant)
+        shared = share_sphering(engine, prepared, sphering)
+        with peak_bytes() as of_rows:
+            engine.gather(correct_pass(engine, prepared, shared, None))
+    square = 8 * (n_features**2 + 20**2)
+    # The driver inverts after the tasks have summed. Of a store, a task would hold what it reads.
+    for [peak], planned in (
+        (of_sums, max(plan.task_bytes["controls"], WHITENING_MATRICES * square)),
+        (of_rows, plan.task_bytes["correct"]),
+    ):
+        assert planned / 3 < peak <= planned
