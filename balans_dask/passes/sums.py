@@ -165,7 +165,7 @@ def sum_by_batch(
 
 
 def column_cuts(n_columns: int, n_landmarks: int, n_batches: int) -> list[slice]:
-    """Cut the columns of the sums as memory wants it; no result depends on it."""
+    """Cut the columns of the sums as memory wants it; last bits depend on these sizes alone."""
     return cut_columns(n_columns, batch_columns_at_once(n_landmarks, n_batches))
 
 
