@@ -55,6 +55,8 @@ NOISE = 0.75
 SCALE_ROWS = 50.0
 """Rows that meet others at which a batch's scale is believed by half."""
 MOST_LOG_SCALE = 0.7
+LEAST_SPREAD = 2.0**-40
+"""Share of a mean square that is no variance: rounding leaves as much of equal values."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,8 @@ def means_and_variances(sums: Floats, centre: Floats | None = None) -> tuple[Flo
         return moments, np.empty((*moments.shape[:2], 0))
     first, second = np.split(moments, 2, axis=2)
     means = np.where(weight > 0.0, first + centre, 0.0)
-    return means, np.maximum(second - np.square(first), 0.0)
+    spread = second - np.square(first)
+    return means, np.where(spread > LEAST_SPREAD * second, spread, 0.0)
 
 
 def meeting_places(met: Meetings, means: Floats, offsets: Floats | None = None) -> Floats:
@@ -273,7 +276,7 @@ class ScaleMoments:
     Attributes
     ----------
     centre, variance, target : ndarray of shape (n_batches, n_columns), float64
-        m_b, v_b, v_t; all 0 for a batch that meets no other.
+        m_b, v_b, v_t; all 0 for a batch that meets no other, and variances of equal values.
     """
 
     centre: Floats
@@ -288,25 +291,29 @@ class ScaleMoments:
 
 
 def scale_moments(
-    omega: Floats, means: Floats, variances: Floats, places: Floats, common: Floats
+    omega: Floats, sums: Floats, centre: Floats, places: Floats, common: Floats
 ) -> ScaleMoments:
     """Weigh what lies near the landmarks by where the rows of each batch are.
 
     Parameters
     ----------
     omega : ndarray of shape (n_batches, n_landmarks), float64
-    means, variances : ndarray of shape (n_batches, n_landmarks, n_columns), float64
-        mu_ib and V_ib.
+    sums, centre : ndarray
+        As ``means_and_variances`` takes them.
     places, common : ndarray of shape (n_landmarks, n_columns), float64
         t_i, and V_i: the batches' common variance near i.
     """
+    means, variances = means_and_variances(sums, centre)
+    all_sums = sums.sum(axis=(0, 1))
+    mean_square = all_sums[len(centre) : -1] / (all_sums[-1] or 1.0)
     total = omega.sum(axis=1, keepdims=True)
     share = omega / np.where(total > 0.0, total, 1.0)
 
     def spread(of: Floats, within: Floats) -> tuple[Floats, Floats]:
         middle = np.einsum("bi,bic->bc", share, of)
         squares = np.square(of - middle[:, None]) + within
-        return middle, np.einsum("bi,bic->bc", share, squares)
+        variance = np.einsum("bi,bic->bc", share, squares)
+        return middle, np.where(variance > LEAST_SPREAD * mean_square, variance, 0.0)
 
     everywhere = (len(omega), *places.shape)
     centre, variance = spread(means, variances)

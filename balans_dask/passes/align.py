@@ -367,7 +367,7 @@ def _scale_moments_chunk(
     sums: BatchSums, fields: Sequence[Floats], centre: Floats, shares_of_rows: Floats
 ) -> ScaleMoments:
     omega = meetings(sums.sums[:, :, -1]).trust * shares_of_rows
-    return scale_moments(omega, *means_and_variances(sums.sums, centre), *fields)
+    return scale_moments(omega, sums.sums, centre, *fields)
 
 
 @task
@@ -376,7 +376,7 @@ def _new_scale_moments_chunk(
 ) -> ScaleMoments:
     weight = sums.sums[:, :, -1]
     omega = weight / (weight + 1.0) * shares_of_rows
-    return scale_moments(omega, *means_and_variances(sums.sums, centre), *fields)
+    return scale_moments(omega, sums.sums, centre, *fields)
 
 
 @task

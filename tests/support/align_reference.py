@@ -49,6 +49,7 @@ class Fields:
     t_scale: np.ndarray | None = None
     common: np.ndarray | None = None
     mean_a: np.ndarray | None = None
+    centre: np.ndarray | None = None
 
 
 def distances(landmarks: np.ndarray, P: np.ndarray) -> np.ndarray:
@@ -170,8 +171,8 @@ def rows_shared_out(A: np.ndarray, batch: np.ndarray, n_batches: int) -> np.ndar
     return np.stack([share[:, batch == b].sum(axis=1) for b in range(n_batches)], axis=1)
 
 
-def scale_moments(omega, mu, V, t, common):
-    """m_b, v_b and v_t of every batch; 0 for one without any omega."""
+def scale_moments(omega, mu, V, t, common, mean_square=0.0):
+    """m_b, v_b and v_t of every batch; 0 for one without any omega, and what rounding leaves."""
     m = np.zeros((omega.shape[1], mu.shape[2]))
     v, v_t = np.zeros_like(m), np.zeros_like(m)
     for b in range(omega.shape[1]):
@@ -181,7 +182,8 @@ def scale_moments(omega, mu, V, t, common):
             m[b] = share @ mu[:, b]
             v[b] = share @ ((mu[:, b] - m[b]) ** 2 + V[:, b])
             v_t[b] = share @ ((t - share @ t) ** 2 + common)
-    return m, v, v_t
+    least = LEAST * mean_square
+    return m, np.where(v > least, v, 0.0), np.where(v_t > least, v_t, 0.0)
 
 
 def rows_met(half: np.ndarray, batch: np.ndarray, n_batches: int) -> np.ndarray:
@@ -202,7 +204,7 @@ def scale_fields(run, found: Evidence, X, batch, sizes, counts):
     t_scale = np.einsum("ib,ibf->if", p, mu + g[None])
     common = np.einsum("ib,ibf->if", p, V)
     omega = met * rows_shared_out(A, batch_of, n_batches)
-    m, v, v_t = scale_moments(omega, mu, V, t_scale, common)
+    m, v, v_t = scale_moments(omega, mu, V, t_scale, common, X.var(axis=0))
     return g, t, m, v, v_t, rows_met(half, batch_of, n_batches), t_scale, common
 
 
@@ -256,7 +258,8 @@ def learn(
     if step == "scale":
         g, t, m, v, v_t, N, t_scale, common = scale_fields(run, found, X, batch, sizes, counts)
         a, mean_a = log_scales(v, v_t, N, sizes, uses)
-        return Fields(step, found, shared, uses, g, t, None, a, m, t_scale, common, mean_a)
+        centre = X[counts].mean(axis=0)
+        return Fields(step, found, shared, uses, g, t, None, a, m, t_scale, common, mean_a, centre)
     weights = weighed(run.affinities, found.E, 1 - found.kappa)[:, counts]
     W, mu, _ = moments(weights, X[counts], batch[counts], len(sizes))
     g, t = offsets(W, mu, sizes)
@@ -292,7 +295,8 @@ def meet(fields: Fields, landmarks, A, P, X, batch, total_variance, *, small=(),
         half = weighed(A, E, (1 - kappa) / 2)
         W, mu, V = (of[:, new] for of in moments(half, X, batch_of, n_batches))
         omega = W / (W + 1.0) * rows_shared_out(A, batch_of, n_batches)[:, new]
-        m, v, v_t = scale_moments(omega, mu, V, fields.t_scale, fields.common)
+        mean_square = ((X - fields.centre) ** 2).mean(axis=0)
+        m, v, v_t = scale_moments(omega, mu, V, fields.t_scale, fields.common, mean_square)
         N = rows_met(half, batch_of, n_batches)[new]
         a, known = unshrunk(v, v_t, N, fields.uses)
         a = np.where(known[:, None], np.clip(a - fields.mean_a, -0.7, 0.7), 0.0)
