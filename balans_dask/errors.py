@@ -3,8 +3,11 @@
 import errno
 import logging
 import re
+import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 __all__ = [
@@ -28,6 +31,8 @@ __all__ = [
     "public_option",
     "public_script",
     "require_assertions",
+    "setting",
+    "speaking_of_flags",
     "warn_of_input",
 ]
 
@@ -50,6 +55,12 @@ _ASSIGNED = re.compile(
     re.IGNORECASE,
 )
 _kept: set[str] = set()
+FLAGS = {"batch": "batch-key", "label": "label-key"}
+"""Options that have another name in Python."""
+_of_command: ContextVar[bool] = ContextVar("of_command", default=False)
+HERE = __name__.partition(".")[0]
+WRAPS = "sklearn"
+"""Stands between a caller and our estimators."""
 logger = logging.getLogger(__name__)
 
 
@@ -136,10 +147,53 @@ class InputWarning(UserWarning):
 
 
 def warn_of_input(message: str) -> None:
-    """Log a line about the input, and warn the caller of the package."""
+    """Log a line about the input, and warn in the line of the caller of the package."""
     message = public(message)
     logger.info(message)
-    warnings.warn(message, InputWarning, stacklevel=4)
+    warnings.warn(message, InputWarning, stacklevel=_level_of_caller())
+
+
+def _level_of_caller() -> int:
+    """Count the frames from that of our caller to the one that called the package.
+
+    Inside the package others may stand between, such as the with statement of a generator.
+    """
+    frame, level, found = sys._getframe(1), 1, 1
+    inside = True
+    while frame.f_back is not None:
+        frame, level = frame.f_back, level + 1
+        room = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if room == HERE:
+            inside = True
+        elif inside and room != WRAPS:
+            found, inside = level, False
+    return found
+
+
+@contextmanager
+def speaking_of_flags() -> Iterator[None]:
+    """Call parameters by the options of the command, and not by the arguments of Python."""
+    token = _of_command.set(True)
+    try:
+        yield
+    finally:
+        _of_command.reset(token)
+
+
+def setting(name: str, *value: Any) -> str:
+    """Spell a parameter, or a value of it, as this user gives it.
+
+    Parameters
+    ----------
+    name : str
+        Of ``Parameters``, or ``"batch"``.
+    *value : object
+        At most one.
+    """
+    if not _of_command.get():
+        return "=".join([name, *map(repr, value)])
+    words = ["none" if each is None else "yes" if each is True else str(each) for each in value]
+    return " ".join([f"--{FLAGS.get(name, name).replace('_', '-')}", *words])
 
 
 def exhaustion(error: BaseException) -> RunError | None:

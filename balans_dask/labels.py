@@ -180,6 +180,11 @@ class BatchLabels:
         """Number of batches."""
         return len(self.names)
 
+    @property
+    def nearly_unique(self) -> bool:
+        """Whether there are half as many batches as rows, or more, as of a column of wells."""
+        return 2 * self.n_batches >= len(self.codes) and self.n_batches > 1
+
     def clamped(self, n_neighbors: int) -> list[str]:
         """Name the batches with too few rows for a k-th neighbour of their own."""
         return [

@@ -18,7 +18,14 @@ from balans_dask.cli.evaluate import evaluate, report, sweep
 from balans_dask.cli.exit_codes import EXIT_INPUT, EXIT_OTHER, explained, say_warning
 from balans_dask.cli.options import completion
 from balans_dask.cli.stores import convert, export, inspect, preprocess
-from balans_dask.errors import InputWarning, Interrupted, printable, public, require_assertions
+from balans_dask.errors import (
+    InputWarning,
+    Interrupted,
+    printable,
+    public,
+    require_assertions,
+    speaking_of_flags,
+)
 
 __all__ = ["cli", "ended", "run"]
 
@@ -46,7 +53,7 @@ def run(arguments: list[str] | None = None) -> int:
         ``None`` for those of the process.
     """
     given = sys.argv[1:] if arguments is None else arguments
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), speaking_of_flags():
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", InputWarning)
         warnings.showwarning = say_warning

@@ -7,13 +7,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.errors import warn_of_input
+from balans_dask.errors import setting, warn_of_input
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.inputs import CheckedInput, Inputs, components_of
 from balans_dask.model.pass_data import FittedOperator, PassData
 from balans_dask.model.sampler import SamplerState, sample_rows
 from balans_dask.model.state import sampled_from
-from balans_dask.parameters import ALIGN, AUTO, KEEP, NEAREST, OFFSET, Parameters
+from balans_dask.parameters import (
+    ALIGN,
+    AUTO,
+    KEEP,
+    NEAREST,
+    OFFSET,
+    PATIENCE,
+    SHARE,
+    Parameters,
+)
 from balans_dask.passes.align import learn_align
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
@@ -39,8 +48,6 @@ FATES = {
     KEEP: "stay as they are",
 }
 """Of uncovered rows."""
-REMEDIES = {"max_rows": "raise max_rows", AUTO: "set stopping to patience"}
-"""By the reason to stop; elsewhere patience ran out."""
 CAPPED_SHARE = 0.05
 """Share of landmarks beyond the guard's limit that is worth a warning: none in mixtures of 50
 dimensions with every cluster in every batch, 0.06 or more with 4 of 20 clusters in one batch."""
@@ -111,7 +118,8 @@ def fit(
         after_round,
     )
     # Rows far from all anchors are no surprise: they move as the nearest anchors do.
-    if prepared.inputs.reference is None or parameters.uncovered == "keep":
+    nearby = prepared.inputs.reference is None or parameters.uncovered == KEEP
+    if nearby and not prepared.fitted_alone:
         _warn_of_uncovered(sampled, parameters)
     _warn_of_capped(sampled)
     return Fit(prepared, sampled)
@@ -150,8 +158,11 @@ def _warn_of_uncovered(sampled: SamplerState, parameters: Parameters) -> None:
     last = sampled.curve[-1]
     n_uncovered = last.n_rows - last.n_covered
     if n_uncovered > UNCOVERED_SHARE * last.n_rows:
-        remedy = REMEDIES.get(sampled.stop_reason, "raise patience")
-        remedy = remedy if parameters.max_neighbors is None else f"raise max_neighbors or {remedy}"
+        remedy = f"raise {setting('max_rows' if sampled.stop_reason == 'max_rows' else PATIENCE)}"
+        if sampled.stop_reason in (AUTO, SHARE):
+            remedy = f"give {setting('stopping', PATIENCE)}"
+        if parameters.max_neighbors is not None:
+            remedy = f"raise {setting('max_neighbors')} or {remedy}"
         warn_of_input(
             f"{n_uncovered} of {last.n_rows} rows are covered by no sampled row and "
             f"{FATES[parameters.uncovered]}: {remedy} to cover more"

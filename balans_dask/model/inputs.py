@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.errors import InvalidInputError, warn_of_input
+from balans_dask.errors import InvalidInputError, setting, warn_of_input
 from balans_dask.io.sources import RowSource
 from balans_dask.kernels.projection import Moments
 from balans_dask.labels import BatchLabels
@@ -29,6 +29,7 @@ __all__ = [
     "examining",
     "plan_run",
     "require_sizes",
+    "warn_of_many_batches",
 ]
 
 NAMED = 5
@@ -127,6 +128,15 @@ def require_sizes(name: str, shape: tuple[int, int], least_rows: int = 2) -> Non
                 f"{name} has {count} {what}(s) (shape={shape}) while a minimum of {least} is "
                 f"required: give at least {least}"
             )
+
+
+def warn_of_many_batches(labels: BatchLabels) -> None:
+    """Say that hardly two rows are of one batch, before a plan is refused for so many batches."""
+    if labels.nearly_unique:
+        warn_of_input(
+            f"{labels.n_batches:,} batches in {len(labels.codes):,} rows: a batch is a plate or a "
+            f"week of many wells, not a well; choose another {setting('batch')}"
+        )
 
 
 def plan_run(
@@ -307,12 +317,17 @@ def _warn_of_oddities(features: Moments, inputs: Inputs, parameters: Parameters)
         )
     labels = inputs.labels
     if labels.n_batches == 1:
+        stays = not parameters.correct_single_batch
+        fate = "so they stay as they are" if stays else "but the paper smooths them all the same"
         rest = "" if parameters.sphering is None else ", and all rows are sphered"
         warn_of_input(
-            f"all {inputs.n_rows} rows are of one batch ({labels.names[0]}): nothing to align{rest}"
+            f"all {inputs.n_rows} rows are of one batch ({labels.names[0]}): nothing to align, "
+            f"{fate}{rest}; if they are of several, say which by {setting('batch')}"
         )
+        if stays:
+            return
     clamped = labels.clamped(parameters.n_neighbors)
-    if clamped:
+    if clamped and not labels.nearly_unique:
         more = ", ..." if len(clamped) > NAMED else ""
         warn_of_input(
             f"{len(clamped)} of {labels.n_batches} batches have at most {parameters.n_neighbors} "

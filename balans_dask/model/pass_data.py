@@ -81,14 +81,16 @@ class PassData:
         return self.parameters.steps[self.pass_number]
 
     @property
-    def strength(self) -> NDArray[np.float64]:
-        """Share of the correction in what this pass puts out, by batch: the last to align blends.
+    def fitted_alone(self) -> bool:
+        """Whether a single batch was fitted, which nothing is aligned to: it stays as it is."""
+        return self.n_fitted == 1 and not self.parameters.correct_single_batch
 
-        A batch that was fitted alone has nothing to be aligned to, and stays as it is.
-        """
+    @property
+    def strength(self) -> NDArray[np.float64]:
+        """Share of the correction in what this pass puts out, by batch: the last to align blends."""
         is_last = _aligns_last(self.parameters, self.pass_number)
         strength = np.full(self.scores.n_batches, self.parameters.strength if is_last else 1.0)
-        if is_last and self.n_fitted == 1 and not self.parameters.correct_single_batch:
+        if is_last and self.fitted_alone:
             strength[0] = 0.0
         return strength
 

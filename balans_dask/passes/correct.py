@@ -176,6 +176,8 @@ def correct_chunk(
             share = strength[rows.batch][:, None]
             if (share != 1.0).any():
                 after = (1.0 - share) * before + share * after
+                # Zero times a move is no zero where that is infinite, and has a sign.
+                np.copyto(after, before, where=share == 0.0)
             after[:, :n_features][:, constant] = before[:, :n_features][:, constant]
             features[place] = after[:, :n_features]
             if embedding is not None:

@@ -12,7 +12,13 @@ from balans_dask.errors import InvalidInputError
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.model.anchors import GIVEN_ROWS, require_anchors, require_controls
 from balans_dask.model.frozen import Model
-from balans_dask.model.inputs import Inputs, check_input, examining, plan_run
+from balans_dask.model.inputs import (
+    Inputs,
+    check_input,
+    examining,
+    plan_run,
+    warn_of_many_batches,
+)
 from balans_dask.model.pass_data import CorrectedArrays
 from balans_dask.model.transform import warn_of_uncovered
 from balans_dask.parameters import Parameters
@@ -159,6 +165,7 @@ def fit_inputs(
     InvalidInputError
         If values, labels, anchors or controls cannot be used.
     """
+    warn_of_many_batches(inputs.labels)
     if inputs.reference is not None:
         require_anchors(inputs.reference, inputs.labels, parameters)
     if inputs.controls is not None:

@@ -23,7 +23,7 @@ from balans_dask.model.anchors import (
     rows_by_query,
 )
 from balans_dask.model.frozen import Model
-from balans_dask.model.inputs import CheckedInput, Inputs, require_sizes
+from balans_dask.model.inputs import CheckedInput, Inputs, require_sizes, warn_of_many_batches
 from balans_dask.model.query import parse_query
 from balans_dask.parameters import Parameters
 from balans_dask.passes.profiles import output_dtype
@@ -214,12 +214,14 @@ def correction_request(
     reference = None
     if anchor is not None and (model is None or -1 in model.places_of(labels)):
         reference = rows_by_query(store.obs, anchor)
-    if model is None and reference is not None:
-        require_anchors(reference, labels, parameters)
     controls = None
-    if model is None and sphering is not None:
-        controls = rows_by_query(store.obs, sphering)
-        require_controls(controls, store.features.shape[1])
+    if model is None:
+        warn_of_many_batches(labels)
+        if reference is not None:
+            require_anchors(reference, labels, parameters)
+        if sphering is not None:
+            controls = rows_by_query(store.obs, sphering)
+            require_controls(controls, store.features.shape[1])
     features = StoredRows(checked_array(store.features))
     embedding = None if basis is None else StoredRows(checked_array(store.embedding(basis)))
     inputs = Inputs(
