@@ -39,10 +39,16 @@ def real(which: RealSet, folder: Path) -> Embedded:
     """Read real profiles; features are standardised, then their first 50 components taken."""
     described = which.annotations(folder)
     table = pd.read_parquet(folder / f"{which.file}.parquet")
-    features = StandardScaler().fit_transform(table.drop(columns=list(described)).to_numpy(float))
-    n_components = min(N_COMPONENTS, *features.shape)
-    rows = PCA(n_components, svd_solver="full").fit_transform(features)
+    rows = components(table.drop(columns=list(described)).to_numpy(float))
     return Embedded(rows, *_columns(described, which.batch, which.label))
+
+
+def components(features: Floats) -> Floats:
+    """Standardise features and take their first 50 components, or as many as there are."""
+    values = StandardScaler().fit_transform(features)
+    n_components = min(N_COMPONENTS, *values.shape)
+    rows: Floats = PCA(n_components, svd_solver="full").fit_transform(values)
+    return rows
 
 
 def _columns(described: pd.DataFrame, *names: str) -> list[NDArray[Any]]:
