@@ -26,6 +26,8 @@ NAMES = (
     "baselines",
 )
 """All experiments, in the order of the page."""
+CLOSED = ("pseudo_inverse",)
+"""Of these only readings and results are kept."""
 SIZES = ("full", "small")
 """The first that was run is shown."""
 

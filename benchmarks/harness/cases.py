@@ -7,6 +7,7 @@ may lie in some batches only, and batches may shift each part of the space in an
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks.harness.arrays import Bools, Floats, Texts
@@ -27,6 +28,8 @@ class Case:
         Batch across which retrieval is scored.
     control : ndarray of shape (n_rows,), bool
         Negative controls, which are corrected but not scored.
+    wells : DataFrame or None
+        What is known of real rows whose labels are mechanisms.
     """
 
     rows: Floats
@@ -34,6 +37,7 @@ class Case:
     label: Texts
     across: Texts
     control: Bools
+    wells: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,6 @@
     u_ij     = d_ij^2 / sigma_ij^2              sigma_ij whatever the caller says
     A_ij     = exp(-u_ij) before the elbow of row i, else 0; A_ii = 1
     smooth     D^-1 A_S^T (A_S X)
-    nystrom    D^-1 A_S^T (A_SS)^+ (A_S X)
-    landmark-normalised    D^-1 A_S^T Lambda (A_S X), Lambda = diag(1 / (A_S 1))
 
 For a few thousand rows: m x n float64 numbers are held several times. Nothing of balans_dask is
 imported, so that what is compared with it is independent of it. An operator of the identity matrix
@@ -22,9 +20,6 @@ from benchmarks.harness.arrays import Bools, Floats, Ints
 LAST_U = 8.0
 BINS_PER_UNIT = 256
 """The elbow is taken on counts of u in bins: each u counts as the lower edge of its bin."""
-EIGENVALUE_SHARE = 1e-3
-CANCELLED = 0.1
-"""Of the sum of absolute weights: a smaller normaliser leaves a row uncovered."""
 
 
 @dataclass(frozen=True)
@@ -92,34 +87,12 @@ def elbow(u: Floats) -> float:
 
 def smooth(sampled: DenseRows, X: Floats) -> Floats:
     """D^-1 A_S^T (A_S X); a profile that is not covered takes the nearest landmark's mean."""
-    return _landmarks_to_profiles(sampled, X, np.ones(len(sampled.rows)))
-
-
-def landmark_normalised(sampled: DenseRows, X: Floats) -> Floats:
-    """D^-1 A_S^T Lambda (A_S X): every landmark's row of A is divided by its sum."""
-    return _landmarks_to_profiles(sampled, X, 1.0 / sampled.kept.sum(axis=1))
-
-
-def nystrom(sampled: DenseRows, X: Floats, by_row: bool = False) -> Floats:
-    """D^-1 A_S^T (A_SS)^+ (A_S X), with A_SS symmetrised and its small eigenvalues dropped.
-
-    A profile whose weights cancel takes the nearest landmark's mean. The package compares the
-    normaliser with absolute weights of landmarks, A_S^T |(A_SS)^+ A_S 1|; ``by_row`` with those of
-    the profile's own combination of landmarks, |A_S^T (A_SS)^+| A_S 1, so that no profile's
-    absolute weights sum to more than 1 / 0.1.
-    """
     A = sampled.kept
-    among = A[:, sampled.rows]
-    values, vectors = np.linalg.eigh((among + among.T) / 2)
-    large = values > EIGENVALUE_SHARE * values[-1]
-    inverse = (vectors[:, large] / values[large]) @ vectors[:, large].T
-    sums = A.sum(axis=1)
-    weights = inverse @ sums
-    normaliser = A.T @ weights
-    absolute = np.abs(A.T @ inverse) @ sums if by_row else A.T @ np.abs(weights)
-    sound = normaliser > CANCELLED * absolute
-    found = (A.T @ (inverse @ (A @ X))) / np.where(sound, normaliser, 1.0)[:, None]
-    return np.where(sound[:, None], found, _of_nearest_landmark(sampled, X))
+    normaliser = A.T @ A.sum(axis=1)
+    covered = normaliser > 0
+    found = (A.T @ (A @ X)) / np.where(covered, normaliser, 1.0)[:, None]
+    means = (A @ X) / A.sum(axis=1, keepdims=True)
+    return np.where(covered[:, None], found, means[sampled.u.argmin(axis=0)])
 
 
 def graph_per_batch(P: Floats, batch: NDArray[np.generic], k: int, X: Floats) -> Floats:
@@ -138,16 +111,3 @@ def graph_per_batch(P: Floats, batch: NDArray[np.generic], k: int, X: Floats) ->
     # In a batch of k rows or fewer a profile would be its own neighbour.
     weights[everything, everything] = 0.0
     return (weights @ X) / weights.sum(axis=1, keepdims=True)
-
-
-def _landmarks_to_profiles(sampled: DenseRows, X: Floats, trust: Floats) -> Floats:
-    A = sampled.kept
-    normaliser = A.T @ (trust * A.sum(axis=1))
-    covered = normaliser > 0
-    found = (A.T @ (trust[:, None] * (A @ X))) / np.where(covered, normaliser, 1.0)[:, None]
-    return np.where(covered[:, None], found, _of_nearest_landmark(sampled, X))
-
-
-def _of_nearest_landmark(sampled: DenseRows, X: Floats) -> Floats:
-    means = (sampled.kept @ X) / sampled.kept.sum(axis=1, keepdims=True)
-    return means[sampled.u.argmin(axis=0)]

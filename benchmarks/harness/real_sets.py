@@ -1,4 +1,4 @@
-"""The real profiles that corrections are measured on, and the corrections."""
+"""The real profiles that corrections are measured on."""
 
 import contextlib
 import io
@@ -13,40 +13,6 @@ from numpy.typing import NDArray
 from balans_dask.cli.app import run
 from benchmarks.harness.arrays import Bools
 from benchmarks.harness.measured_process import SMOOTH
-
-NYSTROM = ("--operator", "nystrom")
-DISPLACE = ("--operator", "displace")
-NO_GUARD = ("--max-scale-ratio", "none")
-ANCHORED = (*DISPLACE, "--anchor", "Metadata_pert_type == 'negcon'")
-TWICE = ("--n-passes", "2")
-THRICE = ("--n-passes", "3")
-METHODS: dict[str, tuple[str, ...]] = {
-    "raw": (*SMOOTH, "--strength", "0"),
-    "smooth": SMOOTH,
-    "nystrom": NYSTROM,
-    "displace": DISPLACE,
-    "displace, 2 passes": (*DISPLACE, *TWICE),
-    "displace, 3 passes": (*DISPLACE, *THRICE),
-    "smooth, no guard": ("--paper",),
-    "nystrom, no guard": (*NYSTROM, *NO_GUARD),
-    "displace, no guard": (*DISPLACE, *NO_GUARD),
-    "displace, 2 passes, no guard": (*DISPLACE, *TWICE, *NO_GUARD),
-    "displace, 3 passes, no guard": (*DISPLACE, *THRICE, *NO_GUARD),
-}
-"""Options of `balans correct`, the rest its defaults; with strength 0 the raw scores come out.
-
-*smooth, no guard* is the published method.
-"""
-ANCHOR_METHODS: dict[str, tuple[str, ...]] = {
-    "raw, anchors": (*ANCHORED, "--strength", "0"),
-    "displace, anchors": ANCHORED,
-    "displace, anchors, 2 passes": (*ANCHORED, *TWICE),
-    "displace, anchors, 3 passes": (*ANCHORED, *THRICE),
-}
-"""Where negative controls lie in every batch; without the guard, as anchors do by default.
-
-Anchors standardise features by their own deviation, so these scores have their own raw ones.
-"""
 
 
 @dataclass(frozen=True)
@@ -68,8 +34,6 @@ class RealSet:
     mechanism : bool
         Labels are mechanisms shared by compounds, so NSCB is defined, and negative controls lie in
         every batch, so their batch purity is.
-    anchored : bool
-        Corrected with the controls as anchors too.
     """
 
     name: str
@@ -80,15 +44,6 @@ class RealSet:
     group: tuple[str, ...]
     treated_only: bool = False
     mechanism: bool = False
-    anchored: bool = False
-
-    def methods(self) -> dict[str, tuple[str, ...]]:
-        """Name and options of every correction."""
-        return METHODS | (ANCHOR_METHODS if self.anchored else {})
-
-    def raw_of(self, method: str) -> str:
-        """Name the uncorrected scores that a method started from."""
-        return "raw, anchors" if method in ANCHOR_METHODS else "raw"
 
     def annotations(self, folder: Path) -> pd.DataFrame:
         """Read the columns that describe rows."""
@@ -117,9 +72,7 @@ _WEEK = RealSet(
     label="Metadata_moa", across="Metadata_week", group=("Metadata_compound",),
     treated_only=True, mechanism=True,
 )  # fmt: skip
-_PLATE = replace(
-    _WEEK, name="bbbc021_well, batch Metadata_Plate", batch="Metadata_Plate", anchored=True
-)
+_PLATE = replace(_WEEK, name="bbbc021_well, batch Metadata_Plate", batch="Metadata_Plate")
 _CELLS = RealSet(
     name="bbbc021_singlecell, batch Metadata_Plate", file="bbbc021_singlecell",
     batch="Metadata_Plate", label="Metadata_treatment", across="Metadata_Plate",

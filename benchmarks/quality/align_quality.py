@@ -26,6 +26,7 @@ import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 
 from balans_dask import Balans
+from balans_dask.evaluate.neighbours import batch_purity, nearest_label_elsewhere, profile_means
 from balans_dask.evaluate.retrieval import cross_batch_precision
 from benchmarks.harness.arrays import Bools, Floats
 from benchmarks.harness.cases import SMALL, Case, Clusters, Compounds, grown
@@ -36,16 +37,24 @@ from benchmarks.harness.real_sets import SETS, RealSet, command
 from benchmarks.harness.scoring import N_SCORED, rows_of_every_label, scores
 from benchmarks.harness.tables import lines
 
-RAW, SHARED, ANEW = "raw", "align, declared shared", "align, features"
+RAW, SHARED = "raw", "align, declared shared"
+CONTROLS = "Metadata_pert_type == 'negcon'"
+TWICE = {"operator": "displace", "n_passes": 2}
 OURS: dict[str, dict[str, Any]] = {
     "align": {},
     SHARED: {"shared_populations": True},
+    "align, sphering": {"sphering": CONTROLS},
     "smooth": {"operator": "smooth"},
-    "displace, 2 passes": {"operator": "displace", "n_passes": 2},
+    "displace": TWICE,
+    "displace, anchors": {**TWICE, "anchor": CONTROLS},
 }
+"""Parameters, the rest their defaults."""
+ANEW = {"align": "align, features", "align, sphering": "align, sphering, features"}
+"""Of these the corrected features of real sets are embedded anew, too."""
 OTHERS = ("harmonypy", "combat", "sphering")
+ON_CONTROLS = ("align, sphering", "displace, anchors", "sphering")
 METHODS = (RAW, *OURS, *OTHERS)
-COLUMNS = (RAW, "align", ANEW, *METHODS[2:])
+COLUMNS = tuple(name for one in METHODS for name in (one, ANEW.get(one)) if name)
 DETERMINISTIC = (RAW, "combat", "sphering")
 """One seed tells all of a real set."""
 REAL = dict(
@@ -58,6 +67,11 @@ GROUPS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "200000": ("Mixtures of 200,000 rows", grown(200_000)),
 }
 N_NEIGHBORS = 30
+MORE = {
+    "one_batch_same_label": "Same-label share of labels that lie in one batch",
+    "control_purity": "Week purity of DMSO wells",
+    "nscb": "NSCB",
+}
 MEASURED_BY = ("scikit-learn", "scib-metrics", "copairs", "jax")
 METHOD = Path(__file__).parent / "methods" / "align_quality.md"
 
@@ -77,7 +91,8 @@ class Bench:
         assert self.data is not None
         found, rows = real(one, self.data), one.annotations(self.data)
         across = rows[one.across].to_numpy(dtype=str)
-        return Case(found.rows, found.batch, found.label, across, ~one.scored(rows))
+        wells = rows if one.mechanism else None
+        return Case(found.rows, found.batch, found.label, across, ~one.scored(rows), wells)
 
     def corrected(
         self, one: RealSet | Clusters | Compounds, case: Case, method: str, seed: int
@@ -90,8 +105,10 @@ class Bench:
             return {method: found.embedding}
         if isinstance(one, RealSet):
             return self._of_store(one, method, seed)
-        balans = Balans(n_components=None, random_state=seed, **OURS[method])
-        return {method: balans.fit_transform(case.rows, batch=case.batch)}
+        parameters, of_rows = dict(OURS[method]), {"sphering": "controls", "anchor": "anchor"}
+        queries = {of_rows[key]: case.control for key in of_rows if parameters.pop(key, None)}
+        balans = Balans(n_components=None, random_state=seed, **parameters)
+        return {method: balans.fit_transform(case.rows, batch=case.batch, **queries)}
 
     def _of_store(self, one: RealSet, method: str, seed: int) -> dict[str, Floats]:
         given, out = self.work / f"{one.file}.zarr", self.work / "out.zarr"
@@ -103,8 +120,8 @@ class Bench:
         command("correct", str(given), str(out), *always, *options)
         table = anndata.read_zarr(out)
         found = {method: np.asarray(table.obsm["X_pca_balans"], dtype=np.float64)}
-        if method == "align":
-            found[ANEW] = components(np.asarray(table.X, dtype=np.float64))
+        if method in ANEW:
+            found[ANEW[method]] = components(np.asarray(table.X, dtype=np.float64))
         return found
 
 
@@ -114,7 +131,7 @@ def applies(case: Case, method: str, there: Iterable[str]) -> bool:
         return bool(
             (pd.crosstab(case.label[~case.control], case.batch[~case.control]) > 0).all(None)
         )
-    if method == "sphering" and not case.control.any():
+    if method in ON_CONTROLS and not case.control.any():
         return False
     return method not in OTHERS or method in there
 
@@ -134,7 +151,25 @@ def figures(case: Case, embedding: Floats, seed: int) -> dict[str, float]:
     alone = in_one_batch(label, batch)
     if alone.any() and not np.isin(case.label, label[alone]).all():
         chosen["one_batch_same_label"] = same_label(shown, label, alone)
+    if case.wells is not None:
+        chosen |= of_wells(case, case.wells, embedding)
     return {name: round(value, 4) for name, value in chosen.items()}
+
+
+def of_wells(case: Case, wells: pd.DataFrame, embedding: Floats) -> dict[str, float]:
+    """Batch purity of the controls, and transfer of mechanisms to other compounds and batches."""
+    treated = wells[~case.control]
+    means, columns = profile_means(
+        embedding[~case.control],
+        treated["Metadata_treatment"],
+        case.label[~case.control],
+        treated["Metadata_compound"],
+        case.across[~case.control],
+    )
+    return {
+        "control_purity": batch_purity(embedding[case.control], case.across[case.control]),
+        "nscb": nearest_label_elsewhere(means, *columns),
+    }
 
 
 def in_one_batch(label: Any, batch: Any) -> Bools:
@@ -202,18 +237,12 @@ def markdown(record: Record) -> str:
     used = ", ".join(f"{name} {version}" for name, version in record.all["versions"].items())
     parts = [METHOD.read_text(), f"{record.all['processor']}. {used}. {record.all.get('date')}.\n"]
     for title, sets in GROUPS.values():
-        if not any(record.of(name, RAW) for name in sets):
-            continue
-        parts += [f"## {title}\n", _table(record, sets, _pair)]
-        alone = partial(_plain, figure="one_batch_same_label")
-        kept = [
-            name for name in sets if not np.isnan(record.mean(name, RAW, "one_batch_same_label"))
-        ]
-        if kept:
-            parts += [
-                "Same-label share of clusters that lie in one batch:\n",
-                _table(record, kept, alone),
-            ]
+        if any(record.of(name, RAW) for name in sets):
+            parts += [f"## {title}\n", _table(record, sets, _pair)]
+        for figure, words in MORE.items():
+            kept = [name for name in sets if not np.isnan(record.mean(name, RAW, figure))]
+            if kept:
+                parts += [f"{words}:\n", _table(record, kept, partial(_plain, figure=figure))]
     return "\n".join(parts)
 
 

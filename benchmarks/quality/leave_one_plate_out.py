@@ -26,11 +26,17 @@ from balans_dask.evaluate.null_models import paired_bootstrap
 from balans_dask.evaluate.retrieval import cross_batch_precision
 from balans_dask.kernels._blas import single_threaded_blas
 from benchmarks.harness.arrays import Bools, Floats
-from benchmarks.harness.real_sets import METHODS, SETS, command
+from benchmarks.harness.real_sets import SETS, command
 from benchmarks.harness.tables import interval, lines
 
 REAL = SETS[0]
-FITTED = ("displace, 2 passes", "smooth", "displace, 2 passes, no guard", "smooth, no guard")
+RAW = ("--strength", "0")
+FITTED = {
+    "align": (),
+    "displace, 2 passes": ("--operator", "displace", "--n-passes", "2"),
+    "smooth": ("--operator", "smooth"),
+}
+"""Options of `balans correct`, the rest its defaults."""
 LIBRARIES = ("balans-dask", "numpy", "copairs")
 KEY = ("--batch-key", REAL.batch)
 FRESH = ("--overwrite", "--quiet")
@@ -115,16 +121,16 @@ def measure(work: Path, profiles: pd.DataFrame) -> dict[str, Any]:
     rows = profiles[[name for name in profiles if name.startswith("Metadata_")]]
     plate, groups = rows[REAL.batch].to_numpy(dtype=str), REAL.groups(rows)
     everything = np.ones(len(rows), dtype=bool)
-    raw = measured(refitted(work, METHODS["raw"]), rows)
+    raw = measured(refitted(work, RAW), rows)
     record: dict[str, Any] = {}
-    for method in FITTED:
-        refit = measured(refitted(work, METHODS[method]), rows)
+    for method, options in FITTED.items():
+        refit = measured(refitted(work, options), rows)
         record[method] = {}
         # Every row once as a query, from the run that left its plate out.
         pooled = Corrected(np.full(len(rows), np.nan), np.full(len(rows), np.nan))
         for name in np.unique(plate):
             last = plate == name
-            scores, stores = left_out(work, profiles, last, METHODS[method])
+            scores, stores = left_out(work, profiles, last, options)
             frozen = measured(scores, rows)
             pooled.precision[last], pooled.own[last] = frozen.precision[last], frozen.own[last]
             record[method][str(name)] = stores | {
