@@ -87,7 +87,7 @@ class PassData:
 
     @property
     def strength(self) -> NDArray[np.float64]:
-        """Share of the correction in what this pass puts out, by batch: the last to align blends."""
+        """Share of the correction in what this pass puts out, by batch: the last blends."""
         is_last = _aligns_last(self.parameters, self.pass_number)
         strength = np.full(self.scores.n_batches, self.parameters.strength if is_last else 1.0)
         if is_last and self.fitted_alone:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from balans_dask.cli.app import run
 from benchmarks.harness.arrays import Bools
-from benchmarks.harness.measured_process import SMOOTH
 
 
 @dataclass(frozen=True)
