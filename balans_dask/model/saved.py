@@ -46,7 +46,6 @@ OPERATOR_TABLES = {
     "factor": Table(np.float64, ("n_batches", "n_columns")),
     "shift": Table(np.float64, ("n_batches", "n_columns")),
     "offsets": Table(np.float64, ("n_batches", "n_columns")),
-    "own_batch": Table(np.int32, ("n_landmarks",), lambda codes: codes >= 0, "codes of batches"),
     "batch_units": Table(
         np.float64, ("n_units",), lambda units: (units > 0.0) & np.isfinite(units), "above 0"
     ),
@@ -264,8 +263,16 @@ def _pass_fault(tables: Mapping[str, NDArray[Any]], step: str, sizes: Sizes, nam
     n_rows = int(curve[-1, -1]) if curve.ndim == 2 and curve.size else 0
     fault = landmark_fault(tables, {**sizes, "n_rows": n_rows})
     if not fault:
+        n_batches = sizes["n_batches"]
+        codes = Table(
+            np.int32,
+            ("n_landmarks",),
+            lambda codes: (codes >= 0) & (codes < n_batches),
+            f"codes of {n_batches} batches",
+        )
+        known = OPERATOR_TABLES | {"own_batch": codes}
         parts = [field.name for field in fields(OPERATORS[step])]
-        rules = {part: OPERATOR_TABLES[part] for part in (*parts, *TARGETS.get(step, ()))}
+        rules = {part: known[part] for part in (*parts, *TARGETS.get(step, ()))}
         fault = fault_of(tables, rules, {**sizes, "n_landmarks": len(tables["rows"])})
     return fault and f"{fault} in {name}"
 

@@ -15,14 +15,22 @@ from tests.support.screens import gaussian_screen
 from tests.support.stores import write_anndata
 
 SCREEN = gaussian_screen(300)
+ALIGN_TARGETS = (
+    "own_batch", "batch_units", "shares", "own_shares", "places", "scale_places", "common",
+    "centre", "mean_logs",
+)  # fmt: skip
 LANDMARKS = ("block_sizes", "rows", "scores", "scales", "thresholds", "limits", "capped", "curve")
 OF_OPERATOR = {
     "displace": ["used", "mean", "weights", "constant"]
     + [f"pass_1/{name}" for name in (*LANDMARKS, "moves", "targets")],
     "nystrom": ["pass_0/spread", "pass_0/sums"],
     "smooth": ["pass_0/sums"],
+    "align": ["pass_0/factor", "pass_0/shift"]
+    + [f"pass_1/{name}" for name in ALIGN_TARGETS]
+    + ["pass_2/moves", "pass_2/offsets"],
 }
 FINITE = {"scores", "scales", "limits", "mean", "weights", "moves", "targets", "spread", "sums"}
+FINITE |= {"factor", "shift", "offsets", *ALIGN_TARGETS} - {"own_batch"}
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +117,11 @@ VALUES = {
         twice,
     ],
     "constant": [lambda constant: put(constant, 0, True)],
+    "own_batch": [lambda codes: put(codes, 0, -1), lambda codes: put(codes, 0, 3)],
+    "batch_units": [lambda units: put(units, 0, 0.0)],
+    "shares": [lambda shares: put(shares, 0, 1.5), lambda shares: put(shares, 1, -0.5)],
+    "own_shares": [lambda shares: put(shares, 0, 1.5)],
+    "common": [lambda variances: put(variances, (0, 0), -1.0)],
 }
 
 
