@@ -44,7 +44,7 @@ def find_evidence(
     """Measure all rows' best matches; they stay on the workers."""
     shared, n = engine.share("units", units), len(scores.partitions)
     sources, tables = scores.tiles_sources(), [landmarks.table] * n
-    least = engine.map("evidence", _least_chunk, sources, tables, [shared] * n)
+    least = engine.map("matches", _least_chunk, sources, tables, [shared] * n)
     engine.wait(least)
     return Evidence(shared, least)
 
