@@ -1,6 +1,6 @@
 """``balans check``, ``correct`` and ``transform``: plan, connect, one call each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -52,18 +52,42 @@ def _ratio(context: click.Context, option: click.Parameter, value: str) -> float
     return value if ratio is None else ratio
 
 
+def _paper(context: click.Context, option: click.Parameter, value: bool) -> bool:
+    """Make the published method the default of other options, which are read after this one."""
+    if value:
+        words = {
+            name: WORD_FOR_NONE if fixed is None else fixed
+            for name, fixed in PAPER.items()
+            if name != "correct_single_batch"
+        }
+        known = context.default_map or {}
+        if context.get_parameter_source("paper") is ParameterSource.DEFAULT_MAP:
+            _refuse_beside_paper(
+                name for name in words if known.get(name, words[name]) != words[name]
+            )
+        context.default_map = {**known, **words}
+    return value
+
+
+def _refuse_beside_paper(names: Iterable[str]) -> None:
+    for name in names:
+        raise click.UsageError(f"--paper fixes --{name.replace('_', '-')}: leave out one of them")
+
+
 FIT_OPTIONS = option_group(
+    # Before those that it fixes.
+    click.option(
+        "--paper",
+        is_flag=True,
+        callback=_paper,
+        help="The published method: smooth, patience 50, one pass, no limit on scales.",
+    ),
     click.option(
         "--operator",
         type=click.Choice(OPERATORS),
         default=_DEFAULTS.operator,
         show_default=True,
         help="align moves batches as far as rows confirm their matches; smooth: the paper.",
-    ),
-    click.option(
-        "--paper",
-        is_flag=True,
-        help="The published method: smooth, patience 50, one pass, no limit on scales.",
     ),
     click.option(
         "--shared-populations",
@@ -358,7 +382,10 @@ def _asked(source: str, options: dict[str, Any], is_copied: bool = True) -> "Cor
         given["max_scale_ratio"] = None
     given["shared_populations"] = options["shared_populations"] == YES or AUTO
     if options["paper"]:
-        given |= _paper(given)
+        _refuse_beside_paper(
+            name for name in PAPER.keys() & given.keys() if given[name] != PAPER[name]
+        )
+        given |= PAPER
     asked = correction_request(
         open_store(source, options["cluster"].limit_bytes),
         options["batch_keys"],
@@ -370,17 +397,6 @@ def _asked(source: str, options: dict[str, Any], is_copied: bool = True) -> "Cor
     if is_copied:
         warn_of_what_stays_behind(asked.store, asked.basis)
     return asked
-
-
-def _paper(given: dict[str, Any]) -> dict[str, Any]:
-    """Return what the paper has fixed, or refuse an option that says something else."""
-    context = click.get_current_context()
-    for name in PAPER.keys() & given.keys():
-        said = context.get_parameter_source(name)
-        if said is not ParameterSource.DEFAULT and given[name] != PAPER[name]:
-            flag = f"--{name.replace('_', '-')}"
-            raise click.UsageError(f"--paper fixes {flag}: leave out one of them")
-    return PAPER
 
 
 def _output_of(source: str, target: str | None, into: bool, layer: bool) -> str:

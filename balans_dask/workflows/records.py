@@ -23,7 +23,7 @@ from balans_dask.model.bounds import record_fault
 from balans_dask.model.inputs import CheckedInput, Inputs
 from balans_dask.model.pass_data import Preprocessor
 from balans_dask.model.sampler import SamplerState
-from balans_dask.parameters import Parameters
+from balans_dask.parameters import PAPER, Parameters
 from balans_dask.passes.sphering import SHRINKAGE
 
 __all__ = [
@@ -77,8 +77,10 @@ def as_config(
     """
     given = {} if parameters is None else parameters.as_dict()
     given.pop("keys_in_turn", None)
-    if given.pop("correct_single_batch", False):
+    if PAPER.items() <= given.items():
         given["paper"] = True
+    # Of Python alone, but for the paper.
+    given.pop("correct_single_batch", None)
     if given.get("shared_populations") is True:
         given["shared_populations"] = "yes"
     if batch_order:

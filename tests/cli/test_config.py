@@ -37,6 +37,7 @@ def parameters(store):
 def test_options_come_from_a_file_and_flags_win(tmp_path, store, config):
     path = config(
         'batch_key = ["plate", "other"]\n'
+        'operator = "smooth"\n'
         "n-neighbors = 3\n"
         "coverage-tol = 0\n"
         "max-scale-ratio = 1.5\n"
@@ -71,7 +72,7 @@ def test_options_come_from_a_file_and_flags_win(tmp_path, store, config):
         ("overwrite = 1", "overwrite must be true or false, got 1"),
         ("basis = 3", "basis must be text, got 3"),
         ("batch-key = [1]", "batch-key must be text or a list of texts, got [1]"),
-        ("operator = 'smoth'", "operator: 'smoth' is not one of 'smooth', 'nystrom', 'displace'."),
+        ("operator = 'smoth'", "operator: 'smoth' is not one of 'align', 'smooth', 'nystrom', 'di"),
         ("workers = 0", "workers: 0 is not in the range x>=1."),
         ("max-scale-ratio = false", "max-scale-ratio must be as in --max-scale-ratio C|auto|none"),
         ("config = 'other.toml'", "balans correct has no option config"),
@@ -102,14 +103,14 @@ def test_a_required_option_is_still_required(store, config):
 
 
 def test_the_printed_configuration_is_the_run_and_nothing_is_computed(tmp_path, store):
-    given = ["--batch-key", "plate", "--max-scale-ratio", "none", "--n-components", 0, "--max-rows",
-             200, "--strength", 0.5, "--workers", 1]  # fmt: skip
+    given = ["--batch-key", "plate", "--n-passes", 1, "--n-components", 0, "--max-rows", 200,
+             "--strength", 0.5, "--workers", 1]  # fmt: skip
     before = files(tmp_path)
     printed, said = streams("correct", store, tmp_path / "a.zarr", *given, "--print-config")
     assert files(tmp_path) == before
     assert said == ""
     (tmp_path / "run.toml").write_text(printed)
-    assert tomllib.loads(printed)["operator"] == "smooth"
+    assert tomllib.loads(printed)["operator"] == "align"
     again = ["--config", tmp_path / "run.toml"]
     assert streams("correct", store, "B", *again, "--print-config")[0] == printed
     run("correct", store, tmp_path / "a.zarr", *given)
@@ -121,6 +122,27 @@ def test_a_configuration_is_printed_without_any_store():
     printed = tomllib.loads(streams("correct", "--print-config")[0])
     assert printed["n-neighbors"] == 5
     assert "batch-key" not in printed
+
+
+def test_the_paper_is_printed_and_recorded_with_all_that_it_fixes(tmp_path, store, config):
+    given = ["--batch-key", "plate", "--max-rows", 64]
+    fixed = {"paper": True, "operator": "smooth", "stopping": "patience", "patience": 50,
+             "n-passes": 1, "max-scale-ratio": "none"}  # fmt: skip
+    (tmp_path / "other.toml").write_text('operator = "displace"\nn-passes = 2\n')
+    beside = [[], ["--config", tmp_path / "other.toml"], ["--operator", "smooth"]]
+    printed = {streams("correct", *given, "--paper", *of, "--print-config")[0] for of in beside}
+    assert len(printed) == 1
+    asked = printed.pop()
+    assert tomllib.loads(asked).items() >= fixed.items()
+    run("correct", store, tmp_path / "a.zarr", "--config", config(asked))
+    assert parameters(tmp_path / "a.zarr")["correct_single_batch"]
+    record = anndata.read_zarr(tmp_path / "a.zarr").uns["balans"]["configuration"]
+    assert tomllib.loads(record).items() >= fixed.items()
+    run("correct", store, tmp_path / "b.zarr", "--config", config(record))
+    assert files_but_input(tmp_path / "a.zarr") == files_but_input(tmp_path / "b.zarr")
+    wrong = config(record.replace("smooth", "displace"))
+    said = run("check", store, "--config", wrong, code=2)
+    assert "--paper fixes --operator: leave out one of them" in said
 
 
 @pytest.mark.long
