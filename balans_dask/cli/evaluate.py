@@ -135,12 +135,17 @@ GRID_OPTIONS = option_group(
         shell_complete=columns,
         help="Column of obs with what is to be found again.",
     ),
-    _varied("operator", str, "an operator", "smooth, displace, nystrom."),
+    _varied("operator", str, "an operator", "How affinities correct."),
     _varied("n_neighbors", int, "a whole number", "Neighbour that sets the local scale."),
     _varied("patience", int, "a whole number", "Idle rows after which sampling stops."),
     _varied("max_rows", int, "a whole number", "Landmarks at most."),
-    _varied("max_scale_ratio", ratio_of, "a number, auto or none", "Limit of local scales."),
-    _varied("n_passes", int, "a whole number", "Times to fit and correct."),
+    _varied(
+        "max_scale_ratio",
+        ratio_of,
+        "a number, auto or none",
+        "Limit of local scales, but for align.",
+    ),
+    _varied("n_passes", int, "a whole number", "Times to fit and correct; local steps of align."),
     _varied("strength", float, "a number", "Share of the correction."),
     click.option(
         "--n-components", type=click.IntRange(0), default=_BASE.n_components, show_default=True

@@ -12,7 +12,7 @@ from balans_dask.report.maps import COLOURS
 
 __all__ = ["ScoredPoints", "pareto_figure", "save_pareto"]
 
-OPERATOR_COLOURS = dict(zip(("smooth", "displace", "nystrom"), COLOURS, strict=False))
+OPERATOR_COLOURS = dict(zip(("smooth", "displace", "nystrom", "align"), COLOURS, strict=False))
 MARKERS = "osD^vP"
 """One for every number of passes; the last for all above."""
 

@@ -10,10 +10,11 @@ import pytest
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.evaluate.sweep.embeddings import Embeddings
+from balans_dask.evaluate.sweep.grid import grouped
 from balans_dask.evaluate.sweep.result import Point, SweepResult, sweep_lines
 from balans_dask.io.store import open_store
 from balans_dask.model.inputs import check_input, plan_run
-from balans_dask.parameters import OPERATORS, Parameters
+from balans_dask.parameters import AUTO, OPERATORS, PAPER, Parameters
 from balans_dask.sweep import Grid, sweep_store
 from balans_dask.tiling import Tiling
 from balans_dask.workflows.correct import WriteOptions, correct_store
@@ -97,8 +98,10 @@ def assert_equal_to_single_corrections(swept, engine, tmp_path, path, some=None,
 @pytest.mark.parametrize(
     ("operator", "n_passes"),
     [
-        pytest.param(operator, n, marks=[] if operator == "nystrom" else pytest.mark.long)
-        for operator, n in zip(OPERATORS, (2, 2, 3), strict=True)
+        pytest.param(
+            operator, n, marks=[] if operator in ("align", "nystrom") else pytest.mark.long
+        )
+        for operator, n in zip(OPERATORS, (2, 2, 2, 3), strict=True)
     ],
 )
 def test_every_setting_is_what_correct_writes(
@@ -108,6 +111,7 @@ def test_every_setting_is_what_correct_writes(
     swept = Swept(engine, monkeypatch, store, grid)
     some = [s for s in swept.settings if (s.n_passes, s.strength) in {(1, 1.0), (n_passes, 0.4)}]
     assert len(some) == 2
+    assert swept.n_fits == len(some[1].steps)
     assert_equal_to_single_corrections(swept, engine, tmp_path, store, some)
 
 
@@ -127,10 +131,11 @@ def test_a_sampler_that_goes_on_draws_what_a_fresh_one_draws(
     assert_equal_to_single_corrections(swept, engine, tmp_path, store)
 
 
+@pytest.mark.parametrize(("operator", "n_passes"), [("displace", 2), ("align", 1)])
 def test_a_basis_is_scored_where_distances_are_taken_in_it(
-    engine, tmp_path, monkeypatch, with_basis
+    engine, tmp_path, monkeypatch, with_basis, operator, n_passes
 ):
-    grid = Grid(("displace",), (5,), n_passes=(2,), strength=(0.5,))
+    grid = Grid((operator,), (5,), n_passes=(n_passes,), strength=(0.5,))
     swept = Swept(engine, monkeypatch, with_basis, grid, basis="X_pca")
     where = {"key": "X_pca_balans", "basis": "X_pca"}
     assert_equal_to_single_corrections(swept, engine, tmp_path, with_basis, **where)
@@ -165,6 +170,47 @@ def test_rows_are_picked_across_partitions(engine, tmp_path, monkeypatch):
     assert swept.plan.tiling.n_partitions == 3
     values, *_ = corrected(engine, tmp_path, path, swept.settings[0])
     np.testing.assert_array_equal(swept.of[swept.settings[0]].values, values[rows])
+
+
+def test_operators_have_their_own_defaults_and_align_no_limit_on_scales():
+    grid = Grid(n_neighbors=(3,), max_scale_ratio=(AUTO, None), n_passes=(1,), strength=(1.0,))
+    align, *others = grid.settings(Parameters(block_rows=16, shared_populations=True))
+    same = {"n_neighbors": 3, "block_rows": 16, "n_passes": 1}
+    assert align == Parameters(shared_populations=True, **same)
+    assert others == [
+        Parameters(operator=operator, max_scale_ratio=ratio, **same)
+        for operator, ratio in product(("smooth", "nystrom", "displace"), (AUTO, None))
+    ]
+
+
+def test_what_is_no_default_is_the_same_for_all_operators():
+    settings = Grid(("align", "smooth")).settings(Parameters(stopping="auto", uncovered="keep"))
+    assert {(each.operator, each.stopping, each.uncovered) for each in settings} == {
+        ("align", "auto", "keep"),
+        ("smooth", "auto", "keep"),
+    }
+    # Their landmarks have other scales.
+    assert len(grouped(settings, "n_neighbors", "operator", "n_passes", "strength")) == 2
+
+
+@pytest.mark.parametrize(
+    ("parameters", "options"),
+    [
+        (Parameters(), []),
+        (Parameters(n_passes=2, shared_populations=True), ["--shared-populations", "yes"]),
+        (Parameters(operator="smooth", uncovered="nearest"), ["--operator", "smooth"]),
+        (Parameters(**PAPER, n_neighbors=3), ["--paper", "--n-neighbors", "3"]),
+        (
+            Parameters(operator="displace", n_components=None, max_scale_ratio=None, n_passes=2),
+            ["--n-components", "0", "--max-scale-ratio", "none", "--operator", "displace",
+             "--n-passes", "2"],
+        ),
+    ],
+)  # fmt: skip
+def test_a_command_says_what_is_not_the_default_of_its_operator(parameters, options):
+    raw = Point(None, 0.5, 0.4)
+    result = SweepResult("A.zarr", [raw, point(parameters)], "s", "m", 100, 100, 1, 1, ())
+    assert result.command.split() == ["balans", "correct", "A.zarr", "OUT.zarr", *options]
 
 
 def test_raw_is_where_all_settings_start_from(engine, monkeypatch, store):
@@ -271,7 +317,7 @@ def test_what_correct_would_warn_of_is_said_of_the_choice(chosen, options, said)
 def test_the_picture_is_written_and_not_replaced_unasked(tmp_path, store):
     pytest.importorskip("matplotlib")
     picture = tmp_path / "front.png"
-    small = [store, *KEYS, "--strength", "0", "--operator", "smooth", "--n-neighbors", "5",
+    small = [store, *KEYS, "--strength", "0", "--operator", "align,smooth", "--n-neighbors", "5",
              "--n-passes", "1", "--plot", picture, "--quiet"]  # fmt: skip
     out, _ = streams("sweep", *small)
     # A strength of 0 is raw by another name.
@@ -284,7 +330,7 @@ def test_the_picture_is_written_and_not_replaced_unasked(tmp_path, store):
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--operator", "smoth"], "operator must be one of smooth, nystrom, displace, got 'smoth'"),
+        (["--operator", "smoth"], "operator must be one of align, smooth, nystrom, displace, got"),
         (["--n-neighbors", "3,x"], "'x' is not a whole number"),
         (["--n-neighbors", ","], "the grid has no value of n_neighbors"),
         (["--strength", "2"], "strength must be"),

@@ -114,25 +114,29 @@ class Embeddings:
         for same in sorted(of_limit, key=lambda same: _limits(same[0])):
             sampled, before = self._sampled(replace(first, parameters=same[0]), before)
             for chain in grouped(same, "n_passes", "strength"):
-                yield from self._chain(replace(first, parameters=chain[0]), sampled, chain)
+                yield from self._chain(first, sampled, chain)
 
     def _chain(
         self, prepared: PassData, sampled: SamplerState, chain: Sequence[Parameters]
     ) -> Iterator[Embedded]:
         """Take settings of one operator, pass after pass on what the last one has left."""
-        n_passes = max(setting.n_passes for setting in chain)
+        longest = max(chain, key=lambda setting: setting.n_passes)
+        n_steps = len(longest.steps)
+        prepared = replace(prepared, parameters=longest)
         pass_input = self._inputs
         with TemporaryDirectory(prefix="balans-sweep-", dir=self._scratch) as folder:
-            for pass_number in range(n_passes):
+            for pass_number in range(n_steps):
                 with self._engine.scope():
                     if pass_number:
-                        prepared = self._prepared(pass_input, pass_number, chain[0])
+                        prepared = self._prepared(pass_input, pass_number, longest)
                         sampled, _ = self._sampled(prepared, self._start())
                     fitted = Fit(prepared, sampled)
-                    wanted = [setting for setting in chain if setting.n_passes == pass_number + 1]
+                    wanted = [each for each in chain if len(each.steps) == pass_number + 1]
                     if wanted:
-                        yield from self._strengths(fitted, wanted)
-                    if pass_number + 1 < n_passes:
+                        # Its last pass, though the chain goes on.
+                        last = replace(prepared, parameters=wanted[0])
+                        yield from self._strengths(Fit(last, sampled), wanted)
+                    if pass_number + 1 < n_steps:
                         self._engine.tell(Stage("moving profiles", number=pass_number))
                         place = Path(folder, str(pass_number))
                         pass_input = moved_inputs(self._engine, fitted, self._inputs, place)

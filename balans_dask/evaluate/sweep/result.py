@@ -9,7 +9,7 @@ from rich.table import Table
 
 from balans_dask.errors import public
 from balans_dask.model.fit import UNCOVERED_SHARE, limited_landmarks
-from balans_dask.parameters import Parameters
+from balans_dask.parameters import ALIGN, PAPER, Parameters
 
 __all__ = [
     "MIXING_SHARE",
@@ -29,6 +29,14 @@ RULE = (
     f"the highest {SIGNAL_SHARE:g} signal + {MIXING_SHARE:g} mixing among the points, raw too, "
     f"whose signal is at least {SIGNAL_KEPT:g} of raw; of equal ones the first"
 )
+UNSAID = ("correct_single_batch", "keys_in_turn")
+"""Parameters without an option."""
+WORDS = {
+    ("n_components", None): "0",
+    ("max_scale_ratio", None): "none",
+    ("shared_populations", True): "yes",
+}
+"""Values that an option spells otherwise."""
 COLUMNS = ("operator", "k", "cap", "patience", "max rows", "passes", "strength")
 
 
@@ -203,13 +211,17 @@ class SweepResult:
 
 
 def _options(parameters: Parameters) -> list[str]:
-    """Say parameters as options: those that are not the default."""
+    """Say parameters as options: those that are not the default of their operator."""
+    usual = Parameters(operator=parameters.operator).as_dict() | {"operator": Parameters.operator}
     given = parameters.as_dict()
     options = []
+    if PAPER.items() <= given.items():
+        options.append("--paper")
+        usual |= PAPER
     for name, value in given.items():
-        if value != getattr(Parameters, name):
-            plain = {"n_components": "0", "max_scale_ratio": "none"}.get(name, "")
-            options += [f"--{name.replace('_', '-')}", plain if value is None else str(value)]
+        if name not in UNSAID and value != usual[name]:
+            plain = WORDS.get((name, value), str(value))
+            options += [f"--{name.replace('_', '-')}", plain]
     return options
 
 
@@ -266,7 +278,8 @@ def _setting(point: Point) -> tuple[str, ...]:
     p = point.parameters
     if p is None:
         return ("raw", *[""] * (len(COLUMNS) - 1))
-    values = (p.n_neighbors, p.max_scale_ratio, p.patience, p.max_rows, p.n_passes)
+    cap = "-" if p.operator == ALIGN else p.max_scale_ratio
+    values = (p.n_neighbors, cap, p.patience, p.max_rows, p.n_passes)
     return (p.operator, *map(_plain, values), f"{p.strength:g}")
 
 

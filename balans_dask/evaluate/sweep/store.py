@@ -194,14 +194,14 @@ def run_sweep(
         n_scored=len(rows),
         n_rows=inputs.n_rows,
         n_fits=embeddings.n_fits,
-        n_unshared=sum(setting.n_passes for setting in asked.settings),
+        n_unshared=sum(len(setting.steps) for setting in asked.settings),
         options=_options(asked.run),
     )
 
 
 def _plan(asked: SweepRun, workers: Workers) -> MemoryPlan:
     """Plan for the largest setting, and for a later pass beside the first one's landmarks."""
-    if any(setting.n_passes > 1 for setting in asked.settings):
+    if any(len(setting.steps) > 1 for setting in asked.settings):
         workers = replace(workers, limit_bytes=workers.limit_bytes // 2)
     plans = [plan_run(asked.run.inputs, setting, workers) for setting in asked.settings]
     return min(plans, key=lambda plan: (plan.tiling.rows_per_partition, plan.piece_bytes))
