@@ -23,7 +23,7 @@ from tests.support.fits import one_pass
 from tests.support.screens import gaussian_screen
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
-PARAMETERS = Parameters(n_components=4, max_rows=200, patience=1000)
+PARAMETERS = Parameters(n_components=4, max_rows=200, patience=1000, operator="smooth")
 
 
 def fitted(engine, n_tiles, parameters=PARAMETERS, stored=lambda profiles: profiles, **planned):

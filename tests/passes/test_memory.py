@@ -11,7 +11,7 @@ from balans_dask.errors import InsufficientMemoryError, format_bytes
 from balans_dask.io.sources import Chunks, StoredRows
 from balans_dask.labels import BatchLabels
 from balans_dask.model.inputs import Inputs, plan_run
-from balans_dask.parameters import Parameters
+from balans_dask.parameters import OPERATORS, Parameters
 from balans_dask.passes.memory import PARTITION_BYTES, PARTITION_COST_TILES, plan_memory
 from balans_dask.passes.task_bytes import RunShape
 from balans_dask.passes.workers import Workers
@@ -30,6 +30,7 @@ SHAPE = RunShape(
     row_bytes=200,
     pca=True,
     shard_tiles=8,
+    operator="smooth",
 )
 
 
@@ -92,10 +93,11 @@ def test_what_a_plan_keeps_of_the_rows_of_a_s_it_counts(embedded):
     assert large.total_bytes - small.total_bytes == pytest.approx(more, abs=2)
 
 
+@pytest.mark.parametrize("operator", ["displace", "align"])
 @pytest.mark.parametrize("n_frozen", [0, 1])
-def test_every_batch_has_displacements_in_the_plan(n_frozen):
+def test_every_batch_has_displacements_in_the_plan(n_frozen, operator):
     """Four bytes for each landmark and column, also in a model."""
-    one = {"n_features": 500, "operator": "displace", "max_rows": 2000, "n_frozen": n_frozen}
+    one = {"n_features": 500, "operator": operator, "max_rows": 2000, "n_frozen": n_frozen}
     few, many = (plan(64 * GIB, n_batches=n, **one) for n in (50, 60))
     moves = 10 * 2000 * (500 + 50 + 1) * 4
     assert many.worker_bytes - few.worker_bytes >= moves
@@ -160,7 +162,7 @@ def test_what_cannot_fit_is_refused_with_both_sizes_and_a_remedy():
     n_workers=st.integers(1, 64),
     threads=st.integers(1, 16),
     embedded=st.booleans(),
-    operator=st.sampled_from(["smooth", "nystrom", "displace"]),
+    operator=st.sampled_from(OPERATORS),
 )
 def test_a_plan_never_exceeds_its_limit(
     n_rows, n_features, n_batches, limit_gib, n_workers, threads, embedded, operator
@@ -190,7 +192,7 @@ def test_a_plan_never_exceeds_its_limit(
 def test_more_of_anything_never_needs_less():
     # So many threads that partitions are small: wide rows would make larger ones smaller.
     small = plan(64 * GIB, threads=8)
-    for operator in ("nystrom", "displace"):
+    for operator in ("nystrom", "displace", "align"):
         found = plan(64 * GIB, threads=8, operator=operator)
         assert found.total_bytes > small.total_bytes, operator
     for name in ("n_rows", "n_features", "n_components", "n_batches", "block_rows", "row_bytes"):

@@ -24,10 +24,11 @@ from balans_dask.errors import InvalidInputError
 from balans_dask.passes.workers import QUIET_DASHBOARD, embedded_client
 
 rows = np.random.default_rng(0).normal(size=(80, 3))
+model = Balans(n_components=None, operator="smooth")
 
 def fit():
     try:
-        return float(Balans(n_components=None).fit_transform(rows, batch=np.arange(80) % 2).sum())
+        return float(model.fit_transform(rows, batch=np.arange(80) % 2).sum())
     except InvalidInputError as error:
         return str(error)
 
@@ -78,7 +79,7 @@ def test_the_log_of_dask_is_off_until_the_last_of_two_fits_ends(said):
 
 
 def test_an_asynchronous_client_is_refused_in_its_loop_and_used_from_a_thread(engine):
-    model = Balans(n_components=None)
+    model = Balans(n_components=None, operator="smooth")
     alone = model.fit_transform(SCREEN.profiles, batch=SCREEN.batch)
 
     async def application():
