@@ -91,7 +91,7 @@ def test_where_every_cluster_is_everywhere_the_guard_costs_nothing(operator):
 def test_the_paper_matches_them_all_the_same():
     profiles, batch, label = screen(4, **SEPARATED)
     affected = np.flatnonzero(label < 4)
-    model = Balans(max_scale_ratio=None)
+    model = Balans.paper()
     corrected = model.fit_transform(profiles, batch=batch)
     assert same_label_share(corrected, label, affected) < 0.8
     assert model.n_capped_ == 0
@@ -102,7 +102,7 @@ def test_the_paper_matches_them_all_the_same():
 )
 def test_many_limited_landmarks_are_warned_of(shape, n_specific):
     profiles, batch, _ = screen(n_specific, **shape)
-    model = Balans()
+    model = Balans(operator="smooth")
     with pytest.warns(InputWarning, match="too far from some batch") as warned:
         model.fit(profiles, batch=batch)
     assert [f"{model.n_capped_:,}" in str(warning.message) for warning in warned] == [True]
@@ -128,7 +128,7 @@ def test_a_screen_with_everything_everywhere_is_quiet(shape):
     profiles, batch, _ = screen(0, **shape)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Balans().fit(profiles, batch=batch)
+        Balans(operator="smooth").fit(profiles, batch=batch)
 
 
 def test_what_a_landmark_reached_survives_a_checkpoint():
@@ -153,7 +153,8 @@ def test_what_a_landmark_reached_survives_a_checkpoint():
     "option", [*(pytest.param(given, marks=pytest.mark.long) for given in (None, "none")), "1.5"]
 )
 def test_the_command_takes_a_number_auto_or_none(tmp_path, option):
-    given = [] if option is None else ["--max-scale-ratio", option]
+    given = ["--operator", "smooth"]
+    given += [] if option is None else ["--max-scale-ratio", option]
     write_mixture(Mixture(600, 10, 4, 2, n_batch_specific=2), str(tmp_path / "A.zarr"))
     stores = [str(tmp_path / name) for name in ("A.zarr", "B.zarr")]
     said = run("correct", *stores, "--batch-key", "Metadata_batch", *given)
@@ -164,9 +165,12 @@ def test_the_command_takes_a_number_auto_or_none(tmp_path, option):
     assert ("too far from some batch" in said) == (option != "none")
 
 
-@pytest.mark.parametrize("bad", ["0.5", "few", "nan"])
-def test_other_ratios_are_refused(tmp_path, bad):
+@pytest.mark.parametrize(
+    ("operator", "bad"),
+    [("smooth", "0.5"), ("smooth", "few"), ("smooth", "nan"), ("align", "1.5")],
+)
+def test_other_ratios_are_refused_and_any_with_align(tmp_path, operator, bad):
     write_mixture(Mixture(60, 4, 2, 2), str(tmp_path / "A.zarr"))
     stores = [str(tmp_path / name) for name in ("A.zarr", "B.zarr")]
-    options = ["--batch-key", "Metadata_batch", "--max-scale-ratio", bad]
+    options = ["--batch-key", "Metadata_batch", "--operator", operator, "--max-scale-ratio", bad]
     assert "ratio" in run("correct", *stores, *options, code=2)

@@ -22,7 +22,8 @@ def state():
         block = landmark_block(rows, np.ones((3, 2), np.float32), 4).with_scales(np.ones((3, 2)))
         block = block.with_guard(np.full(3, 2.0), np.zeros(3, dtype=bool))
         blocks.append(block.with_thresholds(np.full(3, 2048)))
-    sampled = SamplerState(blocks, stop_reason="patience")
+    facts = {"rho": 0.6, "kappa": 0.25}
+    sampled = SamplerState(blocks, stop_reason="patience", facts=facts)
     sampled.curve += [Round(1, 3, 5, 8, Tally()), Round(2, 6, 7, 8, Tally(1, 2, 0.5))]
     sampled.reach += [Reach(np.array([4, 3, 1]), np.array([4, 1, 0]))]
     sampled.reach += [Reach(np.array([3, 1, 2]), np.array([2, 0, 0]))]
@@ -83,6 +84,11 @@ CHANGES = {
         lambda n_new: put(put(n_new, 2, -1), 1, 2),
     ],
     "stop_reason": [lambda reason: np.array("impatience"), lambda reason: np.array(1)],
+    "facts": [
+        lambda facts: facts[:1],
+        lambda facts: put(facts, 0, 1.5),
+        lambda facts: put(facts, 1, np.nan),
+    ],
     "used": [
         lambda used: used[::-1],
         lambda used: put(used, 1, 3),
@@ -103,6 +109,8 @@ EVERY = [
 def test_a_state_as_it_was_saved_is_sound(state):
     assert is_sound(state, SIZES, weighted=True)
     assert set(CHANGES) == set(state)
+    # Before all is learned, and with other operators, there are none.
+    assert is_sound(state | {"facts": np.empty(0)}, SIZES, weighted=True)
 
 
 @pytest.mark.parametrize(

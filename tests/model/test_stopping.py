@@ -23,10 +23,10 @@ def kept(*rows):
     return AffinityRows(len(rows), indptr, columns, np.ones(len(columns), dtype=np.float32))
 
 
-def drawn(n_new, n_open=1000, was_open=None):
+def drawn(n_new, n_open=1000, was_open=None, n_left=0, n_sampled=0):
     n_new = np.array(n_new)
     was_open = np.ones(len(n_new), dtype=bool) if was_open is None else np.array(was_open)
-    return Drawn(n_new, was_open, n_open)
+    return Drawn(n_new, was_open, n_open, n_left, n_sampled)
 
 
 def test_a_new_point_belongs_to_the_first_row_in_draw_order():
@@ -99,6 +99,24 @@ def test_a_tally_goes_on_from_round_to_round_as_if_there_were_one():
     assert rule.follow(first[1], drawn([0, 12, 1, 2]))[1:] == whole[1:]
 
 
+@pytest.mark.parametrize(
+    ("n_left", "n_sampled", "reason"),
+    [(10, 256, "share"), (11, 256, ""), (0, 255, ""), (0, 300, "share")],
+)
+def test_share_stops_after_the_round_that_leaves_one_row_in_a_hundred_of_256_landmarks(
+    n_left, n_sampled, reason
+):
+    rule = stop_rule(Parameters(stopping="share", patience=3), 5000, 1000)
+    seen = drawn([1, 0, 2, 0], n_left=n_left, n_sampled=n_sampled)
+    assert rule.follow(Tally(), seen) == (4, Tally(n_idle=1), reason)
+
+
+def test_patience_ends_share_too():
+    rule = stop_rule(Parameters(stopping="share", patience=3), 5000, 1000)
+    seen = drawn([1, 0, 0, 0, 5], n_left=500, n_sampled=300)
+    assert rule.follow(Tally(), seen) == (4, Tally(n_idle=3), "patience")
+
+
 @pytest.mark.parametrize(("n_rows", "smallest"), [(5, 1), (19_999, 1), (200_000, 20)])
 def test_the_smallest_population_is_a_ten_thousandth_of_the_rows(n_rows, smallest):
     assert stop_rule(Parameters(stopping="auto"), n_rows, n_rows).smallest == smallest
@@ -108,7 +126,7 @@ def test_the_smallest_population_is_a_ten_thousandth_of_the_rows(n_rows, smalles
 def test_on_small_screens_both_rules_stop_at_the_same_row():
     screen = gaussian_screen(1500)
     fits = [
-        Balans(n_components=None, patience=9, stopping=rule).fit(
+        Balans(operator="smooth", n_components=None, patience=9, stopping=rule).fit(
             screen.profiles, batch=screen.batch
         )
         for rule in ("auto", "patience")
@@ -124,7 +142,9 @@ def with_rare_clusters():
     profiles = np.concatenate([rows for _, rows in mixture.slabs(8192)])
     obs = mixture.annotations()
     fits = {
-        rule: Balans(n_components=None, stopping=rule).fit(profiles, batch=obs["Metadata_batch"])
+        rule: Balans(operator="smooth", n_components=None, stopping=rule).fit(
+            profiles, batch=obs["Metadata_batch"]
+        )
         for rule in ("auto", "patience")
     }
     return mixture, obs["Metadata_treatment"].cat.codes.to_numpy(), fits
@@ -150,37 +170,54 @@ def test_auto_covers_rare_clusters(with_rare_clusters):
 @pytest.mark.parametrize("block_rows", [pytest.param(1, marks=pytest.mark.long), 7, 64])
 def test_rows_after_the_stopping_row_are_discarded(block_rows):
     screen = gaussian_screen(1500)
-    model = Balans(n_components=None, patience=9, block_rows=block_rows)
+    model = Balans(operator="smooth", n_components=None, patience=9, block_rows=block_rows)
     model.fit(screen.profiles, batch=screen.batch)
     assert model.stop_reason_ == "patience"
     n_sampled = len(model.sampled_rows_)
     assert n_sampled == len(set(model.sampled_rows_))
     assert len(model.scales_) == len(model.thresholds_) == n_sampled
     assert model.coverage_curve_[-1].tolist() == [n_sampled, (model.coverage_ > 0).sum()]
-    again = Balans(n_components=None, patience=500, block_rows=block_rows, max_rows=n_sampled).fit(
-        screen.profiles, batch=screen.batch
-    )
+    again = Balans(
+        operator="smooth",
+        n_components=None,
+        patience=500,
+        block_rows=block_rows,
+        max_rows=n_sampled,
+    ).fit(screen.profiles, batch=screen.batch)
     np.testing.assert_array_equal(again.sampled_rows_, model.sampled_rows_)
     np.testing.assert_allclose(again.coverage_, model.coverage_, rtol=1e-12)
 
 
 def test_a_larger_tolerance_stops_earlier():
     screen = gaussian_screen(3000, n_clusters=15)
-    strict = Balans(n_components=None, patience=5).fit(screen.profiles, batch=screen.batch)
-    loose = Balans(n_components=None, patience=5, coverage_tol=0.01)
+    strict = Balans(operator="smooth", n_components=None, patience=5).fit(
+        screen.profiles, batch=screen.batch
+    )
+    loose = Balans(operator="smooth", n_components=None, patience=5, coverage_tol=0.01)
     loose.fit(screen.profiles, batch=screen.batch)
     assert len(loose.sampled_rows_) < len(strict.sampled_rows_)
 
 
 def test_coverage_never_falls():
     screen = gaussian_screen(2000)
-    curve = Balans(n_components=None).fit(screen.profiles, batch=screen.batch).coverage_curve_
+    curve = (
+        Balans(operator="smooth", n_components=None)
+        .fit(screen.profiles, batch=screen.batch)
+        .coverage_curve_
+    )
     assert (np.diff(curve, axis=0) >= 0).all()
 
 
 def test_max_neighbors_bounds_every_row_of_the_matrix():
     screen = gaussian_screen(2000)
-    model = Balans(n_components=None, max_neighbors=30, max_rows=64, block_rows=64, patience=99)
+    model = Balans(
+        operator="smooth",
+        n_components=None,
+        max_neighbors=30,
+        max_rows=64,
+        block_rows=64,
+        patience=99,
+    )
     model.fit(screen.profiles, batch=screen.batch)
     centred = screen.profiles - screen.profiles.mean(axis=0)
     codes = np.unique(screen.batch, return_inverse=True)[1]
@@ -193,9 +230,9 @@ def test_max_neighbors_bounds_every_row_of_the_matrix():
 
 def test_a_cap_on_scales_keeps_them_within_the_ratio():
     screen = gaussian_screen(2000, offset=3.0)
-    free = Balans(n_components=None, max_rows=64, max_scale_ratio=None)
+    free = Balans(operator="smooth", n_components=None, max_rows=64, max_scale_ratio=None)
     free.fit(screen.profiles, batch=screen.batch)
-    capped = Balans(n_components=None, max_rows=64, max_scale_ratio=1.5)
+    capped = Balans(operator="smooth", n_components=None, max_rows=64, max_scale_ratio=1.5)
     capped.fit(screen.profiles, batch=screen.batch)
     spread = lambda scales: (scales.max(axis=1) / scales.min(axis=1)).max()  # noqa: E731
     assert spread(free.scales_) > 1.6

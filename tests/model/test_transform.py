@@ -159,7 +159,7 @@ def test_rows_like_those_of_the_fit_raise_no_alarm(recwarn):
 
 def test_other_features_are_refused_with_their_first_differences():
     frame = pd.DataFrame(SCREEN.profiles, columns=[f"Cells_{i}" for i in range(8)])
-    model = Balans().fit(frame, batch=SCREEN.batch)
+    model = Balans(operator="smooth").fit(frame, batch=SCREEN.batch)
     renamed = frame.rename(columns={"Cells_2": "Nuclei_2"})
     with pytest.raises(InvalidInputError, match=r"unseen at fit time: - Nuclei_2 .*Cells_2"):
         model.transform(renamed, batch=SCREEN.batch)
@@ -168,15 +168,16 @@ def test_other_features_are_refused_with_their_first_differences():
 
 
 def test_a_model_of_batches_asks_for_labels():
-    model = Balans().fit(SCREEN.profiles, batch=SCREEN.batch)
+    model = Balans(operator="smooth").fit(SCREEN.profiles, batch=SCREEN.batch)
     with pytest.raises(InvalidInputError, match="fitted on 4 batches: give batch="):
         model.transform(SCREEN.profiles)
 
 
 @pytest.mark.filterwarnings("ignore:.*of one batch")
-def test_without_labels_all_rows_are_one_batch_in_fit_and_transform():
-    model = Balans()
+@pytest.mark.parametrize("model", [Balans(), Balans.paper()], ids=["default", "paper"])
+def test_without_labels_all_rows_are_one_batch_in_fit_and_transform(model):
     fitted = model.fit_transform(SCREEN.profiles)
+    assert np.array_equal(fitted, SCREEN.profiles) != model.correct_single_batch
     np.testing.assert_array_equal(model.transform(SCREEN.profiles), fitted)
 
 
@@ -186,7 +187,7 @@ def test_nothing_is_transformed_before_a_fit():
 
 
 def test_nan_is_refused_in_transform_too():
-    model = Balans().fit(SCREEN.profiles, batch=SCREEN.batch)
+    model = Balans(operator="smooth").fit(SCREEN.profiles, batch=SCREEN.batch)
     broken = SCREEN.profiles.copy()
     broken[3, 2] = np.nan
     with pytest.raises(InvalidInputError, match="1 of 1200 rows hold NaN"):
