@@ -50,7 +50,8 @@ def test_every_key_has_its_pass_and_is_joint_with_those_before_it(store, tmp_pat
     assert list(record["batches"]) == [f"source_{i} | b{j}" for i in (0, 1) for j in (0, 1, 2)]
     assert len(first["drawn_by_batch"]) == 2
     assert len(record["drawn_by_batch"]) == 6
-    assert record["parameters"]["n_passes"] == 2
+    assert record["parameters"]["n_passes"] == 1
+    assert record["parameters"]["keys_in_turn"] == 2
     assert record["parameters"]["batch_order"]
     assert list(record["parameters"]["batch_key"]) == ["Metadata_Source", "Metadata_Batch"]
 
@@ -67,10 +68,13 @@ def test_the_first_pass_is_that_of_the_first_key_alone(store, tmp_path):
     assert first["scale_quantiles"].shape != other["scale_quantiles"].shape
 
 
-def test_passes_are_those_of_every_key(store, tmp_path):
-    record = corrected(store, tmp_path, "o.zarr", *KEYS, "--batch-order", "--n-passes", 2)
-    n_batches = [len(record["earlier_passes"][f"pass_{i}"]["batches"]) for i in (1, 2, 3)]
-    assert [*n_batches, len(record["batches"])] == [2, 2, 6, 6]
+@pytest.mark.parametrize(("operator", "n_passes", "n_steps"), [("displace", 2, 2), ("align", 1, 3)])
+def test_passes_are_those_of_every_key(store, tmp_path, operator, n_passes, n_steps):
+    passes = ["--operator", operator, "--n-passes", n_passes]
+    record = corrected(store, tmp_path, "o.zarr", *KEYS, "--batch-order", *passes)
+    earlier = [record["earlier_passes"][f"pass_{i}"] for i in range(1, 2 * n_steps)]
+    n_batches = [len(of_pass["batches"]) for of_pass in [*earlier, record]]
+    assert n_batches == [2] * n_steps + [6] * n_steps
 
 
 @pytest.mark.long
@@ -85,7 +89,7 @@ def test_the_configuration_in_the_store_makes_it_again(store, tmp_path):
 def test_the_plan_says_whose_turn_it_is(store):
     said = streams("check", store, *KEYS, "--batch-order")[0]
     words = " ".join(said.replace("│", " ").split())
-    assert "Metadata_Source (2 batches), then Metadata_Batch (6 batches): 2 passes" in words
+    assert "Metadata_Source (2 batches), then Metadata_Batch (6 batches): 8 passes" in words
 
 
 @pytest.mark.parametrize(

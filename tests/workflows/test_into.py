@@ -20,7 +20,7 @@ from tests.support.stores import files, write_anndata
 
 SCREEN = gaussian_screen(5_000, n_features=6)
 SCORES = (2 * SCREEN.profiles[:, :3]).astype(np.float32)
-OPTIONS = ["--batch-key", "p", "--checkpoint-seconds", 0, "--max-rows", 200]
+OPTIONS = ["--batch-key", "p", "--checkpoint-seconds", 0, "--max-rows", 200, "--operator", "smooth"]
 COLUMNS = ["balans_covered", "balans_is_landmark", "balans_displacement"]
 LISTINGS = {"zarr.json", "obs/zarr.json"}
 KILL_AT_RENAME = """
@@ -188,7 +188,8 @@ def test_groups_that_are_missing_are_made(store):
 
 
 def test_a_model_is_saved_beside(store):
-    run("correct", store, "--into", *OPTIONS, "--model", store.parent / "m.zarr")
+    aligns = ["--operator", "align", "--n-passes", 1]
+    run("correct", store, "--into", *OPTIONS, *aligns, "--model", store.parent / "m.zarr")
     run("transform", store.parent / "m.zarr", store, store.parent / "t.zarr", "--batch-key", "p")
     name = "obsm/X_pca_balans"
     assert below(store, name) == below(store.parent / "t.zarr", name)
@@ -213,7 +214,7 @@ def test_results_of_ours_are_replaced_with_overwrite_only_and_as_a_whole(store):
 
 def test_results_of_an_integrated_object_are_ours(store):
     adata = anndata.read_zarr(store)
-    pp.balans_integrate(adata, "p", adjusted_basis="X_mine")
+    pp.balans_integrate(adata, "p", adjusted_basis="X_mine", operator="smooth")
     integrated = store.with_name("b.zarr")
     with anndata.settings.override(zarr_write_format=3):
         adata.write_zarr(integrated)

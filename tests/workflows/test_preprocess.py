@@ -181,8 +181,8 @@ def test_steps_are_recorded_and_go_on_with_the_correction(store, tmp_path, capsy
     assert before["parameters"]["min_variance"] == 0.5
     assert before["n_controls"] == (KIND == "negcon").sum()
     assert before["input"] == "in.zarr"
-    key = ["--batch-key", "Metadata_Plate", "--max-rows", "64", "--quiet"]
-    assert run(["correct", str(out), str(corrected), *key]) == 0
+    options = ["--batch-key", "Metadata_Plate", "--operator", "smooth", "--max-rows", "64"]
+    assert run(["correct", str(out), str(corrected), *options, "--quiet"]) == 0
     assert "not copied" not in capsys.readouterr().err
     after = anndata.read_zarr(corrected).uns["balans_preprocess"]
     assert after["parameters"]["controls"] == CONTROLS
