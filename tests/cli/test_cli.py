@@ -22,6 +22,7 @@ from tests.support.screens import gaussian_screen
 from tests.support.stores import files, write_anndata
 
 SCREEN = gaussian_screen(600, n_features=6)
+KEY = ["--batch-key", "Metadata_plate", "--operator", "smooth"]
 BESIDE = ["in.zarr", "out.zarr", "out.zarr.events.jsonl"]
 
 
@@ -40,8 +41,8 @@ def corrected(tmp_path_factory):
         place / "in.zarr", SCREEN.profiles, Metadata_plate=SCREEN.batch, other=SCREEN.label
     )
     before = files(place / "in.zarr")
-    given = ["--batch-key", "Metadata_plate", "--seed", "7"]
-    assert run(["correct", str(place / "in.zarr"), str(place / "out.zarr"), *given]) == 0
+    given = [str(place / "in.zarr"), str(place / "out.zarr"), *KEY, "--seed", "7"]
+    assert run(["correct", *given]) == 0
     return place, before
 
 
@@ -85,8 +86,7 @@ def test_input_is_untouched_and_nothing_is_left_beside_the_output(corrected):
 
 
 def test_the_same_run_makes_the_same_bytes(capsys, tmp_path, store, corrected):
-    key = ["--batch-key", "Metadata_plate", "--seed", 7]
-    code, said, _ = balans(capsys, "correct", store, tmp_path / "out.zarr", *key)
+    code, said, _ = balans(capsys, "correct", store, tmp_path / "out.zarr", *KEY, "--seed", 7)
     assert code == 0
     assert "600 rows corrected by" in said
     assert files(tmp_path / "out.zarr") == files(corrected[0] / "out.zarr")
@@ -94,8 +94,7 @@ def test_the_same_run_makes_the_same_bytes(capsys, tmp_path, store, corrected):
 
 def test_an_embedding_is_corrected_as_it_is(capsys, tmp_path, store):
     out = tmp_path / "out.zarr"
-    key = ["--batch-key", "Metadata_plate"]
-    code, _, _ = balans(capsys, "correct", store, out, *key, "--n-components", 0)
+    code, _, _ = balans(capsys, "correct", store, out, *KEY, "--n-components", 0)
     after = anndata.read_zarr(out)
     assert code == 0
     assert not after.obsm
@@ -107,7 +106,8 @@ def test_a_basis_is_corrected_beside_the_features_with_the_same_weights(capsys, 
     doubled = {"X_pca": 2 * SCREEN.profiles[:, :3]}
     store = write_anndata(tmp_path / "in.zarr", SCREEN.profiles, obsm=doubled, p=SCREEN.batch)
     out = tmp_path / "out.zarr"
-    code, _, _ = balans(capsys, "correct", store, out, "--batch-key", "p", "--basis", "X_pca")
+    smooth = ["--batch-key", "p", "--operator", "smooth"]
+    code, _, _ = balans(capsys, "correct", store, out, *smooth, "--basis", "X_pca")
     after = anndata.read_zarr(out)
     assert code == 0
     assert list(after.obsm) == ["X_pca_balans"]
@@ -116,8 +116,7 @@ def test_a_basis_is_corrected_beside_the_features_with_the_same_weights(capsys, 
 
 def test_several_keys_make_joint_batches(capsys, tmp_path, store):
     out = tmp_path / "out.zarr"
-    keys = ["--batch-key", "Metadata_plate", "--batch-key", "other"]
-    balans(capsys, "correct", store, out, *keys)
+    balans(capsys, "correct", store, out, *KEY, "--batch-key", "other")
     record = anndata.read_zarr(out).uns["balans"]
     assert len(record["batches"]) == 3 * 6
     assert record["batches"][0] == "plate0 | 0"
@@ -145,11 +144,10 @@ def test_inspect_says_what_a_store_is_and_how_it_was_corrected(capsys, corrected
 
 def test_overwrite_replaces_a_store(capsys, tmp_path, store, corrected):
     out = shutil.copytree(corrected[0] / "out.zarr", tmp_path / "out.zarr")
-    key = ["--batch-key", "Metadata_plate"]
     old = files(out)
-    assert "exists" in refusal(capsys, "correct", store, out, *key, "--seed", 1)
+    assert "exists" in refusal(capsys, "correct", store, out, *KEY, "--seed", 1)
     assert files(out) == old
-    assert balans(capsys, "correct", store, out, *key, "--seed", 1, "--overwrite")[0] == 0
+    assert balans(capsys, "correct", store, out, *KEY, "--seed", 1, "--overwrite")[0] == 0
     assert files(out) != old
     assert sorted(path.name for path in tmp_path.iterdir()) == BESIDE
 
@@ -166,7 +164,7 @@ def test_other_labels_are_another_run(capsys, tmp_path, store, difference):
         tmp_path / "other.zarr", SCREEN.profiles, Metadata_plate=batch, other=SCREEN.label
     )
     out, out_of_other = tmp_path / "out.zarr", tmp_path / "out_of_other.zarr"
-    key = ["--batch-key", "Metadata_plate", "--max-rows", 64]
+    key = [*KEY, "--max-rows", 64]
     assert balans(capsys, "correct", store, out, *key)[0] == 0
     before = files(out)
     assert "exists" in refusal(capsys, "correct", other, out, *key, "--resume")
@@ -191,8 +189,7 @@ def test_metadata_of_outputs_are_consolidated(capsys, tmp_path, corrected):
 
 def test_quiet_says_nothing(capsys, tmp_path, store):
     out = tmp_path / "out.zarr"
-    options = ["--batch-key", "Metadata_plate", "--max-scale-ratio", "none"]
-    said = balans(capsys, "correct", store, out, *options, "--quiet")
+    said = balans(capsys, "correct", store, out, *KEY[:2], "--paper", "--quiet")
     assert said == (0, "", "")
 
 
@@ -216,7 +213,12 @@ BAD_OPTIONS = [
     (["--batch-key", "Metadata_plate", "--n-neighbors", "0"], "n_neighbors must be"),
     (["--batch-key", "Metadata_plate", "--patience", "-3"], "patience must be"),
     (["--batch-key", "Metadata_plate", "--coverage-tol", "1.5"], "coverage_tol must be"),
-    (["--batch-key", "Metadata_plate", "--max-scale-ratio", "0.5"], "max_scale_ratio must be"),
+    ([*KEY, "--max-scale-ratio", "0.5"], "max_scale_ratio must be"),
+    ([*KEY[:2], "--max-scale-ratio", "1.5"], "max_scale_ratio must be left out with operator"),
+    ([*KEY, "--shared-populations", "yes"], "shared_populations must be left out with operator"),
+    ([*KEY, "--uncovered", "offset"], "uncovered must be nearest or keep with operator 'smooth'"),
+    ([*KEY, "--paper", "--n-passes", "2"], "--paper fixes --n-passes: leave out one of them"),
+    (["--batch-key", "Metadata_plate", "--paper", "--operator", "align"], "fixes --operator"),
     (["--batch-key", "Metadata_plate", "--seed", "-1"], "seed must be"),
     (["--batch-key", "Metadata_plate", "--n-components", "-2"], "-2 is not in the range x>=0"),
     *(
@@ -287,7 +289,7 @@ def test_a_store_that_workers_cannot_see_is_refused_and_not_read_as_zeros(store,
 
 
 def test_a_relative_path_works_for_workers_in_another_folder(capsys, tmp_path, store, monkeypatch):
-    out = ["--batch-key", "Metadata_plate", "--cluster", "local", "--workers", 1]
+    out = [*KEY, "--cluster", "local", "--workers", 1]
     monkeypatch.chdir(tmp_path)
     asked = open_store("in.zarr")
     monkeypatch.chdir("/")
@@ -410,7 +412,7 @@ def test_overwrite_never_replaces_what_is_not_a_store(capsys, tmp_path, store):
 
 def test_a_failed_overwrite_keeps_the_old_store(capsys, tmp_path, store):
     out = tmp_path / "out.zarr"
-    balans(capsys, "correct", store, out, "--batch-key", "Metadata_plate")
+    balans(capsys, "correct", store, out, *KEY)
     old = files(out)
     profiles = SCREEN.profiles.copy()
     bad_values(profiles)
@@ -452,7 +454,7 @@ def test_labels_with_control_characters_cannot_reach_the_terminal(capsys, tmp_pa
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("operator", ["nystrom", "displace"])
+@pytest.mark.parametrize("operator", ["nystrom", "displace", "align"])
 def test_every_operator_corrects_a_store_on_threads_and_on_processes(
     capsys, tmp_path, store, operator
 ):

@@ -33,7 +33,8 @@ def folder(tmp_path_factory):
         "empty": np.full(600, np.nan),
     }
     write_anndata(place / "in.zarr", profiles, **columns)
-    run("correct", place / "in.zarr", place / "smooth.zarr", "--batch-key", "plate", "--quiet")
+    options = ["--batch-key", "plate", "--operator", "smooth", "--quiet"]
+    run("correct", place / "in.zarr", place / "smooth.zarr", *options)
     return place
 
 

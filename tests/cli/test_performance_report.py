@@ -19,7 +19,7 @@ WITHOUT_BOKEH = (
 @pytest.fixture
 def command(tmp_path):
     store = write_anndata(tmp_path / "in.zarr", SCREEN.profiles, plate=SCREEN.batch)
-    return ["correct", store, tmp_path / "out.zarr", "--batch-key", "plate",
+    return ["correct", store, tmp_path / "out.zarr", "--batch-key", "plate", "--operator", "smooth",
             "--performance-report", tmp_path / "run.html"]  # fmt: skip
 
 

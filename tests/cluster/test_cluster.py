@@ -21,7 +21,7 @@ def store(tmp_path):
 
 
 def correct(store, target, *options):
-    given = ["--batch-key", "p", "--patience", 10, *options]
+    given = ["--batch-key", "p", "--operator", "smooth", "--patience", 10, *options]
     return run([str(word) for word in ("correct", store, target, *given)])
 
 

@@ -18,7 +18,7 @@ from balans_dask.evaluate.table import evaluate_stores  # noqa: E402
 
 PLATE = ["--batch-key", "Metadata_Plate", "--quiet"]
 OPERATORS = {
-    "smooth": [],
+    "smooth": ["--operator", "smooth"],
     "nystrom": ["--operator", "nystrom"],
     "displace": ["--operator", "displace", "--n-passes", 2],
 }
@@ -44,7 +44,8 @@ def test_negative_controls_are_ranked_against_and_scored_nowhere_else(tmp_path):
     profiles, batch, label = gaussian_screen(400, 8, n_clusters=5)
     drug = np.where(label == 0, "DMSO", label.astype(str))
     write_anndata(tmp_path / "in.zarr", profiles, plate=batch, drug=drug)
-    run("correct", tmp_path / "in.zarr", tmp_path / "out.zarr", "--batch-key", "plate", "--quiet")
+    smooth = ["--batch-key", "plate", "--operator", "smooth", "--quiet"]
+    run("correct", tmp_path / "in.zarr", tmp_path / "out.zarr", *smooth)
     paths = [str(tmp_path / "out.zarr")]
     found = evaluate_stores(paths, ["plate"], "drug", control="drug == 'DMSO'", nulls=False)
     raw, corrected = read_embeddings(open_stores(paths, ["plate"]), np.arange(400))

@@ -22,7 +22,7 @@ from tests.support.commands import run
 from tests.support.screens import gaussian_screen
 from tests.support.stores import write_anndata
 
-KEY = ["--batch-key", "plate", "--patience", 10]
+KEY = ["--batch-key", "plate", "--operator", "smooth", "--patience", 10]
 COMMON = [*KEY, "--n-components", 5, "--quiet"]
 ROWS = np.arange(3, 900, 7)
 
@@ -83,7 +83,8 @@ def test_a_store_with_added_scores_is_its_own_input(folder, tmp_path):
 
 def test_an_object_that_was_integrated_is_its_own_input(folder, tmp_path):
     adata = anndata.read_zarr(folder / "in.zarr")
-    pp.balans_integrate(adata, "plate", basis="X_cnn", adjusted_basis="X_moved", strength=0)
+    given = {"basis": "X_cnn", "adjusted_basis": "X_moved", "operator": "smooth"}
+    pp.balans_integrate(adata, "plate", **given, strength=0)
     with anndata.settings.override(zarr_write_format=3):
         adata.write_zarr(tmp_path / "a.zarr")
     raw, corrected = embeddings(tmp_path, "a.zarr")

@@ -24,7 +24,7 @@ from tests.support.stores import write_anndata
 
 SCREEN = gaussian_screen(300, n_features=4)
 KEY = ["--batch-key", "p"]
-OPTIONS = [*KEY, "--patience", 10]
+OPTIONS = [*KEY, "--operator", "smooth", "--patience", 10]
 CHUNK = np.arange(1_000, dtype="f4")
 LONG = np.zeros(1_001, dtype="f4").tobytes()
 

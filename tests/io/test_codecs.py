@@ -23,7 +23,7 @@ from tests.support.stores import plain_layout
 
 SCREEN = gaussian_screen(300, n_features=4)
 KEY = ["--batch-key", "p"]
-OPTIONS = [*KEY, "--patience", "10"]
+OPTIONS = [*KEY, "--operator", "smooth", "--patience", "10"]
 TEXT = {"id": "vlen-utf8"}
 NUMBERS = ["X", "obs/p/codes", "obsm/X_pca", "layers/raw", "uns/numbers", "varm/loadings"]
 TEXTS = ["obs/_index", "obs/p/categories", "var/_index", "uns/texts"]

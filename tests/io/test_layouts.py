@@ -181,7 +181,8 @@ def test_annotations_of_any_version_of_anndata_are_read_and_written(tmp_path, ve
 
 def test_nullable_text_passes_every_command(tmp_path, store):
     model, out = tmp_path / "m.zarr", tmp_path / "out.zarr"
-    run("correct", store, out, "--batch-key", "plate", "--model", model, "--quiet")
+    smooth = ["--batch-key", "plate", "--operator", "smooth", "--quiet"]
+    run("correct", store, out, *smooth, "--model", model)
     run("transform", model, store, tmp_path / "t.zarr", "--batch-key", "plate", "--quiet")
     run("preprocess", store, tmp_path / "p.zarr", "--normalize", "mad", "--by", "plate", "--quiet")
     for made_from_it in ("out", "t", "p"):
@@ -203,7 +204,7 @@ def test_nullable_text_is_swept_and_gains_results_in_place(store):
     one = ("--n-neighbors", 3, "--operator", "smooth", "--n-passes", 1, "--strength", 1)
     shown, _ = streams("sweep", store, "--batch-key", "plate", "--label-key", "compound", *one)
     assert "smooth" in shown
-    run("correct", store, "--into", "--batch-key", "plate", "--quiet")
+    run("correct", store, "--into", "--batch-key", "plate", "--operator", "smooth", "--quiet")
     found = anndata.read_zarr(store)
     assert found.obs["balans_covered"].all()
     assert list(found.obs["plate"]) == list(PLATES)

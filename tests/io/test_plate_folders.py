@@ -133,7 +133,8 @@ def test_real_plates_from_the_gallery_to_corrected_tables_by_plate(real_data, tm
         write(rows.drop(columns="Metadata_Plate"), gallery / f"2020_11_04/{name}/{name}.parquet")
     stores = [str(tmp_path / f"{name}.zarr") for name in "APB"]
     plate_key = ["--by", "Metadata_Plate"]
-    turns = ["--batch-order", "--batch-key", "Metadata_half", "--batch-key", "Metadata_Plate"]
+    turns = ["--batch-order", "--batch-key", "Metadata_half", "--batch-key", "Metadata_Plate",
+             "--operator", "smooth"]  # fmt: skip
     assert run(["convert", str(tmp_path / "cpg"), stores[0], "--preset", "jump"]) == 0
     steps = ["--normalize", "standardize", *plate_key, "--select", "flat,correlation"]
     assert run(["preprocess", *stores[:2], *steps]) == 0

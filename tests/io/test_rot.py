@@ -13,7 +13,7 @@ from tests.support.stores import files, write_anndata
 
 SCREEN = gaussian_screen(600, n_features=4)
 KEY = ["--batch-key", "p"]
-OPTIONS = [*KEY, "--patience", 10]
+OPTIONS = [*KEY, "--operator", "smooth", "--patience", 10]
 CHUNKS_OF_A_SHARD = 4
 INDEX_BYTES = 16 * CHUNKS_OF_A_SHARD + 4
 CUTS = {"nothing": 0, "less than the index": INDEX_BYTES - 1, "half": None}

@@ -65,8 +65,8 @@ def corrected(folder: Path, *options: object, n_rows: int = 400, **obs: object) 
     screen = gaussian_screen(n_rows, n_features=6)
     columns = {"Metadata_Plate": screen.batch, "Metadata_compound": screen.label.astype(str)} | obs
     write_anndata(folder / "in.zarr", screen.profiles, **columns)
-    streams("correct", folder / "in.zarr", folder / "out.zarr", "--batch-key", "Metadata_Plate",
-            *options)  # fmt: skip
+    smooth = ["--batch-key", "Metadata_Plate", "--operator", "smooth"]
+    streams("correct", folder / "in.zarr", folder / "out.zarr", *smooth, *options)
     return folder / "out.zarr"
 
 

@@ -19,7 +19,8 @@ from tests.support.commands import run, streams
 from tests.support.screens import integer_screen
 from tests.support.stores import write_anndata
 
-OPTIONS = ["--batch-key", "Metadata_Plate", "--n-components", 0, "--max-scale-ratio", "none"]
+OPTIONS = ["--batch-key", "Metadata_Plate", "--operator", "smooth", "--n-components", 0,
+           "--max-scale-ratio", "none"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -125,7 +125,8 @@ def test_without_its_input_a_report_says_so_and_shows_what_is_left(tmp_path):
 def test_a_store_with_added_scores_shows_them_beside_what_they_were(tmp_path, layer):
     corrected(tmp_path)
     store = tmp_path / "in.zarr"
-    streams("correct", store, "--into", *layer, "--batch-key", "Metadata_Plate")
+    smooth = ["--batch-key", "Metadata_Plate", "--operator", "smooth"]
+    streams("correct", store, "--into", *layer, *smooth)
     added, new = report(store), report(tmp_path / "out.zarr")
     assert "There are no maps" not in added.words
     pictures = [
