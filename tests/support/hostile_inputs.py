@@ -475,23 +475,38 @@ def arrow_tables(draw: st.DrawFn) -> pa.Table:
 
 VALID = {
     "--n-neighbors": st.integers(1, 40),
-    "--patience": st.integers(1, 2**63 - 1),
     "--block-rows": st.integers(1, 200),
     "--coverage-tol": st.floats(0, 0.99),
     "--max-rows": st.integers(1, 2**63 - 1),
     "--n-components": st.integers(0, 2**63 - 1),
     "--seed": st.integers(0, 2**64 - 1),
-    "--max-scale-ratio": st.floats(1, 1e308),
     "--max-neighbors": st.integers(1, 2**63 - 1),
-    "--uncovered": st.sampled_from(["nearest", "keep"]),
-    "--stopping": st.sampled_from(["patience", "auto"]),
-    "--operator": st.just("smooth"),
     "--workers": st.integers(1, 8),
     "--memory-limit": st.sampled_from(["2GB", "900MiB", "1e10", "4 GB"]),
     "--worker-timeout": st.floats(1, 1e6),
     "--checkpoint-seconds": st.floats(0, 1e6),
     "--basis": st.sampled_from(["B"]),
 }
+_uncovered = ["nearest", "keep"]
+_passes = {
+    "--patience": st.integers(1, 2**63 - 1),
+    "--stopping": st.sampled_from(["share", "patience", "auto"]),
+    "--n-passes": st.integers(1, 2),
+}
+VALID_WITH = {
+    "--operator=align": {
+        **_passes,
+        "--shared-populations": st.sampled_from(["auto", "yes"]),
+        "--uncovered": st.sampled_from(["offset", *_uncovered]),
+    },
+    "--operator=smooth": {
+        **_passes,
+        "--max-scale-ratio": st.floats(1, 1e308),
+        "--uncovered": st.sampled_from(_uncovered),
+    },
+    "--paper": {"--uncovered": st.sampled_from(_uncovered)},
+}
+"""What goes with some methods only."""
 _no_numbers = st.sampled_from(["", "nan", "-inf", "1e", "0x10", "1,5", "٣x", "-1", "None", "[red]"])
 INVALID = {
     "--n-neighbors": st.one_of(st.integers(max_value=0), _no_numbers, st.just("5.0")),
@@ -503,7 +518,10 @@ INVALID = {
     "--seed": st.one_of(st.integers(2**64), _no_numbers),
     "--max-scale-ratio": st.one_of(st.floats(max_value=0.99), st.just("inf"), _no_numbers),
     "--max-neighbors": st.one_of(st.integers(max_value=0), st.just(2**70), _no_numbers),
+    "--n-passes": st.one_of(st.integers(max_value=0), st.just(2**70), _no_numbers),
     "--uncovered": any_argument,
+    "--shared-populations": any_argument,
+    "--paper": any_argument,
     "--stopping": any_argument,
     "--operator": any_argument,
     "--workers": st.one_of(st.integers(max_value=0), _no_numbers),
@@ -521,8 +539,10 @@ INVALID = {
 
 @st.composite
 def valid_options(draw: st.DrawFn) -> list[str]:
-    chosen = draw(st.lists(st.sampled_from(sorted(VALID)), max_size=5, unique=True))
-    return [f"{name}={draw(VALID[name])}" for name in chosen]
+    method = draw(st.sampled_from(sorted(VALID_WITH)))
+    known = VALID | VALID_WITH[method]
+    chosen = draw(st.lists(st.sampled_from(sorted(known)), max_size=5, unique=True))
+    return [method, *(f"{name}={draw(known[name])}" for name in chosen)]
 
 
 @st.composite
