@@ -62,5 +62,6 @@ def plates(tmp_path_factory):
         frame.insert(1, "Metadata_label", screen.label[rows].astype(str))
         frame.to_parquet(place / "plates" / f"{name}.parquet")
     run("convert", place / "plates", place / "in.zarr")
-    run("correct", place / "in.zarr", place / "out.zarr", *BATCH, "--model", place / "model.zarr")
+    smooth = (*BATCH, "--operator", "smooth")
+    run("correct", place / "in.zarr", place / "out.zarr", *smooth, "--model", place / "model.zarr")
     return place

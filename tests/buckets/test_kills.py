@@ -16,7 +16,7 @@ from tests.support.stores import INPUT, files_but_input
 BATCH = ("--batch-key", "Metadata_batch")
 MANY_ROUNDS = (
     *(*BATCH, "--n-components", 0, "--checkpoint-seconds", 0, "--block-rows", 16),
-    *("--patience", 15),
+    *("--operator", "smooth", "--patience", 15),
 )
 
 
@@ -108,7 +108,7 @@ def test_half_a_published_store_does_not_open_and_is_published_again(
 
 
 def test_a_store_that_is_replaced_is_whole_or_gone(folder, source, bucket, steady):
-    old = (*BATCH, "--n-components", 0, "--max-rows", 10)
+    old = (*BATCH, "--operator", "smooth", "--n-components", 0, "--max-rows", 10)
     run("correct", source, bucket.url("out.zarr"), *old)
     before = bucket.files("out.zarr")
     assert "exists" in run("correct", source, bucket.url("out.zarr"), *MANY_ROUNDS, code=2)
@@ -138,6 +138,7 @@ def test_two_runs_do_not_write_one_output(source, bucket):
 def test_a_server_that_asks_to_slow_down_is_asked_again(plates, bucket, steady):
     source = bucket.upload(plates / "in.zarr", "in.zarr")
     before = steady.behave(every=3)
-    run("correct", source, bucket.url("out.zarr"), "--batch-key", "Metadata_Plate")
+    options = ("--batch-key", "Metadata_Plate", "--operator", "smooth")
+    run("correct", source, bucket.url("out.zarr"), *options)
     assert steady.behave() > before + 50
     assert_same_as_undisturbed(bucket, plates)

@@ -22,8 +22,8 @@ def test_a_folder_of_plates_is_converted_checked_and_corrected_on_its_bucket(pla
     run("convert", source, store)
     assert bucket.files("in.zarr") == files(plates / "in.zarr")
     assert "40,000" in streams("check", store, *BATCH)[0]
-    two = ("--cluster", "local", "--workers", 2)
-    run("correct", store, corrected, *BATCH, *two, "--model", bucket.url("model.zarr"))
+    options = (*BATCH, "--operator", "smooth", "--cluster", "local", "--workers", 2)
+    run("correct", store, corrected, *options, "--model", bucket.url("model.zarr"))
     assert but_input(bucket.files("out.zarr")) == files_but_input(plates / "out.zarr")
     assert bucket.files("model.zarr") == files(plates / "model.zarr")
     assert bucket.names("out.zarr.partial") == bucket.names("model.zarr.partial") == []

@@ -16,7 +16,7 @@ from tests.support.stores import files_but_input
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(600)]
 ROWS, FEATURES, BATCHES, BLOCK_ROWS = 70_000, 10, 5, 16
 OPTIONS = ["--batch-key", "Metadata_batch", "--n-components", 0, "--checkpoint-seconds", 0,
-           "--block-rows", BLOCK_ROWS, "--patience", 15]  # fmt: skip
+           "--operator", "smooth", "--block-rows", BLOCK_ROWS, "--patience", 15]  # fmt: skip
 N_PARTITIONS = 3
 
 

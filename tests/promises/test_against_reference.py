@@ -5,6 +5,7 @@ import pytest
 
 from balans_dask import Balans
 from balans_dask.kernels.coverage import Draw, Reach, RowCoverage, draw_rows, no_coverage
+from balans_dask.parameters import OPERATORS
 from tests.support import reference
 from tests.support.screens import gaussian_screen, integer_screen
 
@@ -22,9 +23,7 @@ def exponentials(seed, number=0):
 
 
 def both(screen, seed, **params):
-    model = Balans(
-        n_components=None, block_rows=1, max_scale_ratio=None, random_state=seed, **params
-    )
+    model = Balans.paper(n_components=None, block_rows=1, random_state=seed, **params)
     corrected = model.fit_transform(screen.profiles, batch=screen.batch)
     run = reference.balans(
         screen.profiles - screen.profiles.mean(axis=0),
@@ -129,7 +128,7 @@ def test_every_operator_is_what_its_equation_says(operator, max_rows):
     np.testing.assert_allclose(corrected, expected, rtol=0, atol=tolerance * scale)
 
 
-@pytest.mark.parametrize("operator", ["smooth", "nystrom", "displace"])
+@pytest.mark.parametrize("operator", OPERATORS)
 def test_strength_blends_the_input_with_the_output(operator):
     screen = gaussian_screen(500)
     X = screen.profiles.astype(np.float64)

@@ -24,7 +24,7 @@ LIMIT = 1_200_000_000
 N_WORKERS = 2
 N_FEATURES = 500
 SPILL_AT, PAUSE_AT = 0.6, 0.8
-PARAMETERS = Parameters(max_rows=128, patience=1000, n_components=20)
+PARAMETERS = Parameters(operator="smooth", max_rows=128, patience=1000, n_components=20)
 
 
 class Watch:

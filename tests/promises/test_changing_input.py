@@ -164,7 +164,7 @@ def test_a_transform_is_held(store, tmp_path, monkeypatch):
 
 def test_a_zarr_array_of_the_estimator_is_held_until_its_rows_are_computed(store):
     array = zarr.open_array(store / "X")
-    corrected = Balans().fit_transform(array, batch=SCREEN.batch)
+    corrected = Balans(operator="smooth").fit_transform(array, batch=SCREEN.batch)
     array[250, 2] += 1.0
     with pytest.raises(InvalidInputError, match="have changed since"):
         corrected.compute()

@@ -22,7 +22,7 @@ from balans_dask.workflows.request import correction_request
 from tests.support.screens import gaussian_screen
 from tests.support.stores import files, files_but_input, write_anndata
 
-PARAMETERS = Parameters(n_components=4, n_passes=2, block_rows=16, patience=8)
+PARAMETERS = Parameters(operator="smooth", n_components=4, n_passes=2, block_rows=16, patience=8)
 
 
 @pytest.fixture(scope="module")

@@ -94,7 +94,8 @@ def stopped_at_once(monkeypatch):
 def test_a_stopped_run_repeats_no_secret_and_its_command_continues_it(
     store, tmp_path, stopped_at_once
 ):
-    asked = ["correct", store, tmp_path / "o.zarr", "--batch-key", "batch", "--quiet", *GIVEN]
+    smooth = ["--batch-key", "batch", "--operator", "smooth", "--quiet"]
+    asked = ["correct", store, tmp_path / "o.zarr", *smooth, *GIVEN]
     said = run(*asked, code=75)
     assert SECRET not in said
     words = shlex.split(said.partition("continue with: ")[2])

@@ -33,7 +33,7 @@ def test_arrays_that_would_not_be_finite_are_not_returned(lazy):
 def test_a_displacement_beyond_its_type_is_one_of_them():
     wide = SCREEN.profiles * np.float64(1e50)
     with pytest.raises(InvalidInputError, match=r"300 of 300 rows .* to displacement that are NaN"):
-        Balans(n_components=None).fit_transform(wide, batch=SCREEN.batch)
+        Balans(operator="smooth", n_components=None).fit_transform(wide, batch=SCREEN.batch)
 
 
 @pytest.mark.parametrize("into", [False, True])

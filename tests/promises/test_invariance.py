@@ -31,7 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
 SCREEN = gaussian_screen(5 * TILE_ROWS + 123, n_features=10)
 THIRDS = SCREEN.profiles / np.float64(3)
 """Float64 values that fill every digit: another order of any sum shows in its last bits."""
-PARAMETERS = Parameters(n_components=6, max_rows=100)
+PARAMETERS = Parameters(operator="smooth", n_components=6, max_rows=100)
 
 
 def plan(tiles_per_partition, keep_scores, piece_bytes, keep_products):
@@ -168,7 +168,7 @@ def test_every_sum_of_float64_follows_one_tree(engine, expected_thirds, tiles_pe
     assert_identical(found, expected_thirds)
 
 
-@pytest.mark.parametrize("operator", ["nystrom", "displace"])
+@pytest.mark.parametrize("operator", ["nystrom", "displace", "align"])
 def test_partitions_change_no_bit_of_any_operator(engine, operator):
     parameters = replace(PARAMETERS, operator=operator)
     expected = run(engine, THIRDS, 1, parameters=parameters)
@@ -191,7 +191,7 @@ def test_a_connection_over_tcp_changes_no_bit(processes, expected):
 @settings(max_examples=3)
 @given(chunk_rows=st.integers(700, 9000), chunk_columns=st.integers(3, 10))
 def test_dask_arrays_give_what_numpy_gives(chunk_rows, chunk_columns):
-    model = Balans(n_components=6, max_rows=100)
+    model = Balans(operator="smooth", n_components=6, max_rows=100)
     corrected = model.fit_transform(SCREEN.profiles, batch=SCREEN.batch)
     rows = model.sampled_rows_
     lazy = da.from_array(SCREEN.profiles, chunks=(chunk_rows, chunk_columns))

@@ -10,7 +10,7 @@ from benchmarks.harness.measured_process import balans, planned_bytes
 from tests.support.commands import run, streams
 from tests.support.stores import files, files_but_input
 
-KEY = ["--batch-key", "Metadata_batch"]
+KEY = ["--batch-key", "Metadata_batch", "--operator", "smooth"]
 
 
 def peak_bytes(*arguments):

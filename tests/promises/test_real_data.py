@@ -41,7 +41,8 @@ def test_plates_with_the_same_compounds_mix(real_data, tmp_path):
     assert run(["convert", str(real_data / "cpjump1_compound_csn.parquet"), str(store)]) == 0
     data = anndata.read_zarr(store)
     # The guard takes compounds of few replicates for missing ones, and mixes less.
-    corrected = correct_batches(data.X, data.obs["Metadata_Plate"], max_scale_ratio=None)
+    given = {"operator": "smooth", "max_scale_ratio": None}
+    corrected = correct_batches(data.X, data.obs["Metadata_Plate"], **given)
     plate = data.obs["Metadata_Plate"].to_numpy()
     purity = [_purity(values, plate) for values in (data.X, corrected)]
     # A quarter is perfect for four plates of equal size.
@@ -80,8 +81,10 @@ def test_controls_of_different_weeks_mix_and_are_white(wells, tmp_path):
 def test_labels_may_be_numbers_or_text(wells):
     data = anndata.read_zarr(wells)
     plate = data.obs["Metadata_Plate"]
-    model = Balans(max_rows=64).fit(data.X, batch=plate.cat.codes.to_numpy())
-    text = Balans(max_rows=64).fit(data.X, batch=plate.astype(str))
+    model, text = (
+        Balans(operator="smooth", max_rows=64).fit(data.X, batch=labels)
+        for labels in (plate.cat.codes.to_numpy(), plate.astype(str))
+    )
     np.testing.assert_array_equal(model.sampled_rows_, text.sampled_rows_)
     assert len(model.batches_) == 55
 

@@ -21,7 +21,8 @@ from tests.support.commands import Command, begun, run
 from tests.support.commands import writing as has_written
 from tests.support.stores import files, files_but_input, write_anndata
 
-OPTIONS = ["--batch-key", "Metadata_batch", "--n-components", 0, "--checkpoint-seconds", 0]
+SMOOTH = ["--operator", "smooth", "--n-components", 0, "--checkpoint-seconds", 0]
+OPTIONS = ["--batch-key", "Metadata_batch", *SMOOTH]
 MANY_ROUNDS = [*OPTIONS, "--block-rows", 16, "--patience", 15]
 
 
@@ -259,7 +260,7 @@ def test_an_unfinished_run_is_neither_forgotten_nor_mixed_with_another(
 def test_changed_data_is_noticed(folder, target, tmp_path):
     rows = anndata.read_zarr(folder / "in.zarr").X[:20_000]
     batch = np.arange(len(rows)) % 3
-    options = ["--batch-key", "p", "--n-components", 0, "--checkpoint-seconds", 0]
+    options = ["--batch-key", "p", *SMOOTH]
     store = write_anndata(tmp_path / "in.zarr", rows, p=batch)
     command = Command("correct", store, target, *options)
     assert command.wait_for(begun(target))

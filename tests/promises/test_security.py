@@ -22,7 +22,7 @@ from tests.support.stores import files, write_anndata
 SCRIPT = REPOSITORY / "deploy" / "tls" / "make-certificates.sh"
 EXAMPLE = REPOSITORY / "deploy" / "tls" / "tls.yaml"
 SCREEN = gaussian_screen(600, n_features=6)
-OPTIONS = ["--batch-key", "p", "--patience", 10]
+OPTIONS = ["--batch-key", "p", "--operator", "smooth", "--patience", 10]
 
 
 def family() -> list[psutil.Process]:

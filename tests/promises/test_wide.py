@@ -15,7 +15,7 @@ from tests.support.fits import one_pass
 from tests.support.screens import gaussian_screen
 
 SCREEN = gaussian_screen(5000, n_features=4)
-PARAMETERS = Parameters(max_rows=12, block_rows=4)
+PARAMETERS = Parameters(operator="smooth", max_rows=12, block_rows=4)
 
 
 def corrected(engine, place, features):

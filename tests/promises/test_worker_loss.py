@@ -34,7 +34,7 @@ from tests.support.screens import gaussian_screen
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
 SCREEN = gaussian_screen(18 * TILE_ROWS, n_features=6)
-PARAMETERS = Parameters(n_components=4, max_rows=120, patience=1000)
+PARAMETERS = Parameters(operator="smooth", n_components=4, max_rows=120, patience=1000)
 STAGES = [
     "moments", "scatter", "scores", "uncovered", "scales", "scales-merge", "elbow", "rows",
     "report", "report-merge", "sums", "sums-merge", "correct",

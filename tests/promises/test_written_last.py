@@ -25,6 +25,7 @@ from tests.support.stores import files_but_input, write_anndata
 
 SCREEN = gaussian_screen(240, n_features=4)
 BATCH = ("--batch-key", "plate", "--quiet")
+SMOOTH = (*BATCH, "--operator", "smooth")
 LONG = "n" * 243
 NAMES = ["Metadata_Plate_Map", "Metadata_plate_map"]
 ODD = "~ a::b#c?d%20e:f\n\udcff'$(x)- "
@@ -64,7 +65,7 @@ def of_anndata_11(path, name):
 def test_a_slash_in_a_name_of_an_old_store_becomes_an_underscore(place):
     of_anndata_11(place / "old.zarr", "pct/total")
     run("check", "old.zarr", "--batch-key", "pct_total")
-    run("correct", "old.zarr", "out.zarr", *BATCH, "--batch-key", "pct_total")
+    run("correct", "old.zarr", "out.zarr", *SMOOTH, "--batch-key", "pct_total")
     run("preprocess", "old.zarr", "pre.zarr", "--normalize", "mad", "--by", "pct_total", "--quiet")
     for made in ("out.zarr", "pre.zarr"):
         assert anndata.read_zarr(made).obs["pct_total"].tolist() == (np.arange(240) % 7).tolist()
@@ -89,8 +90,8 @@ def test_columns_that_differ_in_case_are_both_converted_and_corrected(place):
     table(place / "a.parquet", **dict.fromkeys(NAMES, SCREEN.batch))
     run("convert", "a.parquet", "a.zarr")
     run("check", "a.zarr", "--batch-key", NAMES[1])
-    run("correct", "a.zarr", "b.zarr", "--batch-key", NAMES[1], "--quiet")
-    run("correct", "a.zarr", "--into", "--batch-key", NAMES[0], "--quiet")
+    run("correct", "a.zarr", "b.zarr", "--batch-key", NAMES[1], *SMOOTH[2:])
+    run("correct", "a.zarr", "--into", "--batch-key", NAMES[0], *SMOOTH[2:])
     for made in ("a.zarr", "b.zarr"):
         obs = anndata.read_zarr(made).obs
         assert all(obs[name].tolist() == list(SCREEN.batch) for name in NAMES)
@@ -112,10 +113,10 @@ def test_a_store_of_anndata_with_such_columns_is_read_though_its_list_lacks_some
     if Version(zarr.__version__) < Version("3.4"):
         with pytest.raises(KeyError, match="not found in consolidated metadata"):
             anndata.read_zarr("twins.zarr")
-    run("correct", "twins.zarr", "out.zarr", *BATCH)
+    run("correct", "twins.zarr", "out.zarr", *SMOOTH)
     made_by_us = ["out.zarr"]
     if zarr_format == 3:
-        run("correct", "twins.zarr", "--into", *BATCH)
+        run("correct", "twins.zarr", "--into", *SMOOTH)
         made_by_us.append("twins.zarr")
     for made in made_by_us:
         obs = anndata.read_zarr(made).obs
@@ -280,7 +281,7 @@ def test_a_path_is_a_path_whatever_characters_it_holds(place):
     table(place / f"{ODD[:-1]}.parquet".replace("\udcff", ""), plate=SCREEN.batch)
     source, out = f"{ODD}in.zarr", f"{ODD}out.zarr"
     run("convert", f"{ODD[:-1]}.parquet".replace("\udcff", ""), source)
-    run("correct", source, out, *BATCH, "--model", f"{ODD}model")
+    run("correct", source, out, *SMOOTH, "--model", f"{ODD}model")
     run("transform", f"{ODD}model", source, f"{ODD}new.zarr", *BATCH)
     run("export", source, f"{ODD}tables")
     run("inspect", out)
@@ -368,7 +369,7 @@ def undisturbed(tmp_path_factory):
     """The files of the store of a run that nothing disturbs."""
     folder = tmp_path_factory.mktemp("whole")
     source = write_anndata(folder / "in.zarr", SCREEN.profiles, plate=SCREEN.batch)
-    run("correct", source, folder / "out.zarr", *BATCH)
+    run("correct", source, folder / "out.zarr", *SMOOTH)
     return files_but_input(folder / "out.zarr")
 
 
@@ -382,7 +383,7 @@ def undisturbed(tmp_path_factory):
 def test_a_run_whose_last_step_fails_is_continued_to_the_same_store(
     place, monkeypatch, undisturbed, owner, step
 ):
-    command = ["correct", "in.zarr", "out.zarr", *BATCH, "--model", "out.model"]
+    command = ["correct", "in.zarr", "out.zarr", *SMOOTH, "--model", "out.model"]
     with monkeypatch.context() as patched:
         patched.setattr(owner, step, full if owner is not RunFolder else full_for_stores)
         assert "free some, and continue with --resume" in run(*command, code=1)
@@ -397,7 +398,7 @@ def test_a_run_whose_last_step_fails_is_continued_to_the_same_store(
 
 def test_a_store_is_put_out_though_its_events_cannot_be(place, monkeypatch):
     (place / "out.zarr.events.jsonl").mkdir()
-    run("correct", "in.zarr", "out.zarr", *BATCH)
+    run("correct", "in.zarr", "out.zarr", *SMOOTH)
     assert anndata.read_zarr("out.zarr").n_obs == 240
     assert "out.zarr.partial" not in names_in(place)
 
@@ -406,7 +407,7 @@ def test_a_store_is_put_out_though_its_events_cannot_be(place, monkeypatch):
     "command",
     [
         ["convert", "t.parquet", "out.zarr"],
-        ["correct", "in.zarr", "out.zarr", *BATCH[:2]],
+        ["correct", "in.zarr", "out.zarr", *BATCH[:2], "--operator", "smooth"],
         ["export", "in.zarr", "out.zarr"],
         ["inspect", "in.zarr"],
     ],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 OPTIONS = [
     "--batch-key", "Metadata_batch", "--n-components", 0, "--checkpoint-seconds", 0,
-    "--block-rows", 16, "--patience", 15,
+    "--operator", "smooth", "--block-rows", 16, "--patience", 15,
 ]  # fmt: skip
 
 

@@ -20,7 +20,8 @@ import dask.array as da, numpy as np
 from balans_dask import Balans
 rows = np.random.default_rng(0).normal(size=(600, 6)).astype("float32")
 batch = np.arange(600) % 3
-fit = Balans(patience=10).fit_transform(da.from_array(rows), batch=batch)
+model = Balans(operator="smooth", patience=10)
+fit = model.fit_transform(da.from_array(rows), batch=batch)
 print(len({worker["host"] for worker in client.scheduler_info()["workers"].values()}))
 print(np.isfinite(fit.compute(scheduler=client)).all())
 client.close()

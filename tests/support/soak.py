@@ -20,7 +20,7 @@ from tests.support.stores import files
 
 OPTIONS = [
     "--batch-key", "Metadata_batch", "--n-components", 0, "--block-rows", 8, "--patience", 10_000,
-    "--max-rows", 800, "--checkpoint-seconds", 1, "--quiet",
+    "--max-rows", 800, "--checkpoint-seconds", 1, "--operator", "smooth", "--quiet",
 ]  # fmt: skip
 KILLS_A_STORE = 6
 """Then a run is left alone until its store can be compared."""
