@@ -17,7 +17,7 @@ from sklearn.base import clone
 
 from balans_dask import Balans, correct_batches
 from balans_dask.errors import InputWarning, InvalidInputError
-from balans_dask.parameters import Parameters
+from balans_dask.parameters import OPERATORS, PAPER, Parameters
 from balans_dask.passes.workers import QUIET_DASHBOARD
 from tests.support.screens import gaussian_screen
 
@@ -37,17 +37,17 @@ def test_numpy_in_numpy_out_with_the_shape_and_type_of_the_input():
 @pytest.mark.parametrize("kind", [np.int16, np.int64, np.float16])
 def test_other_numbers_become_floats_that_hold_them(kind):
     whole = np.round(SCREEN.profiles * 10).astype(kind)
-    corrected = Balans().fit_transform(whole, batch=SCREEN.batch)
+    corrected = Balans(operator="smooth").fit_transform(whole, batch=SCREEN.batch)
     assert corrected.dtype == np.result_type(kind, np.float32)
-    expected = Balans().fit_transform(whole.astype(np.float64), batch=SCREEN.batch)
+    expected = Balans(operator="smooth").fit_transform(whole.astype(np.float64), batch=SCREEN.batch)
     np.testing.assert_allclose(corrected, expected, rtol=1e-5, atol=1e-4)
 
 
 def test_zarr_and_dask_in_dask_out_and_nothing_is_computed_before_it_is_asked_for(tmp_path):
-    expected = Balans().fit_transform(SCREEN.profiles, batch=SCREEN.batch)
+    expected = Balans(operator="smooth").fit_transform(SCREEN.profiles, batch=SCREEN.batch)
     array = zarr.create_array(tmp_path / "x.zarr", data=SCREEN.profiles, chunks=(100, 3))
     for given in (array, da.from_zarr(array), da.from_array(SCREEN.profiles, chunks=(90, 8))):
-        found = Balans().fit_transform(given, batch=SCREEN.batch)
+        found = Balans(operator="smooth").fit_transform(given, batch=SCREEN.batch)
         assert isinstance(found, da.Array)
         assert found.compute().tobytes() == expected.tobytes()
 
@@ -75,7 +75,7 @@ def test_of_a_dask_array_only_figures_reach_the_client(processes):
     with processes.as_current():
         tracemalloc.start()
         try:
-            model = Balans(n_components=20, max_rows=64, max_scale_ratio=None)
+            model = Balans.paper(n_components=20, max_rows=64)
             corrected = model.fit_transform(lazy, batch=batch)
             later = model.transform(lazy, batch=batch)
             _, peak_bytes = tracemalloc.get_traced_memory()
@@ -93,7 +93,7 @@ def test_of_a_dask_array_only_figures_reach_the_client(processes):
 
 def test_a_dataframe_gives_its_names():
     frame = pd.DataFrame(SCREEN.profiles, columns=[f"Cells_{i}" for i in range(8)])
-    model = Balans().fit(frame, batch=SCREEN.batch)
+    model = Balans(operator="smooth").fit(frame, batch=SCREEN.batch)
     assert model.feature_names_in_.tolist() == list(frame.columns)
     assert model.n_features_in_ == 8
 
@@ -104,6 +104,7 @@ def test_the_function_passes_every_parameter_on():
         "patience": 7,
         "stopping": "auto",
         "operator": "displace",
+        "shared_populations": "auto",
         "strength": 0.5,
         "block_rows": 16,
         "coverage_tol": 0.001,
@@ -115,6 +116,7 @@ def test_the_function_passes_every_parameter_on():
         "n_passes": 2,
         "random_state": 3,
         "verbose": True,
+        "correct_single_batch": True,
     }
     assert set(given) == set(inspect.signature(Balans).parameters)
     expected = Balans(**given).fit_transform(SCREEN.profiles, batch=SCREEN.batch)
@@ -139,28 +141,39 @@ def test_the_function_passes_every_parameter_on():
 )
 def test_every_parameter_changes_the_result(name, value):
     screen = gaussian_screen(800, offset=2.0)
-    paper = {"max_scale_ratio": None}
-    default = Balans(**paper).fit_transform(screen.profiles, batch=screen.batch)
-    changed = Balans(**(paper | {name: value})).fit_transform(screen.profiles, batch=screen.batch)
-    assert not np.array_equal(default, changed)
+    paper = Balans.paper().fit_transform(screen.profiles, batch=screen.batch)
+    model = Balans.paper(**{name: value})
+    assert not np.array_equal(paper, model.fit_transform(screen.profiles, batch=screen.batch))
+
+
+def test_every_parameter_of_align_changes_its_result():
+    screen = gaussian_screen(800, offset=2.0)
+    different = ({}, {"shared_populations": True}, {"n_passes": 1})
+    found = {
+        Balans(**given).fit_transform(screen.profiles, batch=screen.batch).tobytes()
+        for given in different
+    }
+    assert len(found) == len(different)
 
 
 @pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
 def test_uncovered_rows_may_stay_as_they_are():
-    kept = Balans(max_rows=4, uncovered="keep")
+    kept = Balans(operator="smooth", max_rows=4, uncovered="keep")
     corrected = kept.fit_transform(SCREEN.profiles, batch=SCREEN.batch)
     uncovered = kept.coverage_ == 0
     assert 10 < uncovered.sum() < 790
     np.testing.assert_array_equal(corrected[uncovered], SCREEN.profiles[uncovered])
-    moved = Balans(max_rows=4).fit_transform(SCREEN.profiles, batch=SCREEN.batch)
+    moved = Balans(operator="smooth", max_rows=4).fit_transform(SCREEN.profiles, batch=SCREEN.batch)
     assert (moved[uncovered] != SCREEN.profiles[uncovered]).any(axis=1).all()
     np.testing.assert_array_equal(corrected[~uncovered], moved[~uncovered])
 
 
 @pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
-@pytest.mark.parametrize("uncovered", ["keep", "nearest"])
-def test_dask_arrays_treat_uncovered_rows_as_numpy_arrays_do(uncovered):
-    model = Balans(max_rows=4, uncovered=uncovered)
+@pytest.mark.parametrize(
+    ("operator", "uncovered"), [("smooth", "keep"), ("smooth", "nearest"), ("align", "offset")]
+)
+def test_dask_arrays_treat_uncovered_rows_as_numpy_arrays_do(operator, uncovered):
+    model = Balans(operator=operator, max_rows=4, uncovered=uncovered)
     expected = model.fit_transform(SCREEN.profiles, batch=SCREEN.batch)
     assert (model.coverage_ == 0).sum() > 10
     lazy = model.fit_transform(da.from_array(SCREEN.profiles, chunks=(90, 8)), batch=SCREEN.batch)
@@ -174,8 +187,8 @@ def test_dask_arrays_treat_uncovered_rows_as_numpy_arrays_do(uncovered):
     ("stop", "remedy"), [({"max_rows": 4}, "max_rows"), ({"patience": 1}, "patience")]
 )
 def test_uncovered_rows_are_counted_with_their_fate_and_the_remedy(uncovered, fate, stop, remedy):
-    # The guard, which has a warning of its own, is off.
-    model = Balans(uncovered=uncovered, max_scale_ratio=None, **stop)
+    # The paper has no guard, which has a warning of its own.
+    model = Balans.paper(uncovered=uncovered, **stop)
     with pytest.warns(InputWarning) as warned:
         model.fit(SCREEN.profiles, batch=SCREEN.batch)
     n_uncovered = (model.coverage_ == 0).sum()
@@ -189,7 +202,7 @@ def test_uncovered_rows_are_counted_with_their_fate_and_the_remedy(uncovered, fa
 def test_a_landmark_among_more_duplicates_than_it_may_keep_covers_itself():
     profiles = SCREEN.profiles[:300].copy()
     profiles[:40] = profiles[:40].mean(axis=0) + 3
-    model = Balans(n_components=None, max_neighbors=20)
+    model = Balans(operator="smooth", n_components=None, max_neighbors=20)
     corrected = model.fit_transform(profiles, batch=SCREEN.batch[:300])
     crowded = model.sampled_rows_ < 40
     assert crowded.any()
@@ -205,17 +218,19 @@ def test_constant_features_keep_every_bit(n_components):
     """A weighted mean of thirds is a third only up to its last bits."""
     profiles = SCREEN.profiles.astype(np.float64)
     profiles[:, [2, 5]] = 1 / 3, -7 / 3
-    corrected = Balans(n_components=n_components).fit_transform(profiles, batch=SCREEN.batch)
+    model = Balans(operator="smooth", n_components=n_components)
+    corrected = model.fit_transform(profiles, batch=SCREEN.batch)
     assert corrected[:, [2, 5]].tobytes() == profiles[:, [2, 5]].tobytes()
     assert (corrected[:, [0, 1]] != profiles[:, [0, 1]]).any(axis=0).all()
 
 
 def test_parameters_here_and_in_the_record_agree():
     here = {name: p.default for name, p in inspect.signature(Balans).parameters.items()}
-    record = Parameters().as_dict()
-    assert here.pop("random_state") == record.pop("seed")
+    here["seed"] = here.pop("random_state")
     assert here.pop("verbose") is False
-    assert here == record
+    # An array has one key of batches.
+    assert here.keys() | {"keys_in_turn"} == Parameters().as_dict().keys()
+    assert Parameters(**here) == Parameters()
 
 
 def test_clone_and_repr():
@@ -226,16 +241,33 @@ def test_clone_and_repr():
 
 def test_a_random_state_may_be_an_instance():
     one, two = (
-        Balans(random_state=np.random.RandomState(5)).fit(SCREEN.profiles, batch=SCREEN.batch)
+        Balans(operator="smooth", random_state=np.random.RandomState(5)).fit(
+            SCREEN.profiles, batch=SCREEN.batch
+        )
         for _ in range(2)
     )
     np.testing.assert_array_equal(one.sampled_rows_, two.sampled_rows_)
 
 
-def test_one_batch_runs_and_warns():
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_one_batch_comes_back_as_it_was_and_warns(operator):
     with pytest.warns(InputWarning, match="nothing to align"):
-        corrected = Balans().fit_transform(SCREEN.profiles)
+        corrected = Balans(operator=operator).fit_transform(SCREEN.profiles)
+    assert corrected.tobytes() == SCREEN.profiles.tobytes()
+
+
+def test_the_paper_is_one_word_and_takes_further_parameters():
+    found = Balans.paper(max_rows=5).get_params()
+    assert found.items() >= PAPER.items()
+    assert found["max_rows"] == 5
+    assert Parameters(**PAPER).steps == ("smooth",)
+
+
+def test_the_paper_smooths_one_batch_too():
+    with pytest.warns(InputWarning, match="nothing to align"):
+        corrected = Balans.paper().fit_transform(SCREEN.profiles)
     assert np.isfinite(corrected).all()
+    assert corrected.var() < SCREEN.profiles.var()
 
 
 def test_mixing_and_retrieval_rise_on_a_mixture():
@@ -251,31 +283,36 @@ def test_mixing_and_retrieval_rise_on_a_mixture():
     assert after.same_label >= before.same_label
 
 
-@pytest.mark.parametrize("exponent", [-110, -60, 0, 60, 110])
-def test_the_unit_of_an_embedding_changes_no_bit(exponent):
-    model = Balans(n_components=None).fit(SCREEN.profiles, batch=SCREEN.batch)
+@pytest.mark.parametrize(
+    ("operator", "exponent"),
+    [*(("smooth", power) for power in (-110, -60, 0, 60, 110)), ("align", -110), ("align", 110)],
+)
+def test_the_unit_of_an_embedding_changes_no_bit(operator, exponent):
+    model, other = (Balans(operator=operator, n_components=None) for _ in range(2))
+    expected = model.fit_transform(SCREEN.profiles, batch=SCREEN.batch)
     scaled = SCREEN.profiles * np.float32(2.0**exponent)
-    other = Balans(n_components=None)
     corrected = other.fit_transform(scaled, batch=SCREEN.batch)
     np.testing.assert_array_equal(other.sampled_rows_, model.sampled_rows_)
     np.testing.assert_array_equal(other.scales_, model.scales_ * 2.0**exponent)
-    expected = Balans(n_components=None).fit_transform(SCREEN.profiles, batch=SCREEN.batch)
     np.testing.assert_array_equal(corrected, expected * np.float32(2.0**exponent))
 
 
-def test_duplicates_and_small_batches_give_finite_output():
+@pytest.mark.parametrize("operator", ["align", "smooth"])
+def test_duplicates_and_small_batches_give_finite_output(operator):
     profiles = np.repeat(SCREEN.profiles[:40], 20, axis=0)
     batch = np.array(["a"] * 797 + ["b", "c", "c"])
     with pytest.warns(InputWarning, match="2 of 3 batches have at most 5 rows"):
-        corrected = Balans().fit_transform(profiles, batch=batch)
+        corrected = Balans(operator=operator).fit_transform(profiles, batch=batch)
     assert np.isfinite(corrected).all()
 
 
+@pytest.mark.parametrize("operator", ["align", "smooth"])
 @pytest.mark.parametrize("n_rows", [2, 3, 7])
 @pytest.mark.filterwarnings("ignore::balans_dask.errors.InputWarning")
-def test_a_handful_of_rows(n_rows):
+def test_a_handful_of_rows(n_rows, operator):
     profiles = SCREEN.profiles[:n_rows]
-    corrected = Balans().fit_transform(profiles, batch=np.arange(n_rows) % 2)
+    model = Balans(operator=operator)
+    corrected = model.fit_transform(profiles, batch=np.arange(n_rows) % 2)
     assert np.isfinite(corrected).all()
 
 
@@ -310,8 +347,12 @@ def test_what_cannot_be_corrected_is_refused(profiles, batch, reason):
 
 
 def test_numbers_in_python_objects_are_numbers():
-    expected = Balans().fit_transform(SCREEN.profiles.astype(float), batch=SCREEN.batch)
-    found = Balans().fit_transform(SCREEN.profiles.astype(object), batch=SCREEN.batch)
+    expected = Balans(operator="smooth").fit_transform(
+        SCREEN.profiles.astype(float), batch=SCREEN.batch
+    )
+    found = Balans(operator="smooth").fit_transform(
+        SCREEN.profiles.astype(object), batch=SCREEN.batch
+    )
     np.testing.assert_array_equal(found, expected)
 
 
@@ -329,7 +370,7 @@ def test_the_clients_of_the_user_are_used_and_left_open():
         Client(cluster) as client,
     ):
         client.get_task_stream()
-        corrected = Balans().fit_transform(SCREEN.profiles, batch=SCREEN.batch)
+        corrected = Balans(operator="smooth").fit_transform(SCREEN.profiles, batch=SCREEN.batch)
         assert corrected.shape == SCREEN.profiles.shape
         assert client.status == "running"
         stages = {event["key"].split("-")[1] for event in client.get_task_stream()}
@@ -364,19 +405,22 @@ def test_a_dask_array_that_does_not_keep_its_shape_is_refused(kept):
 
 @pytest.mark.filterwarnings("ignore:.*batches have at most")
 def test_more_neighbours_than_any_batch_has_are_those_that_it_has():
-    expected = Balans(n_neighbors=800).fit(SCREEN.profiles, batch=SCREEN.batch)
-    found = Balans(n_neighbors=10**9).fit(SCREEN.profiles, batch=SCREEN.batch)
+    expected, found = (
+        Balans(operator="smooth", n_neighbors=n).fit(SCREEN.profiles, batch=SCREEN.batch)
+        for n in (800, 10**9)
+    )
     np.testing.assert_array_equal(found.scales_, expected.scales_)
 
 
 def test_two_fits_in_two_threads_leave_dask_as_it_was():
+    models = [Balans(operator="smooth", max_rows=m) for m in (100, 200)]
     with ThreadPoolExecutor(2) as pool:
         fits = [
-            pool.submit(Balans(max_rows=m).fit_transform, SCREEN.profiles, batch=SCREEN.batch)
-            for m in (100, 200)
+            pool.submit(model.fit_transform, SCREEN.profiles, batch=SCREEN.batch)
+            for model in models
         ]
-    for m, fit in zip((100, 200), fits, strict=True):
-        alone = Balans(max_rows=m).fit_transform(SCREEN.profiles, batch=SCREEN.batch)
+    for model, fit in zip(models, fits, strict=True):
+        alone = clone(model).fit_transform(SCREEN.profiles, batch=SCREEN.batch)
         np.testing.assert_array_equal(fit.result(), alone)
     assert dask.config.get("scheduler", None) is None
     assert da.ones(5).sum().compute() == 5
@@ -385,7 +429,8 @@ def test_two_fits_in_two_threads_leave_dask_as_it_was():
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
 def test_a_cluster_that_grows_from_nothing_corrects_numpy(engine):
-    expected = Balans(max_rows=64).fit_transform(SCREEN.profiles, batch=SCREEN.batch)
+    model = Balans(operator="smooth", max_rows=64)
+    expected = model.fit_transform(SCREEN.profiles, batch=SCREEN.batch)
     with (
         LocalCluster(
             n_workers=0, threads_per_worker=1, dashboard_address=QUIET_DASHBOARD, memory_limit="2GB"
@@ -393,5 +438,5 @@ def test_a_cluster_that_grows_from_nothing_corrects_numpy(engine):
         Client(cluster),
     ):
         cluster.adapt(minimum=0, maximum=1, interval="100ms")
-        found = Balans(max_rows=64).fit_transform(SCREEN.profiles, batch=SCREEN.batch)
+        found = model.fit_transform(SCREEN.profiles, batch=SCREEN.batch)
     np.testing.assert_array_equal(found, expected)

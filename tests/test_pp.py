@@ -36,7 +36,7 @@ def screen(**obsm):
 def expected():
     """Everything that is set, with X in memory."""
     adata = screen()
-    pp.balans_integrate(adata, "plate", correct_features=True)
+    pp.balans_integrate(adata, "plate", correct_features=True, operator="smooth")
     return adata
 
 
@@ -54,8 +54,9 @@ def test_scores_are_those_of_the_estimator_and_the_rest_stays():
     corrected = model.fit_transform(SCORES, batch=SCREEN.batch)
     np.testing.assert_array_equal(adata.obsm["X_pca_balans"], corrected)
     np.testing.assert_array_equal(adata.obs["balans_covered"], model.coverage_ > 0)
+    drawn = [block.rows for fitted in model.model_.passes for block in fitted.blocks]
     landmarks = np.flatnonzero(adata.obs["balans_is_landmark"])
-    assert landmarks.tolist() == sorted(model.sampled_rows_)
+    np.testing.assert_array_equal(landmarks, np.unique(np.concatenate(drawn)))
     moved = np.linalg.norm(corrected - SCORES, axis=1)
     np.testing.assert_allclose(adata.obs["balans_displacement"], moved, rtol=1e-5)
     record = adata.uns["balans"]
@@ -78,8 +79,9 @@ def test_features_take_the_same_weights(expected):
 
 def test_without_a_basis_the_principal_components_of_x_are_taken():
     adata = screen()
-    pp.balans_integrate(adata, "plate", basis=None, n_components=5, correct_features=True)
-    model = Balans(n_components=5)
+    given = {"n_components": 5, "operator": "smooth"}
+    pp.balans_integrate(adata, "plate", basis=None, correct_features=True, **given)
+    model = Balans(**given)
     np.testing.assert_array_equal(
         adata.layers["balans"], model.fit_transform(SCREEN.profiles, batch=SCREEN.batch)
     )
@@ -107,16 +109,17 @@ def test_results_have_the_bits_of_the_command(tmp_path):
 def test_several_keys_make_joint_batches():
     adata = screen()
     with pytest.warns(match="batches have at most"):
-        pp.balans_integrate(adata, ["plate", "row"], n_neighbors=60)
+        pp.balans_integrate(adata, ["plate", "row"], n_neighbors=60, operator="smooth")
     assert len(adata.uns["balans"]["batches"]) == 3 * 6
     assert adata.uns["balans"]["parameters"]["batch_key"] == ["plate", "row"]
 
 
 def test_results_that_are_there_are_replaced():
     adata = screen()
-    pp.balans_integrate(adata, "plate", max_rows=100, adjusted_basis="X_corrected")
+    place = {"adjusted_basis": "X_corrected"}
+    pp.balans_integrate(adata, "plate", operator="smooth", max_rows=100, **place)
     first = adata.obsm["X_corrected"]
-    pp.balans_integrate(adata, "plate", operator="displace", adjusted_basis="X_corrected")
+    pp.balans_integrate(adata, "plate", operator="displace", **place)
     assert not np.array_equal(adata.obsm["X_corrected"], first)
     assert adata.uns["balans"]["parameters"]["operator"] == "displace"
     assert sorted(adata.obsm) == ["X_corrected", "X_pca"]
@@ -158,9 +161,10 @@ def test_a_view_becomes_an_object_of_its_own():
     adata = screen()
     view = adata[SCREEN.label < 4]
     with pytest.warns(anndata.ImplicitModificationWarning):
-        pp.balans_integrate(view, "plate")
+        pp.balans_integrate(view, "plate", operator="smooth")
     part = SCREEN.label < 4
-    expected = Balans(n_components=None).fit_transform(SCORES[part], batch=SCREEN.batch[part])
+    model = Balans(operator="smooth", n_components=None)
+    expected = model.fit_transform(SCORES[part], batch=SCREEN.batch[part])
     np.testing.assert_array_equal(view.obsm["X_pca_balans"], expected)
     assert list(adata.obsm) == ["X_pca"]
 
@@ -169,7 +173,7 @@ def test_a_view_becomes_an_object_of_its_own():
 def test_of_a_backed_object_x_stays_in_its_file(tmp_path, expected, mode):
     screen().write_h5ad(tmp_path / "a.h5ad")
     adata = anndata.read_h5ad(tmp_path / "a.h5ad", backed=mode)
-    pp.balans_integrate(adata, "plate", correct_features=True)
+    pp.balans_integrate(adata, "plate", correct_features=True, operator="smooth")
     assert isinstance(adata.X, h5py.Dataset)
     assert isinstance(adata.obsm["X_pca_balans"], np.ndarray)
     np.testing.assert_array_equal(adata.obsm["X_pca_balans"], expected.obsm["X_pca_balans"])
@@ -183,7 +187,7 @@ def test_a_backed_object_is_read_by_workers_of_other_processes(tmp_path, process
     screen().write_h5ad(tmp_path / "a.h5ad")
     with processes.as_current():
         adata = anndata.read_h5ad(tmp_path / "a.h5ad", backed="r")
-        pp.balans_integrate(adata, "plate", correct_features=True)
+        pp.balans_integrate(adata, "plate", correct_features=True, operator="smooth")
         np.testing.assert_array_equal(adata.obsm["X_pca_balans"], expected.obsm["X_pca_balans"])
         np.testing.assert_array_equal(adata.layers["balans"].compute(), expected.layers["balans"])
         adata.file.close()
@@ -196,7 +200,7 @@ def test_a_backed_object_is_read_by_workers_of_other_processes(tmp_path, process
 def test_dask_matrices_stay_lazy(expected):
     adata = screen(X_pca=da.from_array(SCORES, chunks=(90, 4)))
     adata.X = da.from_array(SCREEN.profiles, chunks=(90, 3))
-    pp.balans_integrate(adata, "plate", correct_features=True)
+    pp.balans_integrate(adata, "plate", correct_features=True, operator="smooth")
     assert isinstance(adata.obsm["X_pca_balans"], da.Array)
     assert isinstance(adata.layers["balans"], da.Array)
     assert_rows_equal(adata, expected)
@@ -215,7 +219,7 @@ def test_a_lazy_object_stays_lazy(tmp_path, expected):
     with anndata.settings.override(zarr_write_format=3):
         adata.write_zarr(tmp_path / "a.zarr")
     lazy = anndata.experimental.read_lazy(tmp_path / "a.zarr")
-    pp.balans_integrate(lazy, "plate", correct_features=True)
+    pp.balans_integrate(lazy, "plate", correct_features=True, operator="smooth")
     assert isinstance(lazy.obsm["X_pca_balans"], da.Array)
     assert isinstance(lazy.X, da.Array)
     assert_rows_equal(lazy, expected)
@@ -227,17 +231,21 @@ def test_a_lazy_object_stays_lazy(tmp_path, expected):
     assert anchored.obsm["X_pca_balans"].shape == (800, 4)
 
 
-@pytest.mark.parametrize("n_passes", [2, pytest.param(3, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("operator", "n_passes"),
+    [("displace", 2), pytest.param("displace", 3, marks=pytest.mark.long), ("align", 1)],
+)
 @pytest.mark.parametrize("correct_features", [False, True])
-def test_passes_of_lazy_matrices_are_those_of_numpy(n_passes, correct_features):
+def test_passes_of_lazy_matrices_are_those_of_numpy(operator, n_passes, correct_features):
     numpy, lazy = screen(), screen(X_pca=da.from_array(SCORES, chunks=(300, 4)))
-    given = {"operator": "displace", "n_passes": n_passes, "correct_features": correct_features}
+    given = {"operator": operator, "n_passes": n_passes, "correct_features": correct_features}
     for adata in (numpy, lazy):
         pp.balans_integrate(adata, "plate", **given)
     np.testing.assert_array_equal(lazy.obsm["X_pca_balans"].compute(), numpy.obsm["X_pca_balans"])
     assert_rows_equal(lazy, numpy)
     record = lazy.uns["balans"]
-    assert len(record["earlier_passes"]) == n_passes - 1
+    n_steps = n_passes + 2 * (operator == "align")
+    assert len(record["earlier_passes"]) == n_steps - 1
     moved = np.linalg.norm(numpy.obsm["X_pca_balans"] - SCORES, axis=1)
     np.testing.assert_allclose(numpy.obs["balans_displacement"], moved, rtol=1e-4, atol=1e-5)
 
@@ -251,7 +259,7 @@ def test_the_client_of_the_user_is_used_and_left_open(expected):
     ):
         client.get_task_stream()
         adata = screen(X_pca=da.from_array(SCORES, chunks=(90, 4)))
-        pp.balans_integrate(adata, "plate", correct_features=True)
+        pp.balans_integrate(adata, "plate", correct_features=True, operator="smooth")
         assert client.status == "running"
         keys = [str(event["key"]) for event in client.get_task_stream()]
         stages = {key.split("-")[1] for key in keys if key.startswith("balans-")}
@@ -292,7 +300,12 @@ BAD = [
     (screen, "plate", {"adjusted_basis": "X_pca"}, "adjusted_basis is the basis 'X_pca' itself"),
     (screen, "plate", {"n_neighbors": 0}, "n_neighbors must be"),
     (screen, "plate", {"random_state": "x"}, "random_state must be"),
-    (screen, "plate", {"anchor": "row == '1'"}, "anchors mean nothing to operator 'smooth'"),
+    (
+        screen,
+        "plate",
+        {"anchor": "row == '1'", "operator": "smooth"},
+        "anchors mean nothing to operator 'smooth'",
+    ),
     (screen, "plate", {"anchor": [True]}, "anchor has shape"),
     (lambda: without(X=None), "plate", {"correct_features": True}, "adata has no X"),
     (lambda: without(X=csr_matrix(SCREEN.profiles)), "plate", {"basis": None}, "X is sparse"),

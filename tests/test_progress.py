@@ -30,7 +30,7 @@ from tests.support.screens import gaussian_screen
 from tests.support.stores import write_anndata
 
 SCREEN = gaussian_screen(9_000, n_features=6)
-KEY = ["--batch-key", "plate"]
+KEY = ["--batch-key", "plate", "--operator", "smooth"]
 FACTS = {
     "time", "attempt", "seconds", "stage", "pass", "n_done", "n_total", "n_rounds", "n_sampled",
     "n_covered", "n_rows", "n_idle", "n_bytes", "peak_bytes", "seconds_left", "done",

@@ -113,7 +113,7 @@ def test_validation_reads_no_value_of_a_lazy_array():
 )
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
 def test_features_other_than_those_of_the_fit_are_refused_in_one_line(given, reason):
-    model = Balans().fit(FRAME, batch=SCREEN.batch)
+    model = Balans(operator="smooth").fit(FRAME, batch=SCREEN.batch)
     with pytest.raises(InvalidInputError, match=reason) as refusal:
         model.transform(given, batch=SCREEN.batch)
     assert str(refusal.value).endswith(": give the features of the fit")
@@ -122,10 +122,10 @@ def test_features_other_than_those_of_the_fit_are_refused_in_one_line(given, rea
 
 @pytest.mark.usefixtures("routing")
 def test_a_pipeline_passes_the_batches_on():
-    asking = Balans().set_fit_request(batch=True).set_transform_request(batch=True)
+    alone = Balans(operator="smooth")
+    asking = clone(alone).set_fit_request(batch=True).set_transform_request(batch=True)
     steps = Pipeline([("scale", StandardScaler()), ("align", asking)])
     found = steps.fit_transform(SCREEN.profiles, batch=SCREEN.batch)
-    alone = Balans()
     scaled = StandardScaler().fit_transform(SCREEN.profiles)
     np.testing.assert_array_equal(found, alone.fit_transform(scaled, batch=SCREEN.batch))
     new = slice(0, 40)
