@@ -37,7 +37,7 @@ def fit_sphering(
         constant.append(constant_scored)
     n_tasks = 2 * len(scores.partitions)
     stage = Stage(SUMMING, number=prepared.pass_number, n_total=n_tasks)
-    with engine.following(stage, ("control-means", "controls")):
+    with engine.following(stage, ("control-means", "control-sums")):
         return learn_sphering(engine, scores, profiles, controls, constant)
 
 

@@ -79,9 +79,9 @@ def learn_sphering(
     # The mean of equal values may be another one in its last bit.
     mean = np.where(moments.constant, moments.smallest, moments.mean)
     shared = engine.share("control-mean", mean)
-    futures = engine.map("controls", _sums_chunk, rows, [shared] * len(rows))
+    futures = engine.map("control-sums", _sums_chunk, rows, [shared] * len(rows))
     # Two at a time: a node of the tree is n_columns squared.
-    [sums] = engine.take([engine.reduce("controls-sum", futures, _sums_combine, arity=2)])
+    [sums] = engine.take([engine.reduce("control-sums-merge", futures, _sums_combine, arity=2)])
     engine.release([shared])
     facts: dict[str, float] = {"n_controls": sums.n_rows}
     matrices = []

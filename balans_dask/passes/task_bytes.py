@@ -190,7 +190,7 @@ def task_bytes(shape: RunShape, tiling: Tiling, keep_scores: bool) -> dict[str, 
     }
     if shape.spheres:
         chosen = 4 * tile * shape.n_columns
-        tasks["controls"] = own + read + scores + chosen + (levels + 1) * sphere_bytes(shape)
+        tasks["control-sums"] = own + read + scores + chosen + (levels + 1) * sphere_bytes(shape)
     return tasks
 
 

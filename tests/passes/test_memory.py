@@ -116,7 +116,7 @@ def test_a_sphering_of_5000_features_is_planned_or_refused(embedded):
     )
     square = 8 * (5000**2 + 50**2)
     # While one partial sum waits for every level of the tree, or the driver inverts their total.
-    assert found.task_bytes["controls"] > 3 * square
+    assert found.task_bytes["control-sums"] > 3 * square
     assert found.driver_bytes - plain.driver_bytes >= 3 * square
     # Few landmarks, so that little else is held.
     few, limit = WIDE | {"max_rows": 64}, int(4.2 * GIB)

@@ -83,7 +83,7 @@ def test_a_sphering_works_in_what_the_plan_counts(n_features):
     square = 8 * (n_features**2 + 20**2)
     # The driver inverts after the tasks have summed. Of a store, a task would hold what it reads.
     for [peak], planned in (
-        (of_sums, max(plan.task_bytes["controls"], WHITENING_MATRICES * square)),
+        (of_sums, max(plan.task_bytes["control-sums"], WHITENING_MATRICES * square)),
         (of_rows, plan.task_bytes["correct"]),
     ):
         assert planned / 3 < peak <= planned
