@@ -28,7 +28,7 @@ from balans_dask.cli.presets import PRESET_OPTION
 from balans_dask.cli.workers import CLUSTER_OPTIONS, open_engine
 from balans_dask.errors import InvalidInputError, printable
 from balans_dask.evaluate.sweep.grid import EVAL_ROWS, Grid
-from balans_dask.parameters import Parameters
+from balans_dask.parameters import ALIGN, DISPLACE, Parameters
 
 if TYPE_CHECKING:
     from balans_dask.evaluate.sweep.result import SweepResult
@@ -320,8 +320,7 @@ def _grid_of(options: dict[str, Any]) -> tuple[Grid, Parameters]:
     names = Grid.__dataclass_fields__
     given = {name: options[name] for name in names if options[name] is not None}
     if options["anchor"] is not None:
-        # The only operator that has a use for anchors.
-        given.setdefault("operator", ("displace",))
+        given.setdefault("operator", (ALIGN, DISPLACE))
     base = Parameters(n_components=options["n_components"] or None, seed=options["seed"])
     return Grid(**given), base
 

@@ -147,8 +147,9 @@ def test_an_embedding_is_scored_as_it_is(engine, tmp_path, monkeypatch, store):
     assert_equal_to_single_corrections(swept, engine, tmp_path, store, key=None)
 
 
-def test_anchors_are_those_of_correct(engine, tmp_path, monkeypatch, store):
-    grid = Grid(("displace",), (5,), n_passes=(2,), strength=(0.5,))
+@pytest.mark.parametrize(("operator", "n_passes"), [("displace", 2), ("align", 1)])
+def test_anchors_are_those_of_correct(engine, tmp_path, monkeypatch, store, operator, n_passes):
+    grid = Grid((operator,), (5,), n_passes=(n_passes,), strength=(0.5,))
     anchor = "kind == 'negcon'"
     swept = Swept(engine, monkeypatch, store, grid, anchor=anchor)
     assert_equal_to_single_corrections(swept, engine, tmp_path, store, anchor=anchor)
@@ -349,6 +350,11 @@ def test_refusals_are_one_line(store, options, reason):
     err = run("sweep", store, *KEYS, *options, code=2)
     assert reason in err
     assert err.count("\n") == 1
+
+
+def test_a_sphering_is_refused(store):
+    with pytest.raises(InvalidInputError, match=r"without sphering, got .*add it to the chosen"):
+        sweep_store(store, ["plate"], "compound", SMALL, replace(BASE, sphering="kind == 'negcon'"))
 
 
 def test_labels_of_one_batch_each_are_refused(tmp_path):

@@ -17,7 +17,7 @@ from balans_dask.evaluate.sweep.result import Point, SweepResult
 from balans_dask.io.store import open_store
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.model.inputs import check_input, plan_run
-from balans_dask.parameters import Parameters
+from balans_dask.parameters import ALIGN, DISPLACE, Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.passes.workers import Workers, embedded_client
@@ -69,12 +69,17 @@ def sweep_run(
     grid, base = grid or Grid(), base or Parameters()
     if scores not in SCORES:
         raise InvalidInputError(f"scores must be one of {', '.join(SCORES)}, got {scores!r}")
+    if base.sphering is not None:
+        raise InvalidInputError(
+            f"a sweep scores corrections without sphering, got {base.sphering!r}: leave it out, "
+            "and add it to the chosen command"
+        )
     if scores == "scib":
         library("scib_metrics")
     settings = grid.settings(base)
     store = open_store(path)
-    # Anchors suit one operator only: the check must see any other one.
-    strictest = min(settings, key=lambda setting: setting.operator == "displace")
+    # Anchors do not suit all operators: the check must see one of the others, if there is one.
+    strictest = min(settings, key=lambda setting: setting.operator in (ALIGN, DISPLACE))
     run = correction_request(store, batch_keys, strictest, basis, anchor)
     label = store.column(label_key).to_numpy(dtype=object, na_value=None)
     codes = run.inputs.labels.codes
