@@ -228,8 +228,8 @@ def test_parameters_here_and_in_the_record_agree():
     here = {name: p.default for name, p in inspect.signature(Balans).parameters.items()}
     here["seed"] = here.pop("random_state")
     assert here.pop("verbose") is False
-    # An array has one key of batches.
-    assert here.keys() | {"keys_in_turn"} == Parameters().as_dict().keys()
+    # An array has one key of batches, and its controls are given to fit.
+    assert here.keys() | {"keys_in_turn", "sphering"} == Parameters().as_dict().keys()
     assert Parameters(**here) == Parameters()
 
 
