@@ -63,9 +63,11 @@ ODD = {
     "one row differs": (changed(one_row_differs), THREE),
     "tiny": (X * np.float32(1e-30), THREE),
     "huge": (X * np.float32(1e30), THREE),
-    "all rows single batches": (X, [f"{i:03d}" for i in range(len(X))]),
+    "all rows single batches": (X[:60], [f"{i:03d}" for i in range(60)]),
     "one batch": (X, ["a"] * len(X)),
 }
+STILL = {"one batch": "a", "all rows single batches": "", "three rows": "", "a far batch": "c"}
+"""Rows that share nothing: those of batches whose name begins so."""
 SELDOM = {"heavy tails", "tiny", "huge", "three rows", "one row differs", "constant rows"}
 
 
@@ -77,7 +79,7 @@ def correct(profiles, batch, **options):
         np.errstate(divide="raise", invalid="raise", over="raise"),
     ):
         warnings.simplefilter("ignore", InputWarning)
-        model = Balans(max_rows=100, **options)
+        model = Balans(max_rows=60, n_passes=1, **options)
         found = model.fit_transform(profiles, batch=batch)
         assert model.transform(profiles, batch=batch).tobytes() == found.tobytes()
     return steps, found
@@ -93,6 +95,11 @@ def test_odd_data_is_moved_as_the_equations_say(kind):
     assert np.isfinite(list(steps[-1].facts.values())).all()
     for step, after in zip(steps, [*(step.X for step in steps[1:]), found], strict=True):
         assert_agree(after, step.features_moved(step.X), profiles)
+    if kind in STILL:
+        apart = np.char.startswith(np.array(batch), STILL[kind])
+        assert found[apart].tobytes() == profiles[apart].tobytes()
+        # The others are aligned as if it were not there.
+        assert apart.all() or 0.1 < np.abs(found - profiles).max() < 2.0
 
 
 @pytest.mark.long
@@ -103,20 +110,3 @@ def test_so_are_features_by_their_components(kind):
     assert np.isfinite(found).all()
     for step, after in zip(steps, [*(step.X for step in steps[1:]), found], strict=True):
         assert_agree(after, step.features_moved(step.X), profiles)
-
-
-@pytest.mark.parametrize("kind", ["one batch", "all rows single batches", "three rows"])
-def test_nothing_moves_where_nothing_is_shared(kind):
-    profiles, batch = ODD[kind]
-    found = correct(profiles, batch, n_components=None)[1]
-    assert found.tobytes() == profiles.tobytes()
-
-
-def test_a_batch_that_no_row_of_the_others_reaches_stays_where_it_is():
-    profiles, batch = ODD["a far batch"]
-    found = correct(profiles, batch, n_components=None)[1]
-    apart = batch == "c"
-    np.testing.assert_array_equal(found[apart], profiles[apart])
-    # The others are aligned as if it were not there, but for the mean over all rows.
-    moved = (found - profiles)[~apart]
-    assert 0.1 < np.abs(moved).max() < 2.0
