@@ -11,6 +11,7 @@ columns a third axis.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "Meetings",
+    "OffsetSystem",
     "PairShares",
     "ScaleMoments",
     "drawn_shares",
@@ -34,7 +36,6 @@ __all__ = [
     "pair_shares",
     "scale_moments",
     "shared_kappa",
-    "solve_offsets",
     "unshrunk_log_scales",
 ]
 
@@ -228,13 +229,12 @@ def offset_sides(met: Meetings, means: Floats) -> Floats:
     return sides
 
 
-def solve_offsets(laplacian: Floats, sides: Floats, sizes: NDArray[np.integer]) -> Floats:
-    """Return g, less its mean over all rows.
+class OffsetSystem:
+    """The linear system of the offsets, factorised once for any number of columns.
 
     Parameters
     ----------
     laplacian : ndarray of shape (n_batches, n_batches), float64
-    sides : ndarray of shape (n_batches, n_columns), float64
     sizes : ndarray of shape (n_batches,), integer
         Rows of every batch.
 
@@ -242,15 +242,28 @@ def solve_offsets(laplacian: Floats, sides: Floats, sizes: NDArray[np.integer]) 
     -----
     Cost: one Cholesky factorisation, n_batches cubed.
     """
-    trace = np.trace(laplacian)
-    if trace <= 0.0:
-        return np.zeros_like(sides)
-    # The transpose, which is the same, is in LAPACK's order: it takes no further copy.
-    ridged = laplacian.copy().T
-    np.fill_diagonal(ridged, np.diag(laplacian) + RIDGE * trace / len(laplacian))
-    factor = scipy.linalg.cho_factor(ridged, overwrite_a=True)
-    offsets: Floats = scipy.linalg.cho_solve(factor, sides)
-    return offsets - _row_mean(offsets, sizes)
+
+    def __init__(self, laplacian: Floats, sizes: NDArray[np.integer]) -> None:
+        self._sizes = sizes
+        self._factor: Any = None
+        trace = np.trace(laplacian)
+        if trace > 0.0:
+            # The transpose, which is the same, is in LAPACK's order: it takes no further copy.
+            ridged = laplacian.copy().T
+            np.fill_diagonal(ridged, np.diag(laplacian) + RIDGE * trace / len(laplacian))
+            self._factor = scipy.linalg.cho_factor(ridged, overwrite_a=True)
+
+    def offsets(self, sides: Floats) -> Floats:
+        """Return g, less its mean over all rows; 0 where no batches meet.
+
+        Parameters
+        ----------
+        sides : ndarray of shape (n_batches, n_columns), float64
+        """
+        if self._factor is None:
+            return np.zeros_like(sides)
+        offsets: Floats = scipy.linalg.cho_solve(self._factor, sides)
+        return offsets - _row_mean(offsets, self._sizes)
 
 
 def new_offsets(weight: Floats, means: Floats, places: Floats) -> Floats:

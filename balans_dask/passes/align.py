@@ -4,14 +4,16 @@ The tables of columns, of shape (n_batches, n_landmarks, some columns), stay on 
 columns; the driver holds what has one entry a batch and column, or a batch and landmark.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.kernels.align import (
+    OffsetSystem,
     ScaleMoments,
     drawn_shares,
     gates,
@@ -27,7 +29,6 @@ from balans_dask.kernels.align import (
     pair_shares,
     scale_moments,
     shared_kappa,
-    solve_offsets,
 )
 from balans_dask.kernels.displace import BatchSums
 from balans_dask.kernels.evidence import BatchUnits, batch_units
@@ -93,36 +94,28 @@ def learn_align(
     shares = pair_shares(pairs[:, :, 0], pairs[:, :, 1], own)
     kappa = 0.0 if step == "location" else shared_kappa(shares.rho)
     kappa = 1.0 if shared else kappa
-    sums = sum_by_batch(
+    by_cut = sum_by_batch(
         engine, scores, profiles, landmarks, scores.n_batches, evidence, 1.0 - kappa
     )
-    n = len(sums)
-    sides = np.concatenate(engine.take(engine.map("sides", _sides_chunk, sums)), axis=1)
-    [weight] = engine.take(engine.map("weight", _weight_chunk, sums[:1]))
-    offsets = solve_offsets(meetings(weight).laplacian(), sides, sizes)
-    cuts = column_cuts(offsets.shape[1], landmarks.n_landmarks, scores.n_batches)
-    of_cut = [np.ascontiguousarray(offsets[:, cut]) for cut in cuts]
-    places = engine.map("places", _places_chunk, sums, of_cut)
+    gate = engine.share("gates", gates(shares, own, kappa)) if step == "local" else None
+    found = _learn_offsets(engine, by_cut, sizes, gate, softness(kappa, shared))
     targets: dict[str, list[Any]] = {
         "own_batch": [units.own],
         "batch_units": [np.append(units.of_batch, units.typical)],
         "shares": [np.array([shares.rho, kappa, shares.across])],
         "own_shares": [shares.of_own],
-        "places": places,
+        "places": found.places,
     }
+    offsets = np.concatenate(found.offsets, axis=1)
     operator: Operator
     if step == "location":
         operator = _affine(engine, np.zeros_like(offsets), offsets)
     elif step == "local":
-        gate = engine.share("gates", gates(shares, own, kappa))
-        moves = engine.map(
-            "moves", _moves_chunk, sums, places, of_cut, [gate] * n, [softness(kappa, shared)] * n
-        )
-        engine.wait(moves)
-        operator = Local(moves, [engine.share("offsets", offsets_cut) for offsets_cut in of_cut])
+        shared_offsets = [engine.share("offsets", of_cut) for of_cut in found.offsets]
+        operator = Local(found.moves, shared_offsets)
     else:
         power = 0.5 * (1.0 - kappa)
-        centre = np.concatenate(engine.take(engine.map("centre", _centre_chunk, sums)))
+        centre = np.concatenate(found.centres)
         moments, more = _scale_sums(
             engine, scores, profiles, landmarks, evidence, power, centre, pairs[:, :, 2], offsets
         )
@@ -131,9 +124,68 @@ def learn_align(
         targets |= more | {"centre": [centre], "mean_logs": [means]}
         factor = np.expm1(-logs)
         operator = _affine(engine, factor, offsets - factor * moments.centre)
-    engine.wait(places)
-    engine.release([*sums, evidence.units, *evidence.least])
+    engine.release([evidence.units, *evidence.least])
     return AlignStep(operator, {"rho": shares.rho, "kappa": kappa}, targets)
+
+
+@dataclass(frozen=True)
+class _Towards:
+    """Where batches meet, by cuts of columns.
+
+    Attributes
+    ----------
+    offsets : list of ndarray of shape (n_batches, some columns), float64
+        g_b.
+    places : list of Future of ndarray of shape (n_landmarks, some columns), float64
+        t_i.
+    moves : list of Future of ndarray of shape (n_batches, n_landmarks, some columns), float32
+        Of the step *local*.
+    centres : list of ndarray of shape (some columns,), float64
+        Weighted means over all rows.
+    """
+
+    offsets: list[Floats]
+    places: list[Any]
+    moves: list[Any]
+    centres: list[Floats]
+
+
+def _learn_offsets(
+    engine: Engine,
+    sums_by_cut: Iterable[Future],
+    sizes: NDArray[np.integer],
+    gate: Future | None,
+    soft: float,
+) -> _Towards:
+    """Solve for the offsets of one cut of columns after another: a table of sums is let go first.
+
+    Parameters
+    ----------
+    gate : Future of ndarray of shape (n_batches, n_landmarks), float64, or None
+        G_ib, where moves are wanted.
+    """
+    found = _Towards([], [], [], [])
+    system = None
+    for sums in sums_by_cut:
+        if system is None:
+            [weight] = engine.take(engine.map("weight", _weight_chunk, [sums]))
+            system = OffsetSystem(meetings(weight).laplacian(), sizes)
+        sides, centre = engine.take(
+            [
+                *engine.map("sides", _sides_chunk, [sums]),
+                *engine.map("centre", _centre_chunk, [sums]),
+            ]
+        )
+        offsets = np.ascontiguousarray(system.offsets(sides))
+        found.offsets.append(offsets)
+        found.centres.append(centre)
+        found.places.extend(engine.map("places", _places_chunk, [sums], [offsets]))
+        if gate is not None:
+            given = (found.places[-1:], [offsets], [gate], [soft])
+            found.moves.extend(engine.map("moves", _moves_chunk, [sums], *given))
+        engine.wait([*found.places[-1:], *found.moves[-1:]])
+        engine.release([sums])
+    return found
 
 
 def adapt_align(
@@ -175,30 +227,23 @@ def adapt_align(
     pairs = sum_pairs(engine, scores, landmarks, evidence).sums
     _, kappa, across = targets["shares"].tolist()
     places = targets["places"]
-    sums = sum_by_batch(engine, scores, profiles, landmarks, n_new, evidence, 1.0 - kappa)
-    n = len(sums)
+    by_cut = sum_by_batch(engine, scores, profiles, landmarks, n_new, evidence, 1.0 - kappa)
     cuts = column_cuts(places.shape[1], landmarks.n_landmarks, n_new)
-    places_of_cut = [np.ascontiguousarray(places[:, cut]) for cut in cuts]
-    found = engine.take(engine.map("new-offsets", _new_offsets_chunk, sums, places_of_cut))
-    offsets = np.concatenate(found, axis=1)
+    known_moves, gate = None, None
     if isinstance(frozen, Local):
         of_pair = drawn_shares(pairs[:, :, 0], pairs[:, :, 1], across)
-        gate = np.where(small[:, None], 0.0, new_gates(of_pair, targets["own_shares"], kappa))
-        new = engine.map(
-            "moves",
-            _moves_chunk,
-            sums,
-            places_of_cut,
-            [np.ascontiguousarray(offsets[:, cut]) for cut in cuts],
-            [gate] * n,
-            [softness(kappa, shared)] * n,
-        )
-        of_known = [np.ascontiguousarray(frozen.moves[0][:, :, cut]) for cut in cuts]
-        moves = engine.map("all-moves", all_moves_chunk, of_known, new)
-        engine.wait(moves)
-        engine.release([*sums, *new])
+        passes = new_gates(of_pair, targets["own_shares"], kappa)
+        gate = engine.share("gates", np.where(small[:, None], 0.0, passes))
+        known_moves = frozen.moves[0]
+    found = _meet_places(
+        engine, zip(cuts, by_cut, strict=True), places, known_moves, gate, softness(kappa, shared)
+    )
+    offsets = np.concatenate(found.offsets, axis=1)
+    if isinstance(frozen, Local):
+        engine.release([evidence.units, *evidence.least])
         all_offsets = np.concatenate([frozen.offsets[0], offsets])
-        return Local(moves, [engine.share("offsets", all_offsets[:, cut]) for cut in cuts])
+        of_cuts = [engine.share("offsets", all_offsets[:, cut]) for cut in cuts]
+        return Local(found.moves, of_cuts)
     assert isinstance(frozen, Affine)
     factor, shift = np.zeros_like(offsets), offsets
     if step == "scale":
@@ -213,12 +258,47 @@ def adapt_align(
             logs[:, columns] = new_log_scales(moments.of_columns(columns), n_met, means)
         factor = np.expm1(-np.where(small[:, None], 0.0, logs))
         shift = offsets - factor * moments.centre
-    engine.release(sums)
+    engine.release([evidence.units, *evidence.least])
     return _affine(
         engine,
         np.concatenate([frozen.factor[0], factor]),
         np.concatenate([frozen.shift[0], shift]),
     )
+
+
+def _meet_places(
+    engine: Engine,
+    by_cut: Iterable[tuple[slice, Future]],
+    places: Floats,
+    known_moves: NDArray[np.float32] | None,
+    gate: Future | None,
+    soft: float,
+) -> _Towards:
+    """Find the offsets, and moves, of new batches towards the places of a fit.
+
+    Parameters
+    ----------
+    by_cut : iterable of (slice, Future of BatchSums)
+        Columns, and the sums of the new batches over them.
+    places : ndarray of shape (n_landmarks, n_columns), float64
+    known_moves : ndarray of shape (n_known, n_landmarks, n_columns), float32, or None
+        Those of the fit, which come first.
+    gate : Future of ndarray of shape (n_new, n_landmarks), float64, or None
+        Where moves are wanted.
+    """
+    found = _Towards([], [], [], [])
+    for cut, sums in by_cut:
+        here = [np.ascontiguousarray(places[:, cut])]
+        offsets = engine.take(engine.map("new-offsets", _new_offsets_chunk, [sums], here))
+        found.offsets.extend(offsets)
+        if known_moves is not None:
+            new = engine.map("moves", _moves_chunk, [sums], here, offsets, [gate], [soft])
+            known = [np.ascontiguousarray(known_moves[:, :, cut])]
+            found.moves.extend(engine.map("all-moves", all_moves_chunk, known, new))
+            engine.wait(found.moves[-1:])
+            engine.release(new)
+        engine.release([sums])
+    return found
 
 
 def _new_scale_moments(
@@ -232,19 +312,15 @@ def _new_scale_moments(
     shares_of_rows: Floats,
 ) -> ScaleMoments:
     centre, n_new = targets["centre"], len(shares_of_rows)
-    sums = sum_by_batch(engine, scores, profiles, landmarks, n_new, evidence, power, centre)
+    by_cut = sum_by_batch(engine, scores, profiles, landmarks, n_new, evidence, power, centre)
     cuts = column_cuts(len(centre), landmarks.n_landmarks, 2 * n_new)
-    found = engine.map(
-        "scale-moments",
-        _new_scale_moments_chunk,
-        sums,
-        [[targets["scale_places"][:, cut], targets["common"][:, cut]] for cut in cuts],
-        [centre[cut] for cut in cuts],
-        [shares_of_rows] * len(sums),
-    )
-    engine.wait(found)
-    engine.release(sums)
-    return _joined(engine.take(found))
+    found: list[ScaleMoments] = []
+    for cut, sums in zip(cuts, by_cut, strict=True):
+        fields = [targets["scale_places"][:, cut], targets["common"][:, cut]]
+        of_cut = [[sums], [fields], [centre[cut]], [shares_of_rows]]
+        found += engine.take(engine.map("scale-moments", _new_scale_moments_chunk, *of_cut))
+        engine.release([sums])
+    return _joined(found)
 
 
 def _joined(of_cuts: Sequence[ScaleMoments]) -> ScaleMoments:
@@ -275,34 +351,22 @@ def _scale_sums(
     offsets: Floats,
 ) -> tuple[ScaleMoments, dict[str, list[Any]]]:
     """Sum again by weaker evidence, with squares: it is variances that are compared."""
-    sums = sum_by_batch(
+    by_cut = sum_by_batch(
         engine, scores, profiles, landmarks, scores.n_batches, evidence, power, centre
     )
-    n = len(sums)
     cuts = column_cuts(len(centre), landmarks.n_landmarks, 2 * scores.n_batches)
-    fields = engine.map(
-        "fields",
-        _fields_chunk,
-        sums,
-        [centre[cut] for cut in cuts],
-        [np.ascontiguousarray(offsets[:, cut]) for cut in cuts],
-    )
-    found = engine.map(
-        "scale-moments",
-        _scale_moments_chunk,
-        sums,
-        fields,
-        [centre[cut] for cut in cuts],
-        [shares_of_rows] * n,
-    )
-    moments = _joined(engine.take(found))
-    targets: dict[str, list[Any]] = {
-        name: engine.map(name, _field_chunk, fields, [place] * n)
-        for place, name in enumerate(("scale_places", "common"))
-    }
-    engine.wait([*targets["scale_places"], *targets["common"]])
-    engine.release([*sums, *fields])
-    return moments, targets
+    moments: list[ScaleMoments] = []
+    targets: dict[str, list[Any]] = {"scale_places": [], "common": []}
+    for cut, sums in zip(cuts, by_cut, strict=True):
+        here = np.ascontiguousarray(offsets[:, cut])
+        fields = engine.map("fields", _fields_chunk, [sums], [centre[cut]], [here])
+        of_cut = [[sums], fields, [centre[cut]], [shares_of_rows]]
+        moments += engine.take(engine.map("scale-moments", _scale_moments_chunk, *of_cut))
+        for place, of_columns in enumerate(targets.values()):
+            of_columns += engine.map("field", _field_chunk, fields, [place])
+            engine.wait(of_columns[-1:])
+        engine.release([sums, *fields])
+    return _joined(moments), targets
 
 
 def _log_scales(

@@ -50,14 +50,15 @@ def learn_operator(
         Of ``displace``: mu_i, cut by columns like the displacements.
     """
     if operator == "displace":
-        by_batch = sum_by_batch(engine, scores, profiles, landmarks, scores.n_batches)
-        targets = engine.map("targets", _targets_chunk, by_batch)
-        n = len(by_batch)
-        moves = engine.map(
-            "moves", _moves_chunk, by_batch, targets, [0] * n, [scores.n_batches] * n
-        )
-        engine.wait(moves)
-        engine.release(by_batch)
+        targets: list[Any] = []
+        moves: list[Any] = []
+        for by_batch in sum_by_batch(engine, scores, profiles, landmarks, scores.n_batches):
+            targets += engine.map("targets", _targets_chunk, [by_batch])
+            moves += engine.map(
+                "moves", _moves_chunk, [by_batch], targets[-1:], [0], [scores.n_batches]
+            )
+            engine.wait(moves[-1:])
+            engine.release([by_batch])
         return Displace(moves), {"targets": targets}
     sums = sum_rows(engine, scores, profiles, landmarks)
     if operator == "smooth":
@@ -92,21 +93,22 @@ def with_new_batches(
     """
     known = frozen.moves[0]
     n_new = scores.n_batches - n_known
-    sums = sum_by_batch(engine, scores, profiles, landmarks, n_new)
     cuts = column_cuts(targets.shape[1], len(targets), n_new)
-    n = len(sums)
-    new = engine.map(
-        "moves",
-        _moves_chunk,
-        sums,
-        [np.ascontiguousarray(targets[:, cut]) for cut in cuts],
-        [n_known] * n,
-        [scores.n_batches] * n,
-    )
-    of_known = [np.ascontiguousarray(known[:, :, cut]) for cut in cuts]
-    all_moves = engine.map("all-moves", all_moves_chunk, of_known, new)
-    engine.wait(all_moves)
-    engine.release([*sums, *new])
+    all_moves: list[Any] = []
+    by_cut = sum_by_batch(engine, scores, profiles, landmarks, n_new)
+    for cut, sums in zip(cuts, by_cut, strict=True):
+        new = engine.map(
+            "moves",
+            _moves_chunk,
+            [sums],
+            [np.ascontiguousarray(targets[:, cut])],
+            [n_known],
+            [scores.n_batches],
+        )
+        of_known = [np.ascontiguousarray(known[:, :, cut])]
+        all_moves += engine.map("all-moves", all_moves_chunk, of_known, new)
+        engine.wait(all_moves[-1:])
+        engine.release([sums, *new])
     return Displace(all_moves)
 
 

@@ -1,6 +1,6 @@
 """A_S [X, E, 1]: for every landmark the affinity-weighted sums of its rows, over all partitions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ def sum_columns(
     landmarks: Landmarks,
     cuts: Sequence[slice],
     *more: Sequence[Any],
-) -> list[Future]:
+) -> Iterator[Future]:
     """Reduce over all partitions, one pass after another, so that few sums wait at a time.
 
     Parameters
@@ -57,12 +57,11 @@ def sum_columns(
     *more : sequence over partitions
         What the body takes besides.
 
-    Returns
-    -------
-    sums : list of Future
-        One a pass.
+    Yields
+    ------
+    sums : Future
+        One a pass, which is there; the next pass begins when the next one is asked for.
     """
-    sums = []
     for columns in cuts:
         parts = scores.partitions
         futures = engine.map(
@@ -75,9 +74,9 @@ def sum_columns(
             *more,
         )
         # Two at a time: a node of the tree is as large as the result.
-        sums.append(engine.reduce(f"{name}-merge", futures, combine, arity=2))
-        engine.wait(sums[-1:])
-    return sums
+        sums = engine.reduce(f"{name}-merge", futures, combine, arity=2)
+        engine.wait([sums])
+        yield sums
 
 
 def sum_rows(
@@ -94,15 +93,17 @@ def sum_rows(
         Beside each other they have ``n_columns + 1`` columns.
     """
     n_columns = profiles.n_columns(scores.projection.n_components) + 1
-    return sum_columns(
-        engine,
-        "sums",
-        _sums_chunk,
-        add_combine,
-        scores,
-        profiles,
-        landmarks,
-        cut_columns(n_columns, COLUMNS_AT_ONCE),
+    return list(
+        sum_columns(
+            engine,
+            "sums",
+            _sums_chunk,
+            add_combine,
+            scores,
+            profiles,
+            landmarks,
+            cut_columns(n_columns, COLUMNS_AT_ONCE),
+        )
     )
 
 
@@ -129,7 +130,7 @@ def sum_by_batch(
     evidence: Evidence | None = None,
     power: float = 0.0,
     centre: NDArray[np.float64] | None = None,
-) -> list[Future]:
+) -> Iterator[Future]:
     """Reduce A_S [X, E, 1] by batch: one pass for as many columns as memory allows.
 
     Parameters
@@ -143,10 +144,11 @@ def sum_by_batch(
     centre : ndarray of shape (n_columns,), float64, or None
         Sum the columns less these values, and then their squares.
 
-    Returns
-    -------
-    sums : list of Future of BatchSums
-        Cut by columns, each with the weights as its last column.
+    Yields
+    ------
+    sums : Future of BatchSums
+        Of one cut of columns after another, by ``column_cuts``, each with the weights as its last
+        column.
     """
     n_columns, n = profiles.n_columns(scores.projection.n_components), len(scores.partitions)
     return sum_columns(
@@ -184,13 +186,17 @@ def _sums_by_batch_chunk(
     total = array_sum()
     for tile in range(part.tiles.n_tiles):
         rows = part.rows(tile)
-        summed = [rows.values[:, columns], np.ones((len(rows.values), 1))]
+        cut = rows.values[:, columns]
+        n_columns = cut.shape[1]
+        values = np.ones((len(cut), (1 if centre is None else 2) * n_columns + 1))
+        values[:, :n_columns] = cut
         if centre is not None:
-            summed[0] = summed[0] - centre[columns]
-            summed.insert(1, np.square(summed[0]))
-        values = np.concatenate(summed, axis=1)
+            values[:, :n_columns] -= centre[columns]
+            np.square(values[:, :n_columns], out=values[:, n_columns:-1])
         of_tile = np.zeros((len(batches), part.n_landmarks, values.shape[1]))
         weights = part.weights(tile, rows.affinities, evidence, power)
         batch_sums(weights, rows.reference, values, of_tile)
+        # The plan counts one tile at a time.
+        del rows, cut, values, weights
         total.push(of_tile)
     return BatchSums(batches, total.total())

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from balans_dask.kernels.align import (
+    OffsetSystem,
     ScaleMoments,
     gates,
     local_moves,
@@ -18,7 +19,6 @@ from balans_dask.kernels.align import (
     pair_shares,
     scale_moments,
     shared_kappa,
-    solve_offsets,
 )
 from tests.support import align_reference as reference
 
@@ -61,6 +61,10 @@ class Example:
 def turned(table):
     """From one row a landmark to one row a batch, or back."""
     return np.swapaxes(table, 0, 1)
+
+
+def offsets_of(met, means, sizes):
+    return OffsetSystem(met.laplacian(), sizes).offsets(offset_sides(met, means))
 
 
 @pytest.fixture(scope="module", params=[0, 1])
@@ -120,7 +124,7 @@ def test_landmarks_that_one_batch_alone_reaches_count_for_places_and_not_for_off
 def test_offsets_and_meeting_places(example):
     means, _ = means_and_variances(example.sums())
     met = meetings(turned(example.W))
-    g = solve_offsets(met.laplacian(), offset_sides(met, means), example.sizes)
+    g = offsets_of(met, means, example.sizes)
     expected, t = reference.offsets(example.W, example.mu, example.sizes)
     assert_close(g, expected, rtol=1e-7)
     assert_close(meeting_places(met, means, g), t)
@@ -139,9 +143,8 @@ def test_the_laplacian_is_symmetric_and_knows_no_constant_offset(example):
 def test_where_no_batches_meet_nothing_is_offset():
     weight = np.diag([3.0, 2.0, 5.0])
     met = meetings(weight)
-    sides = offset_sides(met, np.ones((3, 3, 2)))
     assert not met.laplacian().any()
-    assert not solve_offsets(met.laplacian(), sides, np.array([5, 6, 7])).any()
+    assert not offsets_of(met, np.ones((3, 3, 2)), np.array([5, 6, 7])).any()
 
 
 @pytest.mark.parametrize("faint", [1e-5, 1e-8, 1e-12, 1e-14, 1e-15, 3e-16, 1e-17, 1e-44])
@@ -156,7 +159,7 @@ def test_of_batches_that_hardly_meet_rounding_makes_no_offsets(faint, n_batches)
     weight[(own + 1) % n_batches, i] = faint * rng.random(n_landmarks)
     means = 1e4 + rng.normal(size=(n_batches, n_landmarks, 3))
     met = meetings(weight)
-    g = solve_offsets(met.laplacian(), offset_sides(met, means), np.full(n_batches, 50))
+    g = offsets_of(met, means, np.full(n_batches, 50))
     assert np.abs(g).max() < 3.0
     assert g.any() == (faint > 1e-9)
 
@@ -169,7 +172,7 @@ def test_offsets_of_thousands_of_batches_in_a_chain_are_solved():
     weight[i, i], weight[i + 1, i] = 50.0, 50.0
     means = np.broadcast_to(np.arange(n_batches)[:, None, None] * 4e-3, (*weight.shape, 1))
     met = meetings(weight)
-    g = solve_offsets(met.laplacian(), offset_sides(met, means), np.full(n_batches, 384))
+    g = offsets_of(met, means, np.full(n_batches, 384))
     assert np.isfinite(g).all()
     assert np.abs(g).max() <= 2.0
 
