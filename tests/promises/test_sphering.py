@@ -31,6 +31,7 @@ from balans_dask.tiling import TILE_ROWS, Tiling
 from balans_dask.workflows import store_output
 from tests.support import reference
 from tests.support.commands import Command, run, streams
+from tests.support.hostile_queries import HOSTILE
 from tests.support.screens import gaussian_screen
 from tests.support.stores import files, files_but_input, write_anndata
 
@@ -376,6 +377,33 @@ def test_controls_of_no_use_are_refused_in_one_line(tmp_path, query, said):
     assert not (tmp_path / "out.zarr").exists()
     if "directions" not in said:
         run("check", source, *options, code=2)
+
+
+@pytest.mark.parametrize("query", HOSTILE[::17], ids=range(len(HOSTILE[::17])))
+def test_a_hostile_query_is_refused_of_a_user_and_of_a_model(
+    store, saved, tmp_path, monkeypatch, query
+):
+    monkeypatch.chdir(tmp_path)
+    facts, tables = saved
+    facts = facts | {"parameters": facts["parameters"] | {"sphering": query}}
+    write_model("m.zarr", facts, tables, False)
+    left = sorted(tmp_path.iterdir())
+    for command in (
+        ["correct", store, "out.zarr", *FLAGS, "--sphering", query],
+        ["check", store, *FLAGS, "--sphering", query],
+        ["transform", "m.zarr", store, "out.zarr", "--batch-key", "plate"],
+    ):
+        assert "the query" in run(*command, code=2)
+    assert sorted(tmp_path.iterdir()) == left
+
+
+def test_a_model_of_a_mask_transforms_stores(store, tmp_path):
+    frame = pd.DataFrame(X, columns=[f"Cells_{i}" for i in range(7)])
+    model = Balans(**SMALL)
+    expected = model.fit_transform(frame, batch=BATCH, controls=CONTROLS)
+    model.save(tmp_path / "m.zarr")
+    run("transform", tmp_path / "m.zarr", store, tmp_path / "out.zarr", "--batch-key", "plate")
+    np.testing.assert_array_equal(anndata.read_zarr(tmp_path / "out.zarr").X, expected)
 
 
 def test_fewer_controls_than_features_are_said(store, tmp_path):
