@@ -3,6 +3,7 @@
 import errno
 import logging
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,8 +56,9 @@ _ASSIGNED = re.compile(
     re.IGNORECASE,
 )
 _kept: set[str] = set()
-FLAGS = {"batch": "batch-key", "label": "label-key"}
+FLAGS = {"batch": "batch-key", "controls": "sphering"}
 """Options that have another name in Python."""
+_READ_BY_SHELLS = set('"$`\\!')
 _of_command: ContextVar[bool] = ContextVar("of_command", default=False)
 HERE = __name__.partition(".")[0]
 WRAPS = "sklearn"
@@ -186,14 +188,20 @@ def setting(name: str, *value: Any) -> str:
     Parameters
     ----------
     name : str
-        Of ``Parameters``, or ``"batch"``.
+        An argument of Python.
     *value : object
         At most one.
     """
     if not _of_command.get():
         return "=".join([name, *map(repr, value)])
     words = ["none" if each is None else "yes" if each is True else str(each) for each in value]
-    return " ".join([f"--{FLAGS.get(name, name).replace('_', '-')}", *words])
+    return " ".join([f"--{FLAGS.get(name, name).replace('_', '-')}", *map(_in_shell, words)])
+
+
+def _in_shell(word: str) -> str:
+    """Quote a word of a command as people do."""
+    plain = not _READ_BY_SHELLS.intersection(word)
+    return f'"{word}"' if plain and "'" in word else shlex.quote(word)
 
 
 def exhaustion(error: BaseException) -> RunError | None:

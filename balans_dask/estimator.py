@@ -28,7 +28,14 @@ from balans_dask.workflows.array_inputs import (
     numbered_names,
 )
 from balans_dask.workflows.array_output import collector_of
-from balans_dask.workflows.arrays import fit_inputs, parameters_of, sphered, transform_arrays
+from balans_dask.workflows.arrays import (
+    Asked,
+    fit_inputs,
+    parameters_of,
+    sphered,
+    transform_arrays,
+)
+from balans_dask.workflows.confounding import labels_beside
 
 __all__ = ["Balans", "correct_batches"]
 
@@ -120,6 +127,12 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
     n_capped_ : int
         Landmarks with a scale beyond the limit that ``max_scale_ratio`` sets; 0 with ``align``.
     stop_reason_ : {"share", "patience", "auto", "all_rows", "max_rows"}
+    rho_ : float or None
+        Whether batches share populations: 1 where rows match those of other batches as well as
+        those of their own, 0 where they never do. Of ``align``; 0 for a single batch.
+    kappa_ : float or None
+        How far ``align`` trusts matches that the rows do not confirm: 0 up to a ``rho_`` of 0.5,
+        0.75 at most, 1 with ``shared_populations=True``.
     n_rounds_ : int
     batches_ : ndarray of shape (n_batches,), object
         Labels in the order of the columns of ``scales_``.
@@ -216,7 +229,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
     def fit(
         self,
         X: Any,
-        y: None = None,
+        y: Any = None,
         *,
         batch: Any = None,
         anchor: Any = None,
@@ -228,8 +241,9 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         ----------
         X : ndarray, DataFrame, dask.array.Array or zarr.Array of shape (n_samples, n_features)
             Profiles; finite numbers.
-        y : None
-            Ignored.
+        y : array-like of shape (n_samples,), or None
+            Labels that should stay apart, such as treatments. They change nothing; a warning says
+            where no correction can tell them from batches.
         batch : array-like of shape (n_samples,), or None
             Label of every row; a number is a label too. ``None`` is one batch, which has nothing to
             be aligned to.
@@ -251,13 +265,13 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
             If values, labels or parameters cannot be used.
         """
         with current_engine() as engine, reported(self.verbose) as tell, engine.telling(tell):
-            self._fit(engine, X, batch, anchor, controls, wanted=False)
+            self._fit(engine, X, y, batch, anchor, controls, wanted=False)
         return self
 
     def fit_transform(
         self,
         X: Any,
-        y: None = None,
+        y: Any = None,
         *,
         batch: Any = None,
         anchor: Any = None,
@@ -269,8 +283,9 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         ----------
         X : ndarray, DataFrame, dask.array.Array or zarr.Array of shape (n_samples, n_features)
             Profiles; finite numbers.
-        y : None
-            Ignored.
+        y : array-like of shape (n_samples,), or None
+            Labels that should stay apart, such as treatments. They change nothing; a warning says
+            where no correction can tell them from batches.
         batch : array-like of shape (n_samples,), or None
             Label of every row; a number is a label too. ``None`` is one batch, which has nothing to
             be aligned to.
@@ -294,7 +309,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
             If values, labels or parameters cannot be used.
         """
         with current_engine() as engine, reported(self.verbose) as tell, engine.telling(tell):
-            return self._fit(engine, X, batch, anchor, controls, wanted=True)
+            return self._fit(engine, X, y, batch, anchor, controls, wanted=True)
 
     def transform(self, X: Any, *, batch: Any = None, anchor: Any = None) -> Any:
         """Correct further profiles by what was fitted; those corrected before do not move.
@@ -399,6 +414,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         self,
         engine: Engine,
         X: Any,
+        y: Any,
         batch: Any,
         anchor: Any,
         controls: Any,
@@ -409,7 +425,8 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         check_features(self, X, fitting=True)
         inputs = inputs_of(engine, X, batch, anchor, controls)
         collect = collector_of(X)
-        found = fit_inputs(engine, inputs, parameters, collect, wanted)
+        asked = Asked(label=labels_beside(y, inputs.n_rows))
+        found = fit_inputs(engine, inputs, parameters, collect, wanted, asked)
         self.coverage_ = found.coverage
         self._take(found.model)
         return None if found.rows is None else found.rows.features
@@ -426,6 +443,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         self.n_capped_ = last.n_capped
         self.stop_reason_ = last.stop_reason
         self.n_rounds_ = len(last.curve)
+        self.rho_, self.kappa_ = (last.facts.get(name) for name in ("rho", "kappa"))
         self.batches_ = np.array(model.batches, dtype=object)
 
     def __sklearn_tags__(self) -> Tags:

@@ -57,6 +57,7 @@ EXACT = 2**53
 """From here on floats skip integers."""
 _READ_AS_SEPARATOR = re.compile(r"(?:\A|(?<= ))(\\*\|)(?= |\Z)")
 _ESCAPED = re.compile(r"(?:\A|(?<= ))\\(\\*\|)(?= |\Z)")
+REPLICATES = 5
 OF_ONE_TYPE = {"boolean", "bytes", "date", "empty", "floating", "integer", "string"}
 """Objects of which equal ones have one spelling."""
 
@@ -182,8 +183,8 @@ class BatchLabels:
 
     @property
     def nearly_unique(self) -> bool:
-        """Whether there are half as many batches as rows, or more, as of a column of wells."""
-        return 2 * self.n_batches >= len(self.codes) and self.n_batches > 1
+        """Whether a batch has no more rows than a well has replicates, in the mean."""
+        return len(self.codes) <= REPLICATES * self.n_batches and self.n_batches > 1
 
     def clamped(self, n_neighbors: int) -> list[str]:
         """Name the batches with too few rows for a k-th neighbour of their own."""

@@ -14,11 +14,13 @@ from balans_dask.cli.options import (
     BATCH_OPTIONS,
     STORAGE_OPTIONS,
     WORD_FOR_NONE,
+    columns,
     folders,
     not_nan,
     option_group,
     ratio_of,
 )
+from balans_dask.cli.presets import PRESET
 from balans_dask.cli.workers import CLUSTER_OPTIONS, open_engine, reporting, require_report
 from balans_dask.errors import printable
 from balans_dask.parameters import (
@@ -156,6 +158,11 @@ FIT_OPTIONS = option_group(
         is_flag=True,
         help="Each --batch-key has its own passes, the first one first, instead of joint batches.",
     ),
+    click.option(
+        "--label-key",
+        shell_complete=columns,
+        help="Column of obs with treatments: warn, before any work, if batches hide them.",
+    ),
     click.option("--basis", help="Take distances in this matrix of obsm, such as X_pca."),
     click.option(
         "--anchor",
@@ -209,7 +216,7 @@ WRITE_OPTIONS = option_group(
 @STORAGE_OPTIONS
 def check(source: str, **options: Any) -> None:
     """Validate a store and print the plan of a run; corrects nothing."""
-    from balans_dask.cli.terminal import facts_table, input_facts, plan_facts
+    from balans_dask.cli.terminal import facts_table, input_facts, label_facts, plan_facts
     from balans_dask.kernels._blas import single_threaded_blas
     from balans_dask.model.inputs import check_input, plan_run
 
@@ -219,6 +226,7 @@ def check(source: str, **options: Any) -> None:
         plan = plan_run(asked.inputs, asked.parameters, engine.workers(limit_bytes))
         examined = check_input(engine, asked.inputs, asked.parameters, plan.tiling)
     facts = _keys(asked) | input_facts(asked.inputs, asked.parameters, examined)
+    facts |= label_facts(asked)
     out = Console()
     out.print(facts_table(source, facts))
     out.print(facts_table("plan", plan_facts(plan)))
@@ -274,6 +282,7 @@ def correct(
     from balans_dask.model.inputs import plan_run
     from balans_dask.progress import Progress
     from balans_dask.workflows.correct import WriteOptions, correct_store
+    from balans_dask.workflows.sharing import sharing_facts
 
     target = _output_of(source, target, into, layer)
     require_report(performance_report, overwrite, (source, *taken_by(target), model))
@@ -290,10 +299,12 @@ def correct(
         with watched, _events(target, progress) as tell, engine.telling(tell):
             record = correct_store(engine, asked, plan, target, how)
     if not quiet:
+        found = sharing_facts(record)
         click.echo(
             f"{printable(target)}: {asked.inputs.n_rows:,} rows corrected by "
             f"{int(record['n_sampled']):,} landmarks, {int(record['n_uncovered']):,} uncovered, "
             f"stopped by {record['stop_reason']}"
+            + "".join(f"; {name}: {value}" for name, value in found.items())
         )
 
 
@@ -374,7 +385,11 @@ def _events(target: str, progress: "Progress") -> "Iterator[OnStage]":
 def _asked(source: str, options: dict[str, Any], is_copied: bool = True) -> "CorrectionRequest":
     """Check everything that can be checked before there is a cluster."""
     from balans_dask.io.store import open_store
-    from balans_dask.workflows.request import correction_request, warn_of_what_stays_behind
+    from balans_dask.workflows.request import (
+        correction_request,
+        warn_of_what_stays_behind,
+        with_label,
+    )
 
     given = {name: options[name] for name in Parameters.__dataclass_fields__ if name in options}
     given["n_components"] = given["n_components"] or None
@@ -396,7 +411,16 @@ def _asked(source: str, options: dict[str, Any], is_copied: bool = True) -> "Cor
     )
     if is_copied:
         warn_of_what_stays_behind(asked.store, asked.basis)
-    return asked
+    label_key = options["label_key"]
+    if label_key is None or _only_of_preset(label_key, asked):
+        return asked
+    return with_label(asked, label_key)
+
+
+def _only_of_preset(label_key: str, asked: "CorrectionRequest") -> bool:
+    """Whether nobody but a preset names a column, which is not there."""
+    named = click.get_current_context().meta.get(PRESET, {}).get("label_key")
+    return label_key == named and label_key not in asked.store.obs.columns
 
 
 def _output_of(source: str, target: str | None, into: bool, layer: bool) -> str:

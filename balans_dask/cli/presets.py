@@ -10,7 +10,10 @@ import click
 
 from balans_dask.io.tables.columns import METADATA_PREFIX, ColumnRule
 
-__all__ = ["PRESETS", "PRESET_OPTION", "Preset"]
+__all__ = ["PRESET", "PRESETS", "PRESET_OPTION", "Preset"]
+
+PRESET = "balans_dask.preset"
+"""Where the options are kept that a command has of a preset."""
 
 JUMP_NEGATIVE_CONTROLS = (
     *("JCP2022_033924", "JCP2022_800001", "JCP2022_800002"),
@@ -85,6 +88,7 @@ def _defaults(preset: Preset) -> dict[str, Any]:
 
 def _apply(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
     if name is not None:
+        context.meta[PRESET] = _defaults(PRESETS[name])
         # What a configuration has put there says more than a preset.
         context.default_map = {**_defaults(PRESETS[name]), **(context.default_map or {})}
     return name

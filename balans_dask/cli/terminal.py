@@ -13,13 +13,16 @@ from balans_dask.model.frozen import Model
 from balans_dask.model.inputs import CheckedInput, Inputs
 from balans_dask.parameters import Parameters
 from balans_dask.passes.memory import MemoryPlan
+from balans_dask.workflows.confounding import CONFOUNDED, treated
 from balans_dask.workflows.records import said_of_sphering
-from balans_dask.workflows.request import earlier_steps
+from balans_dask.workflows.request import CorrectionRequest, earlier_steps
+from balans_dask.workflows.sharing import sharing_facts
 
 __all__ = [
     "correction_facts",
     "facts_table",
     "input_facts",
+    "label_facts",
     "model_facts",
     "plan_facts",
     "store_facts",
@@ -52,6 +55,18 @@ def input_facts(inputs: Inputs, parameters: Parameters, examined: CheckedInput) 
         f"{sizes[-1][0]:,} ({sizes[-1][1]})",
         "batches of at most k rows": f"{len(labels.clamped(parameters.n_neighbors))}",
     } | controls
+
+
+def label_facts(asked: CorrectionRequest) -> dict[str, str]:
+    """Say how labels and batches go together, if a column of labels is named."""
+    if asked.label is None:
+        return {}
+    counts = treated(asked.inputs.labels, asked.label, asked.negative_controls())
+    verdict = "" if counts.is_confounded else "not "
+    return {
+        "labels": f"{len(asked.label.names):,} of {asked.label.column}, {verdict}{CONFOUNDED} with "
+        f"batches: {counts.summary}"
+    }
 
 
 def store_facts(store: ProfileStore) -> dict[str, str]:
@@ -91,6 +106,7 @@ def correction_facts(record: Mapping[str, Any]) -> dict[str, str]:
         "landmarks": f"{int(record['n_sampled']):,} in "
         f"{len(record['coverage_curve']['n_sampled'])} rounds",
         "limited by the guard": f"{int(record.get('n_capped', 0)):,} landmarks",
+        **sharing_facts(record),
         "stopped by": record["stop_reason"],
         "uncovered rows": f"{int(record['n_uncovered']):,}",
         "clamped batches": f"{len(record['clamped_batches'])}",
@@ -129,6 +145,7 @@ def model_facts(model: Model, n_bytes: int) -> dict[str, str]:
         )
     if model.sphering is not None:
         facts["sphered by"] = said_of_sphering(model.sphering.facts)
+    facts |= sharing_facts({"batches": model.batches, **model.passes[-1].facts})
     return facts | {
         "expected uncovered": f"{model.risk:.2%} of further rows of the same kind",
         "fingerprint": model.record["fingerprint"],

@@ -18,6 +18,8 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 __all__ = [
+    "LEAST_SHARED",
+    "MOST_KAPPA",
     "Meetings",
     "OffsetSystem",
     "PairShares",

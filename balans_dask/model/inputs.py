@@ -131,11 +131,13 @@ def require_sizes(name: str, shape: tuple[int, int], least_rows: int = 2) -> Non
 
 
 def warn_of_many_batches(labels: BatchLabels) -> None:
-    """Say that hardly two rows are of one batch, before a plan is refused for so many batches."""
+    """Say that a batch has hardly a row, before a plan is refused for so many batches."""
     if labels.nearly_unique:
+        n_rows = len(labels.codes)
         warn_of_input(
-            f"{labels.n_batches:,} batches in {len(labels.codes):,} rows: a batch is a plate or a "
-            f"week of many wells, not a well; choose another {setting('batch')}"
+            f"{n_rows:,} rows are in {labels.n_batches:,} batches, {n_rows / labels.n_batches:.3g} "
+            "in each: a batch is a plate or a week of many wells, not a well, so choose another "
+            f"{setting('batch')}"
         )
 
 

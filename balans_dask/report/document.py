@@ -8,7 +8,6 @@ from balans_dask.io.atomic import replace_file
 from balans_dask.io.paths import require_free_file
 from balans_dask.io.run_folder import taken_by
 from balans_dask.model.fit import UNCOVERED_SHARE, limited_landmarks
-from balans_dask.report.contingency import Contingency
 from balans_dask.report.page import Section, Table, rendered
 from balans_dask.report.row_sections import (
     confounding,
@@ -17,7 +16,9 @@ from balans_dask.report.row_sections import (
     map_section,
 )
 from balans_dask.report.run_sections import run_section, sampling_section
-from balans_dask.report.source import Factor, Reported, reported
+from balans_dask.report.source import Reported, reported
+from balans_dask.workflows.confounding import Contingency, Factor, NegativeControls
+from balans_dask.workflows.sharing import said_of_unshared
 
 __all__ = [
     "score_section",
@@ -27,14 +28,9 @@ __all__ = [
 TITLE = "Scores"
 MAX_ROWS = 5000
 QUICK_ROWS = 100_000
-ALL_ROWS = (
-    "A correction over all rows cannot tell them apart and removes biology: estimate it on "
-    "controls that are in every batch (--operator displace --anchor)."
-)
-ANCHORED = (
-    "The correction was estimated on anchors alone, which this does not harm: they are in every "
-    "batch."
-)
+ALL_ROWS = "A correction over all rows cannot tell them apart and may remove biology"
+NAMELESS = "if every batch has negative controls, sphere on them (--sphering)"
+TIED = "The correction uses controls, which this does not harm as long as they are in every batch."
 
 
 def score_section(asked: Reported, wanted: bool | None) -> tuple[Section, list[str]]:
@@ -158,6 +154,12 @@ def _facts(asked: Reported) -> list[tuple[str, str]]:
     ]
 
 
+def _controls(asked: Reported) -> NegativeControls | None:
+    if asked.control is None or not asked.control.any():
+        return None
+    return NegativeControls(asked.control_query, asked.control)
+
+
 def _times(n_passes: int) -> str:
     return "1 pass" if n_passes == 1 else f"{n_passes} passes"
 
@@ -166,7 +168,12 @@ def _warnings(asked: Reported, tables: list[tuple[Factor, Contingency]]) -> list
     record = asked.record
     n_rows, n_uncovered = asked.store.n_rows, int(record["n_uncovered"])
     n_capped, n_sampled = int(record.get("n_capped", 0)), int(record["n_sampled"])
-    advice = ANCHORED if "anchor" in record["parameters"] else ALL_ROWS
+    advice = TIED
+    tied = bool(record["parameters"].keys() & {"anchor", "sphering"})
+    controls = None if tied else _controls(asked)
+    if not tied:
+        how = NAMELESS if controls is None else controls.advice(asked.batch)
+        advice = f"{ALL_ROWS}: {how}."
     found = [
         f"Batch and {label.column} are confounded: {table.summary}. {advice}"
         for label, table in tables
@@ -176,6 +183,9 @@ def _warnings(asked: Reported, tables: list[tuple[Factor, Contingency]]) -> list
         found.append(f"{n_uncovered:,} of {n_rows:,} rows are covered by no landmark.")
     if limited := limited_landmarks(n_capped, n_sampled):
         found.append(f"{limited}.")
+    told = tied or "model" in record or any(table.is_confounded for _, table in tables)
+    unshared = "" if told else said_of_unshared(record, asked.batch, lambda: controls)
+    found += [f"{unshared}."] if unshared else []
     clamped = list(record.get("clamped_batches", []))
     if clamped:
         found.append(f"{len(clamped):,} batches have too few rows for their nearest neighbours.")

@@ -8,13 +8,7 @@ from numpy.typing import NDArray
 
 from balans_dask.evaluate.stores import corrected_scores
 from balans_dask.io.in_place import ELEMENTS
-from balans_dask.report.contingency import (
-    CELLS,
-    RULE,
-    Contingency,
-    contingency,
-    contingency_figure,
-)
+from balans_dask.report.contingency import CELLS, contingency_figure
 from balans_dask.report.maps import (
     has_umap,
     map_figure,
@@ -25,7 +19,14 @@ from balans_dask.report.maps import (
 )
 from balans_dask.report.page import Picture, Section, Table, drawn, painted
 from balans_dask.report.run_figures import displacement_figure
-from balans_dask.report.source import LABEL_COLUMNS, Factor, Reported
+from balans_dask.report.source import Reported
+from balans_dask.workflows.confounding import (
+    LABEL_COLUMNS,
+    RULE,
+    Contingency,
+    Factor,
+    contingency,
+)
 from balans_dask.workflows.request import OURS
 
 __all__ = ["confounding", "confounding_section", "displacement_section", "map_section"]

@@ -18,6 +18,7 @@ from balans_dask.report.run_figures import (
 )
 from balans_dask.report.source import Reported
 from balans_dask.workflows.records import read_events, said_of_sphering
+from balans_dask.workflows.sharing import MEANING, sharing_facts
 
 __all__ = [
     "StageTime",
@@ -90,6 +91,8 @@ def run_section(asked: Reported) -> Section:
         ("data fingerprint", str(record["fingerprint"])),
         ("limited by the guard", f"{int(record.get('n_capped', 0)):,} landmarks"),
     ]
+    sharing = sharing_facts(record)
+    facts += sharing.items()
     facts += [("by the model", str(record["model"]))] if "model" in record else []
     if "sphering" in record:
         facts.append(("sphered by", said_of_sphering(record["sphering"])))
@@ -99,7 +102,7 @@ def run_section(asked: Reported) -> Section:
     text, times = _times(asked.store.path)
     return Section(
         "What was run",
-        text,
+        [*text, MEANING] if sharing else text,
         tables=[Table("Run", (), facts), *times],
         folded=[Table("Parameters", (), parameters), Table("Versions", (), versions)],
     )

@@ -13,42 +13,12 @@ from balans_dask.evaluate.null_models import controls_by_query
 from balans_dask.io.in_place import ELEMENTS
 from balans_dask.io.paths import leads_away, path_beside
 from balans_dask.io.store import ProfileStore, open_store
-from balans_dask.labels import BatchLabels, batch_labels, labels_of_column, spelled
+from balans_dask.labels import BatchLabels, batch_labels
 from balans_dask.model.anchors import GIVEN_ROWS, rows_by_query
+from balans_dask.workflows.confounding import LABEL_COLUMNS, Factor, factor, negative_controls
 from balans_dask.workflows.records import correction_record
 
-__all__ = ["LABEL_COLUMNS", "Factor", "Reported", "factor", "reported"]
-
-LABEL_COLUMNS = (
-    "Metadata_pert_iname", "Metadata_moa", "Metadata_compound", "Metadata_treatment",
-    "Metadata_JCP2022", "Metadata_InChIKey", "Metadata_broad_sample", "Metadata_gene",
-    "Metadata_label", "label", "cell_type",
-)  # fmt: skip
-"""Columns that hold what should stay; the first one that is there is the label."""
-CONTROL_COLUMNS = ("Metadata_pert_type", "Metadata_control_type")
-CONTROL = "negcon"
-
-
-@dataclass(frozen=True)
-class Factor:
-    """A column of ``obs`` as groups of rows.
-
-    Attributes
-    ----------
-    column : str
-    codes : ndarray of shape (n_rows,), integer
-        Place in ``names``; -1 where it is missing.
-    names : list of str
-    """
-
-    column: str
-    codes: NDArray[np.integer]
-    names: list[str]
-
-    def of(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Names of the groups of some rows."""
-        names = np.array([*self.names, "(missing)"], dtype=object)
-        return np.asarray(names[self.codes[rows]])
+__all__ = ["Reported", "reported"]
 
 
 @dataclass(frozen=True)
@@ -95,8 +65,8 @@ def reported(path: str, label_key: str | None, control: str | None) -> Reported:
     label_key : str or None
         Column of ``obs``; ``None`` for the first of ``LABEL_COLUMNS`` that is there.
     control : str or None
-        Query for the control rows; ``None`` for the anchors of the run, or ``negcon`` in one of the
-        usual columns.
+        Query for the control rows; ``None`` for the anchors of the run, or for negative controls
+        by how they are called.
 
     Raises
     ------
@@ -114,7 +84,7 @@ def reported(path: str, label_key: str | None, control: str | None) -> Reported:
     batch = batch_labels([store.column(key) for key in keys], keys, store.n_rows)
     usual = [name for name in LABEL_COLUMNS if name in store.obs.columns and name not in keys]
     names = list(dict.fromkeys([label_key, *usual] if label_key is not None else usual))
-    query = control if control is not None else _usual_control(store.obs, record)
+    query = control if control is not None else _usual_control(store.obs, record, label_key)
     is_control = None
     if query is not None:
         # A model's query for anchors may name no row of new plates; one that is given must.
@@ -133,25 +103,19 @@ def reported(path: str, label_key: str | None, control: str | None) -> Reported:
     )
 
 
-def factor(column: Any, name: str) -> Factor:
-    """Make groups of a column's values; missing ones are in none."""
-    codes, values = labels_of_column(column, name)
-    return Factor(name, codes, [spelled(value) for value in values])
-
-
 def _keys(record: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(key) for key in np.atleast_1d(record["parameters"]["batch_key"]))
 
 
-def _usual_control(obs: pd.DataFrame, record: Mapping[str, Any]) -> str | None:
+def _usual_control(
+    obs: pd.DataFrame, record: Mapping[str, Any], label_key: str | None
+) -> str | None:
     for asked in ("anchor", "sphering"):
         query: str | None = record["parameters"].get(asked)
         if query is not None and query != GIVEN_ROWS:
             return query
-    for name in CONTROL_COLUMNS:
-        if name in obs.columns and (obs[name] == CONTROL).any():
-            return f"{name} == '{CONTROL}'"
-    return None
+    controls = negative_controls(obs, label_key)
+    return None if controls is None else controls.query
 
 
 def _source(path: str, record: Mapping[str, Any], n_rows: int) -> tuple[ProfileStore | None, str]:

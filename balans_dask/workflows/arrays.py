@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
-from balans_dask.errors import InvalidInputError
+from balans_dask.errors import InvalidInputError, warn_of_input
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.model.anchors import GIVEN_ROWS, require_anchors, require_controls
 from balans_dask.model.frozen import Model
@@ -25,8 +25,10 @@ from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.workflows.array_output import ArrayOutput, Collect
+from balans_dask.workflows.confounding import Factor, said_of_confounding
 from balans_dask.workflows.records import model_record, run_identity
 from balans_dask.workflows.run import FitLearner, FrozenLearner, Job, run_passes
+from balans_dask.workflows.sharing import warn_of_fit
 
 __all__ = [
     "Asked",
@@ -80,11 +82,14 @@ class Asked:
         Name of the embedding in which distances are taken.
     anchor : str
         Query that made ``inputs.reference``.
+    label : Factor or None
+        What the caller wants to tell apart; it decides nothing of the fit.
     """
 
     batch_keys: tuple[str, ...] = ()
     basis: str | None = None
     anchor: str = GIVEN_ROWS
+    label: Factor | None = None
 
 
 NOTHING_BY_NAME = Asked()
@@ -166,6 +171,12 @@ def fit_inputs(
         If values, labels, anchors or controls cannot be used.
     """
     warn_of_many_batches(inputs.labels)
+    tied = inputs.reference is not None
+    confounded = ""
+    if asked.label is not None:
+        confounded = said_of_confounding(inputs.labels, asked.label, tied=tied)
+    if confounded:
+        warn_of_input(confounded)
     if inputs.reference is not None:
         require_anchors(inputs.reference, inputs.labels, parameters)
     if inputs.controls is not None:
@@ -182,13 +193,15 @@ def fit_inputs(
         learner = FitLearner(job, examined, freezes=True, notes_coverage=True)
         output = ArrayOutput(job, collect, wanted)
         run_passes(job, learner, output)
+    facts = learner.facts()
+    warn_of_fit(facts[-1], inputs.labels, told=tied or bool(confounded))
     return FittedArrays(
         learner.model(model_record(identity)),
         learner.coverage,
         output.rows,
         output.covered,
         learner.is_landmark(),
-        learner.facts(),
+        facts,
         identity,
     )
 

@@ -23,6 +23,7 @@ from balans_dask.workflows.records import fingerprint, model_record
 from balans_dask.workflows.request import CorrectionRequest
 from balans_dask.workflows.resume import ResumableRun
 from balans_dask.workflows.run import FitLearner, FrozenLearner, Job, run_passes
+from balans_dask.workflows.sharing import warn_of_fit
 from balans_dask.workflows.store_output import StoreOutput
 
 __all__ = ["WriteOptions", "correct_store", "transform_store"]
@@ -129,6 +130,8 @@ def correct_store(
             output = StoreOutput(job, run, folder, identity)
             run_passes(job, learner, output)
             record, _ = output.finish(learner)
+            told = run.is_tied or bool(run.confounding)
+            warn_of_fit(record, run.inputs.labels, told, run.negative_controls)
             if model is not None:
                 save_model(learner.model(model_record(identity)), model, overwrite or own)
             folder.publish(resumable.replace)

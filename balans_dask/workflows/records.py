@@ -25,6 +25,7 @@ from balans_dask.model.pass_data import Preprocessor
 from balans_dask.model.sampler import SamplerState
 from balans_dask.parameters import PAPER, Parameters
 from balans_dask.passes.sphering import SHRINKAGE
+from balans_dask.workflows.sharing import sharing_facts
 
 __all__ = [
     "as_config",
@@ -207,6 +208,8 @@ def record_of(
     }
     if "model" in identity:
         record["model"] = identity["model"]
+    if said := sharing_facts(record):
+        record["sharing"] = "; ".join(f"{name}: {value}" for name, value in said.items())
     earlier = {f"pass_{number + 1}": dict(facts) for number, facts in enumerate(passes[:-1])}
     return record | ({"earlier_passes": earlier} if earlier else {})
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from balans_dask.errors import first_names, warn_of_input
+from balans_dask.errors import InvalidInputError, first_names, setting, warn_of_input
 from balans_dask.io.in_place import ELEMENTS
 from balans_dask.io.layout import row_layout
 from balans_dask.io.matrices import checked_array
@@ -28,6 +28,13 @@ from balans_dask.model.query import parse_query
 from balans_dask.parameters import Parameters
 from balans_dask.passes.profiles import output_dtype
 from balans_dask.tiling import TILE_ROWS
+from balans_dask.workflows.confounding import (
+    Factor,
+    NegativeControls,
+    factor,
+    negative_controls,
+    said_of_confounding,
+)
 from balans_dask.workflows.records import run_identity, texts
 
 __all__ = [
@@ -39,6 +46,7 @@ __all__ = [
     "earlier_steps",
     "warn_of_what_stays_behind",
     "widest_row",
+    "with_label",
 ]
 
 SCORES_KEY = "X_pca_balans"
@@ -69,6 +77,8 @@ class CorrectionRequest:
         The results are added to the store itself.
     layer : bool
         The corrected features are, too.
+    label : Factor or None
+        What the user wants to tell apart; it decides nothing of the output.
     """
 
     store: ProfileStore
@@ -80,6 +90,31 @@ class CorrectionRequest:
     order: tuple[BatchLabels, ...] = ()
     into: bool = False
     layer: bool = False
+    label: Factor | None = None
+
+    def negative_controls(self) -> NegativeControls | None:
+        """Find negative controls by how they are called; ``None`` if there are none."""
+        return negative_controls(self.store.obs, None if self.label is None else self.label.column)
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether the correction uses controls."""
+        return self.inputs.reference is not None
+
+    @property
+    def confounding(self) -> str:
+        """What to say of labels that a correction cannot tell from batches; empty without any."""
+        if self.label is None:
+            return ""
+        controls, tied = self.negative_controls(), self.is_tied
+        turns = [(self.batch_keys[: i + 1], each) for i, each in enumerate(self.order)]
+        for keys, labels in turns or [(self.batch_keys, self.inputs.labels)]:
+            said = said_of_confounding(labels, self.label, controls, " + ".join(keys), tied)
+            if said and self.parameters.shared_populations is True:
+                said += f"; leave out {setting('shared_populations', True)}: it says the opposite"
+            if said:
+                return said
+        return ""
 
     @property
     def embedding_key(self) -> str | None:
@@ -235,6 +270,31 @@ def correction_request(
         controls=controls,
     )
     return CorrectionRequest(store, tuple(batch_keys), basis, anchor, inputs, parameters, order)
+
+
+def with_label(run: CorrectionRequest, label_key: str) -> CorrectionRequest:
+    """Name what should be told apart, and warn where it is confounded with the batches.
+
+    Parameters
+    ----------
+    label_key : str
+        Column of ``obs``.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is none, or nothing in it.
+    """
+    label = factor(run.store.column(label_key), label_key)
+    if not label.names:
+        raise InvalidInputError(
+            f"obs column {label_key!r} of {run.store.path} is missing in all {run.store.n_rows} "
+            "rows: choose a column with labels"
+        )
+    run = replace(run, label=label)
+    if run.confounding:
+        warn_of_input(run.confounding)
+    return run
 
 
 def earlier_steps(store: ProfileStore) -> dict[str, Any]:

@@ -334,7 +334,8 @@ class FrozenLearner:
                     "stop_reason": frozen.stop_reason,
                     "n_sampled": frozen.n_landmarks,
                     "n_capped": frozen.n_capped,
-                    **frozen.facts,
+                    # A single batch was compared with none.
+                    **(frozen.facts if len(self._model.batches) > 1 else {}),
                     "coverage_curve": {
                         "n_sampled": frozen.curve[:, 0],
                         "n_covered": frozen.curve[:, 1],

@@ -6,9 +6,9 @@ import pytest
 from scipy.stats.contingency import association
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.report.contingency import contingency
 from balans_dask.report.row_sections import confounding
-from balans_dask.report.source import factor, reported
+from balans_dask.report.source import reported
+from balans_dask.workflows.confounding import contingency, factor
 from tests.report.pages import corrected
 from tests.support.screens import gaussian_screen
 
