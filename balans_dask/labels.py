@@ -58,6 +58,7 @@ EXACT = 2**53
 _READ_AS_SEPARATOR = re.compile(r"(?:\A|(?<= ))(\\*\|)(?= |\Z)")
 _ESCAPED = re.compile(r"(?:\A|(?<= ))\\(\\*\|)(?= |\Z)")
 REPLICATES = 5
+"""Rows of a well, over all plates, that a batch has more than."""
 OF_ONE_TYPE = {"boolean", "bytes", "date", "empty", "floating", "integer", "string"}
 """Objects of which equal ones have one spelling."""
 

@@ -11,7 +11,7 @@ from dask import is_dask_collection
 from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 
-from balans_dask.errors import InvalidInputError, setting
+from balans_dask.errors import setting
 from balans_dask.labels import BatchLabels, labels_of_column, spelled
 
 __all__ = [
@@ -87,11 +87,11 @@ def labels_beside(y: Any, n_rows: int) -> Factor | None:
     y : object
         An estimator ignores it, so it may be anything.
     """
-    if y is None or is_dask_collection(y) or np.ndim(y) != 1 or len(y) != n_rows:
+    if y is None or is_dask_collection(y):
         return None
     try:
-        return factor(y, "y")
-    except InvalidInputError:
+        return factor(y, "y") if np.ndim(y) == 1 and len(y) == n_rows else None
+    except (TypeError, ValueError):
         return None
 
 
