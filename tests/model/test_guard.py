@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import silhouette_score
 
 from balans_dask import Balans
-from balans_dask.errors import InputWarning
+from balans_dask.errors import InputWarning, speaking_of_flags
 from balans_dask.evaluate.neighbours import neighbour_shares
 from balans_dask.io.store import open_store
 from balans_dask.kernels.coverage import Reach
@@ -98,12 +98,12 @@ def test_the_paper_matches_them_all_the_same():
 
 
 @pytest.mark.parametrize(
-    ("shape", "n_specific"), [(OVERLAPPING, 4), (OVERLAPPING, 10), (SEPARATED, 4)]
+    ("shape", "n_specific"), [(OVERLAPPING, 10), (OVERLAPPING, 20), (SEPARATED, 10)]
 )
 def test_many_limited_landmarks_are_warned_of(shape, n_specific):
     profiles, batch, _ = screen(n_specific, **shape)
     model = Balans(operator="smooth")
-    with pytest.warns(InputWarning, match="too far from some batch") as warned:
+    with pytest.warns(InputWarning, match="too far from some plate") as warned:
         model.fit(profiles, batch=batch)
     assert [f"{model.n_capped_:,}" in str(warning.message) for warning in warned] == [True]
 
@@ -111,19 +111,31 @@ def test_many_limited_landmarks_are_warned_of(shape, n_specific):
 @pytest.mark.parametrize(
     ("n_capped", "said", "unsaid"),
     [
-        (91, "so little may be corrected", "mix less"),
-        (90, "mix less", "so little may be corrected"),
+        (91, "so little is corrected", "mix less there"),
+        (90, "mix less there", "so little is corrected"),
     ],
 )
 def test_it_is_said_where_the_guard_holds_back_nearly_everything(n_capped, said, unsaid):
     found = limited_landmarks(n_capped, 100)
-    assert found.startswith(f"{n_capped} of 100 landmarks are too far from some batch")
+    assert found.startswith(f"{n_capped} of 100 sampled wells are too far from some plate to match")
+    assert found.endswith("; if every plate holds every treatment, give max_scale_ratio=None")
     assert said in found
     assert unsaid not in found
-    assert not limited_landmarks(5, 100)
+    with speaking_of_flags():
+        assert limited_landmarks(n_capped, 100).endswith("give --max-scale-ratio none")
+    assert not limited_landmarks(25, 100)
 
 
-@pytest.mark.parametrize("shape", [OVERLAPPING, SEPARATED])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        OVERLAPPING,
+        SEPARATED,
+        SEPARATED | {"size_ratio": 10.0},
+        SEPARATED | {"batch_offset": 0.8},
+        OVERLAPPING | {"batch_offset": 0.54},
+    ],
+)
 def test_a_screen_with_everything_everywhere_is_quiet(shape):
     profiles, batch, _ = screen(0, **shape)
     with warnings.catch_warnings():
@@ -162,7 +174,7 @@ def test_the_command_takes_a_number_auto_or_none(tmp_path, option):
     expected = {None: "auto", "none": None, "1.5": 1.5}[option]
     assert record["parameters"].get("max_scale_ratio") == expected
     assert (int(record["n_capped"]) > 0) == (option != "none")
-    assert ("too far from some batch" in said) == (option != "none")
+    assert ("too far from some plate" in said) == (option != "none")
 
 
 @pytest.mark.parametrize(
