@@ -80,6 +80,11 @@ class Inputs:
         """What the scores are made from."""
         return self.features if self.embedding is None else self.embedding
 
+    @property
+    def is_tied(self) -> bool:
+        """Whether controls bring batches together: anchors, or those of a sphering."""
+        return self.reference is not None or self.controls is not None
+
     def numbered(self, labels: BatchLabels, reference: NDArray[np.bool_] | None) -> "Inputs":
         """Return the same rows with batches numbered in another way."""
         return replace(self, labels=labels, reference=reference)

@@ -30,7 +30,13 @@ MAX_ROWS = 5000
 QUICK_ROWS = 100_000
 ALL_ROWS = "A correction over all rows cannot tell them apart and may remove biology"
 NAMELESS = "if every batch has negative controls, sphere on them (--sphering)"
-TIED = "The correction uses controls, which this does not harm as long as they are in every batch."
+TIED = {
+    "anchor": "The correction was estimated on anchors alone, which this does not harm: they are "
+    "in every batch.",
+    "sphering": "Rows were sphered on controls, which brings batches together without their labels "
+    "if every batch has some.",
+}
+"""By the parameter that names controls."""
 
 
 def score_section(asked: Reported, wanted: bool | None) -> tuple[Section, list[str]]:
@@ -168,12 +174,10 @@ def _warnings(asked: Reported, tables: list[tuple[Factor, Contingency]]) -> list
     record = asked.record
     n_rows, n_uncovered = asked.store.n_rows, int(record["n_uncovered"])
     n_capped, n_sampled = int(record.get("n_capped", 0)), int(record["n_sampled"])
-    advice = TIED
-    tied = bool(record["parameters"].keys() & {"anchor", "sphering"})
+    tied = [said for name, said in TIED.items() if name in record["parameters"]]
     controls = None if tied else _controls(asked)
-    if not tied:
-        how = NAMELESS if controls is None else controls.advice(asked.batch)
-        advice = f"{ALL_ROWS}: {how}."
+    how = NAMELESS if controls is None else controls.advice(asked.batch)
+    advice = tied[0] if tied else f"{ALL_ROWS}: {how}."
     found = [
         f"Batch and {label.column} are confounded: {table.summary}. {advice}"
         for label, table in tables
@@ -183,7 +187,8 @@ def _warnings(asked: Reported, tables: list[tuple[Factor, Contingency]]) -> list
         found.append(f"{n_uncovered:,} of {n_rows:,} rows are covered by no landmark.")
     if limited := limited_landmarks(n_capped, n_sampled):
         found.append(f"{limited}.")
-    told = tied or "model" in record or any(table.is_confounded for _, table in tables)
+    told = "anchor" in record["parameters"] or "model" in record
+    told |= any(table.is_confounded for _, table in tables)
     unshared = "" if told else said_of_unshared(record, asked.batch, lambda: controls)
     found += [f"{unshared}."] if unshared else []
     clamped = list(record.get("clamped_batches", []))

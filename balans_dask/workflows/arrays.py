@@ -171,12 +171,11 @@ def fit_inputs(
         If values, labels, anchors or controls cannot be used.
     """
     warn_of_many_batches(inputs.labels)
-    tied = inputs.reference is not None
-    confounded = ""
+    told = inputs.reference is not None
     if asked.label is not None:
-        confounded = said_of_confounding(inputs.labels, asked.label, tied=tied)
-    if confounded:
-        warn_of_input(confounded)
+        told |= bool(said_of_confounding(inputs.labels, asked.label))
+        if said := said_of_confounding(inputs.labels, asked.label, tied=inputs.is_tied):
+            warn_of_input(said)
     if inputs.reference is not None:
         require_anchors(inputs.reference, inputs.labels, parameters)
     if inputs.controls is not None:
@@ -194,7 +193,7 @@ def fit_inputs(
         output = ArrayOutput(job, collect, wanted)
         run_passes(job, learner, output)
     facts = learner.facts()
-    warn_of_fit(facts[-1], inputs.labels, told=tied or bool(confounded))
+    warn_of_fit(facts[-1], inputs.labels, told)
     return FittedArrays(
         learner.model(model_record(identity)),
         learner.coverage,

@@ -130,8 +130,7 @@ def correct_store(
             output = StoreOutput(job, run, folder, identity)
             run_passes(job, learner, output)
             record, _ = output.finish(learner)
-            told = run.is_tied or bool(run.confounding)
-            warn_of_fit(record, run.inputs.labels, told, run.negative_controls)
+            warn_of_fit(record, run.inputs.labels, run.is_told, run.controls_to_name)
             if model is not None:
                 save_model(learner.model(model_record(identity)), model, overwrite or own)
             folder.publish(resumable.replace)

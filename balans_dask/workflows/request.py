@@ -96,17 +96,24 @@ class CorrectionRequest:
         """Find negative controls by how they are called; ``None`` if there are none."""
         return negative_controls(self.store.obs, None if self.label is None else self.label.column)
 
-    @property
-    def is_tied(self) -> bool:
-        """Whether the correction uses controls."""
-        return self.inputs.reference is not None
+    def controls_to_name(self) -> NegativeControls | None:
+        """Find negative controls that could help, and do not yet."""
+        return None if self.inputs.is_tied else self.negative_controls()
 
     @property
     def confounding(self) -> str:
         """What to say of labels that a correction cannot tell from batches; empty without any."""
+        return self._confounding(self.inputs.is_tied)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the user knows how populations are shared, so that a fit need not say it."""
+        return self.inputs.reference is not None or bool(self._confounding(tied=False))
+
+    def _confounding(self, tied: bool) -> str:
         if self.label is None:
             return ""
-        controls, tied = self.negative_controls(), self.is_tied
+        controls = self.negative_controls()
         turns = [(self.batch_keys[: i + 1], each) for i, each in enumerate(self.order)]
         for keys, labels in turns or [(self.batch_keys, self.inputs.labels)]:
             said = said_of_confounding(labels, self.label, controls, " + ".join(keys), tied)

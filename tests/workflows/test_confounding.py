@@ -1,5 +1,7 @@
 """Labels confined to batches are told of before the work, with the controls that could help."""
 
+import shlex
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -91,9 +93,19 @@ def test_the_label_decides_no_byte_of_the_record(store, tmp_path):
     assert outputs[0] == outputs[1]
 
 
-def test_anchors_tie_the_batches(store):
-    anchors = ("--anchor", "kind == 'negcon'")
-    assert labelled(store, "--label-key", "confined", *anchors)[1] == []
+@pytest.mark.parametrize("option", ["--anchor", "--sphering"])
+def test_controls_that_are_asked_for_tie_the_batches(store, option):
+    controls = (option, "kind == 'negcon'")
+    assert labelled(store, "--label-key", "confined", *controls)[1] == []
+    (said,) = labelled(store, "--label-key", "same", *controls)[1]
+    assert "the 3 batches of week are the 3 labels of same" in said
+
+
+def test_the_command_that_a_warning_names_runs(store, tmp_path):
+    (said,) = labelled(store, "--label-key", "confined")[1]
+    named = shlex.split(said.rpartition("give ")[2])
+    options = ("--batch-key", "week", "--label-key", "confined", *named)
+    assert warned(run("correct", store, tmp_path / "out.zarr", *options)) == []
 
 
 def test_who_says_that_all_is_shared_hears_that_labels_say_the_opposite(store):

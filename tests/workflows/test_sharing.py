@@ -119,6 +119,15 @@ def test_the_run_its_record_and_what_inspects_it_say_them(tmp_path):
         assert "matches that rows do not confirm held back (kappa 0)" in told
 
 
+def test_who_spheres_on_controls_hears_of_no_others(tmp_path):
+    store = stored(tmp_path, 10, kind=np.where(np.arange(800) % 5 == 0, "negcon", "trt"))
+    options = ("--batch-key", "plate", "--sphering", "kind == 'negcon'")
+    said = run("correct", store, tmp_path / "out.zarr", *options)
+    assert said.strip().endswith("every treatment, give --shared-populations yes")
+    anchored = ("--batch-key", "plate", "--anchor", "kind == 'negcon'", "--overwrite")
+    assert FEW not in run("correct", store, tmp_path / "out.zarr", *anchored)
+
+
 def test_a_run_that_was_killed_after_its_fit_says_it_all_the_same(tmp_path, monkeypatch):
     store = stored(tmp_path, 10)
     command = ("correct", store, tmp_path / "out.zarr", "--batch-key", "plate")
