@@ -179,7 +179,6 @@ def task_bytes(shape: RunShape, tiling: Tiling, keep_scores: bool) -> dict[str, 
         "report": rows * OPEN_ROW_BYTES + tile,
         "cover-again": own + products + entries + 2 * rows * COVERAGE_ROW_BYTES,
         "rows-again": own + products + entries + rows * ENTRIES_PER_ROW * BYTES_PER_ENTRY,
-        "sums": own + read + scores + 3 * tile * shape.n_columns + sums + tile_entries,
         "correct": own
         + read
         + origin
@@ -188,6 +187,19 @@ def task_bytes(shape: RunShape, tiling: Tiling, keep_scores: bool) -> dict[str, 
         + 5 * tile * shape.n_columns
         + tile_entries,
     }
+    summing = own + read + scores + 3 * tile * shape.n_columns + sums + tile_entries
+    tasks["batch-sums" if shape.operator in BY_BATCH else "sums"] = summing
+    if shape.operator == "align":
+        # Entries of A E have their values beside those of A.
+        weighed = 5 * tile_entries // 3
+        pairs = (levels + 1) * _pair_bytes(shape)
+        tasks |= {
+            "matches": own + products + 4 * rows * 8,
+            "batch-sums": summing - tile_entries + weighed,
+            "pairs": own + weighed + tile + pairs,
+            "met": own + weighed + 2 * tile,
+            "fields": 3 * _node_bytes(shape),
+        }
     if shape.spheres:
         chosen = 4 * tile * shape.n_columns
         tasks["control-sums"] = own + read + scores + chosen + (levels + 1) * sphere_bytes(shape)
@@ -204,10 +216,10 @@ def sums_bytes(shape: RunShape, tiling: Tiling) -> int:
         "align": table // 2 * shape.n_batches
         + 3 * table
         + _affine_bytes(shape)
-        + _pair_bytes(shape),
+        + 3 * _pair_bytes(shape)
+        + 4 * _node_bytes(shape)
+        + 8 * shape.n_rows,
     }[shape.operator]
-    if shape.operator == "align":
-        learned += 4 * _node_bytes(shape) + 8 * shape.n_rows
     n_waiting = 1 + tiling.n_partitions.bit_length()
     # Nothing of the landmarks is left where the sums of controls are.
     whitening = n_waiting * sphere_bytes(shape) if shape.spheres else 0
@@ -237,8 +249,8 @@ def _affine_bytes(shape: RunShape) -> int:
 
 
 def _pair_bytes(shape: RunShape) -> int:
-    """Three sums of every landmark and batch, while two nodes become one."""
-    return 3 * 3 * 8 * shape.n_landmarks * shape.n_batches
+    """Three sums of every landmark and batch."""
+    return 3 * 8 * shape.n_landmarks * shape.n_batches
 
 
 def _node_bytes(shape: RunShape) -> int:
@@ -247,7 +259,12 @@ def _node_bytes(shape: RunShape) -> int:
     if shape.operator not in BY_BATCH:
         return columns
     at_once = batch_columns_at_once(shape.n_landmarks, shape.n_batches)
-    return 8 * shape.n_landmarks * shape.n_batches * (min(at_once, shape.n_columns) + 1)
+    n_sums = min(at_once, shape.n_columns) + 1
+    if shape.operator == "align":
+        # The step scale sums squares beside the columns.
+        at_once = batch_columns_at_once(shape.n_landmarks, 2 * shape.n_batches)
+        n_sums = max(n_sums, 2 * min(at_once, shape.n_columns) + 1)
+    return 8 * shape.n_landmarks * shape.n_batches * n_sums
 
 
 def landmark_bytes(shape: RunShape) -> int:
@@ -279,7 +296,7 @@ def driver_bytes(shape: RunShape, tiling: Tiling) -> int:
         reduced = max(reduced, WHITENING_MATRICES * sphere_bytes(shape))
         frozen += sphere_bytes(shape) if shape.n_frozen else 0
     # The Laplacian, its factor, and tables of landmarks and batches.
-    aligned = 4 * 8 * shape.n_batches**2 + _affine_bytes(shape) + 2 * _pair_bytes(shape)
+    aligned = 4 * 8 * shape.n_batches**2 + _affine_bytes(shape) + 6 * _pair_bytes(shape)
     return (
         shape.n_rows * per_row
         + reduced
