@@ -37,6 +37,8 @@ WORDS = {
     ("shared_populations", True): "yes",
 }
 """Values that an option spells otherwise."""
+NOTHING = "-"
+"""In the place of a parameter that an operator has not."""
 COLUMNS = ("operator", "k", "cap", "patience", "max rows", "passes", "strength")
 
 
@@ -258,7 +260,8 @@ def _table(result: SweepResult) -> Table:
     points, front, chosen = result.points, result.front, result.chosen
     settings = [_setting(point) for point in points]
     # Columns in which nothing is varied say nothing.
-    varied = [i for i, _ in enumerate(COLUMNS) if len({s[i] for s in settings[1:]}) > 1 or i == 0]
+    values = [{s[i] for s in settings[1:]} - {NOTHING} for i, _ in enumerate(COLUMNS)]
+    varied = [i for i, found in enumerate(values) if len(found) > 1 or i == 0]
     title = "signal against mixing; * on the Pareto front"
     # On a narrow terminal a value goes on in the next line: none is cut off.
     table = Table(title=title, title_justify="left", box=None, padding=(0, 0, 0, 1))
@@ -278,7 +281,7 @@ def _setting(point: Point) -> tuple[str, ...]:
     p = point.parameters
     if p is None:
         return ("raw", *[""] * (len(COLUMNS) - 1))
-    cap = "-" if p.operator == ALIGN else p.max_scale_ratio
+    cap = NOTHING if p.operator == ALIGN else p.max_scale_ratio
     values = (p.n_neighbors, cap, p.patience, p.max_rows, p.n_passes)
     return (p.operator, *map(_plain, values), f"{p.strength:g}")
 
