@@ -248,8 +248,10 @@ def markdown(record: Record) -> str:
 
 def _table(record: Record, sets: Iterable[str], cell: Callable[[Record, str, str], str]) -> str:
     there = [c for c in COLUMNS if any(record.of(name, c) for name in sets)]
-    rows = [[f"{name} ({len(record.of(name, 'align'))})", *(cell(record, name, c) for c in there)]
-            for name in sets if record.of(name, RAW)]  # fmt: skip
+    rows = []
+    for name in (name for name in sets if record.of(name, RAW)):
+        n_seeds = max(len(record.of(name, c)) for c in there)
+        rows.append([f"{name} ({n_seeds})", *(cell(record, name, c) for c in there)])
     return lines(["set (seeds)", *there], rows)
 
 
