@@ -115,7 +115,8 @@ def corrected(tmp_path, *options, obsm=None):
 
 
 def test_a_store_of_features_and_their_scores(tmp_path):
-    steps, found = corrected(tmp_path, "--n-components", 4)
+    model, again = tmp_path / "model.zarr", tmp_path / "again.zarr"
+    steps, found = corrected(tmp_path, "--n-components", 4, "--model", model)
     assert_steps_agree(steps, found.X, 1)
     last = steps[-1]
     assert_agree(found.obsm["X_pca_balans"], last.moved(last.second))
@@ -125,6 +126,11 @@ def test_a_store_of_features_and_their_scores(tmp_path):
     np.testing.assert_allclose(found.obs["balans_displacement"], distance, atol=1e-5)
     assert found.uns["balans"]["rho"] == steps[-1].facts["rho"]
     assert found.uns["balans"]["kappa"] == steps[-1].facts["kappa"]
+    # The saved model gives the rows of the fit back, bit for bit.
+    run("transform", model, tmp_path / "in.zarr", again, "--batch-key", "plate", "--quiet")
+    transformed = anndata.read_zarr(again)
+    np.testing.assert_array_equal(transformed.X, found.X)
+    np.testing.assert_array_equal(transformed.obsm["X_pca_balans"], found.obsm["X_pca_balans"])
 
 
 def test_a_store_of_an_embedding_beside_the_features(tmp_path):

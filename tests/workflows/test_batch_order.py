@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from balans_dask.workflows.mixture import Mixture, write_mixture
+from tests.support.align_runs import watched
 from tests.support.commands import Command, begun, run, streams
 from tests.support.screens import gaussian_screen
 from tests.support.stores import files_but_input, write_anndata
@@ -132,3 +133,26 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
     assert "batch_order was True, is not set" in said
     run("correct", tmp_path / "in.zarr", target, *options, "--resume")
     assert files_but_input(target) == files_but_input(tmp_path / "undisturbed.zarr")
+
+
+def test_every_key_runs_all_steps_of_align_among_its_own_batches(store, tmp_path):
+    options = ["--n-components", 0, "--quiet", "--max-rows", 60, "--n-passes", 1, *KEYS]
+    with watched() as steps:
+        run("correct", store, tmp_path / "o.zarr", *options, "--batch-order")
+    found = anndata.read_zarr(tmp_path / "o.zarr")
+    assert [step.name for step in steps] == ["location", "scale", "local"] * 2
+    assert [step.batch.max() + 1 for step in steps] == [2] * 3 + [6] * 3
+    chain = steps[0].X
+    for step in steps:
+        chain = step.moved(chain)
+    np.testing.assert_allclose(found.X, chain, rtol=0, atol=1e-5)
+    record = found.uns["balans"]
+    kept = [*(record["earlier_passes"][f"pass_{i}"] for i in range(1, 6)), record]
+    assert [len(each["batches"]) for each in kept] == [2] * 3 + [6] * 3
+    assert [each["rho"] for each in kept] == [step.facts["rho"] for step in steps]
+    # The first key's steps are those of a run with that key alone.
+    with watched() as alone:
+        run("correct", store, tmp_path / "s.zarr", *options[:-2])
+    source = anndata.read_zarr(tmp_path / "s.zarr").X
+    np.testing.assert_array_equal(steps[3].X, source)
+    assert [step.run.rows for step in alone] == [step.run.rows for step in steps[:3]]
