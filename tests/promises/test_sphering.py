@@ -151,10 +151,10 @@ def test_a_constant_column_of_the_basis_takes_no_part():
 
 BIG = gaussian_screen(5 * TILE_ROWS + 123, n_features=6)
 THIRDS = BIG.profiles / np.float64(3)
-# No control in the second tile, nor in the last three.
+# No control in the second tile, nor in the last two.
 BIG_CONTROLS = (BIG.label == 1) & (np.arange(len(THIRDS)) % 3 == 0)
 BIG_CONTROLS[TILE_ROWS : 2 * TILE_ROWS] = False
-BIG_CONTROLS[3 * TILE_ROWS :] = False
+BIG_CONTROLS[4 * TILE_ROWS :] = False
 
 
 def sphered_big(engine, source=THIRDS, tiles=1, keep_scores=True):
@@ -270,6 +270,9 @@ def test_commands_sphere_record_and_freeze(store, tmp_path):
     for place in (out, model):
         said, _ = streams("inspect", place)
         assert f"{CONTROLS.sum()} controls, shrinkage 0." in said
+    page = tmp_path / "page.html"
+    run("report", out, "--html", page, "--no-evaluate", "--label-key", "kind")
+    assert f"{CONTROLS.sum()} controls, shrinkage 0." in page.read_text()
     before = files(out)
     # A transform asks no control, and has none here.
     plain = write_anndata(tmp_path / "plain.zarr", X, plate=BATCH)
