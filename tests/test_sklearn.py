@@ -156,7 +156,8 @@ def test_a_clone_keeps_parameters_and_requests_and_no_fit():
     model = Balans(n_neighbors=3, operator="displace").set_fit_request(batch=True)
     copy = clone(model.fit(SCREEN.profiles, batch=SCREEN.batch))
     assert copy.get_params() == model.get_params()
-    assert copy.get_metadata_routing().fit.requests == {"batch": True, "anchor": None}
+    requests = {"batch": True, "anchor": None, "controls": None}
+    assert copy.get_metadata_routing().fit.requests == requests
     assert not hasattr(copy, "sampled_rows_")
 
 

@@ -303,10 +303,10 @@ def test_the_reason_of_a_choice_compares_it_with_raw():
 @pytest.mark.parametrize(
     ("chosen", "options", "said"),
     [
-        (point(n_uncovered=1, n_capped=2), (), []),
+        (point(n_uncovered=1, n_capped=10), (), []),
         (point(n_uncovered=2), (), ["caution: 2 of 100 rows are covered by no landmark"]),
         (point(n_uncovered=2), ("--anchor", "kind == 'negcon'"), []),
-        (point(n_capped=3), (), ["caution: 3 of 40 landmarks are too far"]),
+        (point(n_capped=11), (), ["caution: 11 of 40 sampled wells are too far"]),
     ],
 )
 def test_what_correct_would_warn_of_is_said_of_the_choice(chosen, options, said):

@@ -114,7 +114,7 @@ def test_strength_blends_the_correction_and_not_the_sphering():
 
 
 def test_a_single_batch_is_sphered_and_not_aligned():
-    with pytest.warns(InputWarning, match="nothing to align, and all rows are sphered"):
+    with pytest.warns(InputWarning, match="nothing to align, .* and all rows are sphered"):
         found = Balans().fit_transform(X, controls=CONTROLS)
     np.testing.assert_allclose(found, dense(X), atol=1e-5)
 
