@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from dask import is_dask_collection
 from numpy.typing import NDArray
-from pandas.api.types import is_numeric_dtype
 
 from balans_dask.errors import setting
 from balans_dask.labels import BatchLabels, labels_of_column, spelled
@@ -138,7 +137,7 @@ def negative_controls(obs: pd.DataFrame, label_key: str | None = None) -> Negati
     for name in dict.fromkeys(there):
         column = obs.get(name)
         # A name that several columns have gives a table.
-        if not isinstance(column, pd.Series) or is_numeric_dtype(column):
+        if not isinstance(column, pd.Series) or not _holds_text(column):
             continue
         found = column[column.isin(NEGATIVE)]
         for value in filter(set(found).__contains__, NEGATIVE):
@@ -146,6 +145,11 @@ def negative_controls(obs: pd.DataFrame, label_key: str | None = None) -> Negati
             if 2 <= rows.sum() < len(rows):
                 return NegativeControls(_query(str(name), value), rows)
     return None
+
+
+def _holds_text(column: pd.Series) -> bool:
+    kind: Any = column.dtype
+    return kind.kind == "O"
 
 
 def _query(name: str, value: str) -> str:
@@ -198,7 +202,8 @@ class Contingency:
     def is_one_to_one(self) -> bool:
         """Whether every batch is a label, and every label a batch."""
         n_batches, n_labels = len(np.unique(self.batch)), len(np.unique(self.label))
-        return len(self.n_rows) == n_batches == n_labels > 1
+        named = (len(self.batches), len(self.labels))
+        return len(self.n_rows) > 1 and {len(self.n_rows)} == {n_batches, n_labels, *named}
 
     @property
     def excess_single(self) -> float:

@@ -195,6 +195,14 @@ def test_whatever_y_is_the_estimator_goes_on(y):
     assert labels_beside(y, 4) is None
 
 
+def test_labels_of_some_batches_alone_are_not_the_batches():
+    labels = batch_labels([list("aabbccdd")], ["batch"], 8)
+    some = factor(["x", "x", "y", "y", None, None, None, None], "compound")
+    assert "treatments are confined" in said_of_confounding(labels, some)
+    every = factor(list("xxyyzzww"), "compound")
+    assert "the 4 batches of batch are the 4 labels" in said_of_confounding(labels, every)
+
+
 def test_labels_in_two_of_five_batches_keep_to_few():
     batch = np.array([f"b{(i % 20 + i // 20 % 2) % 5}" for i in range(1000)])
     labels = batch_labels([batch], ["batch"], 1000)
@@ -218,6 +226,7 @@ def test_labels_in_two_of_five_batches_keep_to_few():
         ({"kind": np.repeat("negcon", 360)}, None),
         ({"kind": np.where(ROWS == 7, "negcon", "trt")}, None),
         ({"dose": ROWS / 7, "count": ROWS, "is_control": IS_CONTROL}, None),
+        ({"day": pd.date_range("2026-01-01", periods=360)}, None),
     ],
 )  # fmt: skip
 def test_controls_are_found_by_what_they_are_called(columns, query):
