@@ -137,7 +137,7 @@ def negative_controls(obs: pd.DataFrame, label_key: str | None = None) -> Negati
     for name in dict.fromkeys(there):
         column = obs.get(name)
         # A name that several columns have gives a table.
-        if not isinstance(column, pd.Series) or not _holds_text(column):
+        if not isinstance(column, pd.Series) or column.dtype.kind != "O":
             continue
         found = column[column.isin(NEGATIVE)]
         for value in filter(set(found).__contains__, NEGATIVE):
@@ -145,11 +145,6 @@ def negative_controls(obs: pd.DataFrame, label_key: str | None = None) -> Negati
             if 2 <= rows.sum() < len(rows):
                 return NegativeControls(_query(str(name), value), rows)
     return None
-
-
-def _holds_text(column: pd.Series) -> bool:
-    kind: Any = column.dtype
-    return kind.kind == "O"
 
 
 def _query(name: str, value: str) -> str:
