@@ -51,11 +51,22 @@ EXPECTED_TO_FAIL: dict[str, str] = {}
 """Checks of scikit-learn that do not hold, each with its reason."""
 
 
-@parametrize_with_checks([Balans()], expected_failed_checks=lambda model: EXPECTED_TO_FAIL)
+@parametrize_with_checks(
+    [Balans(operator="smooth")], expected_failed_checks=lambda model: EXPECTED_TO_FAIL
+)
 @pytest.mark.filterwarnings(
     "ignore:.*(nothing to align|batches have at most|features are constant)"
 )
 def test_scikit_learns_own_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.long
+@parametrize_with_checks([Balans()], expected_failed_checks=lambda model: EXPECTED_TO_FAIL)
+@pytest.mark.filterwarnings(
+    "ignore:.*(nothing to align|batches have at most|features are constant)"
+)
+def test_they_hold_with_align_too(estimator, check):
     check(estimator)
 
 
