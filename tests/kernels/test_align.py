@@ -164,6 +164,16 @@ def test_of_batches_that_hardly_meet_rounding_makes_no_offsets(faint, n_batches)
     assert g.any() == (faint > 1e-9)
 
 
+def test_the_laplacian_of_a_batch_that_hardly_meets_others_is_what_it_shares_with_them():
+    weight = np.full((3, 400), 200.0)
+    weight[2, :200] = 0.0
+    weight[:2, 200:] = 1e-13
+    laplacian = meetings(weight).laplacian()
+    shared = -laplacian.sum(axis=1, where=~np.eye(3, dtype=bool))
+    assert (shared[2] > 0.0) & (shared[2] < 1e-9)
+    np.testing.assert_allclose(np.diag(laplacian), shared, rtol=1e-9)
+
+
 def test_offsets_of_thousands_of_batches_in_a_chain_are_solved():
     """One landmark between each two neighbours: the worst condition that a Laplacian can have."""
     n_batches = 500
