@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.covariance import LedoitWolf
 
@@ -188,8 +188,14 @@ def assert_same_sphering(found, expected):
         assert one.tobytes() == other.tobytes()
 
 
-@settings(max_examples=4)
-@given(st.integers(500, 25_000), st.integers(1, 6), st.sampled_from([1, 2, 4, 8]), st.booleans())
+@settings(max_examples=3)
+@given(
+    chunk_rows=st.integers(500, 25_000),
+    chunk_columns=st.integers(1, 6),
+    tiles=st.sampled_from([1, 2, 4, 8]),
+    keep_scores=st.booleans(),
+)
+@example(chunk_rows=9000, chunk_columns=6, tiles=4, keep_scores=True)
 def test_chunks_partitions_and_caches_change_no_bit(
     engine, sphered, tmp_path_factory, chunk_rows, chunk_columns, tiles, keep_scores
 ):
