@@ -1,10 +1,10 @@
 """The fields of ``align``: how batches lie to each other, from sums near the landmarks.
 
 Near landmark i the rows of batch b weigh W_ib, have the mean mu_ib, and are trusted by
-w_ib = W_ib / (W_ib + 1); p_ib is the batch's share of that trust. One linear system for all
-landmarks then finds the offset g_b of every batch, from which follow the place t_i where batches
-meet, the scale of every batch, and the moves of its rows near every landmark. Our choice; the paper
-has no counterpart.
+w_ib = r_ib W_ib / (W_ib + 1), where the belief r_ib says how far rows confirm their matches; p_ib
+is the batch's share of that trust. One linear system for all landmarks then finds the offset g_b of
+every batch, from which follow the place t_i where batches meet, the scale of every batch, and the
+moves of its rows near every landmark. Our choice; the paper has no counterpart.
 
 Tables have one row a batch and one column a landmark, (n_batches, n_landmarks), and tables of
 columns a third axis.
@@ -24,6 +24,7 @@ __all__ = [
     "OffsetSystem",
     "PairShares",
     "ScaleMoments",
+    "beliefs",
     "drawn_shares",
     "gates",
     "local_moves",
@@ -31,13 +32,14 @@ __all__ = [
     "means_and_variances",
     "meeting_places",
     "meetings",
-    "new_gates",
     "new_log_scales",
     "new_offsets",
     "offset_sides",
     "pair_shares",
+    "relative_shares",
     "scale_moments",
     "shared_kappa",
+    "trusts",
     "unshrunk_log_scales",
 ]
 
@@ -88,6 +90,12 @@ class PairShares:
             return 0.0
         return min(1.0, self.across / self.within)
 
+    def relative(self, own: NDArray[np.integer]) -> Floats:
+        """Return those of pairs beside the own batch's, which is 1 whatever its rows confirm."""
+        found = relative_shares(self.of_pair, self.of_own)
+        found[own, np.arange(len(own))] = 1.0
+        return found
+
 
 def pair_shares(confirmed: Floats, affinity: Floats, own: NDArray[np.integer]) -> PairShares:
     """Compare affinities with and without evidence.
@@ -121,21 +129,8 @@ def shared_kappa(rho: float) -> float:
     return MOST_KAPPA * float(_risen(np.asarray(rho)))
 
 
-def gates(shares: PairShares, own: NDArray[np.integer], kappa: float) -> Floats:
-    """Return the gates of the batches of a fit; a landmark's own batch always passes.
-
-    Parameters
-    ----------
-    own : ndarray of shape (n_landmarks,), integer
-        Batch of every landmark.
-    """
-    found = new_gates(shares.of_pair, shares.of_own, kappa)
-    found[own, np.arange(len(own))] = 1.0
-    return found
-
-
-def new_gates(of_pair: Floats, of_own: Floats, kappa: float) -> Floats:
-    """Hold moves back where a batch does not have what is near the landmark, G_ib.
+def relative_shares(of_pair: Floats, of_own: Floats) -> Floats:
+    """Compare a batch with the landmark's own: h_ib / h_{i,b_i}, at most 1.
 
     Parameters
     ----------
@@ -144,11 +139,21 @@ def new_gates(of_pair: Floats, of_own: Floats, kappa: float) -> Floats:
 
     Returns
     -------
-    gates : ndarray of shape (n_batches, n_landmarks), float64
-        From 0 to 1.
+    relative : ndarray of shape (n_batches, n_landmarks), float64
+        0 where the landmark's own rows are not confirmed.
     """
     ratio = np.divide(of_pair, of_own, out=np.zeros_like(of_pair), where=of_own > 0.0)
-    return np.maximum(_risen(ratio), min(1.0, kappa / MOST_KAPPA))
+    return np.minimum(ratio, 1.0)
+
+
+def beliefs(relative: Floats, kappa: float) -> Floats:
+    """How far batches are believed to meet at a landmark, r_ib: of any shape, from 0 to 1."""
+    return np.maximum(relative, min(1.0, kappa / MOST_KAPPA))
+
+
+def gates(relative: Floats, kappa: float) -> Floats:
+    """Hold moves back where a batch does not have what is near the landmark, G_ib."""
+    return beliefs(_risen(relative), kappa)
 
 
 def _risen(share: Floats) -> Floats:
@@ -186,13 +191,18 @@ class Meetings:
         return laplacian
 
 
-def meetings(weight: Floats) -> Meetings:
-    """Make p and w of the weights W_ib, of shape (n_batches, n_landmarks)."""
-    trust = weight / (weight + 1.0)
+def meetings(weight: Floats, belief: Floats) -> Meetings:
+    """Make p and w of the weights W_ib and beliefs r_ib, of shape (n_batches, n_landmarks)."""
+    trust = trusts(weight, belief)
     total = trust.sum(axis=0)
     share = trust / np.where(total > 0.0, total, 1.0)
     several = (weight > 0.0).sum(axis=0) > 1
     return Meetings(share, np.where(several, trust, 0.0))
+
+
+def trusts(weight: Floats, belief: Floats) -> Floats:
+    """w_ib = r_ib W_ib / (W_ib + 1): rows that become many do not outvote what they confirm."""
+    return belief * weight / (weight + 1.0)
 
 
 def means_and_variances(sums: Floats, centre: Floats | None = None) -> tuple[Floats, Floats]:
@@ -268,17 +278,17 @@ class OffsetSystem:
         return offsets - _row_mean(offsets, self._sizes)
 
 
-def new_offsets(weight: Floats, means: Floats, places: Floats) -> Floats:
+def new_offsets(weight: Floats, belief: Floats, means: Floats, places: Floats) -> Floats:
     """Offsets of batches that the fit has not seen, towards its own meeting places.
 
     Parameters
     ----------
-    weight : ndarray of shape (n_new, n_landmarks), float64
+    weight, belief : ndarray of shape (n_new, n_landmarks), float64
     means : ndarray of shape (n_new, n_landmarks, n_columns), float64
     places : ndarray of shape (n_landmarks, n_columns), float64
         t_i of the fit.
     """
-    trust = weight / (weight + 1.0)
+    trust = trusts(weight, belief)
     total = (1.0 + RIDGE) * trust.sum(axis=1, keepdims=True)
     sides: Floats = np.einsum("bi,bic->bc", trust, places[None] - means)
     return sides / np.where(total > 0.0, total, 1.0)

@@ -13,8 +13,10 @@ from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.kernels.align import (
+    Meetings,
     OffsetSystem,
     ScaleMoments,
+    beliefs,
     drawn_shares,
     gates,
     local_moves,
@@ -22,13 +24,14 @@ from balans_dask.kernels.align import (
     means_and_variances,
     meeting_places,
     meetings,
-    new_gates,
     new_log_scales,
     new_offsets,
     offset_sides,
     pair_shares,
+    relative_shares,
     scale_moments,
     shared_kappa,
+    trusts,
 )
 from balans_dask.kernels.displace import BatchSums
 from balans_dask.kernels.evidence import BatchUnits, batch_units
@@ -97,8 +100,10 @@ def learn_align(
     by_cut = sum_by_batch(
         engine, scores, profiles, landmarks, scores.n_batches, evidence, 1.0 - kappa
     )
-    gate = engine.share("gates", gates(shares, own, kappa)) if step == "local" else None
-    found = _learn_offsets(engine, by_cut, sizes, gate, softness(kappa, shared))
+    relative = shares.relative(own)
+    belief = engine.share("beliefs", beliefs(relative, kappa))
+    gate = engine.share("gates", gates(relative, kappa)) if step == "local" else None
+    found = _learn_offsets(engine, by_cut, sizes, belief, gate, softness(kappa, shared))
     targets: dict[str, list[Any]] = {
         "own_batch": [units.own],
         "batch_units": [np.append(units.of_batch, units.typical)],
@@ -117,7 +122,16 @@ def learn_align(
         power = 0.5 * (1.0 - kappa)
         centre = np.concatenate(found.centres)
         moments, more = _scale_sums(
-            engine, scores, profiles, landmarks, evidence, power, centre, pairs[:, :, 2], offsets
+            engine,
+            scores,
+            profiles,
+            landmarks,
+            evidence,
+            power,
+            centre,
+            belief,
+            pairs[:, :, 2],
+            offsets,
         )
         n_met = rows_met(engine, scores, landmarks, evidence, power).sums[:, 0, 0]
         logs, means = _log_scales(moments, n_met, sizes, profiles)
@@ -154,6 +168,7 @@ def _learn_offsets(
     engine: Engine,
     sums_by_cut: Iterable[Future],
     sizes: NDArray[np.integer],
+    belief: Future,
     gate: Future | None,
     soft: float,
 ) -> _Towards:
@@ -161,6 +176,8 @@ def _learn_offsets(
 
     Parameters
     ----------
+    belief : Future of ndarray of shape (n_batches, n_landmarks), float64
+        r_ib.
     gate : Future of ndarray of shape (n_batches, n_landmarks), float64, or None
         G_ib, where moves are wanted.
     """
@@ -168,18 +185,18 @@ def _learn_offsets(
     system = None
     for sums in sums_by_cut:
         if system is None:
-            [weight] = engine.take(engine.map("weight", _weight_chunk, [sums]))
-            system = OffsetSystem(meetings(weight).laplacian(), sizes)
+            [met] = engine.take(engine.map("meetings", _meetings_chunk, [sums], [belief]))
+            system = OffsetSystem(met.laplacian(), sizes)
         sides, centre = engine.take(
             [
-                *engine.map("sides", _sides_chunk, [sums]),
+                *engine.map("sides", _sides_chunk, [sums], [belief]),
                 *engine.map("centre", _centre_chunk, [sums]),
             ]
         )
         offsets = np.ascontiguousarray(system.offsets(sides))
         found.offsets.append(offsets)
         found.centres.append(centre)
-        found.places.extend(engine.map("places", _places_chunk, [sums], [offsets]))
+        found.places.extend(engine.map("places", _places_chunk, [sums], [belief], [offsets]))
         if gate is not None:
             given = (found.places[-1:], [offsets], [gate], [soft])
             found.moves.extend(engine.map("moves", _moves_chunk, [sums], *given))
@@ -229,27 +246,28 @@ def adapt_align(
     places = targets["places"]
     by_cut = sum_by_batch(engine, scores, profiles, landmarks, n_new, evidence, 1.0 - kappa)
     cuts = column_cuts(places.shape[1], landmarks.n_landmarks, n_new)
+    of_pair = drawn_shares(pairs[:, :, 0], pairs[:, :, 1], across)
+    relative = relative_shares(of_pair, targets["own_shares"])
+    belief = engine.share("beliefs", beliefs(relative, kappa))
     known_moves, gate = None, None
     if isinstance(frozen, Local):
-        of_pair = drawn_shares(pairs[:, :, 0], pairs[:, :, 1], across)
-        passes = new_gates(of_pair, targets["own_shares"], kappa)
-        gate = engine.share("gates", np.where(small[:, None], 0.0, passes))
+        gate = engine.share("gates", np.where(small[:, None], 0.0, gates(relative, kappa)))
         known_moves = frozen.moves[0]
-    found = _meet_places(
-        engine, zip(cuts, by_cut, strict=True), places, known_moves, gate, softness(kappa, shared)
-    )
+    of_cuts = zip(cuts, by_cut, strict=True)
+    soft = softness(kappa, shared)
+    found = _meet_places(engine, of_cuts, places, known_moves, belief, gate, soft)
     offsets = np.concatenate(found.offsets, axis=1)
     if isinstance(frozen, Local):
         engine.release([evidence.units, *evidence.least])
         all_offsets = np.concatenate([frozen.offsets[0], offsets])
-        of_cuts = [engine.share("offsets", all_offsets[:, cut]) for cut in cuts]
-        return Local(found.moves, of_cuts)
+        shared_offsets = [engine.share("offsets", all_offsets[:, cut]) for cut in cuts]
+        return Local(found.moves, shared_offsets)
     assert isinstance(frozen, Affine)
     factor, shift = np.zeros_like(offsets), offsets
     if step == "scale":
         power = 0.5 * (1.0 - kappa)
         moments = _new_scale_moments(
-            engine, scores, profiles, landmarks, evidence, power, targets, pairs[:, :, 2]
+            engine, scores, profiles, landmarks, evidence, power, targets, belief, pairs[:, :, 2]
         )
         n_met = rows_met(engine, scores, landmarks, evidence, power).sums[:, 0, 0]
         logs = np.zeros_like(offsets)
@@ -271,6 +289,7 @@ def _meet_places(
     by_cut: Iterable[tuple[slice, Future]],
     places: Floats,
     known_moves: NDArray[np.float32] | None,
+    belief: Future,
     gate: Future | None,
     soft: float,
 ) -> _Towards:
@@ -283,13 +302,14 @@ def _meet_places(
     places : ndarray of shape (n_landmarks, n_columns), float64
     known_moves : ndarray of shape (n_known, n_landmarks, n_columns), float32, or None
         Those of the fit, which come first.
+    belief : Future of ndarray of shape (n_new, n_landmarks), float64
     gate : Future of ndarray of shape (n_new, n_landmarks), float64, or None
         Where moves are wanted.
     """
     found = _Towards([], [], [], [])
     for cut, sums in by_cut:
         here = [np.ascontiguousarray(places[:, cut])]
-        offsets = engine.take(engine.map("new-offsets", _new_offsets_chunk, [sums], here))
+        offsets = engine.take(engine.map("new-offsets", _new_offsets_chunk, [sums], [belief], here))
         found.offsets.extend(offsets)
         if known_moves is not None:
             new = engine.map("moves", _moves_chunk, [sums], here, offsets, [gate], [soft])
@@ -309,6 +329,7 @@ def _new_scale_moments(
     evidence: Evidence,
     power: float,
     targets: Mapping[str, NDArray[Any]],
+    belief: Future,
     shares_of_rows: Floats,
 ) -> ScaleMoments:
     centre, n_new = targets["centre"], len(shares_of_rows)
@@ -317,7 +338,7 @@ def _new_scale_moments(
     found: list[ScaleMoments] = []
     for cut, sums in zip(cuts, by_cut, strict=True):
         fields = [targets["scale_places"][:, cut], targets["common"][:, cut]]
-        of_cut = [[sums], [fields], [centre[cut]], [shares_of_rows]]
+        of_cut = [[sums], [belief], [fields], [centre[cut]], [shares_of_rows]]
         found += engine.take(engine.map("scale-moments", _new_scale_moments_chunk, *of_cut))
         engine.release([sums])
     return _joined(found)
@@ -347,6 +368,7 @@ def _scale_sums(
     evidence: Evidence,
     power: float,
     centre: Floats,
+    belief: Future,
     shares_of_rows: Floats,
     offsets: Floats,
 ) -> tuple[ScaleMoments, dict[str, list[Any]]]:
@@ -359,8 +381,8 @@ def _scale_sums(
     targets: dict[str, list[Any]] = {"scale_places": [], "common": []}
     for cut, sums in zip(cuts, by_cut, strict=True):
         here = np.ascontiguousarray(offsets[:, cut])
-        fields = engine.map("fields", _fields_chunk, [sums], [centre[cut]], [here])
-        of_cut = [[sums], fields, [centre[cut]], [shares_of_rows]]
+        fields = engine.map("fields", _fields_chunk, [sums], [belief], [centre[cut]], [here])
+        of_cut = [[sums], [belief], fields, [centre[cut]], [shares_of_rows]]
         moments += engine.take(engine.map("scale-moments", _scale_moments_chunk, *of_cut))
         for place, of_columns in enumerate(targets.values()):
             of_columns += engine.map("field", _field_chunk, fields, [place])
@@ -389,13 +411,13 @@ def matrices_of(profiles: Profiles, n_columns: int) -> list[NDArray[np.intp]]:
 
 
 @task
-def _weight_chunk(sums: BatchSums) -> Floats:
-    return sums.sums[:, :, -1].copy()
+def _meetings_chunk(sums: BatchSums, belief: Floats) -> Meetings:
+    return meetings(sums.sums[:, :, -1], belief)
 
 
 @task
-def _sides_chunk(sums: BatchSums) -> Floats:
-    return offset_sides(meetings(sums.sums[:, :, -1]), means_and_variances(sums.sums)[0])
+def _sides_chunk(sums: BatchSums, belief: Floats) -> Floats:
+    return offset_sides(meetings(sums.sums[:, :, -1], belief), means_and_variances(sums.sums)[0])
 
 
 @task
@@ -406,8 +428,8 @@ def _centre_chunk(sums: BatchSums) -> Floats:
 
 
 @task
-def _places_chunk(sums: BatchSums, offsets: Floats) -> Floats:
-    met = meetings(sums.sums[:, :, -1])
+def _places_chunk(sums: BatchSums, belief: Floats, offsets: Floats) -> Floats:
+    met = meetings(sums.sums[:, :, -1], belief)
     return meeting_places(met, means_and_variances(sums.sums)[0], offsets)
 
 
@@ -420,32 +442,41 @@ def _moves_chunk(
 
 
 @task
-def _fields_chunk(sums: BatchSums, centre: Floats, offsets: Floats) -> tuple[Floats, Floats]:
-    met = meetings(sums.sums[:, :, -1])
+def _fields_chunk(
+    sums: BatchSums, belief: Floats, centre: Floats, offsets: Floats
+) -> tuple[Floats, Floats]:
+    met = meetings(sums.sums[:, :, -1], belief)
     means, variances = means_and_variances(sums.sums, centre)
     return meeting_places(met, means, offsets), meeting_places(met, variances)
 
 
 @task
 def _scale_moments_chunk(
-    sums: BatchSums, fields: Sequence[Floats], centre: Floats, shares_of_rows: Floats
+    sums: BatchSums,
+    belief: Floats,
+    fields: Sequence[Floats],
+    centre: Floats,
+    shares_of_rows: Floats,
 ) -> ScaleMoments:
-    omega = meetings(sums.sums[:, :, -1]).trust * shares_of_rows
+    omega = meetings(sums.sums[:, :, -1], belief).trust * shares_of_rows
     return scale_moments(omega, sums.sums, centre, *fields)
 
 
 @task
 def _new_scale_moments_chunk(
-    sums: BatchSums, fields: Sequence[Floats], centre: Floats, shares_of_rows: Floats
+    sums: BatchSums,
+    belief: Floats,
+    fields: Sequence[Floats],
+    centre: Floats,
+    shares_of_rows: Floats,
 ) -> ScaleMoments:
-    weight = sums.sums[:, :, -1]
-    omega = weight / (weight + 1.0) * shares_of_rows
+    omega = trusts(sums.sums[:, :, -1], belief) * shares_of_rows
     return scale_moments(omega, sums.sums, centre, *fields)
 
 
 @task
-def _new_offsets_chunk(sums: BatchSums, places: Floats) -> Floats:
-    return new_offsets(sums.sums[:, :, -1], means_and_variances(sums.sums)[0], places)
+def _new_offsets_chunk(sums: BatchSums, belief: Floats, places: Floats) -> Floats:
+    return new_offsets(sums.sums[:, :, -1], belief, means_and_variances(sums.sums)[0], places)
 
 
 @task

@@ -6,17 +6,18 @@ import pytest
 from balans_dask.kernels.align import (
     OffsetSystem,
     ScaleMoments,
+    beliefs,
     gates,
     local_moves,
     log_scales,
     means_and_variances,
     meeting_places,
     meetings,
-    new_gates,
     new_log_scales,
     new_offsets,
     offset_sides,
     pair_shares,
+    relative_shares,
     scale_moments,
     shared_kappa,
 )
@@ -46,6 +47,8 @@ class Example:
         self.E = rng.random((N_LANDMARKS, N_ROWS))
         self.own = np.arange(N_LANDMARKS) % (N_BATCHES - 1)
         # W_ib, mu_ib, V_ib as the reference has them: one row a landmark.
+        self.r = rng.random((N_LANDMARKS, N_BATCHES))
+        self.r[np.arange(N_LANDMARKS), self.own] = 1.0
         self.W, self.mu, self.V = reference.moments(self.A, self.X, self.batch, N_BATCHES)
 
     def sums(self, centre=None):
@@ -112,8 +115,8 @@ def test_equal_rows_have_no_variance_and_their_batch_no_scale():
 
 
 def test_landmarks_that_one_batch_alone_reaches_count_for_places_and_not_for_offsets(example):
-    met = meetings(turned(example.W))
-    _, p, trust = reference.trusts(example.W)
+    met = meetings(turned(example.W), turned(example.r))
+    _, p, trust = reference.trusts(example.W, example.r)
     assert_close(met.share, turned(p))
     assert_close(met.trust, turned(trust))
     assert not met.trust[:, :LONELY].any()
@@ -123,9 +126,9 @@ def test_landmarks_that_one_batch_alone_reaches_count_for_places_and_not_for_off
 
 def test_offsets_and_meeting_places(example):
     means, _ = means_and_variances(example.sums())
-    met = meetings(turned(example.W))
+    met = meetings(turned(example.W), turned(example.r))
     g = offsets_of(met, means, example.sizes)
-    expected, t = reference.offsets(example.W, example.mu, example.sizes)
+    expected, t = reference.offsets(example.W, example.mu, example.sizes, example.r)
     assert_close(g, expected, rtol=1e-7)
     assert_close(meeting_places(met, means, g), t)
     assert np.ptp(g[:APART], axis=0).min() > 2.0
@@ -133,7 +136,7 @@ def test_offsets_and_meeting_places(example):
 
 
 def test_the_laplacian_is_symmetric_and_knows_no_constant_offset(example):
-    laplacian = meetings(turned(example.W)).laplacian()
+    laplacian = meetings(turned(example.W), turned(example.r)).laplacian()
     assert_close(laplacian, laplacian.T)
     assert_close(laplacian @ np.ones(N_BATCHES) + 1.0, np.ones(N_BATCHES))
     assert (np.diag(laplacian)[:APART] > 0.0).all()
@@ -142,7 +145,7 @@ def test_the_laplacian_is_symmetric_and_knows_no_constant_offset(example):
 
 def test_where_no_batches_meet_nothing_is_offset():
     weight = np.diag([3.0, 2.0, 5.0])
-    met = meetings(weight)
+    met = meetings(weight, np.ones_like(weight))
     assert not met.laplacian().any()
     assert not offsets_of(met, np.ones((3, 3, 2)), np.array([5, 6, 7])).any()
 
@@ -158,7 +161,7 @@ def test_of_batches_that_hardly_meet_rounding_makes_no_offsets(faint, n_batches)
     weight[own, i] = rng.uniform(1.0, 400.0, n_landmarks)
     weight[(own + 1) % n_batches, i] = faint * rng.random(n_landmarks)
     means = 1e4 + rng.normal(size=(n_batches, n_landmarks, 3))
-    met = meetings(weight)
+    met = meetings(weight, np.ones_like(weight))
     g = offsets_of(met, means, np.full(n_batches, 50))
     assert np.abs(g).max() < 3.0
     assert g.any() == (faint > 1e-9)
@@ -168,7 +171,7 @@ def test_the_laplacian_of_a_batch_that_hardly_meets_others_is_what_it_shares_wit
     weight = np.full((3, 400), 200.0)
     weight[2, :200] = 0.0
     weight[:2, 200:] = 1e-13
-    laplacian = meetings(weight).laplacian()
+    laplacian = meetings(weight, np.ones_like(weight)).laplacian()
     shared = -laplacian.sum(axis=1, where=~np.eye(3, dtype=bool))
     assert (shared[2] > 0.0) & (shared[2] < 1e-9)
     np.testing.assert_allclose(np.diag(laplacian), shared, rtol=1e-9)
@@ -181,7 +184,7 @@ def test_offsets_of_thousands_of_batches_in_a_chain_are_solved():
     i = np.arange(n_batches - 1)
     weight[i, i], weight[i + 1, i] = 50.0, 50.0
     means = np.broadcast_to(np.arange(n_batches)[:, None, None] * 4e-3, (*weight.shape, 1))
-    met = meetings(weight)
+    met = meetings(weight, np.ones_like(weight))
     g = offsets_of(met, means, np.full(n_batches, 384))
     assert np.isfinite(g).all()
     assert np.abs(g).max() <= 2.0
@@ -192,9 +195,9 @@ def test_offsets_of_new_batches_lead_to_the_places_of_the_fit(example):
     weight = turned(example.W).copy()
     weight[1] = 0.0
     places = np.random.default_rng(0).normal(size=(N_LANDMARKS, N_COLUMNS))
-    found = new_offsets(weight, means, places)
+    found = new_offsets(weight, turned(example.r), means, places)
     for b in range(N_BATCHES):
-        w = weight[b] / (weight[b] + 1.0)
+        w = example.r[:, b] * weight[b] / (weight[b] + 1.0)
         if b == 1:
             assert not found[b].any()
         else:
@@ -218,9 +221,10 @@ def test_shares_of_pairs_and_the_gates_that_follow(example, of):
     assert_close(shares.across, across)
     assert_close(shares.within, within)
     assert shares.rho == (pytest.approx(min(1.0, across / within)) if of == "some" else 0.0)
+    relative = shares.relative(example.own)
     for kappa in (0.0, 0.3, 1.0):
-        found = gates(shares, example.own, kappa)
-        assert found.shape == (N_BATCHES, N_LANDMARKS)
+        belief, gate = beliefs(relative, kappa), gates(relative, kappa)
+        assert belief.shape == gate.shape == (N_BATCHES, N_LANDMARKS)
         for i in range(N_LANDMARKS):
             h = [
                 ((A * E)[i, rows].sum() + 5 * (within if b == example.own[i] else across))
@@ -231,9 +235,10 @@ def test_shares_of_pairs_and_the_gates_that_follow(example, of):
             assert shares.of_own[i] == pytest.approx(h_own)
             for b in range(N_BATCHES):
                 ratio = h[b] / h_own if h_own > 0 else 0.0
-                expected = max(np.clip((ratio - 0.5) / 0.3, 0, 1), min(1.0, kappa / 0.75))
-                expected = 1.0 if b == example.own[i] else expected
-                assert found[b, i] == pytest.approx(expected, abs=1e-12)
+                ratio, least = (1.0 if b == example.own[i] else ratio), min(1.0, kappa / 0.75)
+                assert belief[b, i] == pytest.approx(max(min(1, ratio), least), abs=1e-12)
+                risen = np.clip((ratio - 0.5) / 0.3, 0, 1)
+                assert gate[b, i] == pytest.approx(max(risen, least), abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -244,16 +249,16 @@ def test_kappa_rises_from_one_half_to_four_fifths(rho, kappa):
 
 
 def test_a_landmark_whose_own_rows_are_not_confirmed_lets_nothing_pass():
-    ratio = new_gates(np.array([[0.9, 0.9]]), np.array([0.0, 0.9]), 0.0)
-    assert ratio.tolist() == [[0.0, 1.0]]
+    relative = relative_shares(np.array([[0.9, 0.9]]), np.array([0.0, 0.9]))
+    assert relative.tolist() == gates(relative, 0.0).tolist() == [[0.0, 1.0]]
 
 
 def scale_tables(example):
-    omega = reference.trusts(example.W)[2] * reference.rows_shared_out(
+    omega = reference.trusts(example.W, example.r)[2] * reference.rows_shared_out(
         example.A, example.batch, N_BATCHES
     )
-    t = reference.offsets(example.W, example.mu, example.sizes)[1]
-    _, p, _ = reference.trusts(example.W)
+    t = reference.offsets(example.W, example.mu, example.sizes, example.r)[1]
+    _, p, _ = reference.trusts(example.W, example.r)
     common = np.einsum("ib,ibf->if", p, example.V)
     return omega, t, common
 
@@ -314,7 +319,7 @@ def test_columns_that_agree_share_one_scale_and_others_keep_theirs():
 
 @pytest.mark.parametrize("soft", [1.0, 3.0])
 def test_local_moves(example, soft):
-    g, t = reference.offsets(example.W, example.mu, example.sizes)
+    g, t = reference.offsets(example.W, example.mu, example.sizes, example.r)
     gate = np.random.default_rng(0).random((N_LANDMARKS, N_BATCHES))
     found = local_moves(turned(example.W), turned(example.mu), t, g, turned(gate), soft)
     expected = reference.local_moves(example.W, example.mu, t, g, gate, soft)

@@ -4,6 +4,7 @@ s_b    median of sigma^2_{i,b} over the landmarks i of batch b, drawn to the med
 e_ij   2 d_ij^2 / (s_{b_i} + s_{b_j});  e*_j its least over landmarks of other batches
 E_ij   exp(-max(0, e_ij / e*_j - 1) / 0.1);  1 where no landmark is of another batch
 rho    (sum A E / sum A across) / (sum A E / sum A within);  kappa = .75 clip((rho - .5) / .3, 0, 1)
+r_ib   min(1, h_ib / h_{i,b_i}), at least kappa / .75, 1 for its own batch: how far b is believed
 A'     A E^(1 - kappa), A'' = A E^((1 - kappa) / 2), of float32: what is below its range is nothing
 
 Only rows that ``counts`` names are summed; all rows move. Tables have one row a landmark.
@@ -25,6 +26,7 @@ class Evidence:
     E: np.ndarray
     rho: float
     kappa: float
+    r: np.ndarray
     gates: np.ndarray
     own: np.ndarray
     s: float
@@ -88,7 +90,7 @@ def evidence(
     shared: bool = False,
     counts: np.ndarray | None = None,
 ) -> Evidence:
-    """E, rho, kappa and the gates G_ib; ``batch`` holds codes, ``counts`` the reference rows."""
+    """E, rho, kappa, r_ib and the gates G_ib; ``batch`` holds codes, ``counts`` reference rows."""
     A, rows = run.affinities, np.array(run.rows)
     counts = np.ones(len(P), dtype=bool) if counts is None else counts
     n_batches, own = batch.max() + 1, batch[rows]
@@ -113,19 +115,24 @@ def evidence(
     kappa = 0.0 if step == "location" else 0.75 * float(risen(rho))
     if shared:
         kappa = 1.0
-    gates, h_own = np.ones((len(rows), n_batches)), np.zeros(len(rows))
+    r, gates, h_own = np.ones((len(rows), n_batches)), np.ones((len(rows), n_batches)), []
     for i in range(len(rows)):
         h = np.zeros(n_batches)
         for b in range(n_batches):
             which = pairs[i] & (batch == b)
             prior = h_within if b == own[i] else h_across
             h[b] = (sure[i, which].sum() + 5 * prior) / (A[i, which].sum() + 5)
-        h_own[i] = h[own[i]]
+        h_own.append(h[own[i]])
         for b in range(n_batches):
             if b != own[i]:
-                gate = risen(h[b] / h_own[i]) if h_own[i] > 0 else 0.0
-                gates[i, b] = max(gate, min(1.0, kappa / 0.75))
-    return Evidence(E, rho, kappa, gates, own, s, of_batch, h_across, h_own)
+                r[i, b], gates[i, b] = belief_and_gate(h[b], h_own[i], kappa)
+    return Evidence(E, rho, kappa, r, gates, own, s, of_batch, h_across, np.array(h_own))
+
+
+def belief_and_gate(h: float, h_own: float, kappa: float) -> tuple[float, float]:
+    """r_ib and G_ib of another batch than the landmark's."""
+    ratio, least = h / h_own if h_own > 0 else 0.0, min(1.0, kappa / 0.75)
+    return max(min(1.0, ratio), least), max(risen(ratio), least)
 
 
 def moments(weights: np.ndarray, X: np.ndarray, batch: np.ndarray, n_batches: int):
@@ -142,16 +149,16 @@ def moments(weights: np.ndarray, X: np.ndarray, batch: np.ndarray, n_batches: in
     return W, mu, V
 
 
-def trusts(W: np.ndarray):
+def trusts(W: np.ndarray, r: np.ndarray):
     """w, p, and w without the landmarks that one batch alone reaches."""
-    w = W / (W + 1.0)
+    w = r * W / (W + 1.0)
     p = w / np.where(w.sum(axis=1) > 0, w.sum(axis=1), 1.0)[:, None]
     return w, p, np.where(((W > 0).sum(axis=1) > 1)[:, None], w, 0.0)
 
 
-def offsets(W: np.ndarray, mu: np.ndarray, sizes: np.ndarray):
+def offsets(W: np.ndarray, mu: np.ndarray, sizes: np.ndarray, r: np.ndarray):
     """g, less its row-weighted mean, and the targets t_i = sum_b p_ib (mu_ib + g_b)."""
-    _, p, met = trusts(W)
+    _, p, met = trusts(W, r)
     L = np.diag(met.sum(axis=0)) - met.T @ p
     g = np.zeros((W.shape[1], mu.shape[2]))
     if np.trace(L) > 0:
@@ -197,10 +204,10 @@ def scale_fields(run, found: Evidence, X, batch, sizes, counts):
     X, batch_of = X[counts], batch[counts]
     A, E = run.affinities[:, counts], found.E[:, counts]
     sure = weighed(A, E, 1 - found.kappa)
-    g, t = offsets(*moments(sure, X, batch_of, n_batches)[:2], sizes)
+    g, t = offsets(*moments(sure, X, batch_of, n_batches)[:2], sizes, found.r)
     half = weighed(A, E, (1 - found.kappa) / 2)
     W, mu, V = moments(half, X, batch_of, n_batches)
-    _, p, met = trusts(W)
+    _, p, met = trusts(W, found.r)
     t_scale = np.einsum("ib,ibf->if", p, mu + g[None])
     common = np.einsum("ib,ibf->if", p, V)
     omega = met * rows_shared_out(A, batch_of, n_batches)
@@ -262,7 +269,7 @@ def learn(
         return Fields(step, found, shared, uses, g, t, None, a, m, t_scale, common, mean_a, centre)
     weights = weighed(run.affinities, found.E, 1 - found.kappa)[:, counts]
     W, mu, _ = moments(weights, X[counts], batch[counts], len(sizes))
-    g, t = offsets(W, mu, sizes)
+    g, t = offsets(W, mu, sizes, found.r)
     if step == "location":
         return Fields(step, found, shared, uses, g, t)
     moves = local_moves(W, mu, t, g, found.gates, softness(found, shared))
@@ -284,7 +291,14 @@ def meet(fields: Fields, landmarks, A, P, X, batch, total_variance, *, small=(),
     new = np.arange(n_known, n_batches)
     kappa = found.kappa
     W, mu, _ = (of[:, new] for of in moments(weighed(A, E, 1 - kappa), X, batch_of, n_batches))
-    w = W / (W + 1.0)
+    sure = weighed(A, E, 1.0)
+    r, gates = np.zeros((len(A), len(new))), np.zeros((len(A), len(new)))
+    for i in range(len(A)):
+        for b in new:
+            here = batch_of == b
+            h = (sure[i, here].sum() + 5 * found.h_across) / (A[i, here].sum() + 5)
+            r[i, b - n_known], gates[i, b - n_known] = belief_and_gate(h, found.h_own[i], kappa)
+    w = trusts(W, r)[0]
     total = w.sum(axis=0) * (1 + 1e-3)
     g = np.einsum("ib,ibf->bf", w, fields.t[:, None] - mu)
     g = g / np.where(total > 0, total, 1.0)[:, None]
@@ -294,7 +308,7 @@ def meet(fields: Fields, landmarks, A, P, X, batch, total_variance, *, small=(),
     if fields.step == "scale":
         half = weighed(A, E, (1 - kappa) / 2)
         W, mu, V = (of[:, new] for of in moments(half, X, batch_of, n_batches))
-        omega = W / (W + 1.0) * rows_shared_out(A, batch_of, n_batches)[:, new]
+        omega = trusts(W, r)[0] * rows_shared_out(A, batch_of, n_batches)[:, new]
         mean_square = ((X - fields.centre) ** 2).mean(axis=0)
         m, v, v_t = scale_moments(omega, mu, V, fields.t_scale, fields.common, mean_square)
         N = rows_met(half, batch_of, n_batches)[new]
@@ -303,13 +317,6 @@ def meet(fields: Fields, landmarks, A, P, X, batch, total_variance, *, small=(),
         a[np.isin(new, small)] = 0.0
         a, m = np.concatenate([fields.a, a]), np.concatenate([fields.m, m])
         return replace(fields, g=all_g, a=a, m=m)
-    sure, gates = weighed(A, E, 1.0), np.zeros((len(A), len(new)))
-    for i in range(len(A)):
-        for b in new:
-            here = batch_of == b
-            h = (sure[i, here].sum() + 5 * found.h_across) / (A[i, here].sum() + 5)
-            gate = risen(h / found.h_own[i]) if found.h_own[i] > 0 else 0.0
-            gates[i, b - n_known] = max(gate, min(1.0, kappa / 0.75))
     gates[:, np.isin(new, small)] = 0.0
     moves = local_moves(W, mu, fields.t, g, gates, softness(found, fields.shared))
     return replace(fields, g=all_g, moves=np.concatenate([fields.moves, moves], axis=1))
