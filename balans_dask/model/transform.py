@@ -15,8 +15,8 @@ from balans_dask.model.frozen import FrozenPass, Model
 from balans_dask.model.inputs import Inputs
 from balans_dask.model.pass_data import FittedOperator, PassData
 from balans_dask.parameters import ALIGN, Parameters
-from balans_dask.passes.align import adapt_align
 from balans_dask.passes.engine import Engine
+from balans_dask.passes.new_batches import adapt_align
 from balans_dask.passes.operators import map_fields, with_new_batches
 from balans_dask.passes.profiles import Landmarks
 from balans_dask.passes.round import affinity_rows_again, new_scales

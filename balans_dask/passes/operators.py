@@ -17,7 +17,7 @@ from balans_dask.kernels.smooth import landmark_affinities, pseudo_inverse
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import Landmarks, Profiles
 from balans_dask.passes.scores import Scores
-from balans_dask.passes.sums import column_cuts, sum_by_batch, sum_rows
+from balans_dask.passes.sums import sum_by_batch, sum_rows
 
 __all__ = [
     "all_moves_chunk",
@@ -52,7 +52,7 @@ def learn_operator(
     if operator == "displace":
         targets: list[Any] = []
         moves: list[Any] = []
-        for by_batch in sum_by_batch(engine, scores, profiles, landmarks, scores.n_batches):
+        for _, by_batch in sum_by_batch(engine, scores, profiles, landmarks, scores.n_batches):
             targets += engine.map("targets", _targets_chunk, [by_batch])
             moves += engine.map(
                 "moves", _moves_chunk, [by_batch], targets[-1:], [0], [scores.n_batches]
@@ -93,10 +93,8 @@ def with_new_batches(
     """
     known = frozen.moves[0]
     n_new = scores.n_batches - n_known
-    cuts = column_cuts(targets.shape[1], len(targets), n_new)
     all_moves: list[Any] = []
-    by_cut = sum_by_batch(engine, scores, profiles, landmarks, n_new)
-    for cut, sums in zip(cuts, by_cut, strict=True):
+    for cut, sums in sum_by_batch(engine, scores, profiles, landmarks, n_new):
         new = engine.map(
             "moves",
             _moves_chunk,

@@ -17,7 +17,6 @@ from balans_dask.passes.scores import Scores
 from balans_dask.passes.task_bytes import COLUMNS_AT_ONCE, batch_columns_at_once
 
 __all__ = [
-    "column_cuts",
     "cut_columns",
     "sum_by_batch",
     "sum_columns",
@@ -130,7 +129,7 @@ def sum_by_batch(
     evidence: Evidence | None = None,
     power: float = 0.0,
     centre: NDArray[np.float64] | None = None,
-) -> Iterator[Future]:
+) -> Iterator[tuple[slice, Future]]:
     """Reduce A_S [X, E, 1] by batch: one pass for as many columns as memory allows.
 
     Parameters
@@ -146,12 +145,15 @@ def sum_by_batch(
 
     Yields
     ------
+    columns : slice
     sums : Future of BatchSums
-        Of one cut of columns after another, by ``column_cuts``, each with the weights as its last
-        column.
+        Of these columns, with the weights as its last; the next ones are summed when they are asked
+        for. Last bits depend on the cuts, which are as memory wants them.
     """
     n_columns, n = profiles.n_columns(scores.projection.n_components), len(scores.partitions)
-    return sum_columns(
+    summed = (1 if centre is None else 2) * n_batches
+    cuts = cut_columns(n_columns, batch_columns_at_once(landmarks.n_landmarks, summed))
+    by_cut = sum_columns(
         engine,
         "batch-sums",
         _sums_by_batch_chunk,
@@ -159,16 +161,12 @@ def sum_by_batch(
         scores,
         profiles,
         landmarks,
-        column_cuts(n_columns, landmarks.n_landmarks, (1 if centre is None else 2) * n_batches),
+        cuts,
         [evidence.arguments(number) if evidence else [] for number in range(n)],
         [power] * n,
         [centre] * n,
     )
-
-
-def column_cuts(n_columns: int, n_landmarks: int, n_batches: int) -> list[slice]:
-    """Cut the columns of the sums as memory wants it; last bits depend on these sizes alone."""
-    return cut_columns(n_columns, batch_columns_at_once(n_landmarks, n_batches))
+    yield from zip(cuts, by_cut, strict=True)
 
 
 @task
