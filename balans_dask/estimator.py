@@ -78,8 +78,9 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         to lack populations of others. Only with ``align``.
     strength : float, default=1.0
         Share of the correction in the output, from 0 to 1; the rest is the input.
-    block_rows : int, default=64
-        Rows drawn before coverage is updated; 1 is the paper's sequential loop.
+    block_rows : int or None, default=None
+        Rows drawn before coverage is updated; 1 is the paper's sequential loop. ``None`` is 256
+        with ``align`` and 64 with other operators.
     coverage_tol : float, default=0.0
         A row is idle if it covers at most this share of all rows anew.
     max_rows : int or None, default=None
@@ -176,7 +177,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         operator: str = "align",
         shared_populations: bool | str = "auto",
         strength: float = 1.0,
-        block_rows: int = 64,
+        block_rows: int | None = None,
         coverage_tol: float = 0.0,
         max_rows: int | None = None,
         n_components: int | None = 50,

@@ -31,8 +31,8 @@ OFFSET, NEAREST, KEEP = "offset", "nearest", "keep"
 UNCOVERED = (OFFSET, NEAREST, KEEP)
 SHARE, PATIENCE = "share", "patience"
 STOPPING = (SHARE, PATIENCE, AUTO)
-ALIGN_DEFAULTS = {"stopping": SHARE, "uncovered": OFFSET, "n_passes": 2}
-DEFAULTS = {"stopping": PATIENCE, "uncovered": NEAREST, "n_passes": 1}
+ALIGN_DEFAULTS = {"stopping": SHARE, "block_rows": 256, "uncovered": OFFSET, "n_passes": 2}
+DEFAULTS = {"stopping": PATIENCE, "block_rows": 64, "uncovered": NEAREST, "n_passes": 1}
 """What ``None`` means, with ``align`` and with other operators."""
 PAPER = {
     "operator": "smooth",
@@ -65,8 +65,9 @@ class Parameters:
         Stop once 99 % of the rows are covered, by 256 landmarks at least; by patience alone, as the
         paper does; or as soon as no population of a ten-thousandth of the rows is likely to be
         missed. ``None``: ``"share"`` with ``align``, else ``"patience"``.
-    block_rows : int, default 64
-        Rows drawn before the coverage is updated; 1 is the paper's sequential loop.
+    block_rows : int or None, default None
+        Rows drawn before the coverage is updated; 1 is the paper's sequential loop. ``None``: 256
+        with ``align``, else 64.
     coverage_tol : float, default 0.0
         A row is idle if it covers at most this share of all rows anew.
     max_rows : int or None, default None
@@ -105,7 +106,7 @@ class Parameters:
     n_neighbors: int = 5
     patience: int = 50
     stopping: str = None  # type: ignore[assignment]
-    block_rows: int = 64
+    block_rows: int = None  # type: ignore[assignment]
     coverage_tol: float = 0.0
     max_rows: int | None = None
     n_components: int | None = 50

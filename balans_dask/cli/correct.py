@@ -128,8 +128,7 @@ FIT_OPTIONS = option_group(
     click.option(
         "--block-rows",
         type=int,
-        default=_DEFAULTS.block_rows,
-        show_default=True,
+        show_default="256 with align, else 64",
         help="Rows drawn at a time; 1: the paper's loop.",
     ),
     click.option(

@@ -162,7 +162,7 @@ def test_operators_that_average_rows_refuse_anchors_and_say_why(operator):
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_a_model_of_all_rows_refuses_the_anchors_of_new_plates(operator):
     X, plate, _, control, _ = confounded(200)
-    model = Balans(operator=operator).fit(X, batch=plate)
+    model = Balans(operator=operator, block_rows=64).fit(X, batch=plate)
     with pytest.raises(InvalidInputError, match=f"operator '{operator}' on all rows"):
         model.transform(X, batch=["c"] * 200, anchor=control)
 
