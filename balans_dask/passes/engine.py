@@ -44,6 +44,9 @@ logger = logging.getLogger(__name__)
 
 WATCH_SECONDS = 2.0
 """How often to look whether there are workers while waiting for results."""
+SEND_SECONDS = 0.002
+"""How long after a message to the scheduler the next one may leave. Dask's own 10 ms are for many
+small graphs; here each waits for the results of the one before."""
 COPY_SECONDS = 10.0
 """How long a shared value may take to reach all workers before tasks are submitted anyway."""
 
@@ -103,6 +106,9 @@ class Engine:
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
+        if client.scheduler_comm is not None:
+            sender = client.scheduler_comm
+            sender.interval = min(sender.interval, SEND_SECONDS)
         self._check = check
         self._watch = WorkerWatch(client, worker_timeout_seconds, on_wait)
         self.task_bytes: dict[str, int] = {}

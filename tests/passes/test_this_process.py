@@ -11,6 +11,8 @@ from distributed import Client
 
 from balans_dask import Balans
 from balans_dask.errors import InvalidInputError
+from balans_dask.passes.engine import Engine
+from balans_dask.passes.workers import embedded_client
 from tests.support.screens import gaussian_screen
 
 SCREEN = gaussian_screen(200, n_features=4)
@@ -89,3 +91,11 @@ def test_an_asynchronous_client_is_refused_in_its_loop_and_used_from_a_thread(en
             return await asyncio.to_thread(model.fit_transform, SCREEN.profiles, batch=SCREEN.batch)
 
     np.testing.assert_array_equal(asyncio.run(application()), alone)
+
+
+def test_messages_leave_at_once_inside_a_process_and_soon_to_other_processes(processes):
+    with embedded_client(1) as client:
+        sender = Engine(client).client.scheduler_comm
+        assert sender.interval == 0.0
+    assert sender.interval > 0.0
+    assert 0.0 < Engine(processes).client.scheduler_comm.interval <= 0.002
