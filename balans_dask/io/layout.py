@@ -9,7 +9,7 @@ Edited as JSON, so that whatever else another program has written there stays.
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
-from functools import partial
+from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -175,8 +175,14 @@ def create_root(path: str | Path | MemoryStore) -> zarr.Group:
         _fill_root(root)
         return root
     place = place_of(path)
-    put_files(place, _files_of(_fill_root))
+    put_files(place, _empty_root())
     return zarr.open_group(zarr_place(place), mode="r+", use_consolidated=False)
+
+
+@cache
+def _empty_root() -> dict[str, bytes]:
+    """Files of an empty store: every pass begins with them."""
+    return _files_of(_fill_root)
 
 
 def _fill_root(root: zarr.Group) -> None:

@@ -4,8 +4,9 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from hashlib import blake2b
-from importlib.metadata import version
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -272,6 +273,12 @@ def _scale_quantiles(sampled: SamplerState, n_batches: int) -> NDArray[np.float6
     """
     columns = ([block.scales[:, batch] for block in sampled.blocks] for batch in range(n_batches))
     return np.array([np.quantile(np.sqrt(np.concatenate(c)), SCALE_QUANTILES) for c in columns])
+
+
+@cache
+def version(package: str) -> str:
+    """Version of a package; to find it takes milliseconds."""
+    return metadata.version(package)
 
 
 def package_versions() -> dict[str, str]:
