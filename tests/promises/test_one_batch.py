@@ -16,7 +16,8 @@ from tests.support.commands import run
 from tests.support.screens import gaussian_screen
 from tests.support.stores import write_anndata
 
-SCREEN = gaussian_screen(300, n_features=6, n_batches=1)
+N_ROWS = 120
+SCREEN = gaussian_screen(N_ROWS, n_features=6, n_batches=1)
 PROFILES = SCREEN.profiles.copy()
 PROFILES[7, 2] = -0.0
 SETTINGS = [
@@ -32,11 +33,11 @@ named = pytest.mark.parametrize(
 
 
 def lazy(profiles):
-    return da.from_array(profiles, chunks=(100, 6))
+    return da.from_array(profiles, chunks=(50, 6))
 
 
 def stored(profiles):
-    array = zarr.create_array({}, data=profiles, chunks=(128, 6))
+    array = zarr.create_array({}, data=profiles, chunks=(64, 6))
     assert isinstance(array, zarr.Array)
     return array
 
@@ -48,7 +49,7 @@ def alone(action):
         result = action()
     (warning,) = said
     assert warning.category is InputWarning
-    assert "all 300 rows are of one batch" in str(warning.message)
+    assert f"all {N_ROWS} rows are of one batch" in str(warning.message)
     assert "nothing to align, so they stay as they are" in str(warning.message)
     return result
 
@@ -82,44 +83,46 @@ def test_the_type_of_the_output_holds_every_value(kind):
 def test_labels_in_the_place_of_y_are_no_batches():
     corrected = alone(lambda: Balans().fit_transform(PROFILES, SCREEN.label))
     assert corrected.tobytes() == PROFILES.tobytes()
-    one = np.repeat("P1", 300)
+    one = np.repeat("P1", N_ROWS)
     corrected = alone(lambda: correct_batches(PROFILES, one))
     assert corrected.tobytes() == PROFILES.tobytes()
 
 
 @named
 def test_a_model_leaves_its_own_rows_and_aligns_later_plates(setting, tmp_path):
-    model = alone(lambda: Balans(**setting).fit(PROFILES, batch=np.repeat("P1", 300)))
+    model = alone(lambda: Balans(**setting).fit(PROFILES, batch=np.repeat("P1", N_ROWS)))
     model.save(tmp_path / "model.zarr")
     frozen = Balans.load(tmp_path / "model.zarr")
     assert len(frozen.sampled_rows_)
-    own = np.repeat("P1", 300)
+    own = np.repeat("P1", N_ROWS)
     assert frozen.transform(PROFILES, batch=own).tobytes() == PROFILES.tobytes()
     later = PROFILES + np.float32(0.8)
     both = np.concatenate([PROFILES, later])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*fit again with these rows")
-        moved = frozen.transform(both, batch=np.repeat(["P1", "P2"], 300))
-    assert moved[:300].tobytes() == PROFILES.tobytes()
+        moved = frozen.transform(both, batch=np.repeat(["P1", "P2"], N_ROWS))
+    assert moved[:N_ROWS].tobytes() == PROFILES.tobytes()
     if "max_rows" not in setting:
         before, after = (
-            np.linalg.norm((rows - PROFILES).mean(axis=0)) for rows in (later, moved[300:])
+            np.linalg.norm((rows - PROFILES).mean(axis=0)) for rows in (later, moved[N_ROWS:])
         )
         assert after < (0.8 if "strength" in setting else 0.6) * before
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_stores_come_back_and_later_plates_align(operator, tmp_path):
-    own = write_anndata(tmp_path / "in.zarr", PROFILES, plate=["P1"] * 300)
-    later = write_anndata(tmp_path / "later.zarr", PROFILES + np.float32(0.8), plate=["P2"] * 300)
+    own = write_anndata(tmp_path / "in.zarr", PROFILES, plate=["P1"] * N_ROWS)
+    later = write_anndata(
+        tmp_path / "later.zarr", PROFILES + np.float32(0.8), plate=["P2"] * N_ROWS
+    )
     out, model, again, moved = (
         tmp_path / name for name in ("out.zarr", "model.zarr", "again.zarr", "moved.zarr")
     )
     key = ("--batch-key", "plate")
     (said,) = of_command("correct", own, out, *key, "--operator", operator, "--model", model)
     assert said == (
-        "all 300 rows are of one batch (P1): nothing to align, so they stay as they are; if they "
-        "are of several, say which by --batch-key"
+        f"all {N_ROWS} rows are of one batch (P1): nothing to align, so they stay as they are; if "
+        "they are of several, say which by --batch-key"
     )
     corrected = anndata.read_zarr(out)
     assert corrected.X.tobytes() == PROFILES.tobytes()
@@ -135,7 +138,7 @@ def test_stores_come_back_and_later_plates_align(operator, tmp_path):
 def test_an_embedding_comes_back_beside_the_features(operator, tmp_path):
     scores = PROFILES[:, :3].copy()
     store = write_anndata(
-        tmp_path / "in.zarr", PROFILES, obsm={"X_pca": scores}, plate=["P1"] * 300
+        tmp_path / "in.zarr", PROFILES, obsm={"X_pca": scores}, plate=["P1"] * N_ROWS
     )
     key = ("--batch-key", "plate", "--operator", operator, "--basis", "X_pca")
     (_,) = of_command("correct", store, tmp_path / "out.zarr", *key)
@@ -156,13 +159,13 @@ def test_the_paper_smooths_a_single_batch_and_says_so(tmp_path):
     with pytest.warns(InputWarning, match="one batch .* but the paper smooths them all the same"):
         corrected = Balans.paper().fit_transform(PROFILES)
     assert corrected.var() < 0.95 * PROFILES.var()
-    store = write_anndata(tmp_path / "in.zarr", PROFILES, plate=["P1"] * 300)
+    store = write_anndata(tmp_path / "in.zarr", PROFILES, plate=["P1"] * N_ROWS)
     said = of_command("correct", store, tmp_path / "out.zarr", "--batch-key", "plate", "--paper")
     assert "the paper smooths them all the same" in said[0]
     assert anndata.read_zarr(tmp_path / "out.zarr").X.tobytes() == corrected.tobytes()
 
 
 def test_no_strength_is_no_change_whatever_the_sign_of_a_zero():
-    batch = np.repeat(["P1", "P2"], 150)
+    batch = np.repeat(["P1", "P2"], N_ROWS // 2)
     corrected = Balans(strength=0.0).fit_transform(PROFILES, batch=batch)
     assert corrected.tobytes() == PROFILES.tobytes()

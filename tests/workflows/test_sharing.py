@@ -20,11 +20,12 @@ from tests.support.commands import run, streams
 from tests.support.stores import write_anndata
 
 FEW = "few treatments seem to be shared between batches"
+N_ROWS = 400
 LABELS = batch_labels([["p1", "p2"]], ["plate"], 2)
 
 
 @cache
-def screen(n_specific, n_rows=800):
+def screen(n_specific, n_rows=N_ROWS):
     """A mixture, some clusters of which are in one batch only."""
     mixture = Mixture(
         n_rows, 20, 10, 4, n_batch_specific=n_specific, cluster_spread=1.5, batch_offset=0.3
@@ -98,10 +99,20 @@ def test_rho_and_kappa_are_put_in_words(rho, kappa, said):
     assert said_of_unshared({}, LABELS) == ""
 
 
-def test_the_run_its_record_and_what_inspects_it_say_them(tmp_path):
-    store = stored(tmp_path, 10, kind=np.where(np.arange(800) % 5 == 0, "negcon", "trt"))
-    out, model, moved = (tmp_path / name for name in ("out.zarr", "m.zarr", "moved.zarr"))
-    shown, err = streams("correct", store, out, "--batch-key", "plate", "--model", model)
+@pytest.fixture(scope="module")
+def corrected(tmp_path_factory):
+    """A run with few shared treatments: its folder, and what it has shown and warned of."""
+    folder = tmp_path_factory.mktemp("corrected")
+    store = stored(folder, 10, kind=np.where(np.arange(N_ROWS) % 5 == 0, "negcon", "trt"))
+    named = (store, folder / "out.zarr", "--batch-key", "plate", "--model", folder / "m.zarr")
+    return folder, *streams("correct", *named)
+
+
+def test_the_run_its_record_and_what_inspects_it_say_them(corrected):
+    folder, shown, err = corrected
+    store, out, model, moved = (
+        folder / name for name in ("in.zarr", "out.zarr", "m.zarr", "moved.zarr")
+    )
     record = correction_record(open_store(str(out)))
     rho = f"treatments shared between batches: {record['rho']:.2f} (rho, from 0 to 1)"
     kappa = "matches that rows do not confirm: held back (kappa 0)"
@@ -109,7 +120,7 @@ def test_the_run_its_record_and_what_inspects_it_say_them(tmp_path):
     assert record["sharing"] == f"{rho}; {kappa}"
     assert anndata.read_zarr(out).uns["balans"]["sharing"] == f"{rho}; {kappa}"
     warning = err[err.index(FEW) :]
-    assert "every treatment, give --shared-populations yes; 160 negative controls are in" in warning
+    assert "every treatment, give --shared-populations yes; 80 negative controls are in" in warning
     assert "4 of 4 batches: give --sphering \"kind == 'negcon'\"" in warning
     run("transform", model, store, moved, "--batch-key", "plate")
     assert correction_record(open_store(str(moved)))["sharing"] == f"{rho}; {kappa}"
@@ -120,7 +131,7 @@ def test_the_run_its_record_and_what_inspects_it_say_them(tmp_path):
 
 
 def test_who_spheres_on_controls_hears_of_no_others(tmp_path):
-    store = stored(tmp_path, 10, kind=np.where(np.arange(800) % 5 == 0, "negcon", "trt"))
+    store = stored(tmp_path, 10, kind=np.where(np.arange(N_ROWS) % 5 == 0, "negcon", "trt"))
     options = ("--batch-key", "plate", "--sphering", "kind == 'negcon'")
     said = run("correct", store, tmp_path / "out.zarr", *options)
     assert said.strip().endswith("every treatment, give --shared-populations yes")
@@ -141,11 +152,9 @@ def test_a_run_that_was_killed_after_its_fit_says_it_all_the_same(tmp_path, monk
     assert FEW in run(*command, "--resume")
 
 
-def test_a_report_says_what_they_mean_and_warns(tmp_path):
+def test_a_report_says_what_they_mean_and_warns(corrected, tmp_path):
     pytest.importorskip("matplotlib")
-    store = stored(tmp_path, 10)
-    out, html = tmp_path / "out.zarr", tmp_path / "out.html"
-    run("correct", store, out, "--batch-key", "plate")
+    out, html = corrected[0] / "out.zarr", tmp_path / "out.html"
     said = run("report", out, "--html", html, "--no-evaluate")
     assert FEW in said
     page = html.read_text()
@@ -160,7 +169,7 @@ def test_a_report_says_what_they_mean_and_warns(tmp_path):
 
 
 def test_a_single_batch_was_compared_with_none(tmp_path):
-    store = stored(tmp_path, 0, one=["p"] * 800)
+    store = stored(tmp_path, 0, one=["p"] * N_ROWS)
     shown, err = streams("correct", store, tmp_path / "out.zarr", "--batch-key", "one")
     assert "shared between" not in shown + err
     assert "sharing" not in correction_record(open_store(str(tmp_path / "out.zarr")))
