@@ -27,6 +27,7 @@ IS_CONTROL = ROWS // 3 % 4 == 0
 CONFINED = np.where(IS_CONTROL, "DMSO", [f"c{i % 30}" for i in ROWS])
 SPREAD = np.where(IS_CONTROL, "DMSO", [f"c{i // 3 % 30}" for i in ROWS])
 KIND = np.where(IS_CONTROL, "negcon", "trt")
+ONE_ROUND = ("--max-rows", 64)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def test_the_label_decides_no_byte_of_the_record(store, tmp_path):
     for name, options in {"with": ("--label-key", "confined"), "without": ()}.items():
         place = tmp_path / name / "out.zarr"
         place.parent.mkdir()
-        run("correct", store, place, "--batch-key", "week", "--quiet", *options)
+        run("correct", store, place, "--batch-key", "week", "--quiet", *ONE_ROUND, *options)
         outputs.append(files(place))
     assert outputs[0] == outputs[1]
 
@@ -104,7 +105,7 @@ def test_controls_that_are_asked_for_tie_the_batches(store, option):
 def test_the_command_that_a_warning_names_runs(store, tmp_path):
     (said,) = labelled(store, "--label-key", "confined")[1]
     named = shlex.split(said.rpartition("give ")[2])
-    options = ("--batch-key", "week", "--label-key", "confined", *named)
+    options = ("--batch-key", "week", "--label-key", "confined", *ONE_ROUND, *named)
     assert warned(run("correct", store, tmp_path / "out.zarr", *options)) == []
 
 
@@ -135,7 +136,7 @@ def test_a_batch_key_of_wells_is_told_of_with_the_count(store, tmp_path):
     first, *_ = warned(run("correct", store, tmp_path / "out.zarr", *options, "--max-rows", 8))
     assert first == expected
     with pytest.warns(InputWarning, match="360 rows are in 180 batches") as said:
-        Balans().fit(SCREEN.profiles, batch=ROWS // 2)
+        Balans(max_rows=64).fit(SCREEN.profiles, batch=ROWS // 2)
     assert "choose another batch" in str(said[0].message)
 
 
@@ -178,12 +179,12 @@ def test_a_presets_label_may_be_missing_but_not_the_users(tmp_path):
 
 def test_the_estimator_looks_at_y():
     with pytest.warns(InputWarning, match="30 of 31 labels of y with two rows") as said:
-        Balans().fit(SCREEN.profiles, CONFINED, batch=WEEK)
+        Balans(max_rows=64).fit(SCREEN.profiles, CONFINED, batch=WEEK)
     assert len(said) == 1
     assert str(said[0].message).endswith("if every batch has some, by controls")
     with pytest.warns(InputWarning, match="the 3 batches of batch are the 3 labels of y"):
-        Balans().fit(SCREEN.profiles, WEEK, batch=WEEK)
-    Balans().fit(SCREEN.profiles, SPREAD, batch=WEEK)
+        Balans(max_rows=64).fit(SCREEN.profiles, WEEK, batch=WEEK)
+    Balans(max_rows=64).fit(SCREEN.profiles, SPREAD, batch=WEEK)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from balans_dask.workflows.request import correction_request
 from tests.support.screens import gaussian_screen
 from tests.support.stores import files, files_but_input, write_anndata
 
-FEW = {"n_components": None, "block_rows": 16, "patience": 8, "max_rows": 64}
+FEW = {"n_components": None, "block_rows": 16, "patience": 8, "max_rows": 32}
 PARAMETERS = {
     "displace": Parameters(n_passes=2, operator="displace", **FEW),
     "align": Parameters(n_passes=1, **FEW),
