@@ -29,7 +29,7 @@ MANY_ROUNDS = [*OPTIONS, "--block-rows", 16, "--patience", 15]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("resume")
-    mixture = Mixture(n_rows=70_000, n_features=10, n_clusters=30)
+    mixture = Mixture(n_rows=40_000, n_features=10, n_clusters=30)
     write_mixture(mixture, str(place / "in.zarr"))
     run("correct", place / "in.zarr", place / "undisturbed.zarr", *MANY_ROUNDS)
     return place

@@ -324,7 +324,7 @@ def test_keys_in_turn_are_all_aligned_before_the_sphering(tmp_path):
 
 
 def test_a_run_killed_while_it_spheres_goes_on_and_makes_the_same_bytes(tmp_path):
-    screen = gaussian_screen(60_000, n_features=12)
+    screen = gaussian_screen(40_000, n_features=12)
     kind = np.where(screen.label == 0, "negcon", "trt")
     source = write_anndata(tmp_path / "in.zarr", screen.profiles, plate=screen.batch, kind=kind)
     flags = [*FLAGS, "--sphering", QUERY, "--checkpoint-seconds", 0]
