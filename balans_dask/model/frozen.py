@@ -184,7 +184,7 @@ def freeze(engine: Engine, fitted: Fit, learned: FittedOperator) -> FrozenPass:
     sampled = fitted.sampled
 
     def whole(part: list[Any]) -> list[Any]:
-        arrays = engine.gather([each for each in part if isinstance(each, Future)]) or part
+        arrays = engine.gather(part) if isinstance(part[0], Future) else part
         return [arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=-1)]
 
     return FrozenPass(
