@@ -22,6 +22,7 @@ from tests.support.stores import write_anndata
 
 SCREEN = gaussian_screen(800)
 SCORES = (2 * SCREEN.profiles[:, :4]).astype(np.float64)
+FEW = {"max_rows": 128, "random_state": 3}
 COLUMNS = ["balans_covered", "balans_is_landmark", "balans_displacement"]
 
 
@@ -49,8 +50,8 @@ def assert_rows_equal(adata, expected):
 
 def test_scores_are_those_of_the_estimator_and_the_rest_stays():
     adata = screen()
-    assert pp.balans_integrate(adata, "plate", n_neighbors=4, random_state=3) is None
-    model = Balans(n_neighbors=4, random_state=3, n_components=None)
+    assert pp.balans_integrate(adata, "plate", n_neighbors=4, **FEW) is None
+    model = Balans(n_neighbors=4, n_components=None, **FEW)
     corrected = model.fit_transform(SCORES, batch=SCREEN.batch)
     np.testing.assert_array_equal(adata.obsm["X_pca_balans"], corrected)
     np.testing.assert_array_equal(adata.obs["balans_covered"], model.coverage_ > 0)
@@ -95,9 +96,10 @@ def test_results_have_the_bits_of_the_command(tmp_path):
     store = write_anndata(
         tmp_path / "in.zarr", SCREEN.profiles, obsm={"X_pca": SCORES}, p=SCREEN.batch
     )
-    run("correct", store, tmp_path / "out.zarr", "--batch-key", "p", "--basis", "X_pca")
+    few = ("--max-rows", 128, "--seed", 3)
+    run("correct", store, tmp_path / "out.zarr", "--batch-key", "p", "--basis", "X_pca", *few)
     by_command, here = anndata.read_zarr(tmp_path / "out.zarr"), anndata.read_zarr(store)
-    pp.balans_integrate(here, "p", correct_features=True)
+    pp.balans_integrate(here, "p", correct_features=True, **FEW)
     np.testing.assert_array_equal(here.obsm["X_pca_balans"], by_command.obsm["X_pca_balans"])
     np.testing.assert_array_equal(here.layers["balans"], by_command.X)
     assert_rows_equal(here, by_command)
@@ -240,7 +242,7 @@ def test_passes_of_lazy_matrices_are_those_of_numpy(operator, n_passes, correct_
     numpy, lazy = screen(), screen(X_pca=da.from_array(SCORES, chunks=(300, 4)))
     given = {"operator": operator, "n_passes": n_passes, "correct_features": correct_features}
     for adata in (numpy, lazy):
-        pp.balans_integrate(adata, "plate", **given)
+        pp.balans_integrate(adata, "plate", **given, **FEW)
     np.testing.assert_array_equal(lazy.obsm["X_pca_balans"].compute(), numpy.obsm["X_pca_balans"])
     assert_rows_equal(lazy, numpy)
     record = lazy.uns["balans"]

@@ -26,6 +26,7 @@ from tests.support.screens import gaussian_screen
 
 SCREEN = gaussian_screen(400)
 NAMES = [f"Cells_{i}" for i in range(8)]
+FEW = {"max_rows": 128}
 FRAME = pd.DataFrame(SCREEN.profiles, columns=NAMES, index=[f"well {i}" for i in range(400)])
 
 
@@ -44,7 +45,7 @@ def routing():
 @pytest.fixture(scope="module")
 def corrected(engine):
     with engine.client.as_current():
-        return Balans().fit_transform(SCREEN.profiles, batch=SCREEN.batch)
+        return Balans(**FEW).fit_transform(SCREEN.profiles, batch=SCREEN.batch)
 
 
 EXPECTED_TO_FAIL: dict[str, str] = {}
@@ -79,7 +80,7 @@ def test_they_hold_with_align_too(estimator, check):
     ids=["numpy", "pandas"],
 )
 def test_a_table_comes_out_if_it_was_asked_for(corrected, given, names, index):
-    model = Balans().set_output(transform="pandas")
+    model = Balans(**FEW).set_output(transform="pandas")
     for found in (
         model.fit_transform(given, batch=SCREEN.batch),
         model.transform(given, batch=SCREEN.batch),
@@ -90,7 +91,7 @@ def test_a_table_comes_out_if_it_was_asked_for(corrected, given, names, index):
 
 def test_dask_stays_dask_whatever_table_was_asked_for(corrected, tmp_path):
     array = zarr.create_array(tmp_path / "x.zarr", data=SCREEN.profiles, chunks=(100, 3))
-    model = Balans().set_output(transform="pandas")
+    model = Balans(**FEW).set_output(transform="pandas")
     for given in (array, da.from_zarr(array)):
         for found in (
             model.fit_transform(given, batch=SCREEN.batch),
@@ -183,7 +184,7 @@ if __name__ == "__main__":
 
 
 def test_a_pickled_fit_corrects_in_another_process():
-    model = Balans().fit(FRAME, batch=SCREEN.batch)
+    model = Balans(**FEW).fit(FRAME, batch=SCREEN.batch)
     new = slice(100, 140)
     parcel = pickle.dumps((model, FRAME[new], SCREEN.batch[new]))
     done = subprocess.run(

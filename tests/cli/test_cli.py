@@ -427,7 +427,8 @@ def test_oddities_are_reported_and_the_run_goes_on(capsys, tmp_path):
     batch = np.array(["one"] * 596 + ["few"] * 4)
     store = write_anndata(tmp_path / "in.zarr", profiles, p=batch, q=["same"] * 600)
     out = tmp_path / "out.zarr"
-    code, _, err = balans(capsys, "correct", store, out, "--batch-key", "p")
+    one_round = ("--max-rows", 64)
+    code, _, err = balans(capsys, "correct", store, out, "--batch-key", "p", *one_round)
     after = anndata.read_zarr(out)
     assert code == 0
     assert "1 of 6 features are constant (Cells_3)" in err
@@ -436,7 +437,8 @@ def test_oddities_are_reported_and_the_run_goes_on(capsys, tmp_path):
     np.testing.assert_array_equal(after.X[:, 3], np.float32(0.1))
     assert list(after.uns["balans"]["constant_features"]) == ["Cells_3"]
     assert list(after.uns["balans"]["clamped_batches"]) == ["few"]
-    code, _, err = balans(capsys, "correct", store, out, "--batch-key", "q", "--overwrite")
+    again = ("correct", store, out, "--batch-key", "q", "--overwrite")
+    code, _, err = balans(capsys, *again, *one_round)
     assert code == 0
     assert "all 600 rows are of one batch (same): nothing to align" in err
 

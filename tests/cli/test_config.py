@@ -103,7 +103,7 @@ def test_a_required_option_is_still_required(store, config):
 
 
 def test_the_printed_configuration_is_the_run_and_nothing_is_computed(tmp_path, store):
-    given = ["--batch-key", "plate", "--n-passes", 1, "--n-components", 0, "--max-rows", 200,
+    given = ["--batch-key", "plate", "--n-passes", 1, "--n-components", 0, "--max-rows", 64,
              "--strength", 0.5, "--workers", 1]  # fmt: skip
     before = files(tmp_path)
     printed, said = streams("correct", store, tmp_path / "a.zarr", *given, "--print-config")

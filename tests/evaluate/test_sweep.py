@@ -108,7 +108,7 @@ def test_every_setting_is_what_correct_writes(
     engine, tmp_path, monkeypatch, store, operator, n_passes
 ):
     grid = Grid((operator,), (5,), n_passes=(1, n_passes), strength=(0.4, 1.0))
-    swept = Swept(engine, monkeypatch, store, grid)
+    swept = Swept(engine, monkeypatch, store, grid, replace(BASE, max_rows=128))
     some = [s for s in swept.settings if (s.n_passes, s.strength) in {(1, 1.0), (n_passes, 0.4)}]
     assert len(some) == 2
     assert swept.n_fits == len(some[1].steps)

@@ -129,21 +129,28 @@ def test_chunks_partitions_and_caches_change_no_bit(
     assert_identical(found, expected)
 
 
-@pytest.mark.parametrize("tiles_per_partition", [1, 4])
-def test_auto_stops_at_the_same_row_for_any_partition_size(engine, tiles_per_partition):
-    stopping = replace(PARAMETERS, max_rows=None, stopping="auto")
-    paper = run(engine, SCREEN.profiles, parameters=replace(stopping, stopping="patience"))
-    whole = run(engine, SCREEN.profiles, 8, parameters=stopping)
+STOPPING = replace(PARAMETERS, max_rows=None, stopping="auto")
+
+
+@pytest.fixture(scope="module")
+def stopped(engine):
+    """A run of one partition that stops by itself, sooner than the paper would."""
+    paper = run(engine, SCREEN.profiles, parameters=replace(STOPPING, stopping="patience"))
+    whole = run(engine, SCREEN.profiles, 8, parameters=STOPPING)
     assert len(whole["rows"]) < len(paper["rows"])
-    parts = run(engine, SCREEN.profiles, tiles_per_partition, parameters=stopping)
-    assert_identical(parts, whole)
+    return whole
+
+
+@pytest.mark.parametrize("tiles_per_partition", [1, 4])
+def test_auto_stops_at_the_same_row_for_any_partition_size(engine, stopped, tiles_per_partition):
+    parts = run(engine, SCREEN.profiles, tiles_per_partition, parameters=STOPPING)
+    assert_identical(parts, stopped)
 
 
 def test_auto_goes_on_after_any_round_as_if_nothing_had_happened(engine):
-    stopping = replace(PARAMETERS, max_rows=None, stopping="auto")
     labels = batch_labels([SCREEN.batch], ["batch"], len(SCREEN.batch))
     inputs = Inputs(StoredRows(SCREEN.profiles), labels, [f"f{i}" for i in range(10)])
-    prepared = one_pass(engine, inputs, stopping, plan(2, True, 2**30, True)).prepared
+    prepared = one_pass(engine, inputs, STOPPING, plan(2, True, 2**30, True)).prepared
     projection = prepared.scores.projection
     states = []
     keep = lambda done: states.append(deepcopy(arrays_of(projection, done)))  # noqa: E731
@@ -188,12 +195,19 @@ def test_a_connection_over_tcp_changes_no_bit(processes, expected):
         assert_identical(run(Engine(client), SCREEN.profiles), expected)
 
 
-@settings(max_examples=3)
-@given(chunk_rows=st.integers(700, 9000), chunk_columns=st.integers(3, 10))
-def test_dask_arrays_give_what_numpy_gives(chunk_rows, chunk_columns):
+@pytest.fixture(scope="module")
+def of_numpy():
+    """Rows that a fit of a numpy array samples, and what it makes of it."""
     model = Balans(operator="smooth", n_components=6, max_rows=100)
     corrected = model.fit_transform(SCREEN.profiles, batch=SCREEN.batch)
-    rows = model.sampled_rows_
+    return model.sampled_rows_, corrected
+
+
+@settings(max_examples=3)
+@given(chunk_rows=st.integers(700, 9000), chunk_columns=st.integers(3, 10))
+def test_dask_arrays_give_what_numpy_gives(of_numpy, chunk_rows, chunk_columns):
+    rows, corrected = of_numpy
+    model = Balans(operator="smooth", n_components=6, max_rows=100)
     lazy = da.from_array(SCREEN.profiles, chunks=(chunk_rows, chunk_columns))
     found = model.fit_transform(lazy, batch=SCREEN.batch)
     assert isinstance(found, da.Array)
