@@ -35,14 +35,14 @@ def test_share_is_for_align_and_counts_the_rows_that_can_be_drawn():
 
 
 def test_every_step_ends_with_the_round_that_has_256_landmarks_and_99_percent_covered():
-    screen = gaussian_screen(1500)
+    screen = gaussian_screen(800)
     model = fitted(screen.profiles, screen.batch)
     for step in model.model_.passes:
         n_sampled, n_covered, _ = step.curve.T
         assert step.stop_reason == "share"
         assert n_sampled[-1] >= 256
-        assert n_covered[-1] >= 0.99 * 1500
-        assert n_sampled[-2] < 256 or n_covered[-2] < 0.99 * 1500
+        assert n_covered[-1] >= 0.99 * 800
+        assert n_sampled[-2] < 256 or n_covered[-2] < 0.99 * 800
     # The first rows are those that patience alone would draw, and patience may end it before.
     more = fitted(screen.profiles, screen.batch, stopping="patience", max_rows=330)
     longer, rows = (rows_of(each.model_.passes[0]) for each in (more, model))

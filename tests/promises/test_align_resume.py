@@ -12,7 +12,7 @@ from tests.support.commands import Command, run
 from tests.support.stores import files_but_input
 
 OPTIONS = [
-    "--batch-key", "Metadata_batch", "--n-components", 4, "--max-rows", 48, "--block-rows", 16,
+    "--batch-key", "Metadata_batch", "--n-components", 4, "--max-rows", 32, "--block-rows", 16,
     "--checkpoint-seconds", 0, "--quiet",
 ]  # fmt: skip
 N_STEPS = 4

@@ -20,7 +20,7 @@ from tests.support.stores import files, write_anndata
 
 SCREEN = gaussian_screen(5_000, n_features=6)
 SCORES = (2 * SCREEN.profiles[:, :3]).astype(np.float32)
-OPTIONS = ["--batch-key", "p", "--checkpoint-seconds", 0, "--max-rows", 200, "--operator", "smooth"]
+OPTIONS = ["--batch-key", "p", "--checkpoint-seconds", 0, "--max-rows", 64, "--operator", "smooth"]
 COLUMNS = ["balans_covered", "balans_is_landmark", "balans_displacement"]
 LISTINGS = {"zarr.json", "obs/zarr.json"}
 KILL_AT_RENAME = """

@@ -28,7 +28,7 @@ from tests.support.stores import files, files_but_input, write_anndata
 KEY = ["--batch-key", "Metadata_batch"]
 FIT = [*KEY, "--n-components", 6, "--operator", "displace", "--n-passes", 2, "--block-rows", 32,
        "--patience", 15]  # fmt: skip
-N_ROWS = 30_000
+N_ROWS = 20_000
 
 
 @pytest.fixture(scope="module")
