@@ -256,7 +256,8 @@ class OffsetSystem:
     """
 
     def __init__(self, laplacian: Floats, sizes: NDArray[np.integer]) -> None:
-        self._sizes = sizes
+        # A batch that meets no other has no part in the mean of those that do.
+        self._sizes = np.where(np.diag(laplacian) > 0.0, sizes, 0)
         self._factor: Any = None
         trace = np.trace(laplacian)
         if trace > 0.0:
@@ -266,7 +267,7 @@ class OffsetSystem:
             self._factor = scipy.linalg.cho_factor(ridged, overwrite_a=True)
 
     def offsets(self, sides: Floats) -> Floats:
-        """Return g, less its mean over all rows; 0 where no batches meet.
+        """Return g, less its mean over the rows of batches that meet; 0 for those that do not.
 
         Parameters
         ----------
@@ -275,7 +276,8 @@ class OffsetSystem:
         if self._factor is None:
             return np.zeros_like(sides)
         offsets: Floats = scipy.linalg.cho_solve(self._factor, sides)
-        return offsets - _row_mean(offsets, self._sizes)
+        centred = offsets - _row_mean(offsets, self._sizes)
+        return np.where(self._sizes[:, None] > 0, centred, 0.0)
 
 
 def new_offsets(weight: Floats, belief: Floats, means: Floats, places: Floats) -> Floats:

@@ -157,7 +157,7 @@ def trusts(W: np.ndarray, r: np.ndarray):
 
 
 def offsets(W: np.ndarray, mu: np.ndarray, sizes: np.ndarray, r: np.ndarray):
-    """g, less its row-weighted mean, and the targets t_i = sum_b p_ib (mu_ib + g_b)."""
+    """g, less its row-weighted mean where batches meet, and t_i = sum_b p_ib (mu_ib + g_b)."""
     _, p, met = trusts(W, r)
     L = np.diag(met.sum(axis=0)) - met.T @ p
     g = np.zeros((W.shape[1], mu.shape[2]))
@@ -166,7 +166,8 @@ def offsets(W: np.ndarray, mu: np.ndarray, sizes: np.ndarray, r: np.ndarray):
         R = np.einsum("ib,ibf->bf", met, middle[:, None] - mu)
         ridge = 1e-3 * np.trace(L) / len(L)
         g = np.linalg.solve(L + ridge * np.eye(len(L)), R)
-        g = g - sizes @ g / sizes.sum()
+        meets = np.diag(L) > 0
+        g[meets] -= sizes[meets] @ g[meets] / sizes[meets].sum()
     t = np.einsum("ib,ibf->if", p, mu + g[None])
     return g, t
 
