@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from balans_dask.errors import InvalidInputError
+from balans_dask.errors import InvalidInputError, setting
 
 __all__ = [
     "ALIGN",
@@ -147,7 +147,7 @@ class Parameters:
         if not (self.shared_populations is True or self.shared_populations == AUTO):
             self._refuse("shared_populations", "'auto' or True")
         if self.sphering is not None and not (isinstance(self.sphering, str) and self.sphering):
-            self._refuse("sphering", "a query, or None")
+            self._refuse("sphering", "a query, or left out")
         if aligns and ratio not in (None, AUTO):
             self._refuse("max_scale_ratio", "left out with operator 'align', which asks the rows")
         if not aligns and self.uncovered == OFFSET:
@@ -173,7 +173,7 @@ class Parameters:
         return asdict(self)
 
     def _refuse(self, name: str, rule: str) -> None:
-        raise InvalidInputError(f"{name} must be {rule}, got {getattr(self, name)!r}")
+        raise InvalidInputError(f"{setting(name)} must be {rule}, got {getattr(self, name)!r}")
 
     def _integer(
         self, name: str, lowest: int, highest: int = LARGEST_INTEGER, or_else: str = ""

@@ -200,5 +200,5 @@ def _warn_of_landmarks(sampled: SamplerState, plan: MemoryPlan) -> None:
     if n_before <= plan.n_landmarks < sampled.n_sampled:
         warn_of_input(
             f"more than the {plan.n_landmarks} landmarks are drawn that memory was planned for: "
-            "expect more than the plan says, or set max_rows"
+            f"expect more than the plan says, or set {setting('max_rows')}"
         )

@@ -369,7 +369,7 @@ def test_a_run_that_failed_after_its_last_row_finds_the_same_sphering(store, tmp
         ("alike == True", "the 5 controls of the sphering are all alike: name controls that vary"),
         ("kind ==", 'the query "kind ==" cannot be used'),
         ("no == 'negcon'", "obs has no column 'no'"),
-        ("", "sphering must be a query, or None"),
+        ("", "--sphering must be a query, or left out"),
     ],
 )
 def test_controls_of_no_use_are_refused_in_one_line(tmp_path, query, said):
