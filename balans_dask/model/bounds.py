@@ -197,6 +197,9 @@ def record_fault(record: Mapping[str, Any], n_columns: int | None) -> str:
     )
     counts = _whole(record)
     fault = fault or fault_of(counts, {"n_uncovered": _COUNT, "n_sampled": _COUNT}, {})
+    # Of ``align`` alone.
+    shares = {name: np.asarray(record[name]) for name in ("rho", "kappa") if name in record}
+    fault = fault or fault_of(shares, dict.fromkeys(shares, _SHARE), {})
     if fault:
         return fault
     sizes = {"n_batches": len(batches), "n_landmarks": int(counts["n_sampled"])}
@@ -220,6 +223,7 @@ def record_fault(record: Mapping[str, Any], n_columns: int | None) -> str:
 
 _NAMES = ("batches", "clamped_batches", "constant_features")
 _COUNT = Table(np.int64, (), lambda count: np.asarray(count >= 0), "counts")
+_SHARE = Table(np.float64, (), lambda share: np.asarray((share >= 0.0) & (share <= 1.0)), "shares")
 _OF_BATCHES = Table(np.int64, ("n_batches",), lambda counts: counts >= 0, "counts")
 _OF_LANDMARKS = {
     "n_capped": _COUNT,

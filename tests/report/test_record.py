@@ -100,6 +100,8 @@ WRONG = {
     "n_kept": [np.zeros(2, dtype="i8"), "x"],
     "batch_sizes": [np.zeros(2, dtype="i8")],
     "scale_quantiles": [np.zeros(7), np.full((3, 5), np.nan)],
+    "rho": ["x", np.zeros(2), np.nan, 1.5],
+    "kappa": [None, -0.25],
     "stop_reason": [3],
     "fingerprint": [np.arange(2)],
     "input": [4],
@@ -119,6 +121,7 @@ def test_a_record_of_other_types_or_shapes_than_a_run_leaves_is_refused(folder):
     # Facts that earlier versions did not note may be missing.
     early = {name: record[name] for name in record if name not in ("n_capped", "input", "n_kept")}
     assert record_fault(early, None) == ""
+    assert record_fault(record | {"rho": 0.5, "kappa": np.float64(1.0)}, None) == ""
     passed = [
         (name, value)
         for name, values in WRONG.items()
