@@ -203,6 +203,17 @@ def test_uncovered_rows_are_counted_with_their_fate_and_the_remedy(uncovered, fa
     ]
 
 
+@pytest.mark.parametrize(("uncovered", "n_told"), [("offset", 1), ("nearest", 1), ("keep", 3)])
+def test_uncovered_rows_are_told_of_in_steps_that_treat_them_otherwise(uncovered, n_told):
+    """Steps of offsets and widths move whole batches."""
+    model = Balans(max_rows=4, n_passes=1, uncovered=uncovered)
+    with pytest.warns(InputWarning) as warned:
+        model.fit(SCREEN.profiles, batch=SCREEN.batch)
+    told = [str(each.message) for each in warned if "no sampled row" in str(each.message)]
+    assert len(told) == n_told
+    assert told[-1].startswith(f"{(model.coverage_ == 0).sum()} of 800 rows are covered by no")
+
+
 @pytest.mark.filterwarnings("ignore:.*covered by no sampled row")
 def test_a_landmark_among_more_duplicates_than_it_may_keep_covers_itself():
     profiles = SCREEN.profiles[:300].copy()

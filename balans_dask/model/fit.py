@@ -17,9 +17,11 @@ from balans_dask.parameters import (
     ALIGN,
     AUTO,
     KEEP,
+    LOCATION,
     NEAREST,
     OFFSET,
     PATIENCE,
+    SCALE,
     SHARE,
     Parameters,
 )
@@ -120,7 +122,9 @@ def fit(
     )
     # Rows far from all anchors are no surprise: they move as the nearest anchors do.
     nearby = prepared.inputs.reference is None or parameters.uncovered == KEEP
-    if nearby and not prepared.fitted_alone:
+    # Nor are those of steps that move whole batches, covered or not.
+    differs = prepared.step not in (LOCATION, SCALE) or parameters.uncovered == KEEP
+    if nearby and differs and not prepared.fitted_alone:
         _warn_of_uncovered(sampled, parameters)
     return Fit(prepared, sampled)
 
