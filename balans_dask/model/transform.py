@@ -63,8 +63,10 @@ def number_batches(model: Model, inputs: Inputs) -> Inputs:
             f"the model was fitted on anchors ({model.record['anchor']}), and {len(new)} batches "
             "are new: say which rows are anchors"
         )
-    _require_references(names, np.bincount(codes[reference], minlength=len(names)), len(new))
-    _warn_of_small(names, sizes, len(new), model.parameters)
+    n_references = np.bincount(codes[reference], minlength=len(names))
+    _require_references(names, n_references, len(new))
+    row = "row" if inputs.reference is None else "anchor row"
+    _warn_of_small(names, n_references, len(new), model.parameters, row)
     return inputs.numbered(BatchLabels(codes, names, sizes), reference)
 
 
@@ -105,7 +107,8 @@ def _with_new_batches(
 ) -> Operator:
     scores, profiles = prepared.scores, prepared.profiles
     if prepared.parameters.operator == ALIGN:
-        sizes = prepared.inputs.labels.sizes[n_known:]
+        codes = prepared.inputs.labels.codes[prepared.inputs.reference]
+        n_references = np.bincount(codes, minlength=scores.n_batches)[n_known:]
         return adapt_align(
             engine,
             prepared.step,
@@ -116,7 +119,7 @@ def _with_new_batches(
             landmarks,
             n_known,
             prepared.parameters.shared_populations is True,
-            sizes <= prepared.parameters.n_neighbors,
+            n_references <= prepared.parameters.n_neighbors,
         )
     assert isinstance(frozen.operator, Displace)  # nothing else moves batches one by one
     return with_new_batches(
@@ -162,8 +165,8 @@ def _require_fitted_on_anchors(model: Model, inputs: Inputs) -> None:
     if inputs.reference is not None and not model.record.get("anchor"):
         raise InvalidInputError(
             f"the model was fitted with operator {model.parameters.operator!r} on all rows, with "
-            "which anchors alone cannot be compared: leave the anchors out, or fit 'displace' on "
-            "anchors"
+            "which anchors alone cannot be compared: leave the anchors out, or fit 'align' or "
+            "'displace' on anchors"
         )
 
 
@@ -181,21 +184,22 @@ def _require_references(names: Sequence[str], n_references: np.ndarray, n_new: i
 
 
 def _warn_of_small(
-    names: Sequence[str], sizes: np.ndarray, n_new: int, parameters: Parameters
+    names: Sequence[str], n_references: np.ndarray, n_new: int, parameters: Parameters, row: str
 ) -> None:
     n_neighbors, aligns = parameters.n_neighbors, parameters.operator == ALIGN
     few = n_neighbors if aligns else n_neighbors - 1
-    small = [name for name, size in list(zip(names, sizes, strict=True))[-n_new:] if size <= few]
+    counted = list(zip(names, n_references, strict=True))
+    small = [name for name, n_rows in counted[-n_new:] if n_rows <= few]
     if not (n_new and small):
         return
     said = f"{len(small)} of {n_new} new batches have"
     if aligns:
         warn_of_input(
-            f"{said} at most {n_neighbors} rows ({first_names(small)}): they move as a whole, too "
-            "few for a scale or moves of their own near each landmark"
+            f"{said} at most {n_neighbors} {row}s ({first_names(small)}): they move as a whole, "
+            "too few for a scale or moves of their own near each landmark"
         )
     else:
         warn_of_input(
-            f"{said} fewer than {n_neighbors} rows ({first_names(small)}): their local scale is "
-            "the distance to their farthest row"
+            f"{said} fewer than {n_neighbors} {row}s ({first_names(small)}): their local scale is "
+            f"the distance to their farthest {row}"
         )

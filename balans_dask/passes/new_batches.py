@@ -65,7 +65,7 @@ def adapt_align(
     n_known : int
         Batches of the fit; those of higher codes are new, and the only ones with reference rows.
     small : ndarray of shape (n_new,), bool
-        New batches of too few rows for more than an offset.
+        New batches of too few reference rows for more than an offset.
     """
     n_new = scores.n_batches - n_known
     known_units, typical = np.split(targets["batch_units"], [-1])

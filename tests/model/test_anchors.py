@@ -150,6 +150,20 @@ def test_new_plates_are_estimated_on_their_anchors():
         model.transform(new, batch=names, anchor=none)
 
 
+@pytest.mark.filterwarnings("ignore:.*covered by no landmark")
+def test_a_new_plate_of_few_anchors_moves_as_a_whole_however_many_rows_it_has():
+    X, plate, _, control, _ = confounded()
+    model = Balans(n_components=None).fit(X, batch=plate, anchor=control)
+    few = np.zeros(len(X), dtype=bool)
+    few[np.flatnonzero(control)[:5]] = True
+    new, names = X + np.float32(3.0), np.full(len(X), "c")
+    with pytest.warns(InputWarning, match=r"1 of 1 new batches have at most 5 anchor rows \(c\)"):
+        found = model.transform(new, batch=names, anchor=few)
+    shift = found - new
+    np.testing.assert_allclose(shift, np.broadcast_to(shift[0], shift.shape), atol=1e-5)
+    assert np.abs(shift).max() > 1.0
+
+
 @pytest.mark.parametrize("operator", ["smooth", "nystrom"])
 def test_operators_that_average_rows_refuse_anchors_and_say_why(operator):
     X, plate, _, control, _ = confounded(200)
