@@ -33,7 +33,7 @@ def balans_integrate(
 
     Batches move towards each other as far as the rows confirm that they hold the same populations
     (``operator="align"``, see ``Balans``). The published method is ``operator="smooth",
-    max_scale_ratio=None``.
+    max_scale_ratio=None, correct_single_batch=True`` (``Balans.paper``).
 
     Work runs on the current ``distributed.Client``, which stays open, if there is one, else on
     threads of this process.

@@ -317,9 +317,9 @@ def test_the_unit_of_an_embedding_changes_no_bit(operator, exponent):
 def test_duplicates_and_small_batches_give_finite_output(operator):
     profiles = np.repeat(SCREEN.profiles[:40], 20, axis=0)
     batch = np.array(["a"] * 797 + ["b", "c", "c"])
+    # Blocks of 256 rows, of which most are alike, may leave some uncovered, and warn of it.
+    model = Balans(operator=operator, block_rows=64)
     with pytest.warns(InputWarning, match="2 of 3 batches have at most 5 rows"):
-        # Blocks of 256 rows, of which most are alike, may leave some uncovered, and warn of it.
-        model = Balans(operator=operator, block_rows=64)
         corrected = model.fit_transform(profiles, batch=batch)
     assert np.isfinite(corrected).all()
 
