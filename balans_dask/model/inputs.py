@@ -82,8 +82,9 @@ class Inputs:
 
     @property
     def is_tied(self) -> bool:
-        """Whether controls bring batches together: anchors, or those of a sphering."""
-        return self.reference is not None or self.controls is not None
+        """Whether anchors, or controls of a sphering, are in every batch."""
+        rows = self.controls if self.reference is None else self.reference
+        return rows is not None and len(np.unique(self.labels.codes[rows])) == self.labels.n_batches
 
     def numbered(self, labels: BatchLabels, reference: NDArray[np.bool_] | None) -> "Inputs":
         """Return the same rows with batches numbered in another way."""

@@ -109,12 +109,15 @@ class NegativeControls:
     rows: NDArray[np.bool_]
 
     def advice(self, labels: BatchLabels) -> str:
-        """Say how to use them, and in how many batches they are."""
+        """Say how to use them, if they are in every batch."""
         n_batches = len(np.unique(labels.codes[self.rows]))
-        return (
+        found = (
             f"{int(self.rows.sum()):,} negative controls are in {n_batches:,} of "
-            f"{labels.n_batches:,} batches: give {setting('controls', self.query)}"
+            f"{labels.n_batches:,} batches"
         )
+        if n_batches < labels.n_batches:
+            return f"{found} only, and tell nothing of the others"
+        return f"{found}: give {setting('controls', self.query)}"
 
 
 def negative_controls(obs: pd.DataFrame, label_key: str | None = None) -> NegativeControls | None:

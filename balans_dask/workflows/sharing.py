@@ -85,7 +85,7 @@ def said_of_unshared(
     """
     rho, kappa = (float(record.get(name, 1.0)) for name in ("rho", "kappa"))
     declared = kappa == 1.0
-    if rho >= LEAST_SHARED or declared or labels.n_batches < 2:
+    if rho >= LEAST_SHARED or declared or labels.n_batches < 2 or labels.nearly_unique:
         return ""
     controls = find_controls()
     other = "" if controls is None else f"; {controls.advice(labels)}"

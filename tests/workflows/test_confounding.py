@@ -11,6 +11,7 @@ from balans_dask.errors import InputWarning
 from balans_dask.labels import batch_labels
 from balans_dask.model.anchors import rows_by_query
 from balans_dask.workflows.confounding import (
+    NegativeControls,
     factor,
     labels_beside,
     negative_controls,
@@ -100,6 +101,17 @@ def test_controls_that_are_asked_for_tie_the_batches(store, option):
     assert labelled(store, "--label-key", "confined", *controls)[1] == []
     (said,) = labelled(store, "--label-key", "same", *controls)[1]
     assert "the 3 batches of week are the 3 labels of same" in said
+
+
+def test_controls_of_some_batches_alone_tie_none_and_are_not_advised(store):
+    some = ("--sphering", "kind == 'negcon' and week != 'week2'")
+    (said,) = labelled(store, "--label-key", "confined", *some)[1]
+    assert said.startswith("treatments are confined to batches")
+    rows = np.array(IS_CONTROL & (WEEK != "week2"))
+    advice = NegativeControls("kind == 'negcon'", rows).advice(batch_labels([WEEK], ["week"], 360))
+    assert advice == (
+        "60 negative controls are in 2 of 3 batches only, and tell nothing of the others"
+    )
 
 
 def test_the_command_that_a_warning_names_runs(store, tmp_path):

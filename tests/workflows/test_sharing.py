@@ -21,7 +21,7 @@ from tests.support.stores import write_anndata
 
 FEW = "few treatments seem to be shared between batches"
 N_ROWS = 400
-LABELS = batch_labels([["p1", "p2"]], ["plate"], 2)
+LABELS = batch_labels([np.repeat(["p1", "p2"], 20)], ["plate"], 40)
 
 
 @cache
