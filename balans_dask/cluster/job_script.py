@@ -46,7 +46,9 @@ WANTED = {int: "a whole number", list: "a list, such as [A, B]", dict: "keys wit
 LOG_FOLDER = "balans-jobs"
 """Where jobs log, in the working directory, unless the user's jobqueue.yaml names a folder."""
 BILLED_TO = {"slurm": "account", "pbs": "account", "lsf": "project", "sge": "project"}
-ENVIRONMENT = [f"export {name}={value}" for name, value in (BLAS_THREADS | REUSED_MEMORY).items()]
+UNPROFILED = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": False}
+VARIABLES = BLAS_THREADS | REUSED_MEMORY | UNPROFILED
+ENVIRONMENT = [f"export {name}={value}" for name, value in VARIABLES.items()]
 NODE_SCRATCH = '[ -d "${TMPDIR:-}" ] && [ -w "${TMPDIR:-}" ] || export TMPDIR=/tmp'
 """The driver's TMPDIR comes along with its environment, and need not be on this node."""
 NODE_ADDRESS = (

@@ -44,6 +44,13 @@ def test_worker_processes_keep_freed_memory_unless_the_user_says_otherwise(monke
     assert found["MALLOC_TRIM_THRESHOLD_"] == "65536"
 
 
+def test_worker_processes_keep_no_profile_of_themselves():
+    with open_client(ClusterRequest("local", 1, "1GB")) as client:
+        (callbacks,) = client.run(lambda dask_worker: set(dask_worker.periodic_callbacks)).values()
+    assert "heartbeat" in callbacks
+    assert not callbacks & {"profile", "profile-cycle"}
+
+
 def refusal(capsys, store, target, *options):
     assert correct(store, target, *options) == 2
     out, err = capsys.readouterr()

@@ -72,7 +72,11 @@ def test_a_job_asks_for_what_the_flags_say(system, folder):
     assert set(HEADERS[system]) <= set(lines)
     assert lines[0].startswith("#!")
     assert any(f"{folder}/balans-jobs/" in line for line in lines)
-    assert {"export OMP_NUM_THREADS=1", "export MALLOC_TRIM_THRESHOLD_=67108864"} <= set(lines)
+    assert {
+        "export OMP_NUM_THREADS=1",
+        "export MALLOC_TRIM_THRESHOLD_=67108864",
+        "export DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False",
+    } <= set(lines)
     worker = lines[-1]
     assert f"{sys.executable} -m distributed.cli.dask_worker tcp://SCHEDULER:PORT " in worker
     assert "--nthreads 4 --memory-limit 14.90GiB --nanny --death-timeout 60 " in worker
