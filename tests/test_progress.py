@@ -140,7 +140,7 @@ def test_leaves_of_a_reduction_are_counted_though_nobody_holds_them(engine, tmp_
             (tmp_path / "go").touch()
 
     with engine.telling(tell), engine.following(Stage("adding", n_total=4), ("leaf",)):
-        leaves = engine.map("leaf", _after, [None, None, None, tmp_path / "go"])
+        leaves = engine.leaves("leaf", _after, [None, None, None, tmp_path / "go"])
         engine.wait([engine.reduce("sum", leaves, _none, arity=2)])
     assert told == [(0, 4), (3, 4), (4, 4)]
 
@@ -219,7 +219,7 @@ def test_stages_are_logged_for_those_who_listen(caplog):
 
 def test_tasks_have_names_that_read_well_on_the_dashboard(engine):
     """Dask takes a word of eight letters for a hash if it begins as one might: coverage."""
-    calls = re.compile(r'ngine\.(?:map|share|reduce|collect)\(\s*"([^"]+)"')
+    calls = re.compile(r'ngine\.(?:map|leaves|share|reduce|collect)\(\s*"([^"]+)"')
     sources = (REPOSITORY / "balans_dask").rglob("*.py")
     names = {name for path in sources for name in calls.findall(path.read_text())}
     assert {"moments", "scales", "landmarks", "verify"} <= names

@@ -129,10 +129,8 @@ def report(engine: Engine, scores: Scores, coverage: Sequence[Future], draw: Dra
     """
     n = len(coverage)
     kept = [None] * n if scores.cached is None else scores.cached
-    futures = engine.map("report", _report_chunk, coverage, kept, [draw] * n)
-    found: Report = engine.collect(
-        "report-merge", futures, partial(_report_combine, size=draw.size)
-    )
+    leaves = engine.leaves("report", _report_chunk, coverage, kept, [draw] * n)
+    found: Report = engine.collect("report-merge", leaves, partial(_report_combine, size=draw.size))
     return found
 
 

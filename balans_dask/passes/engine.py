@@ -7,9 +7,11 @@ scheduler runs them again. Nothing is scattered, pinned or kept in an actor.
 import functools
 import logging
 import warnings
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any, ParamSpec, TypeVar
 from uuid import uuid4
 from weakref import WeakSet
@@ -23,7 +25,7 @@ from distributed.system import MEMORY_LIMIT
 from balans_dask.io.sources import LazySlice
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.parameters import WORKER_TIMEOUT_SECONDS
-from balans_dask.passes.task_bytes import COLLECTED_NODES
+from balans_dask.passes.task_bytes import COLLECTED_NODES, leaves_ahead
 from balans_dask.passes.watch import (
     Followed,
     OnStage,
@@ -34,9 +36,11 @@ from balans_dask.passes.watch import (
     scheduler_errors,
 )
 from balans_dask.passes.workers import Workers
+from balans_dask.tiling import largest_power_of_two
 
 __all__ = [
     "Engine",
+    "Leaves",
     "task",
 ]
 
@@ -74,6 +78,29 @@ def _is_lazy(value: Any) -> bool:
     if isinstance(value, list):
         return any(_is_lazy(element) for element in value)
     return isinstance(value, LazySlice)
+
+
+def _has_lazy(rows: Iterable[Sequence[Any]]) -> bool:
+    return any(_is_lazy(value) for row in rows for value in row)
+
+
+@dataclass(frozen=True)
+class Leaves:
+    """Tasks whose results a reduction combines.
+
+    Attributes
+    ----------
+    name : str
+        As ``Engine.map`` takes it.
+    function : callable
+        Made by ``task``.
+    rows : list of tuple
+        Arguments of every task.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    rows: list[tuple[Any, ...]]
 
 
 class Engine:
@@ -179,7 +206,7 @@ class Engine:
             return futures
         if self._followed is not None:
             self._followed.add(name, len(rows))
-        if any(_is_lazy(value) for row in rows for value in row):
+        if _has_lazy(rows):
             futures = self._map_lazily(function, rows, keys, priority)
             self._futures.update(futures)
             return futures
@@ -322,17 +349,23 @@ class Engine:
             self._client.replicate([shared], callback_timeout=COPY_SECONDS)
         return shared
 
+    def leaves(self, name: str, function: Callable[..., Any], *columns: Iterable[Any]) -> Leaves:
+        """Say what is reduced: the results of tasks as ``map`` takes them, submitted bit by bit."""
+        return Leaves(name, function, list(zip(*columns, strict=True)))
+
     def reduce(
         self,
         name: str,
-        futures: Sequence[Future],
+        leaves: Leaves,
         combine: Callable[[list[Any]], Any],
         arity: int = 8,
     ) -> Future:
-        """Combine results along one tree until a single future is left; releases the leaves.
+        """Combine results along one tree until a single future is left.
 
         Nodes are combined as soon as they are there, before further leaves are computed, and are
-        not held by the driver: else all leaves would be in memory at once.
+        not held by the driver. Workers go on with the leaves that they were given while a busy
+        scheduler does not come to ask for their sums, so they are given no more than
+        ``leaves_ahead`` of those that are combined: else all leaves would be in memory at once.
 
         Parameters
         ----------
@@ -342,39 +375,87 @@ class Engine:
             Nodes combined by one task: a power of two, so that a pairwise sum inside ``combine``
             follows the same binary tree whatever the number of partitions.
         """
-        level = list(futures)
-        while len(level) > 1:
-            groups = [level[i : i + arity] for i in range(0, len(level), arity)]
-            level = self._next_level(name, combine, level, groups)
-        return level[0]
+        nodes = self._last_nodes(name, leaves, combine, arity)
+        [root] = nodes if len(nodes) == 1 else self._next_level(name, combine, nodes, arity)
+        return root
 
     def collect(
         self,
         name: str,
-        futures: Sequence[Future],
+        leaves: Leaves,
         combine: Callable[[list[Any]], Any],
         arity: int = COLLECTED_NODES,
     ) -> Any:
-        """Reduce to a value on the driver, which itself combines the last few nodes.
+        """Reduce to a value on the driver, which itself combines the last few nodes."""
+        return combine(self.take(self._last_nodes(name, leaves, combine, arity)))
 
-        Releases the leaves, as ``reduce`` does.
-        """
-        level = list(futures)
-        while len(level) > arity:
-            groups = [level[i : i + arity] for i in range(0, len(level), arity)]
-            level = self._next_level(name, combine, level, groups)
-        return combine(self.take(level))
+    def _last_nodes(
+        self, name: str, leaves: Leaves, combine: Callable[[list[Any]], Any], arity: int
+    ) -> list[Future]:
+        """Reduce to at most ``arity`` nodes of one level, in order."""
+        levels: list[list[Future]] = [[]]
+        ahead: deque[list[Future]] = deque()
+        start, n = 0, len(leaves.rows)
+        # What leaves of one graph have in common is computed once: lazy ones are not divided.
+        is_one_graph = _has_lazy(leaves.rows)
+        while start < n:
+            # Workers come and go.
+            n_ahead = leaves_ahead(arity, self._n_threads())
+            divided = n > n_ahead and not is_one_graph
+            n_leaves = max(arity, largest_power_of_two(n_ahead // 3)) if divided else n
+            while ahead and (len(ahead) + 1) * n_leaves > n_ahead:
+                self._settle(ahead.popleft())
+            numbers = range(start, min(start + n_leaves, n))
+            columns = zip(*leaves.rows[start : numbers.stop], strict=True)
+            levels[0] += self.map(leaves.name, leaves.function, *columns, numbers=numbers)
+            start = numbers.stop
+            ahead.append(self.held(self._climb(name, levels, combine, arity, start == n)))
+        for nodes in ahead:
+            self.release(nodes)
+        return levels[-1]
 
-    def _next_level(
+    def _climb(
         self,
         name: str,
+        levels: list[list[Future]],
         combine: Callable[[list[Any]], Any],
-        level: list[Future],
-        groups: list[list[Future]],
+        arity: int,
+        is_end: bool,
     ) -> list[Future]:
+        """Combine what is complete, or at the end all but the last few; return the highest."""
+        made: list[Future] = []
+        for depth in count():
+            level, is_top = levels[depth], depth == len(levels) - 1
+            n_combined = len(level) if is_end else len(level) // arity * arity
+            if (is_top and len(level) <= arity) if is_end else not n_combined:
+                return made
+            made = self._next_level(name, combine, level[:n_combined], arity)
+            levels[depth] = level[n_combined:]
+            if is_top:
+                levels.append([])
+            levels[depth + 1] += made
+        raise AssertionError
+
+    def _next_level(
+        self, name: str, combine: Callable[[list[Any]], Any], level: list[Future], arity: int
+    ) -> list[Future]:
+        groups = [level[i : i + arity] for i in range(0, len(level), arity)]
         above = self.map(name, combine, groups, priority=1)
         self.release(level)
         return above
+
+    def _settle(self, nodes: Sequence[Future]) -> None:
+        """Wait for nodes, and let go; raises what a task raised, before more are submitted."""
+        self.wait(nodes)
+        if any(node.status == "error" for node in nodes):
+            self.gather(nodes)
+        self.release(nodes)
+
+    def _n_threads(self) -> int:
+        """Tasks that can run at once, now."""
+        with scheduler_errors():
+            n_threads: dict[str, int] = self._client.nthreads()
+        return max(1, sum(n_threads.values()))
 
     def held(self, futures: Sequence[Future]) -> list[Future]:
         """Return second handles on results, which stay until both are released."""

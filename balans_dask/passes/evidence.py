@@ -85,7 +85,7 @@ def _reduced(
     *constants: Any,
 ) -> BatchSums:
     numbers = range(len(scores.partitions))
-    futures = engine.map(
+    leaves = engine.leaves(
         name,
         body,
         scores.tiles_sources(),
@@ -94,7 +94,7 @@ def _reduced(
         *([value] * len(numbers) for value in constants),
     )
     sums: BatchSums = engine.take(
-        [engine.reduce(f"{name}-merge", futures, batch_sums_combine, arity=2)]
+        [engine.reduce(f"{name}-merge", leaves, batch_sums_combine, arity=2)]
     )[0]
     return sums
 

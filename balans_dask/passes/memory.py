@@ -15,8 +15,10 @@ from balans_dask.passes.task_bytes import (
     PLANNED_LANDMARKS,
     SAMPLING,
     RunShape,
+    counts_bytes,
     driver_bytes,
     landmark_bytes,
+    leaves_ahead,
     nearest_bytes,
     sums_bytes,
     task_bytes,
@@ -165,19 +167,26 @@ def _fixed_bytes(shape: RunShape, workers: Workers, tiling: Tiling, keep_scores:
     sampling = max(n_bytes for name, n_bytes in tasks.items() if name in SAMPLING)
     others = max(n_bytes for name, n_bytes in tasks.items() if name not in SAMPLING)
     rows = _rows_a_worker(shape, workers, tiling)
-    nearest = min(COLLECTED_NODES, tiling.n_partitions) * nearest_bytes(shape)
+    first_leaves = _leaves_ahead(COLLECTED_NODES, workers, tiling)
+    found = first_leaves * max(nearest_bytes(shape), counts_bytes(shape))
     coverage = rows * COVERAGE_ROW_BYTES
     # While a block is added, coverage is there before it and after it; nothing is summed yet.
     # Afterwards only a model asks for coverage.
     phases = (
-        workers.threads_per_worker * sampling + nearest + 2 * coverage,
+        workers.threads_per_worker * sampling + found + 2 * coverage,
         workers.threads_per_worker * others
-        + sums_bytes(shape, tiling)
+        + sums_bytes(shape, tiling, _leaves_ahead(2, workers, tiling))
         + (coverage if shape.n_frozen else 0),
     )
     scores = rows * (shape.score_row_bytes if keep_scores else LABEL_ROW_BYTES)
     driver = driver_bytes(shape, tiling) if workers.embedded else 0
     return PROCESS_BYTES + max(phases) + landmark_bytes(shape) + scores + driver
+
+
+def _leaves_ahead(arity: int, workers: Workers, tiling: Tiling) -> int:
+    """Leaves of a reduction that wait on one worker, beside those at which its threads work."""
+    n_leaves = min(leaves_ahead(arity, workers.n_threads), tiling.n_partitions)
+    return max(0, -(-n_leaves // workers.n_workers) - workers.threads_per_worker)
 
 
 def _rows_a_worker(shape: RunShape, workers: Workers, tiling: Tiling) -> int:

@@ -60,8 +60,8 @@ def compute_moments(
     """
     parts = tiling.partitions()
     rows = [source.rows(part.start, part.stop) for part in parts]
-    futures = engine.map("moments", _moments_chunk, rows, _masks(reference, parts))
-    moments: Moments = engine.collect("moments-merge", futures, _moments_combine)
+    leaves = engine.leaves("moments", _moments_chunk, rows, _masks(reference, parts))
+    moments: Moments = engine.collect("moments-merge", leaves, _moments_combine)
     return moments
 
 
@@ -95,8 +95,8 @@ def fit_projection(
         return centring(moments, total, tiling.n_rows)
     if reference is not None:
         masks = _masks(reference, parts)
-        futures = engine.map("squares", _squares_chunk, rows, [preparation] * len(parts), masks)
-        squares = engine.take([engine.reduce("squares-sum", futures, add_combine)])[0]
+        leaves = engine.leaves("squares", _squares_chunk, rows, [preparation] * len(parts), masks)
+        squares = engine.take([engine.reduce("squares-sum", leaves, add_combine)])[0]
     return principal_components(moments, squares, total, tiling.n_rows, n_components)
 
 
@@ -127,10 +127,10 @@ def _shared_mean(engine: Engine, moments: Moments) -> Future:
 def _summed(
     engine: Engine, body: Callable[..., Any], rows: Sequence[Any], preparation: Future
 ) -> NDArray[np.float64]:
-    futures: list[Future] = engine.map("scatter", body, rows, [preparation] * len(rows))
+    leaves = engine.leaves("scatter", body, rows, [preparation] * len(rows))
     # Two at a time: a node of the tree is n_features squared.
     total: NDArray[np.float64] = engine.take(
-        [engine.reduce("scatter-sum", futures, add_combine, arity=2)]
+        [engine.reduce("scatter-sum", leaves, add_combine, arity=2)]
     )[0]
     return total
 

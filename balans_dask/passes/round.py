@@ -57,8 +57,8 @@ def local_scales(
     """
     sources = scores.tiles_sources()
     n = len(sources)
-    futures = engine.map("scales", _nearest_chunk, sources, [block] * n, [n_neighbors] * n)
-    nearest: NearestByBatch = engine.collect("scales-merge", futures, _nearest_combine)
+    leaves = engine.leaves("scales", _nearest_chunk, sources, [block] * n, [n_neighbors] * n)
+    nearest: NearestByBatch = engine.collect("scales-merge", leaves, _nearest_combine)
     total_variance = scores.projection.total_variance
     scales = squared_scales(nearest, SCALE_FLOOR * total_variance)
     guarded = guard_scales(scales, nearest, max_scale_ratio, total_variance)
@@ -100,10 +100,10 @@ def new_scales(
     scales = []
     for first in range(0, len(blocks), at_once):
         some = list(blocks[first : first + at_once])
-        futures = engine.map(
+        leaves = engine.leaves(
             "new-scales", _nearest_of_all_chunk, sources, [some] * n, [n_neighbors] * n
         )
-        nearest: NearestByBatch = engine.collect("scales-merge", futures, _nearest_combine)
+        nearest: NearestByBatch = engine.collect("scales-merge", leaves, _nearest_combine)
         stops = np.cumsum([block.n_landmarks for block in some])
         limits = np.concatenate([block.limits for block in some])
         held = held_within(squared_scales(nearest, floor), limits, max_scale_ratio)
@@ -152,8 +152,8 @@ def elbows(
     if by_anchors and max_neighbors is None:
         return block.with_thresholds(np.full(block.n_landmarks, N_BINS))
     blocks = [block.for_batches(batches) for batches in scores.batches]
-    futures = engine.map("elbow", _counts_chunk, scores.tiles_sources(), blocks)
-    counts = engine.collect("elbow-sum", futures, _counts_combine)
+    leaves = engine.leaves("elbow", _counts_chunk, scores.tiles_sources(), blocks)
+    counts = engine.collect("elbow-sum", leaves, _counts_combine)
     thresholds = elbow_thresholds(counts, scores.tiling.n_rows, max_neighbors, not by_anchors)
     return block.with_thresholds(thresholds)
 

@@ -74,14 +74,14 @@ def learn_sphering(
         for part, mask in zip(parts, masks, strict=True)
     ]
     n_columns = sum(map(len, constant))
-    futures = engine.map("control-means", _moments_chunk, rows, [n_columns] * len(rows))
-    moments: Moments = engine.collect("control-means-merge", futures, _moments_combine)
+    leaves = engine.leaves("control-means", _moments_chunk, rows, [n_columns] * len(rows))
+    moments: Moments = engine.collect("control-means-merge", leaves, _moments_combine)
     # The mean of equal values may be another one in its last bit.
     mean = np.where(moments.constant, moments.smallest, moments.mean)
     shared = engine.share("control-mean", mean)
-    futures = engine.map("control-sums", _sums_chunk, rows, [shared] * len(rows))
+    leaves = engine.leaves("control-sums", _sums_chunk, rows, [shared] * len(rows))
     # Two at a time: a node of the tree is n_columns squared.
-    [sums] = engine.take([engine.reduce("control-sums-merge", futures, _sums_combine, arity=2)])
+    [sums] = engine.take([engine.reduce("control-sums-merge", leaves, _sums_combine, arity=2)])
     engine.release([shared])
     facts: dict[str, float] = {"n_controls": sums.n_rows}
     matrices = []

@@ -63,7 +63,7 @@ def sum_columns(
     """
     for columns in cuts:
         parts = scores.partitions
-        futures = engine.map(
+        leaves = engine.leaves(
             name,
             body,
             scores.tiles_sources(),
@@ -73,7 +73,7 @@ def sum_columns(
             *more,
         )
         # Two at a time: a node of the tree is as large as the result.
-        sums = engine.reduce(f"{name}-merge", futures, combine, arity=2)
+        sums = engine.reduce(f"{name}-merge", leaves, combine, arity=2)
         engine.wait([sums])
         yield sums
 

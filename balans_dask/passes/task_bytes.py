@@ -16,8 +16,10 @@ __all__ = [
     "SAMPLING",
     "RunShape",
     "batch_columns_at_once",
+    "counts_bytes",
     "driver_bytes",
     "landmark_bytes",
+    "leaves_ahead",
     "nearest_bytes",
     "sphere_bytes",
     "sums_bytes",
@@ -57,6 +59,15 @@ SAMPLING = {
 """Passes of the sampler: before anything is summed over the landmarks."""
 COLLECTED_NODES = 16
 """Nodes of a reduction that the driver combines itself."""
+
+
+def leaves_ahead(arity: int, n_threads: int) -> int:
+    """Leaves of a reduction that are submitted before the first of them are combined.
+
+    Two nodes' worth at least, and three tasks a thread: it has something to do while sums wait for
+    a thread, and the driver for the sums.
+    """
+    return arity + max(arity, 3 * n_threads)
 
 
 def batch_columns_at_once(n_landmarks: int, n_batches: int) -> int:
@@ -173,7 +184,7 @@ def task_bytes(shape: RunShape, tiling: Tiling, keep_scores: bool) -> dict[str, 
         "scores": load,
         "uncovered": rows * COVERAGE_ROW_BYTES,
         "scales": own + products + 4 * nearest_bytes(shape),
-        "elbow": own + products + 4 * 8 * shape.block_rows * N_BINS,
+        "elbow": own + products + 8 * counts_bytes(shape),
         "rows": own + products + entries,
         "cover": 2 * rows * COVERAGE_ROW_BYTES,
         "report": rows * OPEN_ROW_BYTES + tile,
@@ -206,8 +217,14 @@ def task_bytes(shape: RunShape, tiling: Tiling, keep_scores: bool) -> dict[str, 
     return tasks
 
 
-def sums_bytes(shape: RunShape, tiling: Tiling) -> int:
-    """Size of what the operator learns of the landmarks, and of sums that wait for others."""
+def sums_bytes(shape: RunShape, tiling: Tiling, n_ahead: int) -> int:
+    """Size of what the operator learns of the landmarks, and of sums that wait for others.
+
+    Parameters
+    ----------
+    n_ahead : int
+        Leaves that wait for sums to be asked for, those at which threads work left out.
+    """
     table = 8 * shape.n_landmarks * shape.n_columns
     learned = {
         "smooth": table,
@@ -220,7 +237,7 @@ def sums_bytes(shape: RunShape, tiling: Tiling) -> int:
         + 4 * _node_bytes(shape)
         + 8 * shape.n_rows,
     }[shape.operator]
-    n_waiting = 1 + tiling.n_partitions.bit_length()
+    n_waiting = max(1, n_ahead) + tiling.n_partitions.bit_length()
     # Nothing of the landmarks is left where the sums of controls are.
     whitening = n_waiting * sphere_bytes(shape) if shape.spheres else 0
     return max(learned + n_waiting * _node_bytes(shape), whitening)
@@ -272,6 +289,11 @@ def landmark_bytes(shape: RunShape) -> int:
     return shape.n_landmarks * (4 * shape.n_components + 8 * shape.n_batches + 24)
 
 
+def counts_bytes(shape: RunShape) -> int:
+    """Size of the counts that one task of the second pass returns."""
+    return 4 * shape.block_rows * N_BINS
+
+
 def nearest_bytes(shape: RunShape) -> int:
     """Nearest rows that one task of the first pass returns, where all batches are present."""
     return 8 * shape.block_rows * shape.n_batches * shape.n_neighbors
@@ -284,7 +306,7 @@ def driver_bytes(shape: RunShape, tiling: Tiling) -> int:
     per_row += 2 * 8 if shape.n_frozen else 0
     reduced = 3 * 8 * (shape.n_features**2 if shape.pca else shape.n_features)
     collected = min(COLLECTED_NODES, tiling.n_partitions)
-    nodes = (collected + 1) * 8 * shape.block_rows * N_BINS + (collected + 4) * nearest_bytes(shape)
+    nodes = 2 * (collected + 1) * counts_bytes(shape) + (collected + 4) * nearest_bytes(shape)
     held = 2 if shape.n_passes == 1 else 3
     arrays = held * shape.n_rows * shape.row_bytes if shape.in_memory else 0
     # A checkpoint joins them, and Dask holds what is sent to workers until it has arrived.

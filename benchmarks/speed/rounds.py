@@ -101,6 +101,16 @@ class InlineEngine(Engine):
         """Return the values."""
         return list(futures)
 
+    def held(self, futures: Sequence[Any]) -> list[Any]:
+        """Return the values."""
+        return list(futures)
+
+    def _n_threads(self) -> int:
+        return 1
+
+    def _settle(self, nodes: Sequence[Any]) -> None:
+        """Return at once."""
+
     def share(self, name: str, value: Any) -> Any:
         """Return the value: there is one worker."""
         return value

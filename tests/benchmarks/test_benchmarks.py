@@ -152,7 +152,7 @@ def test_memory_is_read_from_the_plan():
 
 def test_an_engine_without_dask_reduces_to_the_same_value():
     engine = InlineEngine()
-    doubled = engine.map("double", task(lambda value: 2 * value), range(20))
+    doubled = engine.leaves("double", task(lambda value: 2 * value), range(20))
     assert engine.collect("sum", doubled, task(sum)) == 380
     assert engine.n_tasks == 20 + 2
 

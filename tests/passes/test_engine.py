@@ -1,16 +1,21 @@
 """What the engine says of its workers, and what it leaves on them."""
 
 import gc
+import threading
 import time
 
+import dask.array as da
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster, Scheduler, SpecCluster, Worker
 
 from balans_dask import Balans
+from balans_dask.io.sources import LazySlice
 from balans_dask.passes import engine as engines
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.workers import QUIET_DASHBOARD
+from balans_dask.passes.task_bytes import leaves_ahead
+from balans_dask.passes.workers import QUIET_DASHBOARD, embedded_client
+from balans_dask.tiling import tree_sum
 from tests.support.screens import gaussian_screen
 
 GB = 10**9
@@ -110,13 +115,106 @@ def no_garbage_collector():
 @pytest.mark.usefixtures("no_garbage_collector")
 def test_a_reduction_leaves_nothing_on_the_workers_but_its_result(processes):
     engine = Engine(processes)
-    leaves = engine.map("test-leaf", np.ones, [1000] * 37)
+    leaves = engine.leaves("test-leaf", np.ones, [1000] * 37)
     total = engine.reduce("test-sum", leaves, sum, arity=2)
     assert engine.take([total])[0].tolist() == [37.0] * 1000
     wait_until_nothing_is_held(processes)
-    leaves = engine.map("test-leaf", np.ones, [3] * 40)
+    leaves = engine.leaves("test-leaf", np.ones, [3] * 40)
     assert engine.collect("test-sum", leaves, sum).tolist() == [40.0] * 3
     wait_until_nothing_is_held(processes)
+
+
+MAY_COMBINE = threading.Event()
+COMBINED: list[int] = []
+"""Leaves in every sum."""
+
+
+class CountingEngine(Engine):
+    """The real engine, in which nothing is combined before the driver waits for it."""
+
+    def __init__(self, client):
+        super().__init__(client)
+        MAY_COMBINE.clear()
+        COMBINED.clear()
+        self.n_submitted = self.most_ahead = 0
+
+    def map(self, name, function, *columns, **options):
+        futures = super().map(name, function, *columns, **options)
+        if name == "test-leaf":
+            self.n_submitted += len(futures)
+            self.most_ahead = max(self.most_ahead, self.n_submitted - sum(COMBINED))
+        return futures
+
+    def wait(self, futures):
+        MAY_COMBINE.set()
+        super().wait(futures)
+
+
+def _counted_sum(parts):
+    MAY_COMBINE.wait()
+    COMBINED.append(parts.count(1))
+    return sum(parts)
+
+
+@pytest.mark.parametrize("arity", [2, 8])
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+def test_few_leaves_of_a_reduction_are_submitted_ahead_of_those_that_are_combined(arity, n_threads):
+    with embedded_client(n_threads) as client:
+        engine = CountingEngine(client)
+        leaves = engine.leaves("test-leaf", int, [1] * 256)
+        total = engine.reduce("test-sum", leaves, _counted_sum, arity)
+        assert engine.take([total]) == [256]
+    assert arity < engine.most_ahead <= leaves_ahead(arity, n_threads)
+
+
+def joined(parts):
+    return tree_sum(parts, lambda a, b: f"({a} {b})")
+
+
+@pytest.mark.parametrize("n_leaves", [1, 2, 7, 16, 17, 45, 130])
+@pytest.mark.parametrize("arity", [2, 8])
+def test_a_reduction_follows_one_binary_tree_however_it_is_divided(engine, n_leaves, arity):
+    numbers = [str(number) for number in range(n_leaves)]
+    found = engine.reduce("test-join", engine.leaves("test-leaf", str, numbers), joined, arity)
+    assert engine.take([found]) == [joined(numbers)]
+    leaves = engine.leaves("test-leaf", str, numbers)
+    assert engine.collect("test-join", leaves, joined, arity) == joined(numbers)
+
+
+LOADED: list[int] = []
+
+
+def _load(block_info=None):
+    LOADED.append(1)
+    return np.ones((64, 3))
+
+
+def _rows_of(rows):
+    return rows.read().sum()
+
+
+def test_a_chunk_of_many_lazy_leaves_is_computed_once(engine):
+    LOADED.clear()
+    array = da.map_blocks(_load, chunks=((64,), (3,)), dtype=float, meta=np.ones((0, 0)))
+    slices = [LazySlice(array[[row]], (1, 3), array.dtype) for row in range(64)]
+    leaves = engine.leaves("test-leaf", _rows_of, slices)
+    assert engine.take([engine.reduce("test-sum", leaves, sum, arity=2)]) == [192.0]
+    assert len(LOADED) == 1
+
+
+def _failing(number):
+    if number == 0:
+        raise ValueError("the first leaf")
+    return number
+
+
+def test_a_leaf_that_fails_ends_the_reduction_before_all_are_submitted(engine):
+    counting = CountingEngine(engine.client)
+    leaves = counting.leaves("test-leaf", _failing, range(200))
+    with pytest.raises(ValueError, match="the first leaf"):
+        counting.reduce("test-sum", leaves, _counted_sum, arity=2)
+    assert counting.n_submitted < 200
+    counting.release()
 
 
 @pytest.mark.usefixtures("no_garbage_collector")

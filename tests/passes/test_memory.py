@@ -12,8 +12,9 @@ from balans_dask.io.sources import Chunks, StoredRows
 from balans_dask.labels import BatchLabels
 from balans_dask.model.inputs import Inputs, plan_run
 from balans_dask.parameters import OPERATORS, Parameters
+from balans_dask.passes import memory
 from balans_dask.passes.memory import PARTITION_BYTES, PARTITION_COST_TILES, plan_memory
-from balans_dask.passes.task_bytes import RunShape
+from balans_dask.passes.task_bytes import RunShape, leaves_ahead
 from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS
 
@@ -102,6 +103,18 @@ def test_every_batch_has_displacements_in_the_plan(n_frozen, operator):
     moves = 10 * 2000 * (500 + 50 + 1) * 4
     assert many.worker_bytes - few.worker_bytes >= moves
     assert many.driver_bytes - few.driver_bytes >= n_frozen * moves
+
+
+def test_the_plan_counts_sums_that_wait_until_they_are_asked_for(monkeypatch):
+    sizes = {"n_rows": 50_000_000, "n_features": 1023, "row_bytes": 4092, "max_rows": 8192}
+    found = plan(256 * GIB, n_workers=1, threads=8, **sizes)
+    # Those at which threads work are counted with the tasks.
+    monkeypatch.setattr(memory, "leaves_ahead", lambda arity, n_threads: n_threads + 1)
+    single = plan(256 * GIB, n_workers=1, threads=8, **sizes)
+    assert found.tiling == single.tiling
+    n_more = leaves_ahead(2, 8) - 8 - 1
+    assert n_more >= 16
+    assert found.worker_bytes - single.worker_bytes == n_more * 8 * 8192 * 1024
 
 
 WIDE = {"n_rows": 500_000, "n_features": 5000, "row_bytes": 20_000, "shard_tiles": 1}
