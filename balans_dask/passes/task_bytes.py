@@ -204,11 +204,13 @@ def task_bytes(shape: RunShape, tiling: Tiling, keep_scores: bool) -> dict[str, 
         # Entries of A E have their values beside those of A.
         weighed = 5 * tile_entries // 3
         pairs = (levels + 1) * _pair_bytes(shape)
+        # A sum by row takes columns and values of a block as eight bytes each.
+        widened = shape.block_rows * TILE_ROWS * 2 * 8 // filled
         tasks |= {
             "matches": own + products + 4 * rows * 8,
             "batch-sums": summing - tile_entries + weighed,
             "pairs": own + weighed + tile + pairs,
-            "met": own + weighed + 2 * tile,
+            "met": own + weighed + widened + 4 * tile,
             "fields": 3 * _node_bytes(shape),
         }
     if shape.spheres:
