@@ -136,7 +136,7 @@ class ResumableRun:
             different = differences(found["identity"], self.identity)
             if different:
                 raise InvalidInputError(
-                    f"{folder.path} holds an unfinished run of other input "
+                    f"{folder.path} holds an unfinished run of other input or options "
                     f"({'; '.join(different)}): run it as it was, or begin afresh with --overwrite"
                 )
             self._continues = True
