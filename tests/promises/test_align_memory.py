@@ -93,7 +93,7 @@ SHAPES = {
     "2,500 plates": (Mixture(n_rows=2_500 * 384, n_features=20, n_batches=2_500), []),
     "500 plates, a small memory": (
         Mixture(n_rows=500 * 96, n_features=20, n_batches=500),
-        ["--memory-limit", "1.5GB", "--max-rows", 500, "--patience", 9_999],
+        ["--memory-limit", "2.1GB", "--max-rows", 500, "--patience", 9_999],
     ),
 }
 
