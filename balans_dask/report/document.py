@@ -8,7 +8,7 @@ from balans_dask.io.atomic import replace_file
 from balans_dask.io.paths import require_free_file
 from balans_dask.io.run_folder import taken_by
 from balans_dask.model.fit import UNCOVERED_SHARE, limited_landmarks
-from balans_dask.report.page import Section, Table, rendered
+from balans_dask.report.page import Section, Table, passes_text, rendered
 from balans_dask.report.row_sections import (
     confounding,
     confounding_section,
@@ -148,12 +148,13 @@ def _facts(asked: Reported) -> list[tuple[str, str]]:
     n_rows, n_features = asked.store.features.shape
     n_uncovered = int(record["n_uncovered"])
     label = asked.labels[0] if asked.labels else None
+    operator = str(parameters.get("operator"))
     return [
         ("rows", f"{n_rows:,}"),
         ("features", f"{n_features:,}"),
         ("batches", f"{asked.batch.n_batches:,}"),
         ("labels", "none" if label is None else f"{len(label.names):,}"),
-        ("operator", f"{parameters.get('operator')}, {_times(int(parameters.get('n_passes', 1)))}"),
+        ("operator", passes_text(operator, int(parameters.get("n_passes", 1)))),
         ("landmarks", f"{int(record['n_sampled']):,}"),
         ("stopped by", str(record["stop_reason"])),
         ("rows uncovered", f"{n_uncovered:,}"),
@@ -164,10 +165,6 @@ def _controls(asked: Reported) -> NegativeControls | None:
     if asked.control is None or not asked.control.any():
         return None
     return NegativeControls(asked.control_query, asked.control)
-
-
-def _times(n_passes: int) -> str:
-    return "1 pass" if n_passes == 1 else f"{n_passes} passes"
 
 
 def _warnings(asked: Reported, tables: list[tuple[Factor, Contingency]]) -> list[str]:

@@ -19,6 +19,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from balans_dask.parameters import ALIGN
+
 __all__ = [
     "BLUE",
     "GREEN",
@@ -32,6 +34,7 @@ __all__ = [
     "label_text",
     "name_rows",
     "painted",
+    "passes_text",
     "rendered",
     "shown",
     "styled",
@@ -66,6 +69,12 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
             return draw(*args, **kwargs)
 
     return in_style
+
+
+def passes_text(operator: str, n_passes: int) -> str:
+    """Name an operator and its passes, which are the local steps of ``align``."""
+    one, more = ("local step", "local steps") if operator == ALIGN else ("pass", "passes")
+    return f"{operator}, {n_passes} {one if n_passes == 1 else more}"
 
 
 def label_text(label: object) -> str:

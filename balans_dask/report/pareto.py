@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from balans_dask.evaluate.sweep.result import MIXING_SHARE, SIGNAL_KEPT, SIGNAL_SHARE, Point
 from balans_dask.report.maps import COLOURS
+from balans_dask.report.page import passes_text
 
 __all__ = ["ScoredPoints", "pareto_figure", "save_pareto"]
 
@@ -103,7 +104,7 @@ def _settings(axes: Axes, points: Sequence[Point]) -> None:
         p = point.parameters
         if p is None:
             continue
-        name = f"{p.operator}, {p.n_passes} pass{'es' if p.n_passes > 1 else ''}"
+        name = passes_text(p.operator, p.n_passes)
         if p.strength != 1.0:
             name += ", blended"
         colour = OPERATOR_COLOURS[p.operator]
@@ -125,6 +126,5 @@ def _chosen(point: Point) -> str:
     p = point.parameters
     if p is None:
         return "chosen: raw"
-    passes = f"{p.n_passes} pass{'es' if p.n_passes > 1 else ''}"
     strength = "" if p.strength == 1.0 else f", strength {p.strength:g}"
-    return f"chosen: {p.operator}, k = {p.n_neighbors},\n{passes}{strength}"
+    return f"chosen: {passes_text(p.operator, p.n_passes)},\nk = {p.n_neighbors}{strength}"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from balans_dask.report.document import write_report
+from balans_dask.report.page import passes_text
 from balans_dask.report.run_sections import stage_times
 from balans_dask.workflows.mixture import Mixture, write_mixture
 from tests.report.pages import Page, confounded, corrected, picture, report
@@ -194,6 +195,13 @@ def test_a_large_store_makes_a_small_file(tmp_path):
     page = report(out, "--label-key", "Metadata_treatment")
     assert len(page.source) < 2_000_000
     assert re.search(r"[45],[0-9]{3} of 40,000 rows, drawn at random", page.words)
+
+
+def test_passes_of_align_are_its_local_steps():
+    assert passes_text("align", 2) == "align, 2 local steps"
+    assert passes_text("align", 1) == "align, 1 local step"
+    assert passes_text("smooth", 1) == "smooth, 1 pass"
+    assert passes_text("displace", 3) == "displace, 3 passes"
 
 
 def test_times_of_all_attempts_are_added_up():
