@@ -180,7 +180,9 @@ def _warnings(asked: Reported, tables: list[tuple[Factor, Contingency]]) -> list
         for label, table in tables
         if table.is_confounded
     ]
-    if n_uncovered > UNCOVERED_SHARE * n_rows:
+    # Uncovered in some pass: a fit warns of a pass that leaves more than the share.
+    n_passes = 1 + len(record.get("earlier_passes", {}))
+    if n_uncovered > UNCOVERED_SHARE * n_passes * n_rows:
         found.append(f"{n_uncovered:,} of {n_rows:,} rows are covered by no landmark.")
     if limited := limited_landmarks(n_capped, n_sampled):
         found.append(f"{limited}.")
