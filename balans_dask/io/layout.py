@@ -7,9 +7,10 @@ Edited as JSON, so that whatever else another program has written there stays.
 """
 
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 from copy import deepcopy
-from functools import cache, partial
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ CHUNK_BYTES = 2 * 2**20
 SHARD_BYTES = 8 * 2**20
 SMALL_CODECS = (ZstdCodec(level=0), Crc32cCodec())
 """Of everything but large matrices: Zarr's own choice, and a checksum that shows a changed bit."""
+SCALARS = (str, int, float, bool)
 SHARD_TILES = 4
 """A task writes whole shards, so shards of few columns must not grow beyond a partition."""
 
@@ -182,7 +184,9 @@ def create_root(path: str | Path | MemoryStore) -> zarr.Group:
 @cache
 def _empty_root() -> dict[str, bytes]:
     """Files of an empty store: every pass begins with them."""
-    return _files_of(_fill_root)
+    root, contents = _memory_root()
+    _fill_root(root)
+    return _files_of(contents)
 
 
 def _fill_root(root: zarr.Group) -> None:
@@ -267,7 +271,7 @@ def write_annotations(root: zarr.Group, elements: Mapping[str, Any]) -> None:
             if place is None:
                 _write(root, key, plain)
                 continue
-            made = _files_of(partial(_write, key=key, element=plain))
+            made = _element_files(key, plain)
             inside = f"{key}/"
             # Groups around it say more about themselves where they are.
             around = [name for name in made if not name.startswith(inside)]
@@ -275,11 +279,49 @@ def write_annotations(root: zarr.Group, elements: Mapping[str, Any]) -> None:
             put_files(place, {name: made[name] for name in made if name not in there})
 
 
-def _files_of(fill: Callable[[zarr.Group], None]) -> dict[str, bytes]:
-    """Fill a root in memory, and return its files by their names."""
+def _memory_root() -> tuple[zarr.Group, dict[str, Any]]:
+    """Make a root in memory, whose files appear in a dictionary."""
     contents: dict[str, Any] = {}
-    fill(zarr.create_group(MemoryStore(contents), zarr_format=3))
+    return zarr.create_group(MemoryStore(contents), zarr_format=3), contents
+
+
+def _files_of(contents: Mapping[str, Any]) -> dict[str, bytes]:
     return {name: content.to_bytes() for name, content in contents.items()}
+
+
+def _element_files(key: str, element: Any) -> dict[str, bytes]:
+    """Write an element in memory, and return its files by their names.
+
+    A record holds dozens of scalars, for each of which anndata makes an array. Those of one type
+    differ in what is in their chunk alone.
+    """
+    root, contents = _memory_root()
+    scalars: dict[type, dict[str, Any]] = defaultdict(dict)
+    _write(root, key, _apart(element, key, scalars))
+    for values in scalars.values():
+        first, *others = values
+        _write(root, first, values[first])
+        array = root[first]
+        for path in (*others, first):
+            array[()] = values[path]
+            for file in (DOCUMENT, "c"):
+                # There is no chunk of nothing but fill values.
+                if f"{first}/{file}" in contents:
+                    contents[f"{path}/{file}"] = contents[f"{first}/{file}"]
+    return _files_of(contents)
+
+
+def _apart(element: Any, key: str, scalars: dict[type, dict[str, Any]]) -> Any:
+    """Return dictionaries without their scalars, which are put among those of their type."""
+    if not isinstance(element, Mapping):
+        return element
+    kept = {}
+    for name, value in element.items():
+        if type(value) in SCALARS and "/" not in name:
+            scalars[type(value)][f"{key}/{name}"] = value
+        else:
+            kept[name] = _apart(value, f"{key}/{name}", scalars)
+    return kept
 
 
 def _write(root: zarr.Group, key: str, element: Any) -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
-from anndata.io import read_elem
+from anndata.io import read_elem, write_elem
 
 from balans_dask import Balans, pp
-from balans_dask.io.layout import write_annotations
+from balans_dask.io.layout import SMALL_CODECS, write_annotations
 from balans_dask.io.store import open_store
 from balans_dask.report.source import reported
 from tests.support.commands import run, streams
@@ -259,3 +259,23 @@ def test_text_is_stored_plainly_but_where_its_type_has_room_for_missing_values(t
     }
     assert root["obs/_index"].shards is None
     assert root["uns/balans/deep/by"][:].tolist() == ["a"]
+
+
+RECORD = {
+    "words": {"short": "a", "long": "a longer text, in \u00e4 and \u00f6", "none": ""},
+    "numbers": {"one": 1, "zero": 0, "third": 1 / 3, "nothing": 0.0, "yes": True, "no": False},
+    "rows": {"first": 7, "all": np.arange(3), "deeper": {"last": 9, "nobody": {}}},
+    "of numpy": np.float32(0.5),
+}
+
+
+def test_scalars_of_a_record_have_the_files_that_anndata_writes(tmp_path):
+    ours, known = (zarr.create_group(tmp_path / name, zarr_format=3) for name in ("a", "b"))
+    write_annotations(ours, {"record": RECORD})
+    write_elem(known, "record", RECORD, dataset_kwargs={"compressors": SMALL_CODECS})
+    files = [
+        {path.relative_to(top): path.read_bytes() for path in top.rglob("*") if path.is_file()}
+        for top in (tmp_path / "a", tmp_path / "b")
+    ]
+    assert Path("record/words/long/c") in files[0]
+    assert files[0] == files[1]
