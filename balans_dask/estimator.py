@@ -265,7 +265,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         InvalidInputError
             If values, labels or parameters cannot be used.
         """
-        with current_engine() as engine, reported(self.verbose) as tell, engine.telling(tell):
+        with current_engine(X) as engine, reported(self.verbose) as tell, engine.telling(tell):
             self._fit(engine, X, y, batch, anchor, controls, wanted=False)
         return self
 
@@ -309,7 +309,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         InvalidInputError
             If values, labels or parameters cannot be used.
         """
-        with current_engine() as engine, reported(self.verbose) as tell, engine.telling(tell):
+        with current_engine(X) as engine, reported(self.verbose) as tell, engine.telling(tell):
             return self._fit(engine, X, y, batch, anchor, controls, wanted=True)
 
     def transform(self, X: Any, *, batch: Any = None, anchor: Any = None) -> Any:
@@ -349,7 +349,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
             )
         matrix_of(X, least_rows=1)
         check_features(self, X, fitting=False)
-        with current_engine() as engine, reported(self.verbose) as tell, engine.telling(tell):
+        with current_engine(X) as engine, reported(self.verbose) as tell, engine.telling(tell):
             if batch is None and model.batches != (NO_BATCH,):
                 raise InvalidInputError(
                     f"the model was fitted on {len(model.batches)} batches: give batch="

@@ -112,7 +112,7 @@ def balans_integrate(
         adata, key, basis, correct_features, anchor, controls, _parameters(basis, params)
     )
     verbose = params.get("verbose", False)
-    with current_engine() as engine, reported(verbose) as tell, engine.telling(tell):
+    with current_engine(adata) as engine, reported(verbose) as tell, engine.telling(tell):
         done = integrate(engine, asked)
     adata.obsm[place] = done.scores
     elements = [f"obsm/{place}", f"uns/{OURS}"]

@@ -221,7 +221,8 @@ def check(source: str, **options: Any) -> None:
 
     asked = _asked(source, options)
     asked.try_writing()
-    with open_engine(options["cluster"]) as (engine, limit_bytes), single_threaded_blas():
+    opened = open_engine(options["cluster"], asked.inputs.n_values)
+    with opened as (engine, limit_bytes), single_threaded_blas():
         plan = plan_run(asked.inputs, asked.parameters, engine.workers(limit_bytes))
         examined = check_input(engine, asked.inputs, asked.parameters, plan.tiling)
     facts = _keys(asked) | input_facts(asked.inputs, asked.parameters, examined)
@@ -288,12 +289,13 @@ def correct(
     asked = _asked(source, options, is_copied=not into)
     asked = _added_to(asked, layer) if into else asked
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
-    with open_engine(options["cluster"]) as (engine, limit_bytes):
+    n_values = None if performance_report else asked.inputs.n_values
+    with open_engine(options["cluster"], n_values) as (engine, limit_bytes):
         workers = engine.workers(limit_bytes)
         freezes = model is not None
         plan = plan_run(asked.inputs, asked.parameters, workers, freezes=freezes)
         progress = Progress(console, verbose, facts_table("plan", _keys(asked) | plan_facts(plan)))
-        watched = reporting(engine.client, performance_report)
+        watched = reporting(engine, performance_report)
         how = WriteOptions(overwrite, resume, checkpoint_seconds, model)
         with watched, _events(target, progress) as tell, engine.telling(tell):
             record = correct_store(engine, asked, plan, target, how)
@@ -351,11 +353,12 @@ def transform(
     )
     warn_of_what_stays_behind(asked.store, basis)
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
-    with open_engine(options["cluster"]) as (engine, limit_bytes):
+    n_values = None if performance_report else asked.inputs.n_values
+    with open_engine(options["cluster"], n_values) as (engine, limit_bytes):
         workers = engine.workers(limit_bytes)
         plan = plan_run(asked.inputs, frozen.parameters, workers, frozen.sizes)
         progress = Progress(console, verbose, facts_table("plan", plan_facts(plan)))
-        watched = reporting(engine.client, performance_report)
+        watched = reporting(engine, performance_report)
         how = WriteOptions(overwrite, resume, model=model)
         with watched, _events(target, progress) as tell, engine.telling(tell):
             record = transform_store(engine, asked, frozen, plan, target, how)

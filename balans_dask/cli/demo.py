@@ -42,8 +42,7 @@ def _corrected(folder: str, tell: "OnStage") -> Iterator[Any]:
 
     from balans_dask.io.store import open_store
     from balans_dask.model.inputs import plan_run
-    from balans_dask.passes.engine import Engine
-    from balans_dask.passes.workers import embedded_client
+    from balans_dask.passes.inline import embedded_engine
     from balans_dask.workflows.correct import WriteOptions, correct_store
     from balans_dask.workflows.mixture import Mixture, write_mixture
     from balans_dask.workflows.request import correction_request
@@ -56,8 +55,7 @@ def _corrected(folder: str, tell: "OnStage") -> Iterator[Any]:
     raw, corrected = str(place / "screen.zarr"), str(place / "corrected.zarr")
     write_mixture(screen, raw, overwrite=True)
     run = correction_request(open_store(raw), [BATCH], Parameters())
-    with embedded_client() as client:
-        engine = Engine(client)
+    with embedded_engine(run.inputs.n_values) as engine:
         plan = plan_run(run.inputs, run.parameters, engine.workers())
         with engine.telling(tell):
             correct_store(engine, run, plan, corrected, WriteOptions(overwrite=True))

@@ -18,8 +18,6 @@ from balans_dask.errors import InvalidInputError
 from balans_dask.parameters import WORKER_TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
-    from distributed import Client
-
     from balans_dask.passes.engine import Engine
 
 __all__ = [
@@ -116,11 +114,24 @@ def silence_unless_verbose() -> None:
 
 
 @contextmanager
-def open_engine(request: ClusterRequest) -> "Iterator[tuple[Engine, int | None]]":
-    """Connect to the workers of a run; yields an engine and the memory limit of a worker."""
+def open_engine(
+    request: ClusterRequest, n_values: int | None = None
+) -> "Iterator[tuple[Engine, int | None]]":
+    """Connect to the workers of a run; yields an engine and the memory limit of a worker.
+
+    Parameters
+    ----------
+    n_values : int or None
+        Of the table, of which few need no workers; ``None`` where Dask is asked for.
+    """
     from balans_dask.cluster.arrivals import Alarm
     from balans_dask.cluster.open import open_client
     from balans_dask.passes.engine import Engine
+    from balans_dask.passes.inline import InlineEngine, are_few
+
+    if request.kind == "threads" and request.workers is None and are_few(n_values):
+        yield InlineEngine(), request.limit_bytes
+        return
 
     silence_unless_verbose()
     quiet = click.get_current_context().params.get("quiet")
@@ -163,11 +174,13 @@ def require_report(path: str | None, overwrite: bool, apart: Iterable[str | None
 
 
 @contextmanager
-def reporting(client: "Client", path: str | None) -> Iterator[None]:
+def reporting(engine: "Engine", path: str | None) -> Iterator[None]:
     """Write Dask's report of what happens inside, if it ends well.
 
     Parameters
     ----------
+    engine : Engine
+        Of a scheduler, where there is a path.
     path : str or None
         ``None`` for no report.
 
@@ -183,6 +196,7 @@ def reporting(client: "Client", path: str | None) -> Iterator[None]:
 
     from balans_dask.io.atomic import replace_file
 
+    client = engine.client
     if not client.run_on_scheduler(_has_bokeh):
         raise InvalidInputError(
             f"--performance-report needs bokeh where the scheduler runs: {REMEDY} there"

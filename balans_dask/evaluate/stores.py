@@ -20,8 +20,7 @@ from balans_dask.kernels.projection import Projection
 from balans_dask.model.fit import fit_preprocessor
 from balans_dask.model.inputs import check_input, plan_run
 from balans_dask.parameters import Parameters
-from balans_dask.passes.engine import Engine
-from balans_dask.passes.workers import embedded_client
+from balans_dask.passes.inline import embedded_engine
 from balans_dask.tiling import tile_slices
 from balans_dask.workflows.records import correction_record
 from balans_dask.workflows.request import SCORES_KEY, correction_request
@@ -92,9 +91,9 @@ def default_scores(store: ProfileStore, batch_keys: Sequence[str]) -> RawScores:
     # No memory is planned for landmarks that nobody draws.
     run = correction_request(store, tuple(batch_keys), Parameters(max_rows=1))
     # What is odd about the input is said when it is corrected.
-    with warnings.catch_warnings(), embedded_client() as client, single_threaded_blas():
+    few_or_many = embedded_engine(run.inputs.n_values)
+    with warnings.catch_warnings(), few_or_many as engine, single_threaded_blas():
         warnings.simplefilter("ignore", InputWarning)
-        engine = Engine(client)
         plan = plan_run(run.inputs, run.parameters, engine.workers())
         examined = check_input(engine, run.inputs, run.parameters, plan.tiling)
         projection = fit_preprocessor(engine, run.inputs, run.parameters, plan, examined)

@@ -76,6 +76,12 @@ class Inputs:
         return self.features.shape[0]
 
     @property
+    def n_values(self) -> int:
+        """Numbers that are corrected."""
+        matrices = [self.features] if self.embedding is None else [self.features, self.embedding]
+        return self.n_rows * sum(matrix.shape[1] for matrix in matrices)
+
+    @property
     def scored(self) -> RowSource:
         """What the scores are made from."""
         return self.features if self.embedding is None else self.embedding

@@ -1,5 +1,6 @@
 """Which arrays an estimator takes; told by type and shape, so nothing lazy is computed."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -22,7 +23,8 @@ from balans_dask.labels import batch_labels
 from balans_dask.model.anchors import given_mask
 from balans_dask.model.inputs import Inputs, require_sizes
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.workers import embedded_client, require_usable
+from balans_dask.passes.inline import embedded_engine
+from balans_dask.passes.workers import require_usable
 
 __all__ = [
     "NO_BATCH",
@@ -173,8 +175,13 @@ def numbered_names(n_features: int) -> list[str]:
 
 
 @contextmanager
-def current_engine() -> Iterator[Engine]:
-    """Use the client of the caller, which stays open, or one for this call.
+def current_engine(X: Any) -> Iterator[Engine]:
+    """Use the client of the caller, which stays open, or an engine for this call.
+
+    Parameters
+    ----------
+    X : array-like
+        What is corrected.
 
     Raises
     ------
@@ -184,8 +191,9 @@ def current_engine() -> Iterator[Engine]:
     try:
         client = default_client()
     except ValueError:
-        with embedded_client() as client:
-            yield Engine(client)
+        n_values = math.prod(getattr(X, "shape", ()))
+        with embedded_engine(n_values) as engine:
+            yield engine
     else:
         require_usable(client)
         engine = Engine(client)

@@ -11,8 +11,7 @@ inside tasks is what the workers would need if scheduling cost nothing.
 import argparse
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -37,8 +36,9 @@ from balans_dask.model.inputs import Inputs, check_input, plan_run
 from balans_dask.model.pass_data import Preprocessor, prepare
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
+from balans_dask.passes.inline import InlineEngine
 from balans_dask.passes.memory import MemoryPlan
-from balans_dask.passes.watch import OnStage, Stage
+from balans_dask.passes.watch import Stage
 from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS, Tiling
 from balans_dask.workflows.mixture import Mixture
@@ -62,8 +62,8 @@ Planned = Callable[[Workers], MemoryPlan]
 INLINE = "one thread, no Dask"
 
 
-class InlineEngine(Engine):
-    """Runs what a Dask engine would submit; a future is the value itself.
+class TimedEngine(InlineEngine):
+    """Runs tasks inline, with a clock.
 
     Attributes
     ----------
@@ -72,56 +72,17 @@ class InlineEngine(Engine):
     """
 
     def __init__(self) -> None:
-        self.task_bytes: dict[str, int] = {}
-        self.tell: OnStage = lambda stage: None
+        super().__init__()
         self.seconds = 0.0
         self.n_tasks = 0
 
-    def map(
-        self,
-        name: str,
-        function: Callable[..., Any],
-        *columns: Iterable[Any],
-        priority: int = 0,
-        numbers: Sequence[int] | None = None,
-    ) -> list[Any]:
+    def map(self, *arguments: Any, **options: Any) -> list[Any]:
         """Run one task for each row of arguments."""
-        found = []
-        for row in zip(*columns, strict=True):
-            start = time.thread_time()
-            found.append(function(*row))
-            self.seconds += time.thread_time() - start
-            self.n_tasks += 1
+        start = time.thread_time()
+        found = super().map(*arguments, **options)
+        self.seconds += time.thread_time() - start
+        self.n_tasks += len(found)
         return found
-
-    def wait(self, futures: Sequence[Any]) -> None:
-        """Return at once."""
-
-    def gather(self, futures: Sequence[Any]) -> list[Any]:
-        """Return the values."""
-        return list(futures)
-
-    def held(self, futures: Sequence[Any]) -> list[Any]:
-        """Return the values."""
-        return list(futures)
-
-    def _n_threads(self) -> int:
-        return 1
-
-    def _settle(self, nodes: Sequence[Any]) -> None:
-        """Return at once."""
-
-    def share(self, name: str, value: Any) -> Any:
-        """Return the value: there is one worker."""
-        return value
-
-    @contextmanager
-    def following(self, stage: Stage, names: Collection[str]) -> Iterator[None]:
-        """Say nothing: nobody waits."""
-        yield
-
-    def release(self, futures: Iterable[Any] | None = None) -> None:
-        """Let Python collect what nobody holds."""
 
 
 def small_inputs(folder: Path, n_partitions: int) -> Inputs:
@@ -188,7 +149,7 @@ def without_dask(
     n_workers: int, inputs: Inputs, parameters: Parameters, planned: Planned
 ) -> dict[str, Any]:
     """Processor seconds inside the tasks of every round but the first, and their number."""
-    engine = InlineEngine()
+    engine = TimedEngine()
     # As the program plans for processes: the same partitions.
     plan = planned(Workers(n_workers, 1, 16 * 2**30, embedded=False))
     ends = readings(engine, inputs, parameters, plan, lambda: (engine.seconds, engine.n_tasks))

@@ -13,7 +13,7 @@ from balans_dask.passes.engine import task
 from benchmarks.harness.findings import Findings, spread
 from benchmarks.harness.measured_process import balans, planned_bytes
 from benchmarks.speed import growth, passes, projection, rounds, whole_run, zarr_io
-from benchmarks.speed.rounds import InlineEngine
+from benchmarks.speed.rounds import TimedEngine
 from tests.support import REPOSITORY
 
 
@@ -150,8 +150,8 @@ def test_memory_is_read_from_the_plan():
     assert planned_bytes(plan) == 1.5 * 2**30
 
 
-def test_an_engine_without_dask_reduces_to_the_same_value():
-    engine = InlineEngine()
+def test_a_timed_engine_counts_its_tasks():
+    engine = TimedEngine()
     doubled = engine.leaves("double", task(lambda value: 2 * value), range(20))
     assert engine.collect("sum", doubled, task(sum)) == 380
     assert engine.n_tasks == 20 + 2

@@ -13,7 +13,7 @@ from tests.support.stores import files_but_input
 
 OPTIONS = [
     "--batch-key", "Metadata_batch", "--n-components", 4, "--max-rows", 32, "--block-rows", 16,
-    "--checkpoint-seconds", 0, "--quiet",
+    "--checkpoint-seconds", 0, "--workers", 2, "--quiet",
 ]  # fmt: skip
 N_STEPS = 4
 

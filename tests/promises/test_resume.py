@@ -24,6 +24,9 @@ from tests.support.stores import files, files_but_input, write_anndata
 SMOOTH = ["--operator", "smooth", "--n-components", 0, "--checkpoint-seconds", 0]
 OPTIONS = ["--batch-key", "Metadata_batch", *SMOOTH]
 MANY_ROUNDS = [*OPTIONS, "--block-rows", 16, "--patience", 15]
+ONE_THREAD: list[object] = []
+"""What so few rows get that ask for nothing."""
+TWO_THREADS = ["--workers", 2]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def partial(target):
 
 
 def start(folder, target, *options):
-    return Command("correct", folder / "in.zarr", target, *MANY_ROUNDS, *options)
+    return Command("correct", folder / "in.zarr", target, *MANY_ROUNDS, *TWO_THREADS, *options)
 
 
 def assert_same_as_undisturbed(folder, target):
@@ -197,14 +200,17 @@ def test_a_torn_checkpoint_costs_time_only(folder, killed_sampling, target):
 
 
 @pytest.mark.parametrize(
-    ("number", "cluster"),
-    [(signal.SIGTERM, "threads"), pytest.param(signal.SIGINT, "local", marks=pytest.mark.long)],
+    ("number", "where"),
+    [
+        (signal.SIGINT, ONE_THREAD),
+        (signal.SIGTERM, TWO_THREADS),
+        pytest.param(signal.SIGINT, [*TWO_THREADS, "--cluster", "local"], marks=pytest.mark.long),
+    ],
+    ids=["one thread", "two threads", "processes"],
 )
-def test_a_signal_saves_the_run_and_names_the_command_that_continues(
-    folder, target, number, cluster
-):
-    seldom = ["--checkpoint-seconds", 1000, "--cluster", cluster, "--workers", 2]
-    command = start(folder, target, *seldom, "--verbose")
+def test_a_signal_saves_the_run_and_names_the_command_that_continues(folder, target, number, where):
+    seldom = ["--checkpoint-seconds", 1000, "--verbose"]
+    command = Command("correct", folder / "in.zarr", target, *MANY_ROUNDS, *where, *seldom)
     sampling = False
     for line in command.process.stderr:
         sampling = sampling or "sampling rows: 48" in line
@@ -379,11 +385,11 @@ def test_no_pickle_is_written_or_read(killed_sampling):
         assert all(state[name].dtype != object for name in state.files)
 
 
-THREADS = ["--cluster", "threads"]
 ONE_PROCESS = ["--cluster", "local", "--workers", 1]
 TWO_PROCESSES = ["--cluster", "local", "--workers", 2]
 CHUNKS = [None, (1_000, 10), (33_333, 7)]
-EVERYWHERE = list(itertools.product([THREADS, ONE_PROCESS, TWO_PROCESSES], CHUNKS))
+WHERE = [ONE_THREAD, TWO_THREADS, ONE_PROCESS, TWO_PROCESSES]
+EVERYWHERE = list(itertools.product(WHERE, CHUNKS))
 
 
 def rechunked(folder, tmp_path, chunks):
@@ -395,7 +401,7 @@ def rechunked(folder, tmp_path, chunks):
     return tmp_path / "rechunked.zarr"
 
 
-# The tests above kill and continue threads with the chunks of the input, and worker processes.
+# The tests above kill two threads and continue with one, with the chunks of the input.
 @pytest.mark.long
 @pytest.mark.parametrize(("where", "chunks"), EVERYWHERE, ids=str)
 def test_a_kill_changes_no_byte_on_any_workers_and_chunks(folder, target, tmp_path, where, chunks):

@@ -19,8 +19,9 @@ from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.model.inputs import check_input, plan_run
 from balans_dask.parameters import ALIGN, DISPLACE, Parameters
 from balans_dask.passes.engine import Engine
+from balans_dask.passes.inline import embedded_engine
 from balans_dask.passes.memory import MemoryPlan
-from balans_dask.passes.workers import Workers, embedded_client
+from balans_dask.passes.workers import Workers
 from balans_dask.workflows.request import CorrectionRequest, correction_request
 
 __all__ = ["SweepRun", "run_sweep", "sweep_run", "sweep_store"]
@@ -146,8 +147,8 @@ def sweep_store(
     asked = sweep_run(path, batch_keys, label_key, grid, base, basis, anchor, eval_rows, scores)
     if engine is not None:
         return run_sweep(engine, asked)
-    with embedded_client() as client:
-        return run_sweep(Engine(client), asked)
+    with embedded_engine(asked.run.inputs.n_values) as own:
+        return run_sweep(own, asked)
 
 
 def run_sweep(
