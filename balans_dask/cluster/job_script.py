@@ -12,7 +12,13 @@ from typing import Any
 
 import dask
 
-from balans_dask.cluster.processes import BLAS_THREADS, REUSED_MEMORY, encryption, protocol
+from balans_dask.cluster.processes import (
+    BLAS_THREADS,
+    PROFILE,
+    REUSED_MEMORY,
+    encryption,
+    protocol,
+)
 from balans_dask.cluster.request import (
     ClusterRequest,
     lifetime_arguments,
@@ -46,7 +52,7 @@ WANTED = {int: "a whole number", list: "a list, such as [A, B]", dict: "keys wit
 LOG_FOLDER = "balans-jobs"
 """Where jobs log, in the working directory, unless the user's jobqueue.yaml names a folder."""
 BILLED_TO = {"slurm": "account", "pbs": "account", "lsf": "project", "sge": "project"}
-UNPROFILED = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": False}
+UNPROFILED = {f"DASK_{PROFILE.upper().replace('.', '__')}": False}
 VARIABLES = BLAS_THREADS | REUSED_MEMORY | UNPROFILED
 ENVIRONMENT = [f"export {name}={value}" for name, value in VARIABLES.items()]
 NODE_SCRATCH = '[ -d "${TMPDIR:-}" ] && [ -w "${TMPDIR:-}" ] || export TMPDIR=/tmp'
