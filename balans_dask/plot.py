@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from balans_dask.report import require_plot
 
 if TYPE_CHECKING:
-    from balans_dask.report.contingency import contingency_figure
     from balans_dask.report.maps import before_after_figure, map_figure
     from balans_dask.report.pareto import pareto_figure
     from balans_dask.report.run_figures import (
+        contingency_figure,
         coverage_figure,
         displacement_figure,
         draws_figure,
@@ -37,7 +37,7 @@ __all__ = [
 
 _PLACES = {
     "before_after_figure": "maps",
-    "contingency_figure": "contingency",
+    "contingency_figure": "run_figures",
     "coverage_figure": "run_figures",
     "displacement_figure": "run_figures",
     "draws_figure": "run_figures",

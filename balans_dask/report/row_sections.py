@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from balans_dask.evaluate.stores import corrected_scores
 from balans_dask.io.in_place import ELEMENTS
-from balans_dask.report.contingency import CELLS, contingency_figure
 from balans_dask.report.maps import (
     has_umap,
     map_figure,
@@ -18,7 +17,7 @@ from balans_dask.report.maps import (
     umap_plane,
 )
 from balans_dask.report.page import Picture, Section, Table, drawn, painted
-from balans_dask.report.run_figures import displacement_figure
+from balans_dask.report.run_figures import CELLS, contingency_figure, displacement_figure
 from balans_dask.report.source import Reported
 from balans_dask.workflows.confounding import (
     LABEL_COLUMNS,

@@ -1,4 +1,4 @@
-"""Figures of a run: coverage, landmarks and their scales, displacements."""
+"""Figures of a run: coverage, landmarks and scales, displacements, batches against labels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -9,9 +9,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 
-from balans_dask.report.page import BLUE, GREEN, GREY, ORANGE, RED, name_rows, shown, styled
+from balans_dask.report.page import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    RED,
+    label_text,
+    name_rows,
+    shown,
+    styled,
+)
+from balans_dask.workflows.confounding import Contingency
 
 __all__ = [
+    "CELLS",
+    "contingency_figure",
     "coverage_figure",
     "displacement_figure",
     "draws_figure",
@@ -20,6 +33,8 @@ __all__ = [
     "shares_figure",
 ]
 
+CELLS = 30
+"""Batches, and labels, that a figure of both shows."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 WIDTH = 4.2
 """Inches: legible without zooming on a window of 360 pixels."""
@@ -191,6 +206,32 @@ def _by_batch(names: Sequence[str]) -> tuple[Figure, Axes]:
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     return figure, axes
+
+
+@styled
+def contingency_figure(counts: Contingency) -> Figure:
+    """Draw the share of every label's rows that lies in every batch; the largest of both.
+
+    Parameters
+    ----------
+    counts : Contingency
+    """
+    columns, rows = shown(counts.batch_sizes, CELLS), shown(counts.label_sizes, CELLS)
+    # Of controls, which do not count, the name alone is left.
+    rows = rows[counts.label_sizes[rows] > 0]
+    shares = np.zeros((len(counts.labels), len(columns)))
+    inside = np.isin(counts.batch, columns)
+    place = np.searchsorted(columns, counts.batch[inside])
+    label = counts.label[inside]
+    shares[label, place] = counts.n_rows[inside] / counts.label_sizes[label]
+    figure = Figure(figsize=(WIDTH, 1.6 + 0.17 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares[rows], aspect="auto", cmap="Blues", vmin=0, vmax=1)
+    name_rows(axes, [counts.labels[i] for i in rows])
+    names = [label_text(counts.batches[i]) for i in columns]
+    axes.set_xticks(range(len(columns)), names, rotation=90, fontsize=7)
+    figure.colorbar(image, label="share of the label's rows", location="top", aspect=30)
+    return figure
 
 
 @styled
