@@ -1,4 +1,4 @@
-"""A fit: fit the preprocessor, sample the rows, sum over them."""
+"""A fit: fit the preprocessor, sample the rows, sum over them, and last whiten by the controls."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,9 +28,10 @@ from balans_dask.parameters import (
 from balans_dask.passes.align import learn_align
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
-from balans_dask.passes.operators import learn_operator
+from balans_dask.passes.operators import learn_operator, map_fields
 from balans_dask.passes.profiles import Landmarks
 from balans_dask.passes.projection import fit_projection
+from balans_dask.passes.sphering import Sphering, learn_sphering
 from balans_dask.passes.watch import PREPARING, SAMPLING, SUMMING, Stage
 
 __all__ = [
@@ -39,7 +40,9 @@ __all__ = [
     "fit",
     "fit_operator",
     "fit_preprocessor",
+    "fit_sphering",
     "limited_landmarks",
+    "share_sphering",
 ]
 
 UNCOVERED_SHARE = 0.01
@@ -156,6 +159,47 @@ def fit_operator(engine: Engine, fitted: Fit) -> FittedOperator:
             prepared.parameters.shared_populations is True,
         )
     return FittedOperator(landmarks, found.operator, found.targets, found.facts)
+
+
+def fit_sphering(
+    engine: Engine, prepared: PassData, constant_scored: NDArray[np.bool_]
+) -> Sphering:
+    """Find what whitens the rows, from the controls as the correction has left them.
+
+    Parameters
+    ----------
+    constant_scored : ndarray of shape (n_columns,), bool
+        Columns of a given embedding that hold a single value.
+
+    Raises
+    ------
+    InvalidInputError
+        If the controls do not vary in all directions.
+    """
+    scores, profiles, controls = prepared.scores, prepared.profiles, prepared.inputs.controls
+    assert controls is not None  # who asks for a sphering names them
+    constant = [profiles.constant]
+    if profiles.embed_scores:
+        constant.append(np.zeros(scores.projection.n_components, dtype=bool))
+    elif profiles.embedding is not None:
+        constant.append(constant_scored)
+    n_tasks = 2 * len(scores.partitions)
+    stage = Stage(SUMMING, number=prepared.pass_number, n_total=n_tasks)
+    with engine.following(stage, ("control-means", "control-sums")):
+        return learn_sphering(engine, scores, profiles, controls, constant)
+
+
+def share_sphering(engine: Engine, prepared: PassData, sphering: Sphering) -> FittedOperator:
+    """Hand a sphering to the workers: an operator without landmarks."""
+    operator = map_fields(
+        sphering.operator, lambda part: [engine.share("sphere", array) for array in part]
+    )
+    landmarks = Landmarks(
+        np.empty(0, dtype=np.int64),
+        engine.share("landmarks", []),
+        [[] for _ in prepared.scores.partitions],
+    )
+    return FittedOperator(landmarks, operator, {}, {})
 
 
 def _warn_of_uncovered(sampled: SamplerState, parameters: Parameters) -> None:

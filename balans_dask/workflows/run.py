@@ -10,12 +10,18 @@ from numpy.typing import NDArray
 from balans_dask.kernels.projection import Projection
 from balans_dask.labels import BatchLabels
 from balans_dask.model.bounds import Sizes
-from balans_dask.model.fit import Fit, fit, fit_operator, fit_preprocessor
+from balans_dask.model.fit import (
+    Fit,
+    fit,
+    fit_operator,
+    fit_preprocessor,
+    fit_sphering,
+    share_sphering,
+)
 from balans_dask.model.frozen import FrozenPass, Model, freeze, model_of
 from balans_dask.model.inputs import CheckedInput, Inputs
 from balans_dask.model.pass_data import FittedOperator, PassData, Preprocessor, prepare
 from balans_dask.model.sampler import SamplerState
-from balans_dask.model.sphering import fit_sphering, share_sphering
 from balans_dask.model.state import sampled_from
 from balans_dask.model.transform import adapt_model
 from balans_dask.parameters import ALIGN, SPHERE, Parameters

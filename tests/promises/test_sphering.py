@@ -19,10 +19,9 @@ from balans_dask.errors import InputWarning, InvalidInputError
 from balans_dask.io.model_store import read_model, write_model
 from balans_dask.io.sources import StoredRows
 from balans_dask.labels import batch_labels
-from balans_dask.model.fit import fit_preprocessor
+from balans_dask.model.fit import fit_preprocessor, fit_sphering
 from balans_dask.model.inputs import Inputs, check_input
 from balans_dask.model.pass_data import Preprocessor, prepare
-from balans_dask.model.sphering import fit_sphering
 from balans_dask.parameters import OPERATORS, Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan

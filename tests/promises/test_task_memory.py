@@ -8,10 +8,9 @@ import pytest
 
 from balans_dask.io.sources import StoredRows
 from balans_dask.labels import batch_labels
-from balans_dask.model.fit import fit_operator, fit_preprocessor
+from balans_dask.model.fit import fit_operator, fit_preprocessor, fit_sphering, share_sphering
 from balans_dask.model.inputs import Inputs, check_input, plan_run
 from balans_dask.model.pass_data import Preprocessor, correct_pass, prepare
-from balans_dask.model.sphering import fit_sphering, share_sphering
 from balans_dask.parameters import ALIGN, OPERATORS, Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.task_bytes import WHITENING_MATRICES
