@@ -8,7 +8,7 @@ from balans_dask.errors import require_assertions
 if TYPE_CHECKING:
     from balans_dask import pp
     from balans_dask.estimator import Balans, correct_batches
-    from balans_dask.io.storage_options import storage_options
+    from balans_dask.io.places import storage_options
 
 __all__ = ["Balans", "__version__", "correct_batches", "pp", "storage_options"]
 
@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "Balans": "balans_dask.estimator",
     "correct_batches": "balans_dask.estimator",
-    "storage_options": "balans_dask.io.storage_options",
+    "storage_options": "balans_dask.io.places",
 }
 
 

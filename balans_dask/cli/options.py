@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem, get_completion_class, split_a
 
 from balans_dask.cli.presets import PRESET_OPTION
 from balans_dask.errors import HIDDEN, public_option
-from balans_dask.io.storage_options import storage_options
+from balans_dask.io.places import storage_options
 from balans_dask.parameters import AUTO
 
 __all__ = [

@@ -6,20 +6,24 @@ bucket is another kind of thing (it has no rename, no folders, no fsync), ``io.f
 ``io.bucket`` say what is done instead. Zarr reaches buckets through fsspec as well: one
 mechanism, one set of options. obstore reads faster, but has other names for every option and would
 be a second way beside each of these; conditional puts, which locks need, fsspec has too.
+
+How buckets are reached is said once, for a command or a block: ``storage_options`` belong to the
+process, not to every function that takes a path. A place that is made within the block keeps them,
+and takes them along to the workers.
 """
 
 import errno
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
-from zarr.storage import FsspecStore, LocalStore
-
-from balans_dask.errors import BalansError, InvalidInputError, first_line
-from balans_dask.io.storage_options import options_for
+from balans_dask.errors import BalansError, InvalidInputError, first_line, keep_secret
 
 __all__ = [
     "is_remote",
@@ -29,6 +33,7 @@ __all__ = [
     "reaching",
     "require_writable",
     "resolved",
+    "storage_options",
     "tried_beside",
     "zarr_place",
 ]
@@ -40,6 +45,9 @@ TRIAL = ".trial.."
 ``.events.jsonl``, or ``.writing`` behind the number of a process."""
 FAILING = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 """What says nothing about a path, but about the disk."""
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+_NONE: Mapping[str, Any] = MappingProxyType({})
+_given: ContextVar[Mapping[str, Any]] = ContextVar("storage_options", default=_NONE)
 
 
 def is_url(path: str) -> bool:
@@ -75,7 +83,7 @@ def place_of(path: str | Path) -> Path:
         raise InvalidInputError(
             f"{path} needs {' and '.join(missing)}: pip install 'balans-dask[{extra}]'"
         )
-    place = _upath(path, options_for(protocol))
+    place = _upath(path, _options_for(protocol))
     if not place.name:
         raise InvalidInputError(f"{path} names no folder in a bucket: add its name")
     return place
@@ -138,11 +146,15 @@ def zarr_place(path: str | Path) -> Any:
     if not is_remote(place):
         # As text it could be taken for a chain of URLs, such as plate::1.zarr.
         return place
+    from zarr.storage import FsspecStore  # noqa: PLC0415  (options are read without it)
+
     return FsspecStore.from_url(str(place), storage_options=dict(place.storage_options))
 
 
 def place_of_zarr(store: Any) -> Path | None:
     """Return where a Zarr store is; ``None`` if not in a file system or bucket that we know."""
+    from zarr.storage import FsspecStore, LocalStore  # noqa: PLC0415  (options are read without it)
+
     if isinstance(store, LocalStore):
         return Path(store.root)
     if not isinstance(store, FsspecStore) or find_spec("upath") is None:
@@ -152,6 +164,52 @@ def place_of_zarr(store: Any) -> Path | None:
         return None
     options = store.fs.storage_options
     return _upath(url, {name: options[name] for name in options if name != "asynchronous"})
+
+
+@contextmanager
+def storage_options(**options: Any) -> Iterator[None]:
+    """Reach buckets in a certain way within a ``with`` block.
+
+    Parameters
+    ----------
+    **options
+        As s3fs or gcsfs takes them, such as ``endpoint_url="http://host:9000"``, ``key``,
+        ``secret`` or ``profile``; ``anon=True`` reads public buckets without keys. What is not
+        given comes from the environment (``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID`` and so on),
+        on workers from theirs.
+
+    Examples
+    --------
+    >>> from balans_dask import storage_options
+    >>> with storage_options(endpoint_url="http://127.0.0.1:9000"):
+    ...     pass  # Balans.load("s3://bucket/model.zarr")
+    """
+    keep_secret(options)
+    token = _given.set({**_given.get(), **options})
+    try:
+        yield
+    finally:
+        _given.reset(token)
+
+
+def _options_for(protocol: str) -> dict[str, Any]:
+    """Return what a file system of a protocol is made with; ``https`` has no options.
+
+    Listings are never remembered, because other processes write too. The endpoint of the
+    environment is named, so that workers of another environment find it.
+    """
+    if protocol.startswith("http"):
+        return {}
+    given = dict(_given.get())
+    anonymous = given.pop("anon", False)
+    found: dict[str, Any] = {"use_listings_cache": False}
+    if protocol == "s3":
+        named = next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), None)
+        found |= {"endpoint_url": named} if named else {}
+        found |= {"anon": True} if anonymous else {}
+    elif anonymous:
+        found["token"] = "anon"
+    return found | given
 
 
 @contextmanager
