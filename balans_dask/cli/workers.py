@@ -124,7 +124,7 @@ def open_engine(
     n_values : int or None
         Of the table, of which few need no workers; ``None`` where Dask is asked for.
     """
-    from balans_dask.cluster.arrivals import Alarm
+    from balans_dask.cluster.job_watch import Alarm
     from balans_dask.cluster.open import open_client
     from balans_dask.passes.engine import Engine
     from balans_dask.passes.inline import InlineEngine, are_few

@@ -13,11 +13,11 @@ from typing import Any
 from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
 
-from balans_dask.cluster.arrivals import Alarm
-from balans_dask.errors import InvalidInputError, RunError
+from balans_dask.errors import BalansError, InvalidInputError, RunError
 
 __all__ = [
     "LISTINGS",
+    "Alarm",
     "JobWatch",
     "jobs_in",
     "jobs_of",
@@ -125,6 +125,28 @@ def _words(text: str) -> str:
 def jobs_of(system: str, n_jobs: int) -> str:
     """Count jobs in words."""
     return f"{n_jobs} job{'s' * (n_jobs != 1)} of {system}"
+
+
+class Alarm:
+    """Rung where workers are given up, heard where results are waited for."""
+
+    def __init__(self) -> None:
+        self._reason: BalansError | None = None
+
+    def ring(self, reason: BalansError) -> None:
+        """End the run: the first reason counts."""
+        self._reason = self._reason or reason
+
+    def check(self) -> None:
+        """Raise the reason, if there is one.
+
+        Raises
+        ------
+        BalansError
+            If the workers were given up.
+        """
+        if self._reason is not None:
+            raise self._reason
 
 
 class JobWatch:

@@ -10,7 +10,6 @@ from typing import Any
 from distributed import Client
 from distributed.utils import get_ip_interface
 
-from balans_dask.cluster.arrivals import Alarm, await_arrivals
 from balans_dask.cluster.job_script import (
     job_class,
     job_settings,
@@ -19,9 +18,10 @@ from balans_dask.cluster.job_script import (
     processes_of,
     setting,
 )
-from balans_dask.cluster.job_watch import JobWatch, jobs_of, reporting
+from balans_dask.cluster.job_watch import Alarm, JobWatch, jobs_of, reporting
 from balans_dask.cluster.processes import replacing_workers
 from balans_dask.cluster.request import ClusterRequest
+from balans_dask.cluster.scheduler import await_arrivals
 from balans_dask.errors import InvalidInputError
 from balans_dask.passes.workers import QUIET_DASHBOARD
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from distributed import Client
 
-from balans_dask.cluster.arrivals import Alarm
+from balans_dask.cluster.job_watch import Alarm
 from balans_dask.cluster.jobs import jobs_client
 from balans_dask.cluster.processes import processes_client
 from balans_dask.cluster.request import JOB_SYSTEMS, RUNNER, ClusterRequest

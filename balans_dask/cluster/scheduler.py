@@ -1,4 +1,4 @@
-"""A scheduler that is there: by its address, or by the file that it wrote.
+"""A scheduler that is there, reached by its address or by its file, and how workers are waited for.
 
 A client that never gets in leaves threads and a traceback behind, and says little of certificates.
 """
@@ -7,7 +7,7 @@ import json
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from distributed import Client, Security
 from distributed.comm import get_address_host_port
 
 from balans_dask.cluster.request import ClusterRequest
-from balans_dask.errors import InvalidInputError
+from balans_dask.errors import InvalidInputError, RunError
 
 __all__ = [
+    "await_arrivals",
     "check_reachable",
     "scheduler_client",
 ]
@@ -28,6 +29,10 @@ SCHEDULER_SECONDS = 15
 """How long to look for a scheduler."""
 CONNECT_SECONDS = 60
 """How long to wait for its workers."""
+LATECOMER_SECONDS = 60
+"""How long after the first worker a run begins without the others, which join it when they come."""
+LOOK_SECONDS = 0.5
+SAY_SECONDS = 60
 
 
 def check_reachable(address: str, seconds: float) -> None:
@@ -181,3 +186,48 @@ def _await_workers(client: Client, address: str, n_workers: int) -> None:
             f"the scheduler at {address} has {found} of {n_workers} workers after "
             f"{CONNECT_SECONDS} s: start workers"
         ) from error
+
+
+def await_arrivals(
+    client: Client,
+    n_workers: int,
+    timeout_seconds: float,
+    look: Callable[[], None],
+    line: Callable[[], str],
+    say: Callable[[str], None],
+) -> None:
+    """Wait until all workers are there, or some time after the first one came.
+
+    Parameters
+    ----------
+    timeout_seconds : float
+        Give up when none has come in so long.
+    look : callable
+        Called all the time; may raise.
+    line : callable
+        Returns what is waited for, in a line.
+    say : callable
+        Told that line now and then while none is there.
+
+    Raises
+    ------
+    RunError
+        If none comes.
+    """
+    began = said = time.monotonic()
+    first: float | None = None
+    while (found := len(client.nthreads())) < n_workers:
+        now = time.monotonic()
+        look()
+        first = None if not found else first or now
+        if first is not None and now - first > LATECOMER_SECONDS:
+            return
+        if first is None and now - began > timeout_seconds:
+            raise RunError(
+                f"no worker came in {timeout_seconds:g} s of {line()}: look why, or wait longer by "
+                "--worker-timeout"
+            )
+        if now - said > SAY_SECONDS:
+            say(line())
+            said = now
+        time.sleep(LOOK_SECONDS)

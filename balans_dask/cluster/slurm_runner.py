@@ -13,12 +13,11 @@ from distributed.comm import get_address_host
 from distributed.system import MEMORY_LIMIT
 from distributed.utils import get_ip
 
-from balans_dask.cluster.arrivals import await_arrivals
 from balans_dask.cluster.job_script import jobqueue
 from balans_dask.cluster.jobs import host_address, interface_address
 from balans_dask.cluster.processes import encryption, protocol, replacing_workers
 from balans_dask.cluster.request import RUNNER, ClusterRequest
-from balans_dask.cluster.scheduler import connected
+from balans_dask.cluster.scheduler import await_arrivals, connected
 from balans_dask.errors import InvalidInputError, RunError
 from balans_dask.io.atomic import read_json, write_json
 from balans_dask.passes.workers import QUIET_DASHBOARD

@@ -8,9 +8,8 @@ import time
 import dask
 import pytest
 
-from balans_dask.cluster.arrivals import Alarm
 from balans_dask.cluster.job_script import make_log_folder
-from balans_dask.cluster.job_watch import jobs_in
+from balans_dask.cluster.job_watch import Alarm, jobs_in
 from balans_dask.cluster.jobs import scheduler_options
 from balans_dask.cluster.request import (
     JOB_SYSTEMS,
