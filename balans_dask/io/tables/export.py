@@ -18,7 +18,7 @@ from balans_dask.io.atomic import WRITTEN_BY, sync_file
 from balans_dask.io.matrices import checked_array
 from balans_dask.io.paths import MANIFEST
 from balans_dask.io.store import ProfileStore
-from balans_dask.io.tables.jump_columns import JumpColumns
+from balans_dask.io.tables.parquet_table import JumpColumns
 from balans_dask.labels import batch_labels
 
 __all__ = [
