@@ -4,14 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from balans_dask.evaluate.sweep.grid import Grid
+    from balans_dask.evaluate.sweep import Grid
     from balans_dask.evaluate.sweep.result import SweepResult
     from balans_dask.evaluate.sweep.store import sweep_store
 
 __all__ = ["Grid", "SweepResult", "sweep_store"]
 
 _PLACES = {
-    "Grid": "balans_dask.evaluate.sweep.grid",
+    "Grid": "balans_dask.evaluate.sweep",
     "SweepResult": "balans_dask.evaluate.sweep.result",
     "sweep_store": "balans_dask.evaluate.sweep.store",
 }

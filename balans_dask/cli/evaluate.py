@@ -27,7 +27,7 @@ from balans_dask.cli.options import (
 from balans_dask.cli.presets import PRESET_OPTION
 from balans_dask.cli.workers import CLUSTER_OPTIONS, open_engine
 from balans_dask.errors import InvalidInputError, printable
-from balans_dask.evaluate.sweep.grid import EVAL_ROWS, Grid
+from balans_dask.evaluate.sweep import EVAL_ROWS, Grid
 from balans_dask.parameters import ALIGN, DISPLACE, Parameters
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from balans_dask.errors import InvalidInputError
+from balans_dask.evaluate.sweep import grouped
 from balans_dask.evaluate.sweep.embeddings import Embeddings
-from balans_dask.evaluate.sweep.grid import grouped
 from balans_dask.evaluate.sweep.result import Point, SweepResult, sweep_lines
 from balans_dask.io.store import open_store
 from balans_dask.model.inputs import check_input, plan_run

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.evaluate.sweep.grid import grouped
+from balans_dask.evaluate.sweep import grouped
 from balans_dask.evaluate.sweep.one_pass import moved_inputs, rows_after, rows_before
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.fit import Fit, fit_preprocessor

@@ -11,8 +11,8 @@ from balans_dask.errors import InvalidInputError
 from balans_dask.evaluate.rows import stratified_rows
 from balans_dask.evaluate.scib import library
 from balans_dask.evaluate.scoring import SCORES
+from balans_dask.evaluate.sweep import EVAL_ROWS, Grid
 from balans_dask.evaluate.sweep.embeddings import Embeddings
-from balans_dask.evaluate.sweep.grid import EVAL_ROWS, Grid
 from balans_dask.evaluate.sweep.result import Point, SweepResult
 from balans_dask.io.store import open_store
 from balans_dask.kernels._blas import single_threaded_blas
