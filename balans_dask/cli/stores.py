@@ -12,7 +12,7 @@ from balans_dask.cli.presets import PRESET_OPTION
 from balans_dask.cli.workers import CLUSTER_OPTIONS, open_engine
 from balans_dask.errors import first_names, printable
 from balans_dask.io.tables.columns import METADATA_PREFIX, ColumnRule
-from balans_dask.workflows.preprocess.steps import NORMALIZE, SELECT, TRANSFORM, Preprocessing
+from balans_dask.workflows.preprocess import NORMALIZE, SELECT, TRANSFORM, Preprocessing
 
 if TYPE_CHECKING:
     from balans_dask.passes.watch import Stage

@@ -16,8 +16,8 @@ from balans_dask.io.sources import StoredRows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS
+from balans_dask.workflows.preprocess import Preprocessing
 from balans_dask.workflows.preprocess import store as preprocess
-from balans_dask.workflows.preprocess.steps import Preprocessing
 from balans_dask.workflows.preprocess.store import preprocess_store
 from tests.support.commands import Command
 from tests.support.screens import gaussian_screen

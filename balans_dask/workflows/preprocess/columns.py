@@ -10,7 +10,7 @@ from scipy.stats import median_abs_deviation, rankdata
 from sklearn.preprocessing import StandardScaler
 
 from balans_dask.errors import InvalidInputError, first_names, warn_of_input
-from balans_dask.workflows.preprocess.steps import Preprocessing
+from balans_dask.workflows.preprocess import Preprocessing
 
 __all__ = [
     "BLOM",

@@ -26,6 +26,7 @@ from balans_dask.passes.projection import compute_moments, compute_scatter
 from balans_dask.passes.watch import Stage
 from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS, Tiling, largest_power_of_two
+from balans_dask.workflows.preprocess import RANK_INT_BY_PLATE, Preprocessing
 from balans_dask.workflows.preprocess.by_column import (
     ChosenColumns,
     ColumnSteps,
@@ -34,7 +35,6 @@ from balans_dask.workflows.preprocess.by_column import (
     write_rows,
 )
 from balans_dask.workflows.preprocess.columns import BLOM, KeptFeatures, RowGroups, correlated
-from balans_dask.workflows.preprocess.steps import RANK_INT_BY_PLATE, Preprocessing
 from balans_dask.workflows.records import package_versions, texts
 from balans_dask.workflows.request import earlier_steps, warn_of_what_stays_behind
 
