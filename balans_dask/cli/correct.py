@@ -12,6 +12,7 @@ from rich.console import Console
 from balans_dask.cli.config import CONFIG_OPTION, PRINT_OPTIONS, ConfigurableCommand, resolved
 from balans_dask.cli.options import (
     BATCH_OPTIONS,
+    PRESET,
     STORAGE_OPTIONS,
     WORD_FOR_NONE,
     columns,
@@ -20,7 +21,6 @@ from balans_dask.cli.options import (
     option_group,
     ratio_of,
 )
-from balans_dask.cli.presets import PRESET
 from balans_dask.cli.workers import CLUSTER_OPTIONS, open_engine, reporting, require_report
 from balans_dask.errors import printable
 from balans_dask.parameters import (

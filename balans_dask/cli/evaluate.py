@@ -18,13 +18,13 @@ from balans_dask.cli.config import CONFIG_OPTION, ConfigurableCommand
 from balans_dask.cli.exit_codes import say_warning
 from balans_dask.cli.options import (
     BATCH_OPTIONS,
+    PRESET_OPTION,
     STORAGE_OPTIONS,
     columns,
     folders,
     option_group,
     ratio_of,
 )
-from balans_dask.cli.presets import PRESET_OPTION
 from balans_dask.cli.workers import CLUSTER_OPTIONS, open_engine
 from balans_dask.errors import InvalidInputError, printable
 from balans_dask.evaluate.sweep import EVAL_ROWS, Grid

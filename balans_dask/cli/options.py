@@ -1,25 +1,34 @@
-"""Options that several commands share, how their values are read, and what a shell completes."""
+"""Options that several commands share, the presets they default to, and what a shell completes.
+
+A preset is data: what a community calls its columns, keys and controls, to which options default. A
+command takes from it what it asks for, and flags win.
+"""
 
 import json
 import math
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class, split_arg_string
 
-from balans_dask.cli.presets import PRESET_OPTION
 from balans_dask.errors import HIDDEN, public_option
 from balans_dask.io.places import storage_options
+from balans_dask.io.tables.columns import METADATA_PREFIX, ColumnRule
 from balans_dask.parameters import AUTO
 
 __all__ = [
     "BATCH_OPTIONS",
+    "PRESET",
+    "PRESETS",
+    "PRESET_OPTION",
     "STORAGE_OPTIONS",
     "UNEXPOSED",
     "WORD_FOR_NONE",
+    "Preset",
     "columns",
     "completion",
     "folders",
@@ -32,6 +41,64 @@ SHELLS = ("bash", "zsh", "fish")
 UNEXPOSED = "balans_dask.unexposed"
 """Where options that no command gets are kept, as far as they may be told."""
 WORD_FOR_NONE = "none"
+PRESET = "balans_dask.preset"
+"""Where the options are kept that a command has of a preset."""
+
+JUMP_NEGATIVE_CONTROLS = (
+    *("JCP2022_033924", "JCP2022_800001", "JCP2022_800002"),
+    *("JCP2022_915128", "JCP2022_915129", "JCP2022_915130", "JCP2022_915131"),
+)
+"""DMSO, and what stands for it in the ORF and CRISPR plates."""
+CELLPROFILER_METADATA = (METADATA_PREFIX, "Image_Metadata_")
+IMAGE = ("Image_",)
+"""Numbers of whole images, and names of files: neither features of cells nor worth a column."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Defaults of one convention.
+
+    Attributes
+    ----------
+    columns : ColumnRule
+        Which columns of a table are features.
+    batch_keys : tuple of str
+    label_key : str
+        What should be told apart.
+    controls : str
+        Query for the negative controls.
+    plate_keys : tuple of str
+        Columns that tell plates apart.
+    """
+
+    columns: ColumnRule
+    batch_keys: tuple[str, ...]
+    label_key: str
+    controls: str
+    plate_keys: tuple[str, ...]
+
+
+PRESETS = {
+    "jump": Preset(
+        # Profiles of CellProfiler and of networks alike: every number but those of whole images.
+        columns=ColumnRule(annotations=CELLPROFILER_METADATA, left_out=IMAGE),
+        batch_keys=("Metadata_Batch",),
+        label_key="Metadata_JCP2022",
+        controls=f"Metadata_JCP2022 in {list(JUMP_NEGATIVE_CONTROLS)}",
+        plate_keys=("Metadata_Source", "Metadata_Plate"),
+    ),
+    "cellprofiler": Preset(
+        columns=ColumnRule(
+            features=("Cells_", "Cytoplasm_", "Nuclei_"),
+            annotations=CELLPROFILER_METADATA,
+            left_out=IMAGE,
+        ),
+        batch_keys=("Metadata_Plate",),
+        label_key="Metadata_pert_iname",
+        controls="Metadata_pert_type == 'negcon'",
+        plate_keys=("Metadata_Plate",),
+    ),
+}
 
 
 def option_group(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -138,6 +205,37 @@ def _value(name: str, text: str) -> Any:
             raise click.BadParameter(f"the value of {name} begins like JSON and is none") from None
     return text
 
+
+def _defaults(preset: Preset) -> dict[str, Any]:
+    """Name the options of all commands that a preset speaks of."""
+    return {
+        "feature_prefixes": preset.columns.features,
+        "metadata_prefixes": preset.columns.annotations,
+        "left_out_prefixes": preset.columns.left_out,
+        "batch_keys": preset.batch_keys,
+        "label_key": preset.label_key,
+        "control": preset.controls,
+        "controls": preset.controls,
+        "plate_keys": preset.plate_keys,
+    }
+
+
+def _preset(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
+    if name is not None:
+        context.meta[PRESET] = _defaults(PRESETS[name])
+        # What a configuration has put there says more than a preset.
+        context.default_map = {**_defaults(PRESETS[name]), **(context.default_map or {})}
+    return name
+
+
+PRESET_OPTION = click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    is_eager=True,
+    expose_value=False,
+    callback=_preset,
+    help="Columns and keys as this convention names them; other options win.",
+)
 
 STORAGE_OPTIONS = option_group(
     click.option(

@@ -7,8 +7,7 @@ import click
 from rich.console import Console
 
 from balans_dask.cli.config import PRINT_OPTIONS, ConfigurableCommand
-from balans_dask.cli.options import STORAGE_OPTIONS, folders
-from balans_dask.cli.presets import PRESET_OPTION
+from balans_dask.cli.options import PRESET_OPTION, STORAGE_OPTIONS, folders
 from balans_dask.cli.workers import CLUSTER_OPTIONS, open_engine
 from balans_dask.errors import first_names, printable
 from balans_dask.io.tables.columns import METADATA_PREFIX, ColumnRule

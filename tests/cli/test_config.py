@@ -5,7 +5,7 @@ import tomllib
 import anndata
 import pytest
 
-from balans_dask.cli.presets import PRESETS
+from balans_dask.cli.options import PRESETS
 from tests.support.commands import run, streams
 from tests.support.screens import gaussian_screen
 from tests.support.stores import files, files_but_input, write_anndata

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from balans_dask.cli.app import cli, run
-from balans_dask.cli.presets import PRESETS
+from balans_dask.cli.options import PRESETS
 from balans_dask.model.anchors import rows_by_query
 from tests.support.screens import gaussian_screen
 from tests.support.stores import write_anndata
