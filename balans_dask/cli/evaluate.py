@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from balans_dask.cli import say_warning
 from balans_dask.cli.config import CONFIG_OPTION, ConfigurableCommand
-from balans_dask.cli.exit_codes import say_warning
 from balans_dask.cli.options import (
     BATCH_OPTIONS,
     PRESET_OPTION,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from balans_dask.cli.exit_codes import say_warning
+from balans_dask.cli import say_warning
 from balans_dask.cli.options import not_nan, option_group
 from balans_dask.cluster.request import JOB_SYSTEMS, RUNNER, ClusterRequest
 from balans_dask.errors import InvalidInputError
