@@ -1,11 +1,16 @@
-"""Which columns of a table are features, which describe the rows, and what these are called."""
+"""Which columns of a table are features, which describe the rows, and what these are called.
+
+Folders tell columns too, as Hive, Spark and Dask name them: ``NAME=VALUE``.
+"""
 
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from balans_dask.errors import InvalidInputError, first_names
 
@@ -14,8 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METADATA_PREFIX",
+    "NO_VALUE",
     "ColumnRule",
+    "Partitions",
     "alike",
+    "is_partition",
     "is_storable",
     "named",
     "require_features",
@@ -25,6 +33,8 @@ __all__ = [
 ]
 
 METADATA_PREFIX = "Metadata_"
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+INTEGERS = range(-(2**63), 2**63)
 _INDEX_COLUMN = re.compile(r"__index_level_\d+__|Unnamed: \d+(\.\d+)*|_index|")
 _FORBIDDEN = {".", "..", "zarr.json"}
 _LONGEST_NAME_BYTES = 255
@@ -180,3 +190,99 @@ def alike(names: Iterable[str]) -> list[str]:
     for name in names:
         groups.setdefault(unicodedata.normalize("NFKC", name).casefold(), []).append(name)
     return [name for group in groups.values() if len(group) > 1 for name in group]
+
+
+class Partitions:
+    """Columns of a folder of tables, the same in every row of a file.
+
+    A column is one of integers if every value is the usual spelling of one, else of text: pandas
+    reads 0012 as 12, here it stays as it is. Beside csv it is text, as all annotations there are.
+
+    Parameters
+    ----------
+    folder : str
+        What to call the folder in an error.
+    names : sequence of str
+        Files: paths within the folder, with / between their parts.
+    rule : ColumnRule
+        Says which columns are left out.
+    untyped : bool
+        All columns are text.
+
+    Raises
+    ------
+    InvalidInputError
+        If a folder cannot be read as a name and a value, or a file has two values of one name.
+    """
+
+    def __init__(
+        self, folder: str, names: Sequence[str], rule: ColumnRule, untyped: bool = False
+    ) -> None:
+        texts = {name: _told(folder, name) for name in names}
+        found = {column: None for told in texts.values() for column in told}
+        self.columns, _ = rule.others(list(found), [])
+        typed = [] if untyped else self.columns
+        numbers = {column for column in typed if _are_integers(texts.values(), column)}
+        self._values: dict[str, dict[str, Any]] = {
+            name: {
+                column: int(text) if column in numbers and text is not None else text
+                for column, text in told.items()
+                if column in self.columns
+            }
+            for name, told in texts.items()
+        }
+
+    def require_no_features(self, path: str, features: Sequence[str]) -> None:
+        """Refuse a file in which a column of the folders is a feature.
+
+        Raises
+        ------
+        InvalidInputError
+        """
+        both = [column for column in self.columns if column in set(features)]
+        if both:
+            raise InvalidInputError(
+                f"{path} has {len(both)} columns of numbers that its folders tell as well "
+                f"({first_names(both)}): say that they describe rows, by --metadata-prefix "
+                f"{both[0]}"
+            )
+
+    def of(self, name: str) -> dict[str, Any]:
+        """Return what the folders of a file tell: values by column."""
+        return self._values[name]
+
+
+def is_partition(folder: str) -> bool:
+    """Tell whether the name of a folder is that of a column and a value."""
+    return folder.find("=") > 0
+
+
+def _told(folder: str, name: str) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for part in PurePosixPath(name).parts[:-1]:
+        if not is_partition(part):
+            continue
+        try:
+            column, value = (unquote(text, errors="strict") for text in part.split("=", 1))
+        except UnicodeDecodeError as error:
+            raise InvalidInputError(
+                f"{folder} has a folder {part}, which is no text in UTF-8: rename it"
+            ) from error
+        known = None if value == NO_VALUE else value
+        if found.setdefault(column, known) != known:
+            raise InvalidInputError(
+                f"{name} of {folder} lies in folders with two values of {column}: rename one"
+            )
+    return found
+
+
+def _are_integers(texts: Collection[dict[str, str | None]], column: str) -> bool:
+    values = [text for told in texts if (text := told.get(column)) is not None]
+    return bool(values) and all(_is_integer(value) for value in values)
+
+
+def _is_integer(text: str) -> bool:
+    try:
+        return str(int(text)) == text and int(text) in INTEGERS
+    except ValueError:
+        return False

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,12 +19,12 @@ from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.io.files import files_below
 from balans_dask.io.paths import is_export, require_exists
 from balans_dask.io.places import place_of, resolved
-from balans_dask.io.tables.columns import ColumnRule
+from balans_dask.io.tables.columns import NO_VALUE, ColumnRule, Partitions, is_partition
 from balans_dask.io.tables.csv_table import open_csv
 from balans_dask.io.tables.h5ad_table import open_h5ad
 from balans_dask.io.tables.parquet_table import open_parquet
-from balans_dask.io.tables.partitions import Partitions, is_partition
 from balans_dask.io.tables.row_stream import RowStream, Slab
+from balans_dask.labels import spelled
 
 __all__ = [
     "TABLE_SUFFIXES",
@@ -231,7 +232,7 @@ def _joined(path: str, files: list[PlateFile], rule: ColumnRule) -> RowStream:
             places = _places(file, stream.var.index, features)
             for slab in stream.slabs:
                 values = slab.features if places is None else slab.features[:, places]
-                obs = partitions.added(file.path, file.name, slab.obs)
+                obs = _with_partitions(file.path, partitions.of(file.name), slab.obs)
                 yield Slab(_with_columns(obs, file.columns()), values)
 
     return RowStream(first.var, slabs(), untyped=first.untyped, left_out=first.left_out)
@@ -251,7 +252,25 @@ def _places(file: PlateFile, found: pd.Index, features: pd.Index) -> NDArray[np.
     return found.get_indexer(features)
 
 
-def _with_columns(obs: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
+def _with_partitions(path: str, told: dict[str, Any], obs: pd.DataFrame) -> pd.DataFrame:
+    """Add what the folders of a file tell to some of its rows; refuse another value of a column."""
+    for column, value in told.items():
+        if column not in obs.columns:
+            continue
+        labels = obs[column].dropna().unique()
+        spelling = None if value is None else spelled(value)
+        others = [label for label in map(spelled, labels) if label != spelling]
+        n_missing = int(obs[column].isna().sum()) if value is not None else 0
+        if others or n_missing:
+            raise InvalidInputError(
+                f"{path} lies in a folder {column}={NO_VALUE if value is None else value}, "
+                f"and has {first_names(others) or 'nothing'} in column {column}: rename the "
+                "column or the folder"
+            )
+    return _with_columns(obs, told)
+
+
+def _with_columns(obs: pd.DataFrame, columns: dict[str, Any]) -> pd.DataFrame:
     """Add the columns that a file lacks, as categories: its label once, not once a row."""
     for name, label in columns.items():
         if name not in obs.columns:
