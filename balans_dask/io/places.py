@@ -46,6 +46,10 @@ TRIAL = ".trial.."
 FAILING = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 """What says nothing about a path, but about the disk."""
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+ASKED_AGAIN = {"retries": {"mode": "standard", "max_attempts": 10}}
+"""For a server that asks to slow down. botocore asks four times again, and s3fs does not know the
+answer to HEAD, which has no body, for what it is."""
+OWN_RETRIES = {"AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"}
 _NONE: Mapping[str, Any] = MappingProxyType({})
 _given: ContextVar[Mapping[str, Any]] = ContextVar("storage_options", default=_NONE)
 
@@ -207,6 +211,7 @@ def _options_for(protocol: str) -> dict[str, Any]:
         named = next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), None)
         found |= {"endpoint_url": named} if named else {}
         found |= {"anon": True} if anonymous else {}
+        found |= {} if OWN_RETRIES & os.environ.keys() else {"config_kwargs": ASKED_AGAIN}
     elif anonymous:
         found["token"] = "anon"
     return found | given

@@ -10,6 +10,7 @@ from tests.support.commands import Command, dask_cluster, run, streams
 from tests.support.stores import INPUT, files, files_but_input
 
 BATCH = ("--batch-key", "Metadata_Plate")
+SMOOTH = (*BATCH, "--operator", "smooth")
 
 
 def but_input(found):
@@ -22,7 +23,7 @@ def test_a_folder_of_plates_is_converted_checked_and_corrected_on_its_bucket(pla
     run("convert", source, store)
     assert bucket.files("in.zarr") == files(plates / "in.zarr")
     assert "40,000" in streams("check", store, *BATCH)[0]
-    options = (*BATCH, "--operator", "smooth", "--cluster", "local", "--workers", 2)
+    options = (*SMOOTH, "--cluster", "local", "--workers", 2)
     run("correct", store, corrected, *options, "--model", bucket.url("model.zarr"))
     assert but_input(bucket.files("out.zarr")) == files_but_input(plates / "out.zarr")
     assert bucket.files("model.zarr") == files(plates / "model.zarr")
@@ -101,9 +102,9 @@ def test_a_store_of_a_bucket_is_reported_with_its_input(plates, bucket, tmp_path
 
 
 def test_input_and_output_may_be_in_different_places(plates, bucket, tmp_path):
-    run("correct", plates / "in.zarr", bucket.url("out.zarr"), *BATCH)
+    run("correct", plates / "in.zarr", bucket.url("out.zarr"), *SMOOTH)
     assert but_input(bucket.files("out.zarr")) == files_but_input(plates / "out.zarr")
-    run("correct", bucket.upload(plates / "in.zarr", "in.zarr"), tmp_path / "out.zarr", *BATCH)
+    run("correct", bucket.upload(plates / "in.zarr", "in.zarr"), tmp_path / "out.zarr", *SMOOTH)
     assert files_but_input(tmp_path / "out.zarr") == files_but_input(plates / "out.zarr")
     assert bucket.url("in.zarr") in streams("inspect", tmp_path / "out.zarr")[0].replace("\n", "")
 
@@ -117,7 +118,7 @@ def test_options_travel_to_workers_that_know_nothing_of_the_bucket(
     given = (f"endpoint_url={server.url}", "key=test", "secret=test")
     options = [part for option in given for part in ("--storage-option", option)]
     with dask_cluster() as (address, _):
-        run("correct", store, bucket.url("out.zarr"), *BATCH, "--cluster", address, *options)
+        run("correct", store, bucket.url("out.zarr"), *SMOOTH, "--cluster", address, *options)
     assert but_input(bucket.files("out.zarr")) == files_but_input(plates / "out.zarr")
 
 
