@@ -228,8 +228,6 @@ def _neighbour_pair(
 def _scib_pair(
     embedding: NDArray[np.floating], before: NDArray[np.floating], batch: Any, label: Any
 ) -> tuple[float, float]:
-    # scib-metrics is an optional extra, and slow to import.
-
     scores = batch_scores(embedding, before, batch, label) | biology_scores(embedding, label)
     found = totals(scores)
     return found.biology, found.batch
