@@ -17,6 +17,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,10 +47,8 @@ TRIAL = ".trial.."
 FAILING = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 """What says nothing about a path, but about the disk."""
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-ASKED_AGAIN = {"retries": {"mode": "standard", "max_attempts": 10}}
-"""For a server that asks to slow down. botocore asks four times again, and s3fs does not know the
-answer to HEAD, which has no body, for what it is."""
-OWN_RETRIES = {"AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"}
+BUSY = 503
+"""Status of an answer that asks to slow down."""
 _NONE: Mapping[str, Any] = MappingProxyType({})
 _given: ContextVar[Mapping[str, Any]] = ContextVar("storage_options", default=_NONE)
 
@@ -152,6 +151,7 @@ def zarr_place(path: str | Path) -> Any:
         return place
     from zarr.storage import FsspecStore  # noqa: PLC0415  (options are read without it)
 
+    _reached(place)
     return FsspecStore.from_url(str(place), storage_options=dict(place.storage_options))
 
 
@@ -211,7 +211,6 @@ def _options_for(protocol: str) -> dict[str, Any]:
         named = next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), None)
         found |= {"endpoint_url": named} if named else {}
         found |= {"anon": True} if anonymous else {}
-        found |= {} if OWN_RETRIES & os.environ.keys() else {"config_kwargs": ASKED_AGAIN}
     elif anonymous:
         found["token"] = "anon"
     return found | given
@@ -233,8 +232,31 @@ def reaching(path: str | Path) -> Iterator[None]:
         ) from error
 
 
+def _reached(place: Any) -> Path:
+    """Prepare this process, which may be a worker's, for what a place is reached by."""
+    if place.protocol == "s3":
+        _ask_again()
+    return place  # type: ignore[no-any-return]
+
+
+@cache
+def _ask_again() -> None:
+    """Let s3fs ask again where a server is busy, also of HEAD.
+
+    s3fs looks for the word ``SlowDown`` in the answer, and that to HEAD has no text.
+    """
+    from s3fs import core  # noqa: PLC0415  (the cloud extra)
+
+    before = core.CUSTOM_ERROR_HANDLER
+
+    def is_busy(error: Exception) -> bool:
+        answer = getattr(error, "response", {}).get("ResponseMetadata", {})
+        return answer.get("HTTPStatusCode") == BUSY or bool(before(error))
+
+    core.set_custom_error_handler(is_busy)
+
+
 def _upath(url: str, options: dict[str, Any]) -> Path:
     from upath import UPath  # noqa: PLC0415  (the cloud extra)
 
-    place: Any = UPath(url.rstrip("/"), **options)
-    return place  # type: ignore[no-any-return]
+    return _reached(UPath(url.rstrip("/"), **options))

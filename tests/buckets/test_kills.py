@@ -7,7 +7,8 @@ import zarr
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.events import read_events
-from balans_dask.io.places import zarr_place
+from balans_dask.io.files import file_size
+from balans_dask.io.places import place_of, zarr_place
 from balans_dask.io.store import open_store
 from balans_dask.workflows.mixture import Mixture, write_mixture
 from tests.support.commands import Command, run
@@ -142,3 +143,12 @@ def test_a_server_that_asks_to_slow_down_is_asked_again(plates, bucket, steady):
     run("correct", source, bucket.url("out.zarr"), *options)
     assert steady.behave() > before + 50
     assert_same_as_undisturbed(bucket, plates)
+
+
+def test_whether_a_file_is_there_is_asked_until_the_server_has_time(bucket, steady):
+    bucket.write("file", b"four")
+    place = place_of(bucket.url("file"))
+    # botocore gives up after five times.
+    steady.behave(busy=6)
+    assert file_size(place) == 4
+    assert steady.behave() >= 6

@@ -83,17 +83,21 @@ class Misbehaving:
         self.inner = inner
         self.n_requests = self.n_refused = 0
         self.every, self.slow, self.refuse = 0, None, None
+        self.n_busy = 0
 
     def __call__(self, environ, start):
         if environ["PATH_INFO"] == "/-/behave":
             how = dict(parse_qsl(environ["QUERY_STRING"]))
             self.every, self.slow = int(how.get("every", 0)), how.get("slow")
-            self.refuse = how.get("refuse")
+            self.refuse, self.n_busy = how.get("refuse"), int(how.get("busy", 0))
             start("200 OK", [])
             return [str(self.n_refused).encode()]
         self.n_requests += 1
         puts = environ["REQUEST_METHOD"] == "PUT" and self.refuse
         unwelcome = puts and self.refuse in environ["PATH_INFO"]
+        if environ["REQUEST_METHOD"] == "HEAD" and self.n_busy:
+            self.n_busy -= 1
+            unwelcome = True
         if unwelcome or (self.every and self.n_requests % self.every == 0):
             self.n_refused += 1
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
