@@ -16,7 +16,6 @@ from balans_dask.model.inputs import check_values, plan_run
 from balans_dask.model.saved import load_model, save_model
 from balans_dask.model.transform import number_batches
 from balans_dask.parameters import PAPER
-from balans_dask.passes.engine import Engine
 from balans_dask.progress import reported
 from balans_dask.workflows.array_inputs import (
     NO_BATCH,
@@ -53,8 +52,8 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
     rows (landmarks) where few rows are covered yet, scale their distances by that to their k-th
     nearest neighbour *within each batch*, and keep strong Gaussian affinities up to the elbow.
 
-    Work runs on the current ``distributed.Client`` if there is one, else on threads of this
-    process. The result does not depend on which, nor on chunks.
+    Work runs on the current ``distributed.Client`` if there is one, else in this process. The
+    result does not depend on which, nor on chunks.
 
     Parameters
     ----------
@@ -265,8 +264,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         InvalidInputError
             If values, labels or parameters cannot be used.
         """
-        with current_engine(X) as engine, reported(self.verbose) as tell, engine.telling(tell):
-            self._fit(engine, X, y, batch, anchor, controls, wanted=False)
+        self._fit(X, y, batch, anchor, controls, wanted=False)
         return self
 
     def fit_transform(
@@ -309,8 +307,7 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         InvalidInputError
             If values, labels or parameters cannot be used.
         """
-        with current_engine(X) as engine, reported(self.verbose) as tell, engine.telling(tell):
-            return self._fit(engine, X, y, batch, anchor, controls, wanted=True)
+        return self._fit(X, y, batch, anchor, controls, wanted=True)
 
     def transform(self, X: Any, *, batch: Any = None, anchor: Any = None) -> Any:
         """Correct further profiles by what was fitted; those corrected before do not move.
@@ -347,9 +344,9 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
                 f"the model takes distances in an embedding ({model.record['basis']}) beside the "
                 "features: correct stores that hold both by `balans transform`"
             )
-        matrix_of(X, least_rows=1)
+        matrix = matrix_of(X, least_rows=1)
         check_features(self, X, fitting=False)
-        with current_engine(X) as engine, reported(self.verbose) as tell, engine.telling(tell):
+        with current_engine(matrix) as engine, reported(self.verbose) as tell, engine.telling(tell):
             if batch is None and model.batches != (NO_BATCH,):
                 raise InvalidInputError(
                     f"the model was fitted on {len(model.batches)} batches: give batch="
@@ -413,7 +410,6 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
 
     def _fit(
         self,
-        engine: Engine,
         X: Any,
         y: Any,
         batch: Any,
@@ -422,12 +418,12 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         wanted: bool,
     ) -> Any:
         parameters = sphered(parameters_of(self.get_params(deep=False)), controls)
-        matrix_of(X)
+        matrix = matrix_of(X)
         check_features(self, X, fitting=True)
-        inputs = inputs_of(engine, X, batch, anchor, controls)
-        collect = collector_of(X)
-        asked = Asked(label=labels_beside(y, inputs.n_rows))
-        found = fit_inputs(engine, inputs, parameters, collect, wanted, asked)
+        with current_engine(matrix) as engine, reported(self.verbose) as tell, engine.telling(tell):
+            inputs = inputs_of(engine, X, batch, anchor, controls)
+            asked = Asked(label=labels_beside(y, inputs.n_rows))
+            found = fit_inputs(engine, inputs, parameters, collector_of(X), wanted, asked)
         self.coverage_ = found.coverage
         self._take(found.model)
         return None if found.rows is None else found.rows.features

@@ -35,8 +35,8 @@ def balans_integrate(
     (``operator="align"``, see ``Balans``). The published method is ``operator="smooth",
     max_scale_ratio=None, correct_single_batch=True`` (``Balans.paper``).
 
-    Work runs on the current ``distributed.Client``, which stays open, if there is one, else on
-    threads of this process.
+    Work runs on the current ``distributed.Client``, which stays open, if there is one, else in this
+    process.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def balans_integrate(
         adata, key, basis, correct_features, anchor, controls, _parameters(basis, params)
     )
     verbose = params.get("verbose", False)
-    with current_engine(adata) as engine, reported(verbose) as tell, engine.telling(tell):
+    with current_engine(*asked.matrices) as engine, reported(verbose) as tell, engine.telling(tell):
         done = integrate(engine, asked)
     adata.obsm[place] = done.scores
     elements = [f"obsm/{place}", f"uns/{OURS}"]

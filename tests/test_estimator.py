@@ -18,6 +18,7 @@ from sklearn.base import clone
 from balans_dask import Balans, correct_batches
 from balans_dask.errors import InputWarning, InvalidInputError
 from balans_dask.parameters import OPERATORS, PAPER, Parameters
+from balans_dask.passes import inline
 from balans_dask.passes.workers import QUIET_DASHBOARD
 from tests.support.screens import gaussian_screen
 
@@ -430,7 +431,8 @@ def test_more_neighbours_than_any_batch_has_are_those_that_it_has():
     np.testing.assert_array_equal(found.scales_, expected.scales_)
 
 
-def test_two_fits_in_two_threads_leave_dask_as_it_was():
+def test_two_fits_in_two_threads_leave_dask_as_it_was(monkeypatch):
+    monkeypatch.setattr(inline, "INLINE_ROWS", 0)
     models = [Balans(operator="smooth", max_rows=m) for m in (100, 200)]
     with ThreadPoolExecutor(2) as pool:
         fits = [

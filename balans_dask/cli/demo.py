@@ -55,7 +55,7 @@ def _corrected(folder: str, tell: "OnStage") -> Iterator[Any]:
     raw, corrected = str(place / "screen.zarr"), str(place / "corrected.zarr")
     write_mixture(screen, raw, overwrite=True)
     run = correction_request(open_store(raw), [BATCH], Parameters())
-    with embedded_engine(run.inputs.n_values) as engine:
+    with embedded_engine(run.inputs.are_few()) as engine:
         plan = plan_run(run.inputs, run.parameters, engine.workers())
         with engine.telling(tell):
             correct_store(engine, run, plan, corrected, WriteOptions(overwrite=True))

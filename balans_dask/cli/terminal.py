@@ -157,16 +157,20 @@ def _plain(value: Any) -> str:
     return "+".join(str(part) for part in value) if np.ndim(value) else str(value)
 
 
+def _counted(n: int, one: str, many: str) -> str:
+    return f"1 {one}" if n == 1 else f"{n} {many}"
+
+
 def plan_facts(plan: MemoryPlan) -> dict[str, str]:
     """Say a memory plan in words."""
     tiling, workers = plan.tiling, plan.workers
     rows = min(tiling.rows_per_partition, tiling.n_rows)
     largest = max(plan.task_bytes, key=lambda name: plan.task_bytes[name])
-    where = "threads of this process" if workers.embedded else "processes"
     facts = {
-        "workers": f"{workers.n_threads} threads of this process"
+        "workers": f"{_counted(workers.n_threads, 'thread', 'threads')} of this process"
         if workers.embedded
-        else f"{workers.n_workers} {where} of {workers.threads_per_worker} threads",
+        else f"{_counted(workers.n_workers, 'process', 'processes')} of "
+        f"{_counted(workers.threads_per_worker, 'thread', 'threads')}",
         "memory limit": f"{format_bytes(workers.limit_bytes)} a worker",
         "partitions": f"{tiling.n_partitions} of {rows:,} rows",
         "scores": _what_is_kept(plan),

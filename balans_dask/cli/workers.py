@@ -39,7 +39,11 @@ _FLAGS = option_group(
         help=f"threads, local (processes), {', '.join(JOB_SYSTEMS)} (jobs), {RUNNER} (the tasks of "
         "this srun), or the address or file of a scheduler.",
     ),
-    click.option("--workers", type=click.IntRange(1), help="Threads or processes."),
+    click.option(
+        "--workers",
+        type=click.IntRange(1),
+        help="Threads or processes. [default: those of the machine; one thread for a small table]",
+    ),
     click.option("--memory-limit", help="Memory of a worker, such as 2GB."),
     click.option("--cores", type=click.IntRange(1), help="Threads of a job."),
     click.option("--memory", help="Memory of a job, such as 8GB."),
@@ -115,21 +119,21 @@ def silence_unless_verbose() -> None:
 
 @contextmanager
 def open_engine(
-    request: ClusterRequest, n_values: int | None = None
+    request: ClusterRequest, is_small: bool = False
 ) -> "Iterator[tuple[Engine, int | None]]":
     """Connect to the workers of a run; yields an engine and the memory limit of a worker.
 
     Parameters
     ----------
-    n_values : int or None
-        Of the table, of which few need no workers; ``None`` where Dask is asked for.
+    is_small : bool
+        The table needs no workers, unless some are asked for.
     """
     from balans_dask.cluster.job_watch import Alarm
     from balans_dask.cluster.open import open_client
     from balans_dask.passes.engine import Engine
-    from balans_dask.passes.inline import InlineEngine, are_few
+    from balans_dask.passes.inline import InlineEngine
 
-    if request.kind == "threads" and request.workers is None and are_few(n_values):
+    if is_small and request.kind == "threads" and request.workers is None:
         yield InlineEngine(), request.limit_bytes
         return
 

@@ -91,8 +91,8 @@ def default_scores(store: ProfileStore, batch_keys: Sequence[str]) -> RawScores:
     # No memory is planned for landmarks that nobody draws.
     run = correction_request(store, tuple(batch_keys), Parameters(max_rows=1))
     # What is odd about the input is said when it is corrected.
-    few_or_many = embedded_engine(run.inputs.n_values)
-    with warnings.catch_warnings(), few_or_many as engine, single_threaded_blas():
+    opened = embedded_engine(run.inputs.are_few())
+    with warnings.catch_warnings(), opened as engine, single_threaded_blas():
         warnings.simplefilter("ignore", InputWarning)
         plan = plan_run(run.inputs, run.parameters, engine.workers())
         examined = check_input(engine, run.inputs, run.parameters, plan.tiling)

@@ -55,7 +55,6 @@ CHUNK_BYTES = 2 * 2**20
 SHARD_BYTES = 8 * 2**20
 SMALL_CODECS = (ZstdCodec(level=0), Crc32cCodec())
 """Of everything but large matrices: Zarr's own choice, and a checksum that shows a changed bit."""
-SCALARS = (str, int, float, bool)
 SHARD_TILES = 4
 """A task writes whole shards, so shards of few columns must not grow beyond a partition."""
 
@@ -296,7 +295,7 @@ def _element_files(key: str, element: Any) -> dict[str, bytes]:
     differ in what is in their chunk alone.
     """
     root, contents = _memory_root()
-    scalars: dict[type, dict[str, Any]] = defaultdict(dict)
+    scalars: dict[Any, dict[str, Any]] = defaultdict(dict)
     _write(root, key, _apart(element, key, scalars))
     for values in scalars.values():
         first, *others = values
@@ -311,17 +310,26 @@ def _element_files(key: str, element: Any) -> dict[str, bytes]:
     return _files_of(contents)
 
 
-def _apart(element: Any, key: str, scalars: dict[type, dict[str, Any]]) -> Any:
+def _apart(element: Any, key: str, scalars: dict[Any, dict[str, Any]]) -> Any:
     """Return dictionaries without their scalars, which are put among those of their type."""
     if not isinstance(element, Mapping):
         return element
     kept = {}
     for name, value in element.items():
-        if type(value) in SCALARS and "/" not in name:
-            scalars[type(value)][f"{key}/{name}"] = value
-        else:
+        kind = _kind(value)
+        if kind is None or "/" in name:
             kept[name] = _apart(value, f"{key}/{name}", scalars)
+        else:
+            scalars[kind][f"{key}/{name}"] = value
     return kept
+
+
+def _kind(value: Any) -> Any:
+    """Return what scalars share whose arrays differ in a chunk alone; ``None`` of what is none."""
+    if type(value) is str:
+        return str
+    kind = np.asarray(value).dtype if type(value) in (int, float, bool) else np.dtype(object)
+    return None if kind.hasobject else kind
 
 
 def _write(root: zarr.Group, key: str, element: Any) -> None:

@@ -12,6 +12,7 @@ from balans_dask.kernels.projection import Moments
 from balans_dask.labels import BatchLabels
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
+from balans_dask.passes.inline import are_few
 from balans_dask.passes.memory import MemoryPlan, plan_memory
 from balans_dask.passes.projection import compute_moments
 from balans_dask.passes.task_bytes import RunShape
@@ -75,11 +76,17 @@ class Inputs:
         """Number of profiles."""
         return self.features.shape[0]
 
-    @property
-    def n_values(self) -> int:
-        """Numbers that are corrected."""
+    def are_few(self, times: int = 1) -> bool:
+        """Tell whether they are corrected inline.
+
+        Parameters
+        ----------
+        times : int
+            How often.
+        """
         matrices = [self.features] if self.embedding is None else [self.features, self.embedding]
-        return self.n_rows * sum(matrix.shape[1] for matrix in matrices)
+        n_columns = sum(matrix.shape[1] for matrix in matrices)
+        return are_few(times * self.n_rows, times * self.n_rows * n_columns)
 
     @property
     def scored(self) -> RowSource:

@@ -41,7 +41,6 @@ from balans_dask.tiling import largest_power_of_two
 __all__ = [
     "Engine",
     "Leaves",
-    "holds_lazy",
     "task",
 ]
 
@@ -75,11 +74,14 @@ def _same(value: Any) -> Any:
     return value
 
 
-def holds_lazy(value: Any) -> bool:
-    """Tell whether Dask computes some of the rows of arguments, lists among them."""
-    if isinstance(value, list | tuple):
-        return any(map(holds_lazy, value))
+def _is_lazy(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(_is_lazy(element) for element in value)
     return isinstance(value, LazySlice)
+
+
+def _has_lazy(rows: Iterable[Sequence[Any]]) -> bool:
+    return any(_is_lazy(value) for row in rows for value in row)
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,7 @@ class Engine:
             return futures
         if self._followed is not None:
             self._followed.add(name, len(rows))
-        if holds_lazy(rows):
+        if _has_lazy(rows):
             futures = self._map_lazily(function, rows, keys, priority)
             self._futures.update(futures)
             return futures
@@ -395,7 +397,7 @@ class Engine:
         ahead: deque[list[Future]] = deque()
         start, n = 0, len(leaves.rows)
         # What leaves of one graph have in common is computed once: lazy ones are not divided.
-        is_one_graph = holds_lazy(leaves.rows)
+        is_one_graph = _has_lazy(leaves.rows)
         while start < n:
             # Workers come and go.
             n_ahead = leaves_ahead(arity, self._n_threads())

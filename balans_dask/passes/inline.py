@@ -6,25 +6,24 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import dask
 import psutil
 from distributed.system import MEMORY_LIMIT
 
-from balans_dask.io.sources import LazySlice
-from balans_dask.passes.engine import WATCH_SECONDS, Engine, holds_lazy
+from balans_dask.passes.engine import WATCH_SECONDS, Engine
 from balans_dask.passes.watch import OnStage, Stage
 from balans_dask.passes.workers import Workers, embedded_client
 
 __all__ = [
+    "INLINE_ROWS",
     "INLINE_VALUES",
     "InlineEngine",
     "are_few",
     "embedded_engine",
 ]
 
-INLINE_VALUES = 2**21
-"""Values of a table that one thread corrects sooner than two threads and a scheduler: 40,000 wells
-of 50 features. Measured from 1,000 to 64,000 wells."""
+INLINE_ROWS, INLINE_VALUES = 2**16, 2**21
+"""What one thread corrects sooner than two threads and a scheduler, such as 40,000 wells of 50
+features: measured from 1,000 to 64,000 wells, and with 500 features."""
 
 
 class InlineEngine(Engine):
@@ -59,7 +58,7 @@ class InlineEngine(Engine):
         if name in self._counted:
             n_total = max(self._stage.n_total, self._stage.n_done + len(rows))
             self._stage = replace(self._stage, n_total=n_total)
-        return [self._result(name, function, row) for row in _computed(rows)]
+        return [self._result(name, function, row) for row in rows]
 
     def _result(self, name: str, function: Callable[..., Any], row: Sequence[Any]) -> Any:
         result = function(*row)
@@ -70,8 +69,8 @@ class InlineEngine(Engine):
         return result
 
     def compute(self, values: Sequence[Any]) -> list[Any]:
-        """Compute Dask arrays among values; parts that they have in common are computed once."""
-        return list(dask.compute(*values, traverse=False))
+        """Return the values: what is lazy is for Dask."""
+        return list(values)
 
     @contextmanager
     def following(self, stage: Stage, names: Collection[str]) -> Iterator[None]:
@@ -118,41 +117,28 @@ class InlineEngine(Engine):
         return 1
 
 
-def _computed(rows: list[Any]) -> list[Any]:
-    """Put values in the place of lazy slices; what these have in common is computed once."""
-    if not holds_lazy(rows):
-        return rows
-    slices: list[LazySlice] = []
-    _filled(rows, lambda lazy: slices.append(lazy))
-    values = iter(dask.compute(*(lazy.values for lazy in slices)))
-    filled: list[Any] = _filled(rows, lambda lazy: replace(lazy, values=next(values)))
-    return filled
+def are_few(n_rows: int, n_values: int) -> bool:
+    """Tell whether a table is corrected inline.
 
-
-def _filled(value: Any, fill: Callable[[LazySlice], Any]) -> Any:
-    if isinstance(value, list | tuple):
-        return [_filled(element, fill) for element in value]
-    return fill(value) if isinstance(value, LazySlice) else value
-
-
-def are_few(n_values: int | None) -> bool:
-    """Whether so many values are corrected inline; ``None`` for values that are not counted."""
-    return n_values is not None and n_values <= INLINE_VALUES
+    Parameters
+    ----------
+    n_values : int
+        Of all its matrices.
+    """
+    return n_rows <= INLINE_ROWS and n_values <= INLINE_VALUES
 
 
 @contextmanager
-def embedded_engine(n_values: int | None = None, n_threads: int | None = None) -> Iterator[Engine]:
+def embedded_engine(inline: bool) -> Iterator[Engine]:
     """Open an engine inside this process, for a machine without a cluster.
 
     Parameters
     ----------
-    n_values : int or None
-        Of the table, to run few inline; ``None`` for a scheduler and its threads.
-    n_threads : int or None
-        Worker threads; ``None`` for one a core.
+    inline : bool
+        Without a scheduler, and a thread for each core.
     """
-    if are_few(n_values):
+    if inline:
         yield InlineEngine()
         return
-    with embedded_client(n_threads) as client:
+    with embedded_client() as client:
         yield Engine(client)

@@ -102,11 +102,12 @@ def plan_memory(shape: RunShape, workers: Workers) -> MemoryPlan:
     without = replace(shape, spheres=False)
     whitening = needed - _fixed_bytes(without, workers, smallest, keep_scores=False)
     remedy = ", leave out the sphering" if whitening > needed // 10 else ""
+    n_threads = workers.threads_per_worker
+    fewer = f", use fewer than its {n_threads} threads" if n_threads > 1 else ""
     raise InsufficientMemoryError(
-        f"a worker of {workers.threads_per_worker} threads needs "
-        f"{format_bytes(int(needed / workers.usable_share))} of memory for {shape.n_landmarks} "
-        f"landmarks and may use {format_bytes(workers.limit_bytes)}: raise --memory-limit, use "
-        f"fewer threads a worker{remedy}, or set --max-rows"
+        f"a worker needs {format_bytes(int(needed / workers.usable_share))} of memory for "
+        f"{shape.n_landmarks} landmarks and may use {format_bytes(workers.limit_bytes)}: raise "
+        f"--memory-limit{fewer}{remedy}, or set --max-rows"
     )
 
 

@@ -211,6 +211,11 @@ class Integration:
         return self.features if self.embedding is None else self.embedding
 
     @property
+    def matrices(self) -> list[Any]:
+        """What is read."""
+        return [each for each in (self.features, self.embedding) if each is not None]
+
+    @property
     def lazy(self) -> bool:
         """Whether corrected rows are computed when they are asked for."""
         return is_lazy(self.features) or is_lazy(self.scored)

@@ -1,6 +1,5 @@
 """Which arrays an estimator takes; told by type and shape, so nothing lazy is computed."""
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -23,7 +22,7 @@ from balans_dask.labels import batch_labels
 from balans_dask.model.anchors import given_mask
 from balans_dask.model.inputs import Inputs, require_sizes
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.inline import embedded_engine
+from balans_dask.passes.inline import are_few, embedded_engine
 from balans_dask.passes.workers import require_usable
 
 __all__ = [
@@ -175,13 +174,13 @@ def numbered_names(n_features: int) -> list[str]:
 
 
 @contextmanager
-def current_engine(X: Any) -> Iterator[Engine]:
+def current_engine(*matrices: Any) -> Iterator[Engine]:
     """Use the client of the caller, which stays open, or an engine for this call.
 
     Parameters
     ----------
-    X : array-like
-        What is corrected.
+    *matrices : ndarray, dask.array.Array, zarr.Array or H5Matrix
+        What is corrected, by ``matrix_of``. What is lazy goes to Dask, however few it is.
 
     Raises
     ------
@@ -191,8 +190,9 @@ def current_engine(X: Any) -> Iterator[Engine]:
     try:
         client = default_client()
     except ValueError:
-        n_values = math.prod(getattr(X, "shape", ()))
-        with embedded_engine(n_values) as engine:
+        shapes = [matrix.shape for matrix in matrices]
+        few = are_few(shapes[0][0], sum(n_rows * n_columns for n_rows, n_columns in shapes))
+        with embedded_engine(few and not any(map(is_lazy, matrices))) as engine:
             yield engine
     else:
         require_usable(client)

@@ -254,6 +254,8 @@ class FitLearner:
             self._frozen.append(freeze(engine, fitted, learned))
         if self.notes_coverage and pass_number + 1 == len(self.job.parameters.alignment):
             self.coverage = coverage_of_rows(engine, fitted.sampled.coverage)
+        # The operator has what it needs of them.
+        fitted.sampled.pieces, fitted.sampled.coverage = [], []
         return prepared, learned
 
     def facts(self) -> list[dict[str, Any]]:

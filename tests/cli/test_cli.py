@@ -461,7 +461,8 @@ def test_every_operator_corrects_a_store_on_threads_and_on_processes(
     capsys, tmp_path, store, operator
 ):
     key = ["--batch-key", "Metadata_plate", "--operator", operator, "--strength", 0.8]
-    assert balans(capsys, "correct", store, tmp_path / "threads.zarr", *key)[0] == 0
+    threads = ["--workers", 2]
+    assert balans(capsys, "correct", store, tmp_path / "threads.zarr", *key, *threads)[0] == 0
     where = ["--cluster", "local", "--workers", 2]
     assert balans(capsys, "correct", store, tmp_path / "local.zarr", *key, *where)[0] == 0
     assert files(tmp_path / "local.zarr") == files(tmp_path / "threads.zarr")

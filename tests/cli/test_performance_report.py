@@ -35,9 +35,9 @@ def test_without_bokeh_it_is_refused_before_any_work(command, tmp_path):
 
 
 @pytest.mark.skipif(find_spec("bokeh") is None, reason="bokeh is not installed")
-@pytest.mark.parametrize("cluster", ["threads", "local"])
-def test_the_report_is_one_file_that_names_the_passes(command, tmp_path, cluster):
-    run(*command, "--cluster", cluster, "--workers", 1)
+@pytest.mark.parametrize("where", [(), ("--cluster", "local", "--workers", 1)], ids=str)
+def test_the_report_is_one_file_that_names_the_passes(command, tmp_path, where):
+    run(*command, *where)
     page = (tmp_path / "run.html").read_text(encoding="utf-8")
     assert "balans-correct" in page
     assert "cdn.bokeh.org" not in page

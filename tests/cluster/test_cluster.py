@@ -32,7 +32,7 @@ def test_a_scheduler_in_processes_of_its_own_gives_the_bytes_of_threads(capsys, 
         assert address.startswith("tcp://")
         where = ["--cluster", address, "--workers", 2]
         assert correct(store, tmp_path / "cluster.zarr", *where) == 0
-    assert "2 processes of 1 threads" in capsys.readouterr().err
+    assert "2 processes of 1 thread" in capsys.readouterr().err
     assert files(tmp_path / "cluster.zarr") == files(tmp_path / "threads.zarr")
 
 

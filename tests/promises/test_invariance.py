@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from balans_dask import Balans
-from balans_dask.io.sources import LazyRows, StoredRows
+from balans_dask.io.sources import StoredRows
 from balans_dask.labels import batch_labels
 from balans_dask.model.fit import fit, fit_operator
 from balans_dask.model.inputs import Inputs
@@ -62,8 +62,7 @@ def run(
 ):
     names = [f"f{i}" for i in range(source.shape[1])]
     labels = batch_labels([SCREEN.batch], ["batch"], len(SCREEN.batch))
-    source = source if isinstance(source, LazyRows) else StoredRows(source)
-    inputs = Inputs(source, labels, names)
+    inputs = Inputs(StoredRows(source), labels, names)
     how = plan(tiles_per_partition, keep_scores, piece_bytes, keep_products)
     fitted = one_pass(engine, inputs, parameters, how)
     learned = fit_operator(engine, fitted)
@@ -190,8 +189,7 @@ def test_one_thread_without_a_scheduler_changes_no_bit(engine, operator):
     parameters = replace(PARAMETERS, operator=operator)
     expected = run(engine, THIRDS, parameters=parameters)
     assert_identical(run(InlineEngine(), THIRDS, 1, parameters=parameters), expected)
-    lazy = LazyRows(da.from_array(THIRDS, chunks=(3000, 4)))
-    assert_identical(run(InlineEngine(), lazy, 2, False, 0, parameters), expected)
+    assert_identical(run(InlineEngine(), THIRDS, 2, False, 0, parameters), expected)
 
 
 def test_worker_processes_change_no_bit(processes, expected, tmp_path):

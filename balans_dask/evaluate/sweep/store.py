@@ -48,6 +48,11 @@ class SweepRun:
     rows: NDArray[np.int64]
     scores: str
 
+    @property
+    def is_small(self) -> bool:
+        """Whether one thread makes all settings sooner than a scheduler."""
+        return self.run.inputs.are_few(len(self.settings))
+
 
 def sweep_run(
     path: str,
@@ -133,7 +138,7 @@ def sweep_store(
     scores : {"neighbours", "scib"}
         Pair of scores, by ``evaluate.scoring.SCORES``; ``scib`` needs scib-metrics.
     engine : Engine or None
-        ``None`` for threads of this process.
+        ``None`` for one in this process.
 
     Returns
     -------
@@ -147,7 +152,7 @@ def sweep_store(
     asked = sweep_run(path, batch_keys, label_key, grid, base, basis, anchor, eval_rows, scores)
     if engine is not None:
         return run_sweep(engine, asked)
-    with embedded_engine(asked.run.inputs.n_values) as own:
+    with embedded_engine(asked.is_small) as own:
         return run_sweep(own, asked)
 
 
