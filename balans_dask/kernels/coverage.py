@@ -20,12 +20,14 @@ from balans_dask.tiling import TILE_ROWS, tile_slices
 
 __all__ = [
     "COVERAGE_OFFSET",
+    "ELBOW_ROWS",
     "Draw",
     "DrawnRows",
     "Reach",
     "RowCoverage",
     "add_coverage",
     "draw_rows",
+    "elbow_rows",
     "first_of",
     "no_coverage",
 ]
@@ -34,6 +36,11 @@ COVERAGE_OFFSET = 1e-3
 """eps of the draw: an uncovered row is drawn with weight 1 / eps."""
 NUMBERS_PER_STEP = 4
 """Random numbers that one step of Philox makes."""
+ELBOW_ROWS = 32_768
+"""Rows on which ``align`` finds elbows: what rank one has is known to some hundredths."""
+ELBOW_DRAW = 2**32 - 1
+"""Number of their draw, which is that of no round."""
+DRAWN_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True)
@@ -252,6 +259,25 @@ def first_of(parts: Sequence[DrawnRows], size: int) -> DrawnRows:
         np.concatenate(scores) if scores else None,
     )
     return joined.chosen(np.lexsort((joined.rows, joined.keys))[:size])
+
+
+def elbow_rows(seed: int, pass_number: int, n_rows: int) -> NDArray[np.int64]:
+    """Draw the rows on which a pass finds its elbows.
+
+    Returns
+    -------
+    rows : ndarray of shape (min(n_rows, ELBOW_ROWS),), int64
+        Those of the smallest keys, one for every row of the data set, in increasing order.
+    """
+    stream = Draw(seed, pass_number, ELBOW_DRAW, ELBOW_ROWS).uniforms(0)
+    rows, keys = np.empty(0, dtype=np.int64), np.empty(0)
+    for first in range(0, n_rows, DRAWN_AT_ONCE):
+        more = np.arange(first, min(first + DRAWN_AT_ONCE, n_rows))
+        rows = np.concatenate([rows, more])
+        keys = np.concatenate([keys, stream.random(len(more))])
+        chosen = np.lexsort((rows, keys))[:ELBOW_ROWS]
+        rows, keys = rows[chosen], keys[chosen]
+    return np.sort(rows)
 
 
 @kernel

@@ -14,7 +14,12 @@ from balans_dask.kernels.batch_tiles import BatchTiles
 from balans_dask.kernels.distances import CANCELLATION, difference_squared
 from balans_dask.kernels.landmarks import LandmarkBlock, tile_products
 
-__all__ = ["BINS_PER_UNIT", "N_BINS", "elbow_thresholds", "scaled_distance_counts"]
+__all__ = [
+    "BINS_PER_UNIT",
+    "N_BINS",
+    "elbow_thresholds",
+    "scaled_distance_counts",
+]
 
 N_BINS = 2048
 BINS_PER_UNIT = 256
@@ -58,7 +63,10 @@ def scaled_distance_counts(tiles: BatchTiles, block: LandmarkBlock) -> NDArray[n
 
 
 def elbow_thresholds(
-    counts: NDArray[np.integer], n_rows: int, max_neighbors: int | None = None, cut: bool = True
+    counts: NDArray[np.integer],
+    n_rows: int | NDArray[np.int64],
+    max_neighbors: int | None = None,
+    cut: bool = True,
 ) -> NDArray[np.int64]:
     """Bin of u from which on a landmark's affinities are dropped.
 
@@ -70,8 +78,8 @@ def elbow_thresholds(
     ----------
     counts : ndarray of shape (n_landmarks, N_BINS), integer
         Summed over all partitions; the landmark itself is in bin 0.
-    n_rows : int
-        Rows of the data set.
+    n_rows : int, or ndarray of shape (n_landmarks,), int64
+        Rows that were counted, also those in no bin.
     max_neighbors : int or None
         Lower the threshold further until a row keeps at most this many entries. A row with more
         exact duplicates than that keeps only itself.
@@ -93,12 +101,13 @@ def elbow_thresholds(
 
 
 def _elbows(
-    counts: NDArray[np.integer], ranks: NDArray[np.int64], n_rows: int
+    counts: NDArray[np.integer], ranks: NDArray[np.int64], n_rows: int | NDArray[np.int64]
 ) -> NDArray[np.int64]:
+    counted = np.broadcast_to(n_rows, len(counts))
     affinities = np.append(np.exp(-np.arange(N_BINS) / BINS_PER_UNIT), 0.0)
-    occupied = np.concatenate([counts > 0, ranks[:, -1:] < n_rows], axis=1)
+    occupied = np.concatenate([counts > 0, ranks[:, -1:] < counted[:, None]], axis=1)
     last_affinity = affinities[N_BINS - np.argmax(occupied[:, ::-1], axis=1)]
-    slope = (1.0 - last_affinity) / max(n_rows - 1, 1)
+    slope = (1.0 - last_affinity) / np.maximum(counted - 1, 1)
     below_chord = np.where(occupied, 1.0 - slope[:, None] * ranks - affinities, 0.0)
     elbow = np.argmax(below_chord, axis=1)
     return np.where(below_chord.max(axis=1) > ROUNDING, elbow, N_BINS)

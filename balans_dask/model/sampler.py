@@ -15,6 +15,7 @@ from balans_dask.parameters import ALIGN, AUTO, Parameters
 from balans_dask.passes.coverage import Report, cover, cover_again, report, uncovered
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.round import (
+    ElbowSample,
     affinity_rows,
     affinity_rows_again,
     elbows,
@@ -177,9 +178,13 @@ def sample_rows(
     if not sampled.coverage:
         draw = Draw(parameters.seed, pass_number, len(sampled.blocks), parameters.block_rows)
         _lay_out(engine, scores, sampled, piece_bytes, draw)
+    elbow_sample = None
+    if not sampled.stop_reason and _samples_elbows(scores, parameters):
+        elbow_sample = ElbowSample.draw(engine, scores, parameters.seed, pass_number)
     while not sampled.stop_reason:
+        n_left = limit - sampled.n_sampled
         block, pieces, coverage, found, tally, reason = _one_round(
-            engine, scores, parameters, pass_number, sampled, limit - sampled.n_sampled, rule
+            engine, scores, parameters, pass_number, sampled, n_left, rule, elbow_sample
         )
         n_sampled = sampled.n_sampled + block.n_landmarks
         n_covered = sampled.n_covered + int(found.reach.n_new.sum())
@@ -200,7 +205,15 @@ def sample_rows(
         sampled.settled = True
         logger.debug("%s", sampled.curve[-1])
         on_round(sampled)
+    if elbow_sample is not None:
+        engine.release([elbow_sample.tiles])
     return sampled
+
+
+def _samples_elbows(scores: Scores, parameters: Parameters) -> bool:
+    """Whether elbows are found on a sample: not the paper's, nor where rows of A are counted."""
+    counts = scores.reference is not None or parameters.max_neighbors is not None
+    return parameters.operator == ALIGN and not counts
 
 
 def _lay_out(
@@ -229,8 +242,9 @@ def _one_round(
     sampled: SamplerState,
     n_left: int,
     rule: StopRule,
+    elbow_sample: ElbowSample | None,
 ) -> tuple[LandmarkBlock, list[Future], list[Future], Report, Tally, str]:
-    """Pass over the data three times, and draw the next block; changes nothing that was sampled."""
+    """Pass over the data, and draw the next block; changes nothing that was sampled."""
     assert sampled.drawn is not None  # every round but the last one draws
     drawn = sampled.drawn.chosen(slice(n_left))
     block = _drawn_block(engine, scores, parameters, drawn)
@@ -241,7 +255,7 @@ def _one_round(
     unguarded = scores.reference is not None or parameters.operator == ALIGN
     guard = None if guard == AUTO and unguarded else guard
     block = local_scales(engine, scores, block, n_neighbors, guard)
-    block = elbows(engine, scores, block, parameters.max_neighbors)
+    block = elbows(engine, scores, block, parameters.max_neighbors, elbow_sample)
     pieces = affinity_rows(engine, scores, block)
     coverage = cover(engine, sampled.coverage, block.rows, pieces)
     # A whole block, as a run of a larger limit may go on from here; none after the last row.

@@ -174,7 +174,7 @@ def _fixed_bytes(shape: RunShape, workers: Workers, tiling: Tiling, keep_scores:
     # While a block is added, coverage is there before it and after it; nothing is summed yet.
     # Afterwards only a model asks for coverage.
     phases = (
-        workers.threads_per_worker * sampling + found + 2 * coverage,
+        workers.threads_per_worker * sampling + found + 2 * coverage + shape.elbow_bytes,
         workers.threads_per_worker * others
         + sums_bytes(shape, tiling, _leaves_ahead(2, workers, tiling))
         + (coverage if shape.n_frozen else 0),

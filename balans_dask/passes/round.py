@@ -1,6 +1,10 @@
-"""The passes of a round: local scales, then elbows, then the landmarks' rows of A_S."""
+"""The passes of a round: local scales, then the landmarks' rows of A_S, and elbows between them.
+
+With ``align`` elbows are found on a sample of the rows, and take no pass over all of them.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -8,6 +12,8 @@ from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.kernels.affinity import AffinityRows, kept_affinities
+from balans_dask.kernels.batch_tiles import BatchTiles, tile_by_batch
+from balans_dask.kernels.coverage import elbow_rows
 from balans_dask.kernels.elbow import N_BINS, elbow_thresholds, scaled_distance_counts
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.local_scale import (
@@ -20,9 +26,10 @@ from balans_dask.kernels.local_scale import (
     squared_scales,
 )
 from balans_dask.passes.engine import Engine, task
-from balans_dask.passes.scores import Scores, as_tiles
+from balans_dask.passes.scores import Scores, as_tiles, pick_landmarks
 
 __all__ = [
+    "ElbowSample",
     "Pieces",
     "affinity_rows",
     "affinity_rows_again",
@@ -131,8 +138,36 @@ def _nearest_combine(parts: Sequence[NearestByBatch]) -> NearestByBatch:
     return merge_nearest(parts)
 
 
+@dataclass(frozen=True)
+class ElbowSample:
+    """Rows on which the elbows of a pass are found, where it need not look at all.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n,), int64
+        Increasing.
+    tiles : Future of BatchTiles
+        Their scores.
+    """
+
+    rows: NDArray[np.int64]
+    tiles: Future
+
+    @classmethod
+    def draw(cls, engine: Engine, scores: Scores, seed: int, pass_number: int) -> "ElbowSample":
+        """Draw the rows, and bring their scores together on a worker."""
+        rows = elbow_rows(seed, pass_number, scores.tiling.n_rows)
+        picked = pick_landmarks(engine, scores, rows)
+        tiles = engine.map("elbow-sample", _sample_chunk, [picked], [scores.codes[rows]])
+        return cls(rows, tiles[0])
+
+
 def elbows(
-    engine: Engine, scores: Scores, block: LandmarkBlock, max_neighbors: int | None
+    engine: Engine,
+    scores: Scores,
+    block: LandmarkBlock,
+    max_neighbors: int | None,
+    sample: ElbowSample | None,
 ) -> LandmarkBlock:
     """Give a block of landmarks its thresholds.
 
@@ -142,6 +177,8 @@ def elbows(
         With its scales.
     max_neighbors : int or None
         Cap on the entries of a row.
+    sample : ElbowSample or None
+        ``None`` to count all rows.
 
     Notes
     -----
@@ -151,11 +188,22 @@ def elbows(
     by_anchors = scores.reference is not None
     if by_anchors and max_neighbors is None:
         return block.with_thresholds(np.full(block.n_landmarks, N_BINS))
+    if sample is not None:
+        [counts] = engine.take(engine.map("elbow", _counts_chunk, [sample.tiles], [block]))
+        # A landmark is its own neighbour, and the first one.
+        beside = ~np.isin(block.rows, sample.rows)
+        counts[beside, 0] += 1
+        return block.with_thresholds(elbow_thresholds(counts, len(sample.rows) + beside))
     blocks = [block.for_batches(batches) for batches in scores.batches]
     leaves = engine.leaves("elbow", _counts_chunk, scores.tiles_sources(), blocks)
     counts = engine.collect("elbow-sum", leaves, _counts_combine)
     thresholds = elbow_thresholds(counts, scores.tiling.n_rows, max_neighbors, not by_anchors)
     return block.with_thresholds(thresholds)
+
+
+@task
+def _sample_chunk(scores: NDArray[np.float32], codes: NDArray[np.integer]) -> BatchTiles:
+    return tile_by_batch(0, scores, codes)
 
 
 @task

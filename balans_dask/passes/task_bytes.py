@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from balans_dask.io.sources import Chunks
+from balans_dask.kernels.coverage import ELBOW_ROWS
 from balans_dask.kernels.elbow import N_BINS
 from balans_dask.tiling import TILE_ROWS, Tiling
 
@@ -50,6 +51,7 @@ SAMPLING = {
     "uncovered",
     "scales",
     "elbow",
+    "elbow-sample",
     "rows",
     "cover",
     "report",
@@ -103,7 +105,7 @@ class RunShape:
     anchors : bool
         Rows of A_S are not cut at an elbow.
     draws : bool
-        Landmarks are drawn in rounds of three passes, not given.
+        Landmarks are drawn in rounds of passes, not given.
     n_frozen : int
         Passes of a frozen model that the driver holds.
     table_bytes : int
@@ -154,6 +156,12 @@ class RunShape:
         return 4 * self.n_components + 8 + 2 + 1
 
     @property
+    def elbow_bytes(self) -> int:
+        """Scores of the rows on which elbows are found."""
+        sampled = self.operator == "align" and self.draws and not self.anchors
+        return min(self.n_rows, ELBOW_ROWS) * self.score_row_bytes if sampled else 0
+
+    @property
     def product_row_bytes(self) -> int:
         """One row of ``KeptProducts``."""
         return 4 * self.block_rows
@@ -185,6 +193,7 @@ def task_bytes(shape: RunShape, tiling: Tiling, keep_scores: bool) -> dict[str, 
         "uncovered": rows * COVERAGE_ROW_BYTES,
         "scales": own + products + 4 * nearest_bytes(shape),
         "elbow": own + products + 8 * counts_bytes(shape),
+        "elbow-sample": 3 * shape.elbow_bytes,
         "rows": own + products + entries,
         "cover": 2 * rows * COVERAGE_ROW_BYTES,
         "report": rows * OPEN_ROW_BYTES + tile,
@@ -328,6 +337,7 @@ def driver_bytes(shape: RunShape, tiling: Tiling) -> int:
         + arrays
         + 3 * shape.table_bytes
         + landmarks
+        + 3 * shape.elbow_bytes
         + frozen
         + (aligned if shape.operator == "align" else 0)
     )
