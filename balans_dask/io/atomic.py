@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balans_dask.errors import StoreExistsError, exhaustion, warn_of_input
-from balans_dask.io.files import open_file, put
+from balans_dask.io.files import many, open_file, put
 from balans_dask.io.places import is_remote
 
 __all__ = [
@@ -132,9 +132,8 @@ def sync_files(folder: Path, synced: Collection[Path] = ()) -> None:
     """
     if is_remote(folder):
         return  # every put has waited
-    for file in folder.rglob("*"):
-        if file.is_file() and file not in synced:
-            sync_file(file)
+    # A disk that waits for one file waits for others meanwhile.
+    many(sync_file, [path for path in folder.rglob("*") if path.is_file() and path not in synced])
 
 
 def sync_folder(path: Path) -> None:

@@ -105,8 +105,8 @@ class BatchTiles:
         here = (local >= 0) & (local < self.n_rows)
         tile = np.where(here, local // TILE_ROWS, -1)
         position = np.full(len(rows), -1, dtype=np.int64)
-        within = local[here] % TILE_ROWS
-        position[here] = np.argmax(self.order[tile[here]] == within[:, None], axis=1)
+        tiles, which = np.unique(tile[here], return_inverse=True)
+        position[here] = np.argsort(self.order[tiles], axis=1)[which, local[here] % TILE_ROWS]
         return tile, position
 
     def rows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
