@@ -10,6 +10,7 @@ from balans_dask.labels import batch_labels
 from balans_dask.model.inputs import Inputs, check_input, plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
+from balans_dask.passes.inline import INLINE_ROWS, INLINE_VALUES
 from balans_dask.passes.workers import embedded_client
 from balans_dask.tiling import TILE_ROWS
 from balans_dask.workflows.array_output import ArrayOutput, gathered_rows
@@ -94,6 +95,10 @@ SHAPES = {
     "500 plates, a small memory": (
         Mixture(n_rows=500 * 96, n_features=20, n_batches=500),
         ["--memory-limit", "2.1GB", "--max-rows", 500, "--patience", 9_999],
+    ),
+    "one thread, many steps": (
+        Mixture(n_rows=INLINE_ROWS, n_features=INLINE_VALUES // INLINE_ROWS),
+        ["--n-passes", 4, "--stopping", "patience", "--block-rows", 64],
     ),
 }
 
