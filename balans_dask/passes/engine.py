@@ -133,9 +133,10 @@ class Engine:
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
-        if client.scheduler_comm is not None:
-            sender = client.scheduler_comm
-            sender.interval = min(sender.interval, SEND_SECONDS)
+        self._sender = client.scheduler_comm
+        if self._sender is not None:
+            self._interval_before = self._sender.interval
+            self._sender.interval = min(self._interval_before, SEND_SECONDS)
         self._check = check
         self._watch = WorkerWatch(client, worker_timeout_seconds, on_wait)
         self.task_bytes: dict[str, int] = {}
@@ -475,6 +476,12 @@ class Engine:
         """
         for future in list(self._futures) if futures is None else futures:
             future.release()
+
+    def leave(self) -> None:
+        """Let go of all results, and leave the client as it was."""
+        self.release()
+        if self._sender is not None:
+            self._sender.interval = self._interval_before
 
     @contextmanager
     def scope(self) -> Iterator[None]:

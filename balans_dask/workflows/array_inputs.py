@@ -200,7 +200,7 @@ def current_engine(*matrices: Any) -> Iterator[Engine]:
         try:
             yield engine
         finally:
-            engine.release()
+            engine.leave()
 
 
 def inputs_of(engine: Engine, X: Any, batch: Any, anchor: Any, controls: Any = None) -> Inputs:

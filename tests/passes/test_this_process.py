@@ -100,4 +100,8 @@ def test_messages_leave_at_once_inside_a_process_and_soon_to_other_processes(pro
         sender = Engine(client).client.scheduler_comm
         assert sender.interval == 0.0
     assert sender.interval > 0.0
-    assert 0.0 < Engine(processes).client.scheduler_comm.interval <= 0.002
+    before = processes.scheduler_comm.interval
+    engine = Engine(processes)
+    assert 0.0 < processes.scheduler_comm.interval <= 0.002
+    engine.leave()
+    assert processes.scheduler_comm.interval == before
