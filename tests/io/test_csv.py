@@ -93,6 +93,17 @@ def test_a_cell_of_any_length_is_read_wherever_it_stands(tmp_path, row):
     assert data.obs["Metadata_a"].tolist() == labels
 
 
+@pytest.mark.usefixtures("_short_slabs")
+def test_a_reader_that_is_let_go_leaves_another_as_it_is(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("Metadata_a,f\n" + "x,1\n" * 12 + f'"{"long, " * 50_000}",1\n')
+    left, read = (csv_table.csv_blocks(str(path), 2) for _ in range(2))
+    next(left)
+    assert next(read).n_rows == 10
+    left.close()
+    assert next(read).n_rows == 3
+
+
 @pytest.mark.parametrize("row", [0, 1, 9, 10, 11, 20, 23])
 @pytest.mark.parametrize("more", [",7", ",,7", ",,,,,,,,,,,,7"])
 @pytest.mark.usefixtures("_short_slabs")

@@ -47,6 +47,8 @@ __all__ = [
 ]
 
 NUL = "\0"
+LONGEST_CELL = 2**31 - 1
+"""Characters, of which Python's own limit is 131,072."""
 _NEAREST: dict[str, Any] = {"float_precision": "round_trip"}
 """Before pandas 3.1, numbers of 17 digits are not the nearest float without it."""
 
@@ -140,13 +142,11 @@ def _kept(file: TextIO, lines: list[str]) -> Iterator[str]:
 
 def _rows(lines: Iterator[str] | TextIO) -> Iterator[list[str]]:
     """Yield the rows that are not empty, with cells of any length."""
-    limit = csv.field_size_limit(2**31 - 1)
-    try:
-        for row in csv.reader(lines):
-            if row and not (len(row) == 1 and row[0].isspace()):
-                yield row
-    finally:
-        csv.field_size_limit(limit)
+    # The limit is the process', and stays: who puts it back does so under another reader.
+    csv.field_size_limit(LONGEST_CELL)
+    for row in csv.reader(lines):
+        if row and not (len(row) == 1 and row[0].isspace()):
+            yield row
 
 
 @contextmanager
