@@ -62,6 +62,11 @@ class FrozenPass:
         return sum(block.n_landmarks for block in self.blocks)
 
     @property
+    def n_batches(self) -> int:
+        """Batches of the fit."""
+        return int(self.blocks[0].scales.shape[1])
+
+    @property
     def facts(self) -> dict[str, float]:
         """What ``align`` has learned of the batches: ``rho`` and ``kappa``."""
         shares = self.targets.get("shares")

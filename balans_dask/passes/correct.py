@@ -1,11 +1,12 @@
-"""The last pass: every operator maps its landmarks' sums over partitions.
+"""The last pass: operators map their landmarks' sums over partitions.
 
-The same weights correct the original features and the embedding in which distances were taken, so
+A task may let its rows take several steps, one after another: between them nothing is stored. The
+same weights correct the original features and the embedding in which distances were taken, so
 both stand side by side as columns.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,7 +29,7 @@ from balans_dask.passes.profiles import (
 from balans_dask.passes.scores import Scores
 from balans_dask.tiling import Partition
 
-__all__ = ["CorrectedRows", "RowSink", "correct_chunk", "correct_rows"]
+__all__ = ["AppliedStep", "CorrectedRows", "RowSink", "correct_chunk", "correct_rows"]
 
 
 class RowSink(Protocol):
@@ -66,26 +67,44 @@ class CorrectedRows:
     embedding: NDArray[np.floating] | None
 
 
+@dataclass(frozen=True)
+class AppliedStep:
+    """An operator, as a task lets its rows take it.
+
+    Attributes
+    ----------
+    landmarks : Landmarks
+    operator : Operator
+        Of futures.
+    strength : ndarray of shape (n_batches,), float64
+        Share of the correction in what it puts out; the rest is the input.
+    """
+
+    landmarks: Landmarks
+    operator: Operator
+    strength: NDArray[np.float64]
+
+    def arguments(self, partition: int) -> list[Any]:
+        """Return what ``correct_chunk`` takes of it."""
+        return [self.landmarks.arguments(partition), as_argument(self.operator), self.strength]
+
+
 def correct_rows(
     engine: Engine,
     scores: Scores,
     profiles: Profiles,
     partitions: Sequence[Partition],
-    landmarks: Landmarks,
-    operator: Operator,
+    steps: Sequence[AppliedStep],
     uncovered: str,
-    strength: NDArray[np.float64],
     origin: Profiles | None,
     sink: RowSink | None,
 ) -> list[Future]:
-    """Map an operator over partitions; each task writes its rows into the sink.
+    """Map operators over partitions; each task writes its rows into the sink.
 
     Parameters
     ----------
-    operator : Operator
-        Of futures.
-    strength : ndarray of shape (n_batches,), float64
-        Share of the correction in the output; the rest is the input.
+    steps : sequence of AppliedStep
+        One, or several that do not know of each other's rows; then scores are not kept.
     origin : Profiles or None
         Where displacement and strength count from, if not from the profiles.
 
@@ -100,11 +119,9 @@ def correct_rows(
         correct_chunk,
         [scores.tiles_source(part) for part in partitions],
         map(profiles.matrices, partitions),
-        [landmarks.arguments(part.number) for part in partitions],
-        [as_argument(operator)] * n,
+        [[step.arguments(part.number) for step in steps] for part in partitions],
         [profiles.constant] * n,
         [uncovered] * n,
-        [strength] * n,
         [_origin(origin, scores, part) for part in partitions],
         [sink] * n,
         numbers=[part.number for part in partitions],
@@ -121,11 +138,9 @@ def _origin(origin: Profiles | None, scores: Scores, part: Partition) -> list[An
 def correct_chunk(
     tiles_source: Any,
     matrices: Sequence[Any],
-    landmarks: Sequence[Any],
-    operator: Sequence[Any],
+    steps: Sequence[Sequence[Any]],
     constant: NDArray[np.bool_],
     uncovered: str,
-    strength: NDArray[np.float64],
     origin: Sequence[Any],
     sink: RowSink | None,
 ) -> CorrectedRows | None:
@@ -133,10 +148,10 @@ def correct_chunk(
 
     Parameters
     ----------
-    tiles_source, matrices, landmarks : object
+    tiles_source, matrices : object
         As ``PartitionRows`` takes them.
-    operator : sequence
-        By ``as_argument``, with arrays.
+    steps : sequence of sequence
+        By ``AppliedStep.arguments``, with arrays.
     constant : ndarray of shape (n_features,), bool
     origin : sequence
         What ``OriginRows`` takes, or nothing.
@@ -151,8 +166,41 @@ def correct_chunk(
     InvalidInputError
         If a corrected value is not finite.
     """
-    part = PartitionRows(tiles_source, matrices, landmarks)
-    start = OriginRows(*origin) if origin else None
+
+    def taken(step: Sequence[Any], part: PartitionRows) -> CorrectedRows:
+        start = OriginRows(*origin) if origin and step is steps[-1] else None
+        return _corrected(part, step, constant, uncovered, start)
+
+    part = PartitionRows(tiles_source, matrices, steps[0][0])
+    if len(steps) > 1:
+        origin = part.as_origin()
+    corrected = taken(steps[0], part)
+    for step in steps[1:]:
+        covered = corrected.covered
+        part = part.moved(corrected.features, corrected.embedding, step[0])
+        corrected = taken(step, part)
+        corrected = replace(corrected, covered=covered & corrected.covered)
+    if sink is None:
+        return corrected
+    sink.write(
+        part.tiles.start,
+        corrected.features,
+        corrected.embedding,
+        corrected.displacement,
+        corrected.covered,
+    )
+    return None
+
+
+def _corrected(
+    part: PartitionRows,
+    step: Sequence[Any],
+    constant: NDArray[np.bool_],
+    uncovered: str,
+    start: OriginRows | None,
+) -> CorrectedRows:
+    """Let the rows of a partition take one step."""
+    _, operator, strength = step
     learned = operator_of(operator)
     n_features = part.features.shape[1]
     features = np.empty_like(part.features, dtype=output_dtype(part.features.dtype))
@@ -193,10 +241,7 @@ def correct_chunk(
     ):
         if values is not None:
             _require_finite(name, values, part.tiles.start)
-    if sink is None:
-        return CorrectedRows(displacement, covered, features, embedding)
-    sink.write(part.tiles.start, features, embedding, displacement, covered)
-    return None
+    return CorrectedRows(displacement, covered, features, embedding)
 
 
 def _require_finite(name: str, values: NDArray[np.floating], start: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from distributed import Future
 from numpy.typing import NDArray
 
-from balans_dask.io.sources import RowSource
+from balans_dask.io.sources import Rows, RowSource
 from balans_dask.kernels.affinity import AffinityRows, kept_affinities
 from balans_dask.kernels.batch_tiles import BatchTiles
 from balans_dask.kernels.evidence import evidence_weights
@@ -170,14 +170,38 @@ class PartitionRows(PartitionAffinities):
     def __init__(
         self, tiles_source: Any, matrices: Sequence[Any], landmarks: Sequence[Any]
     ) -> None:
-        super().__init__(tiles_source, landmarks)
         self.features = matrices[0].read()
         second = matrices[1]
-        if isinstance(second, str):
-            second = self.tiles.rows_in_input_order()
-        elif second is not None:
-            second = second.read()
-        self.embedding: NDArray[np.number] | None = second
+        is_scores = isinstance(second, str)
+        given = None if second is None or is_scores else second.read()
+        self._recipe: list[Any] = []
+        if not isinstance(tiles_source, BatchTiles):
+            # What scores are made from is read once.
+            self._recipe = tiles_source[1:]
+            scored = self.features if given is None else given
+            tiles_source = [_in_memory(scored), *self._recipe]
+        super().__init__(tiles_source, landmarks)
+        self.embedding: NDArray[np.number] | None = given
+        if is_scores:
+            self.embedding = self.tiles.rows_in_input_order()
+        self._is_scores = is_scores
+
+    def moved(
+        self,
+        features: NDArray[np.floating],
+        embedding: NDArray[np.floating] | None,
+        landmarks: Sequence[Any],
+    ) -> "PartitionRows":
+        """Return the same rows after a step, as the next one meets them; scores are made anew."""
+        second = None if embedding is None else _in_memory(embedding)
+        matrices = [_in_memory(features), SCORES if self._is_scores else second]
+        return PartitionRows([None, *self._recipe], matrices, landmarks)
+
+    def as_origin(self) -> list[Any]:
+        """Return what ``OriginRows`` takes, of these rows."""
+        second = None if self.embedding is None else _in_memory(self.embedding)
+        projection = self._recipe[-1]
+        return [_in_memory(self.features), SCORES if self._is_scores else second, projection]
 
     def rows(self, tile: int) -> TileRows:
         """Rows of one tile, as operators take them."""
@@ -217,6 +241,10 @@ class OriginRows:
         if self._embedding is not None:
             columns.append(self._embedding[rows])
         return np.concatenate(columns, axis=1, dtype=np.float64)
+
+
+def _in_memory(values: NDArray[np.number]) -> Rows:
+    return Rows(values, 0, len(values))
 
 
 def output_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
