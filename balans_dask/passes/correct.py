@@ -14,7 +14,7 @@ from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError, first_names
-from balans_dask.kernels.operators import Operator
+from balans_dask.kernels.operators import Affine, Operator
 from balans_dask.kernels.smooth import nearest_landmarks
 from balans_dask.parameters import KEEP, NEAREST
 from balans_dask.passes.engine import Engine, task
@@ -166,24 +166,22 @@ def correct_chunk(
     InvalidInputError
         If a corrected value is not finite.
     """
-
-    def taken(step: Sequence[Any], part: PartitionRows) -> CorrectedRows:
-        start = OriginRows(*origin) if origin and step is steps[-1] else None
-        return _corrected(part, step, constant, uncovered, start)
-
     part = PartitionRows(tiles_source, matrices, steps[0][0])
     if len(steps) > 1:
         origin = part.as_origin()
-    corrected = taken(steps[0], part)
-    for step in steps[1:]:
-        covered = corrected.covered
-        part = part.moved(corrected.features, corrected.embedding, step[0])
-        corrected = taken(step, part)
-        corrected = replace(corrected, covered=covered & corrected.covered)
+    start = OriginRows(*origin) if origin else None
+    covered = np.ones(len(part.features), dtype=bool)
+    *earlier, last = steps
+    for step, following in zip(earlier, steps[1:], strict=True):
+        rows = _corrected(part, step, constant, uncovered, None, is_last=False)
+        covered &= rows.covered
+        part = part.moved(rows.features, rows.embedding, following[0])
+    rows = _corrected(part, last, constant, uncovered, start, is_last=True)
+    corrected = replace(rows, covered=covered & rows.covered)
     if sink is None:
         return corrected
     sink.write(
-        part.tiles.start,
+        part.start,
         corrected.features,
         corrected.embedding,
         corrected.displacement,
@@ -198,8 +196,9 @@ def _corrected(
     constant: NDArray[np.bool_],
     uncovered: str,
     start: OriginRows | None,
+    is_last: bool,
 ) -> CorrectedRows:
-    """Let the rows of a partition take one step."""
+    """Let the rows of a partition take one step; how far they went is measured after the last."""
     _, operator, strength = step
     learned = operator_of(operator)
     n_features = part.features.shape[1]
@@ -207,19 +206,25 @@ def _corrected(
     embedding = None
     if part.embedding is not None:
         embedding = np.empty_like(part.embedding, dtype=output_dtype(part.embedding.dtype))
-    displacement = np.empty(part.tiles.n_rows, dtype=np.float32)
-    covered = np.empty(part.tiles.n_rows, dtype=bool)
+    n_rows = len(features)
+    displacement, covered = np.zeros(n_rows, dtype=np.float32), np.ones(n_rows, dtype=bool)
+    # What moves a whole batch asks landmarks only if it leaves some of its rows.
+    by_batch = isinstance(learned, Affine) and uncovered != KEEP
     # What leaves the range of a type is counted below, which says more than a warning.
     with np.errstate(over="ignore", invalid="ignore"):
         for tile, place in enumerate(part.slices):
-            rows = part.rows(tile)
-            after, covered[place] = learned.apply(rows)
-            which = np.flatnonzero(~covered[place])
-            if len(which) and uncovered != KEEP:
-                nearest = None
-                if uncovered == NEAREST:
-                    nearest = nearest_landmarks(part.tiles, tile, which, part.blocks)
-                after[which] = learned.follow(rows, which, nearest)
+            if by_batch:
+                rows = part.rows_by_batch(tile)
+                after = learned.follow(rows, np.arange(len(rows.batch)), None)
+            else:
+                rows = part.rows(tile)
+                after, covered[place] = learned.apply(rows)
+                which = np.flatnonzero(~covered[place])
+                if len(which) and uncovered != KEEP:
+                    nearest = None
+                    if uncovered == NEAREST:
+                        nearest = nearest_landmarks(part.tiles, tile, which, part.blocks)
+                    after[which] = learned.follow(rows, which, nearest)
             before = rows.values if start is None else start.values(place)
             share = strength[rows.batch][:, None]
             if (share != 1.0).any():
@@ -230,8 +235,10 @@ def _corrected(
             features[place] = after[:, :n_features]
             if embedding is not None:
                 embedding[place] = after[:, n_features:]
-            moved = slice(0 if embedding is None else n_features, None)
-            displacement[place] = np.sqrt(np.square(after[:, moved] - before[:, moved]).sum(axis=1))
+            if is_last:
+                moved = slice(0 if embedding is None else n_features, None)
+                way = np.square(after[:, moved] - before[:, moved]).sum(axis=1)
+                displacement[place] = np.sqrt(way)
             # The plan counts one tile at a time, and none while rows are written.
             del rows, before, after
     for name, values in (
@@ -240,7 +247,7 @@ def _corrected(
         ("displacement", displacement),
     ):
         if values is not None:
-            _require_finite(name, values, part.tiles.start)
+            _require_finite(name, values, part.start)
     return CorrectedRows(displacement, covered, features, embedding)
 
 
