@@ -15,7 +15,7 @@ from balans_dask.kernels.coverage import fit_rows
 from balans_dask.model import inputs as model_inputs
 from balans_dask.model.saved import load_model
 from balans_dask.parameters import Parameters
-from balans_dask.tiling import TILE_ROWS
+from balans_dask.tiling import TILE_ROWS, tile_slices
 from balans_dask.workflows import sampled
 from balans_dask.workflows.mixture import Mixture, write_mixture
 from balans_dask.workflows.store_output import PassWriter
@@ -174,7 +174,8 @@ def test_landmarks_and_records_are_of_all_rows(folder, given):
         ),
         record["sampled_rows"],
     )
-    scores = model.model_.preprocessor.projection.scores(given.X)
+    projection = model.model_.preprocessor.projection
+    scores = np.concatenate([projection.scores(given.X[tile]) for tile in tile_slices(N_ROWS)])
     way = np.linalg.norm(found.obsm["X_pca_balans"] - scores, axis=1)
     np.testing.assert_allclose(found.obs["balans_displacement"], way, rtol=1e-4, atol=1e-5)
 
@@ -256,13 +257,8 @@ class Stopped(BaseException):
 
 
 def stop(patched, moment):
-    """Stop a run while rows are copied, in a step of the fit, before all rows move, or amid them."""
-    copy, learn, begin, write = (
-        PassWriter.copy,
-        sampled.FitLearner.learn,
-        sampled.FrozenLearner.begin,
-        PassWriter.write,
-    )
+    """Stop a run while rows are copied, in a step of the fit, before all rows move, or then."""
+    copy, write, learn = PassWriter.copy, PassWriter.write, sampled.FitLearner.learn
 
     def stopped_copy(writer, tiling):
         missing = PassWriter.missing
