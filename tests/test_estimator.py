@@ -116,6 +116,7 @@ def test_the_function_passes_every_parameter_on():
         "max_neighbors": 100,
         "uncovered": "keep",
         "n_passes": 2,
+        "fit_rows": "all",
         "random_state": 3,
         "verbose": True,
         "correct_single_batch": True,

@@ -42,6 +42,9 @@ that read and write take longer for a tile."""
 LARGEST_PARTITION_TILES = 128
 PARTITION_BYTES = 128 * MIB
 """Rows of features that a task holds at once, where a single tile is not larger already."""
+REUSED_BYTES = 16 * MIB
+"""The same of tasks that belong to no round: what a process has freed serves the next one, which
+larger arrays do not, as they go back to the system and come as zeros."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,8 @@ def plan_memory(shape: RunShape, workers: Workers) -> MemoryPlan:
 def _wanted_tiles(shape: RunShape, workers: Workers) -> int:
     """Tiles of the partitions with which a round ends soonest, of those that memory allows."""
     n_tiles = Tiling(shape.n_rows, 1).n_tiles
-    for_memory = max(1, PARTITION_BYTES // (TILE_ROWS * shape.row_bytes))
+    most = PARTITION_BYTES if shape.draws else REUSED_BYTES
+    for_memory = max(1, most // (TILE_ROWS * shape.row_bytes))
     largest = largest_power_of_two(min(LARGEST_PARTITION_TILES, for_memory))
     sizes: list[int] = [2**q for q in range(largest.bit_length())]
     wanted = min(sizes, key=lambda tiles: _round_tiles(n_tiles, tiles, workers.n_threads))
