@@ -171,18 +171,22 @@ class Affine:
     def apply(self, rows: TileRows) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Move the rows with their batches."""
         covered = covered_by(rows.affinities, len(rows.values))
-        moved = self._moved(rows.values, rows.batch)
+        moved = self.moved(rows.values, rows.batch)
         return np.where(covered[:, None], moved, rows.values), covered
 
     def follow(
         self, rows: TileRows, which: NDArray[np.intp], nearest: NDArray[np.int64] | None
     ) -> NDArray[np.float64]:
         """Move with the batch, whatever is near."""
-        return self._moved(rows.values[which], rows.batch[which])
+        return self.moved(rows.values[which], rows.batch[which])
 
-    def _moved(self, values: NDArray[np.float64], batch: NDArray[np.intp]) -> NDArray[np.float64]:
+    def moved(self, values: NDArray[np.float64], batch: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Move rows with their batches."""
         [factor], [shift] = self.factor, self.shift
-        moved: NDArray[np.float64] = values + (factor[batch] * values + shift[batch])
+        moved: NDArray[np.float64] = factor[batch]
+        moved *= values
+        moved += shift[batch]
+        moved += values
         return moved
 
 

@@ -208,14 +208,13 @@ def _corrected(
         embedding = np.empty_like(part.embedding, dtype=output_dtype(part.embedding.dtype))
     n_rows = len(features)
     displacement, covered = np.zeros(n_rows, dtype=np.float32), np.ones(n_rows, dtype=bool)
-    # What moves a whole batch asks landmarks only if it leaves some of its rows.
-    by_batch = isinstance(learned, Affine) and uncovered != KEEP
     # What leaves the range of a type is counted below, which says more than a warning.
     with np.errstate(over="ignore", invalid="ignore"):
         for tile, place in enumerate(part.slices):
-            if by_batch:
+            if isinstance(learned, Affine) and uncovered != KEEP:
+                # What moves whole batches asks landmarks only if it leaves some of their rows.
                 rows = part.rows_by_batch(tile)
-                after = learned.follow(rows, np.arange(len(rows.batch)), None)
+                after = learned.moved(rows.values, rows.batch)
             else:
                 rows = part.rows(tile)
                 after, covered[place] = learned.apply(rows)
