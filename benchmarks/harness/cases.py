@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from benchmarks.harness.arrays import Bools, Floats, Texts
 
 N_COMPONENTS = 50
+RARE_ROWS = 100
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Clusters:
         row along a direction of its own.
     control_share : float
         Share of rows that lie about the origin, in all batches.
+    n_rare : int
+        Further clusters, of ``RARE_ROWS`` rows each.
     """
 
     n_rows: int = 1000
@@ -74,14 +77,19 @@ class Clusters:
     batch_ratio: float = 1.0
     local: float = 0.0
     control_share: float = 0.0
+    n_rare: int = 0
 
     def make(self, seed: int) -> Case:
         """Draw the rows."""
         rng = np.random.default_rng([seed, 21])
         shape = (self.n_batches, N_COMPONENTS)
-        means = rng.normal(scale=self.spread, size=(self.n_clusters, N_COMPONENTS))
+        n_clusters = self.n_clusters + self.n_rare
+        means = rng.normal(scale=self.spread, size=(n_clusters, N_COMPONENTS))
         sizes = rng.permutation(np.geomspace(1.0, self.size_ratio, self.n_clusters))
         cluster = rng.choice(self.n_clusters, size=self.n_rows, p=sizes / sizes.sum())
+        cluster[: self.n_rare * RARE_ROWS] = np.arange(self.n_clusters, n_clusters).repeat(
+            RARE_ROWS
+        )
         batch = self._batches(rng, cluster)
         control = rng.random(self.n_rows) < self.control_share
         batch[control] = rng.integers(self.n_batches, size=int(control.sum()))
@@ -90,7 +98,7 @@ class Clusters:
         rows += self._local(rng, rows, batch)
         rows *= np.exp(rng.normal(scale=self.stretch, size=shape))[batch]
         rows += rng.normal(scale=self.offset, size=shape)[batch]
-        return _case(rows, batch, np.where(control, self.n_clusters, cluster), control)
+        return _case(rows, batch, np.where(control, n_clusters, cluster), control)
 
     def _batches(self, rng: np.random.Generator, cluster: NDArray[np.int64]) -> NDArray[np.int64]:
         sizes = np.geomspace(1.0, self.batch_ratio, self.n_batches)
