@@ -15,8 +15,8 @@ from balans_dask.passes.engine import Engine
 from balans_dask.passes.inline import are_few
 from balans_dask.passes.memory import MemoryPlan, plan_memory
 from balans_dask.passes.projection import compute_moments
+from balans_dask.passes.stage import EXAMINING, Stage
 from balans_dask.passes.task_bytes import RunShape
-from balans_dask.passes.watch import EXAMINING, Stage
 from balans_dask.passes.workers import Workers
 from balans_dask.tiling import Tiling
 
@@ -76,6 +76,11 @@ class Inputs:
         """Number of profiles."""
         return self.features.shape[0]
 
+    @property
+    def matrices(self) -> list[RowSource]:
+        """Everything that is corrected."""
+        return [self.features] if self.embedding is None else [self.features, self.embedding]
+
     def are_few(self, times: int = 1) -> bool:
         """Tell whether they are corrected inline.
 
@@ -84,8 +89,7 @@ class Inputs:
         times : int
             How often.
         """
-        matrices = [self.features] if self.embedding is None else [self.features, self.embedding]
-        n_columns = sum(matrix.shape[1] for matrix in matrices)
+        n_columns = sum(matrix.shape[1] for matrix in self.matrices)
         return are_few(times * self.n_rows, times * self.n_rows * n_columns)
 
     @property
@@ -191,8 +195,7 @@ def plan_run(
         n_scores, max_rows = model.n_components, model.n_landmarks
         names.update(model.batches)
     n_embedding = n_scores if n_components is not None or inputs.embedding is not None else 0
-    matrices = [inputs.features] + ([] if inputs.embedding is None else [inputs.embedding])
-    row_bytes = sum(matrix.shape[1] * matrix.dtype.itemsize for matrix in matrices)
+    row_bytes = sum(matrix.shape[1] * matrix.dtype.itemsize for matrix in inputs.matrices)
     return plan_memory(
         RunShape(
             n_rows=n_rows,
@@ -206,7 +209,7 @@ def plan_run(
             operator=parameters.operator,
             row_bytes=row_bytes,
             pca=n_components is not None,
-            chunks=tuple(matrix.chunks for matrix in matrices if matrix.chunks is not None),
+            chunks=tuple(m.chunks for m in inputs.matrices if m.chunks is not None),
             shard_tiles=inputs.shard_tiles,
             in_memory=inputs.in_memory,
             n_passes=len(parameters.steps),

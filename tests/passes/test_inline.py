@@ -8,7 +8,7 @@ from distributed import Client
 
 from balans_dask.passes.engine import task
 from balans_dask.passes.inline import INLINE_ROWS, INLINE_VALUES, InlineEngine
-from balans_dask.passes.watch import SUMMING, Stage
+from balans_dask.passes.stage import SUMMING, Stage
 from balans_dask.workflows.array_inputs import current_engine
 from tests.support.commands import streams
 from tests.support.screens import gaussian_screen
