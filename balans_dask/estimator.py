@@ -108,6 +108,10 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         Times that the correction is fitted and applied, each to what the one before has left; of
         ``align``, its local steps, which come after one of offsets and one of scales. ``None`` is 2
         with ``align`` and 1 with other operators.
+    fit_rows : int, "all" or None, default=None
+        Rows that ``align`` learns from: as many of every batch, but 512 at least of those that have
+        them, drawn by ``random_state``. All rows are corrected. ``None`` is 200,000; other
+        operators learn from all rows.
     random_state : int, RandomState instance or None, default=0
         Seed of the draws.
     verbose : bool, default=False
@@ -128,9 +132,9 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
     thresholds_ : ndarray of shape (n_landmarks,), float64
         Affinities of u = d^2 / sigma^2 at or above this are dropped.
     coverage_ : ndarray of shape (n_samples,), float64
-        Sum of the kept affinities of every row.
+        Sum of the kept affinities of every row; NaN of those beside ``fit_rows``.
     coverage_curve_ : ndarray of shape (n_rounds, 2), int64
-        Rows sampled and rows covered after every round.
+        Rows sampled and rows covered after every round, of the ``fit_rows``.
     n_capped_ : int
         Landmarks with a scale beyond the limit that ``max_scale_ratio`` sets; 0 with ``align``.
     stop_reason_ : {"share", "patience", "auto", "all_rows", "max_rows"}
@@ -191,6 +195,7 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         max_neighbors: int | None = None,
         uncovered: str | None = None,
         n_passes: int | None = None,
+        fit_rows: int | str | None = None,
         random_state: Any = 0,
         verbose: bool = False,
         correct_single_batch: bool = False,
@@ -209,6 +214,7 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         self.max_neighbors = max_neighbors
         self.uncovered = uncovered
         self.n_passes = n_passes
+        self.fit_rows = fit_rows
         self.random_state = random_state
         self.verbose = verbose
         self.correct_single_batch = correct_single_batch

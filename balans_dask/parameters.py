@@ -8,6 +8,7 @@ from balans_dask.errors import InvalidInputError, setting
 
 __all__ = [
     "ALIGN",
+    "ALL",
     "AUTO",
     "CHECKPOINT_SECONDS",
     "DISPLACE",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 AUTO = "auto"
+ALL = "all"
 ALIGN, DISPLACE = "align", "displace"
 OPERATORS = (ALIGN, "smooth", "nystrom", DISPLACE)
 LOCATION, SCALE, LOCAL = "location", "scale", "local"
@@ -31,8 +33,20 @@ OFFSET, NEAREST, KEEP = "offset", "nearest", "keep"
 UNCOVERED = (OFFSET, NEAREST, KEEP)
 SHARE, PATIENCE = "share", "patience"
 STOPPING = (SHARE, PATIENCE, AUTO)
-ALIGN_DEFAULTS = {"stopping": SHARE, "block_rows": 256, "uncovered": OFFSET, "n_passes": 2}
-DEFAULTS = {"stopping": PATIENCE, "block_rows": 64, "uncovered": NEAREST, "n_passes": 1}
+ALIGN_DEFAULTS = {
+    "stopping": SHARE,
+    "block_rows": 256,
+    "uncovered": OFFSET,
+    "n_passes": 2,
+    "fit_rows": 200_000,
+}
+DEFAULTS = {
+    "stopping": PATIENCE,
+    "block_rows": 64,
+    "uncovered": NEAREST,
+    "n_passes": 1,
+    "fit_rows": ALL,
+}
 """What ``None`` means, with ``align`` and with other operators."""
 PAPER = {
     "operator": "smooth",
@@ -43,6 +57,8 @@ PAPER = {
     "correct_single_batch": True,
 }
 """The published method."""
+LEAST_FIT_ROWS = 512
+"""Of every batch that has so many."""
 LARGEST_INTEGER = 2**63 - 1
 """What a store can record."""
 CHECKPOINT_SECONDS = 5.0
@@ -93,6 +109,10 @@ class Parameters:
     n_passes : int or None, default None
         Times that the correction is fitted and applied, each to what the one before has left; of
         ``align``, its local steps. ``None``: 2 with ``align``, else 1.
+    fit_rows : int, "all" or None, default None
+        Rows on which ``align`` is fitted, the same number of every batch, and 512 at least of a
+        batch that has so many; all rows are moved. ``None``: 200,000 with ``align``; the paper's
+        operators are fitted on all.
     keys_in_turn : int, default 1
         Batch keys that take turns, each with all its steps.
     seed : int, default 0
@@ -117,6 +137,7 @@ class Parameters:
     strength: float = 1.0
     uncovered: str = None  # type: ignore[assignment]
     n_passes: int = None  # type: ignore[assignment]
+    fit_rows: int | str = None  # type: ignore[assignment]
     keys_in_turn: int = 1
     seed: int = 0
     correct_single_batch: bool = False
@@ -134,6 +155,8 @@ class Parameters:
         self._integer("n_passes", 1)
         self._integer("keys_in_turn", 1)
         self._integer("seed", 0)
+        if self.fit_rows != ALL:
+            self._integer("fit_rows", 1, or_else="'all', or ")
         for name in ("max_rows", "n_components", "max_neighbors"):
             if getattr(self, name) is not None:
                 self._integer(name, 1, or_else="None, or ")
@@ -152,6 +175,8 @@ class Parameters:
             self._refuse("max_scale_ratio", "left out with operator 'align', which asks the rows")
         if not aligns and self.uncovered == OFFSET:
             self._refuse("uncovered", f"nearest or keep with operator {self.operator!r}")
+        if not aligns and self.fit_rows != ALL:
+            self._refuse("fit_rows", f"left out with operator {self.operator!r}, fitted on all")
         if not aligns and self.shared_populations is True:
             self._refuse("shared_populations", f"left out with operator {self.operator!r}")
 
@@ -167,6 +192,12 @@ class Parameters:
     def steps(self) -> tuple[str, ...]:
         """What every pass does: those that align, then the sphering, if it is asked for."""
         return self.alignment if self.sphering is None else (*self.alignment, SPHERE)
+
+    def fit_rows_of(self, n_batches: int) -> int | None:
+        """Return the most rows of a batch on which the correction is fitted; ``None`` for all."""
+        if isinstance(self.fit_rows, str):
+            return None
+        return max(LEAST_FIT_ROWS, self.fit_rows // n_batches)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the parameters by name."""

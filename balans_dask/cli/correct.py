@@ -24,6 +24,7 @@ from balans_dask.cli.options import (
 from balans_dask.cli.workers import CLUSTER_OPTIONS, open_engine, reporting, require_report
 from balans_dask.errors import printable
 from balans_dask.parameters import (
+    ALL,
     AUTO,
     CHECKPOINT_SECONDS,
     OPERATORS,
@@ -52,6 +53,17 @@ def _ratio(context: click.Context, option: click.Parameter, value: str) -> float
     except ValueError:
         raise click.BadParameter(f"{value!r} is neither a number nor auto nor none") from None
     return value if ratio is None else ratio
+
+
+def _count_or_all(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> int | str | None:
+    if value is None or value == ALL:
+        return value
+    try:
+        return int(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither a whole number nor all") from None
 
 
 def _paper(context: click.Context, option: click.Parameter, value: bool) -> bool:
@@ -151,6 +163,13 @@ FIT_OPTIONS = option_group(
         type=int,
         show_default="2 with align, else 1",
         help="Fit and correct this many times what is left; of align, its local steps.",
+    ),
+    click.option(
+        "--fit-rows",
+        metavar="N|all",
+        callback=_count_or_all,
+        show_default="200,000 with align, else all",
+        help="Learn from N rows, as many of every batch (512 at least); all rows are corrected.",
     ),
     click.option(
         "--batch-order",

@@ -20,6 +20,7 @@ __all__ = [
     "HeldArray",
     "LazyRows",
     "LazySlice",
+    "PickedRows",
     "RowSource",
     "Rows",
     "StoredRows",
@@ -78,6 +79,9 @@ class RowSource(Protocol):
 
     def examined(self, checksums: tuple[int, ...]) -> "RowSource":
         """Return the same rows, held to the checksums of their tiles where they can change."""
+
+    def picked(self, rows: NDArray[np.int64]) -> "RowSource":
+        """Return some rows, in increasing order."""
 
 
 @dataclass(frozen=True)
@@ -235,6 +239,86 @@ class StoredRows:
             require_rows()
         return replace(self, checksums=checksums)
 
+    def picked(self, rows: NDArray[np.int64]) -> "RowSource":
+        """Return some rows: of an array in memory a copy, of a Zarr array as they are read."""
+        if isinstance(self.array, np.ndarray):
+            return StoredRows(self.array[rows])
+        if isinstance(self.array, HeldArray):
+            return StoredRows(HeldArray(self.array.array[rows]))
+        return PickedRows(self, rows)
+
+
+@dataclass(frozen=True)
+class PickedRows:
+    """Some rows of a Zarr array, wherever they are.
+
+    Attributes
+    ----------
+    source : StoredRows
+    numbers : ndarray of shape (n_picked,), int64
+        Increasing.
+    """
+
+    source: StoredRows
+    numbers: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and features."""
+        return len(self.numbers), self.source.shape[1]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return self.source.dtype
+
+    @property
+    def chunks(self) -> Chunks | None:
+        """Chunks of the array."""
+        return self.source.chunks
+
+    def rows(self, start: int, stop: int) -> "PickedSlice":
+        """Return a recipe that reads chunk by chunk, and keeps what is picked."""
+        numbers, chunks = self.numbers[start:stop], self.chunks
+        n_rows = TILE_ROWS * max(1, (chunks.n_rows if chunks else 0) // TILE_ROWS)
+        slabs = numbers // n_rows
+        parts = []
+        for slab in np.unique(slabs).tolist():
+            first, last = slab * n_rows, min((slab + 1) * n_rows, self.source.shape[0])
+            parts.append((self.source.rows(first, last), numbers[slabs == slab] - first))
+        return PickedSlice(parts)
+
+    def examined(self, checksums: tuple[int, ...]) -> "PickedRows":
+        """Return the same rows: where they come from is held to what was examined."""
+        return self
+
+    def picked(self, rows: NDArray[np.int64]) -> "PickedRows":
+        """Return some of them."""
+        return replace(self, numbers=self.numbers[rows])
+
+
+@dataclass(frozen=True)
+class PickedSlice:
+    """A recipe for reading some rows of runs of consecutive ones.
+
+    Attributes
+    ----------
+    parts : list of tuple of Rows and ndarray of int64
+        Runs, and which of their rows are wanted.
+    """
+
+    parts: list[tuple[Rows, NDArray[np.int64]]]
+
+    def read(self) -> NDArray[np.number]:
+        """Read the rows.
+
+        Raises
+        ------
+        InvalidInputError
+            If the runs are not as they were.
+        """
+        return np.concatenate([run.read()[wanted] for run, wanted in self.parts])
+
 
 @dataclass(frozen=True)
 class LazyRows:
@@ -272,6 +356,10 @@ class LazyRows:
     def examined(self, checksums: tuple[int, ...]) -> "LazyRows":
         """Return the same rows: what a graph computes is its owner's."""
         return self
+
+    def picked(self, rows: NDArray[np.int64]) -> "LazyRows":
+        """Return some rows, still lazy."""
+        return LazyRows(self.array[rows])
 
 
 def _chunks(source: RowSource, n_rows: int, n_columns: int, **at_once: int) -> Chunks:

@@ -29,6 +29,7 @@ __all__ = [
     "draw_rows",
     "elbow_rows",
     "first_of",
+    "fit_rows",
     "no_coverage",
 ]
 
@@ -40,6 +41,8 @@ ELBOW_ROWS = 32_768
 """Rows on which ``align`` finds elbows: what rank one has is known to some hundredths."""
 ELBOW_DRAW = 2**32 - 1
 """Number of their draw, which is that of no round."""
+FIT_DRAW = 2**32 - 2
+"""Number of the draw of the rows that ``align`` is fitted on."""
 DRAWN_AT_ONCE = 2**20
 
 
@@ -269,14 +272,55 @@ def elbow_rows(seed: int, pass_number: int, n_rows: int) -> NDArray[np.int64]:
     rows : ndarray of shape (min(n_rows, ELBOW_ROWS),), int64
         Those of the smallest keys, one for every row of the data set, in increasing order.
     """
-    stream = Draw(seed, pass_number, ELBOW_DRAW, ELBOW_ROWS).uniforms(0)
+    draw = Draw(seed, pass_number, ELBOW_DRAW, ELBOW_ROWS)
+    return _smallest_keys(draw, np.broadcast_to(np.uint8(0), n_rows), None)
+
+
+def fit_rows(
+    seed: int, codes: NDArray[np.integer], reference: NDArray[np.bool_] | None, n_each: int
+) -> NDArray[np.int64]:
+    """Draw the rows of every batch on which ``align`` is fitted.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_rows,), integer
+        Batch of every row.
+    reference : ndarray of shape (n_rows,), bool, or None
+        Rows that may be drawn; ``None`` for all.
+    n_each : int
+        Rows of a batch, if it has so many.
+
+    Returns
+    -------
+    rows : ndarray of shape (n,), int64
+        Those of the smallest keys, one for every row of the data set, in increasing order.
+    """
+    return _smallest_keys(Draw(seed, 0, FIT_DRAW, n_each), codes, reference)
+
+
+def _smallest_keys(
+    draw: Draw, codes: NDArray[np.integer], reference: NDArray[np.bool_] | None
+) -> NDArray[np.int64]:
+    """Find the ``draw.size`` rows of every batch with the smallest keys, some rows at a time."""
+    stream, n_rows, n_batches = draw.uniforms(0), len(codes), int(codes.max()) + 1
     rows, keys = np.empty(0, dtype=np.int64), np.empty(0)
+    bounds = np.full(n_batches, np.inf)
     for first in range(0, n_rows, DRAWN_AT_ONCE):
-        more = np.arange(first, min(first + DRAWN_AT_ONCE, n_rows))
-        rows = np.concatenate([rows, more])
-        keys = np.concatenate([keys, stream.random(len(more))])
-        chosen = np.lexsort((rows, keys))[:ELBOW_ROWS]
-        rows, keys = rows[chosen], keys[chosen]
+        some = slice(first, min(first + DRAWN_AT_ONCE, n_rows))
+        drawn = stream.random(some.stop - first)
+        counts = drawn < bounds[codes[some]]
+        if reference is not None:
+            counts &= reference[some]
+        here = np.flatnonzero(counts)
+        rows, keys = np.concatenate([rows, first + here]), np.concatenate([keys, drawn[here]])
+        order = np.lexsort((rows, keys, codes[rows]))
+        batches = codes[rows[order]]
+        starts = np.searchsorted(batches, np.arange(n_batches))
+        places = np.arange(len(order)) - starts[batches]
+        full = batches[places == draw.size - 1]
+        bounds[full] = keys[order[places == draw.size - 1]]
+        kept = order[places < draw.size]
+        rows, keys = rows[kept], keys[kept]
     return np.sort(rows)
 
 

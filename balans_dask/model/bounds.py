@@ -74,9 +74,11 @@ def landmark_fault(tables: Mapping[str, Any], sizes: Sizes) -> str:
     tables : mapping of str to ndarray
         By ``state.block_arrays``, and ``curve``.
     sizes : mapping of str to int
-        ``n_rows`` of the data set, ``n_batches``, ``n_components`` and ``block_rows``.
+        ``n_rows`` of the fit, ``n_batches``, ``n_components`` and ``block_rows``; ``n_of_data``
+        where the landmarks have their numbers among more rows.
     """
     largest, n_rows = sizes["block_rows"], sizes["n_rows"]
+    n_of_data = sizes.get("n_of_data", n_rows)
     blocks = np.asarray(tables.get("block_sizes", ()))
     counts = {**sizes, "n_rounds": max(1, len(np.atleast_1d(blocks)))}
     of_blocks = Table(
@@ -93,8 +95,8 @@ def landmark_fault(tables: Mapping[str, Any], sizes: Sizes) -> str:
         "rows": Table(
             np.int64,
             ("n_landmarks",),
-            lambda rows: (rows >= 0) & (rows < n_rows) & _first_of_its_value(rows),
-            f"different rows below {n_rows}",
+            lambda rows: (rows >= 0) & (rows < n_of_data) & _first_of_its_value(rows),
+            f"different rows below {n_of_data}",
         ),
         "scores": Table(np.float32, ("n_landmarks", "n_components")),
         "limits": Table(np.float64, ("n_landmarks",), lambda limits: limits > 0.0, "above 0"),

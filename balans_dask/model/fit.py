@@ -156,6 +156,7 @@ def fit_operator(engine: Engine, fitted: Fit) -> FittedOperator:
             profiles,
             landmarks,
             scales[np.arange(len(own)), own],
+            prepared.inputs.labels.sizes,
             prepared.parameters.shared_populations is True,
         )
     return FittedOperator(landmarks, found.operator, found.targets, found.facts)

@@ -61,6 +61,11 @@ class FrozenPass:
         return sum(block.n_landmarks for block in self.blocks)
 
     @property
+    def n_batches(self) -> int:
+        """Batches of the fit."""
+        return int(self.blocks[0].scales.shape[1])
+
+    @property
     def facts(self) -> dict[str, float]:
         """What ``align`` has learned of the batches: ``rho`` and ``kappa``."""
         shares = self.targets.get("shares")
@@ -81,6 +86,8 @@ class Model:
     parameters : Parameters
     preprocessor : Preprocessor
     feature_names : tuple of str
+    n_rows : int or None
+        Rows of the data set of the fit; ``None`` where they are those of every pass's curve.
     n_embedding : int or None
         Columns of the embedding in which distances are taken, where it stands beside the features.
     batches : tuple of str
@@ -96,6 +103,7 @@ class Model:
     parameters: Parameters
     preprocessor: Preprocessor
     feature_names: tuple[str, ...]
+    n_rows: int | None
     n_embedding: int | None
     batches: tuple[str, ...]
     passes: list[FrozenPass]
@@ -170,6 +178,7 @@ def model_of(
         parameters=parameters,
         preprocessor=preprocessor,
         feature_names=tuple(str(name) for name in inputs.feature_names),
+        n_rows=inputs.n_rows,
         n_embedding=None if embedding is None else embedding.shape[1],
         batches=inputs.labels.names,
         passes=passes,

@@ -1,12 +1,18 @@
 """What a run is asked to correct: its data, their values examined once, the plan of its memory."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.errors import InvalidInputError, setting, warn_of_input
+from balans_dask.errors import (
+    InsufficientMemoryError,
+    InvalidInputError,
+    setting,
+    warn_of_input,
+)
 from balans_dask.io.sources import RowSource
 from balans_dask.kernels.projection import Moments
 from balans_dask.labels import BatchLabels
@@ -16,7 +22,7 @@ from balans_dask.passes.inline import are_few
 from balans_dask.passes.memory import MemoryPlan, plan_memory
 from balans_dask.passes.projection import compute_moments
 from balans_dask.passes.stage import EXAMINING, Stage
-from balans_dask.passes.task_bytes import RunShape
+from balans_dask.passes.task_bytes import LABEL_ROW_BYTES, RunShape
 from balans_dask.passes.workers import Workers
 from balans_dask.tiling import Tiling
 
@@ -107,6 +113,28 @@ class Inputs:
         """Return the same rows with batches numbered in another way."""
         return replace(self, labels=labels, reference=reference)
 
+    def fit_sizes(self, parameters: Parameters) -> NDArray[np.int64] | None:
+        """Count the rows of every batch on which a correction is fitted; ``None`` if on all."""
+        labels, most = self.labels, parameters.fit_rows_of(self.labels.n_batches)
+        if most is None or labels.sizes.max() <= most:
+            return None
+        sizes = labels.sizes
+        if self.reference is not None:
+            sizes = np.bincount(labels.codes[self.reference], minlength=labels.n_batches)
+        return np.minimum(sizes, most) if sizes.max() > most else None
+
+    def picked(self, rows: NDArray[np.int64]) -> "Inputs":
+        """Return some rows, of batches that are as large as before."""
+        labels = replace(self.labels, codes=self.labels.codes[rows])
+        return replace(
+            self,
+            features=self.features.picked(rows),
+            embedding=None if self.embedding is None else self.embedding.picked(rows),
+            labels=labels,
+            reference=None if self.reference is None else self.reference[rows],
+            controls=None,
+        )
+
     def moved(self, features: RowSource, embedding: RowSource | None = None) -> "Inputs":
         """Return the same rows as a pass has left them."""
         return replace(self, features=features, embedding=embedding)
@@ -185,41 +213,68 @@ def plan_run(
     InsufficientMemoryError
         If no plan fits.
     """
-    n_rows, n_features = inputs.features.shape
+    sizes = None if model is not None else inputs.fit_sizes(parameters)
+    shape = _shape(inputs, parameters, inputs.n_rows if sizes is None else int(sizes.sum()))
+    if model is None and sizes is None:
+        frozen = len(parameters.alignment) if freezes else 0
+        return plan_memory(replace(shape, n_frozen=frozen), workers)
+    n_steps, of_fit = len(parameters.alignment), None
+    names, knows_all = inputs.labels.names, True
+    if model is None:
+        of_fit = plan_memory(replace(shape, spheres=False, n_frozen=n_steps), workers)
+        n_landmarks, n_scores = of_fit.n_landmarks, shape.n_components
+    else:
+        n_landmarks, n_scores = model.n_landmarks, model.n_components
+        knows_all = set(names) <= set(model.batches)
+        names = tuple({*names, *model.batches})
+    shape = replace(
+        shape,
+        n_rows=inputs.n_rows,
+        n_components=n_scores,
+        n_embedding=0 if shape.n_embedding == 0 else n_scores,
+        n_batches=len(names),
+        max_rows=n_landmarks,
+        draws=False,
+        n_frozen=n_steps,
+    )
+    plan = None
+    if knows_all:
+        # Tables of all steps are held together, if that fits.
+        with suppress(InsufficientMemoryError):
+            plan = plan_memory(replace(shape, n_at_once=n_steps), workers)
+    plan = plan or plan_memory(shape, workers)
+    if of_fit is None:
+        return plan
+    row_bytes = LABEL_ROW_BYTES + (shape.row_bytes if inputs.in_memory else 0)
+    return plan.after(of_fit, inputs.n_rows * row_bytes)
+
+
+def _shape(inputs: Inputs, parameters: Parameters, n_rows: int) -> RunShape:
+    """Return the sizes of a fit of so many rows."""
+    n_features = inputs.features.shape[1]
     n_components = components_of(parameters, inputs)
     n_scored = inputs.scored.shape[1]
     n_scores = n_scored if n_components is None else min(n_components, n_scored, n_rows - 1)
-    max_rows = parameters.max_rows and min(parameters.max_rows, n_rows)
-    names = set(inputs.labels.names)
-    if model is not None:
-        n_scores, max_rows = model.n_components, model.n_landmarks
-        names.update(model.batches)
     n_embedding = n_scores if n_components is not None or inputs.embedding is not None else 0
-    row_bytes = sum(matrix.shape[1] * matrix.dtype.itemsize for matrix in inputs.matrices)
-    return plan_memory(
-        RunShape(
-            n_rows=n_rows,
-            n_features=n_features,
-            n_components=n_scores,
-            n_embedding=n_embedding,
-            n_batches=len(names),
-            block_rows=parameters.block_rows,
-            n_neighbors=min(parameters.n_neighbors, int(inputs.labels.sizes.max())),
-            max_rows=max_rows,
-            operator=parameters.operator,
-            row_bytes=row_bytes,
-            pca=n_components is not None,
-            chunks=tuple(m.chunks for m in inputs.matrices if m.chunks is not None),
-            shard_tiles=inputs.shard_tiles,
-            in_memory=inputs.in_memory,
-            n_passes=len(parameters.steps),
-            n_frozen=len(parameters.alignment) if freezes or model is not None else 0,
-            spheres=parameters.sphering is not None,
-            anchors=inputs.reference is not None,
-            draws=model is None,
-            table_bytes=inputs.table_bytes,
-        ),
-        workers,
+    return RunShape(
+        n_rows=n_rows,
+        n_features=n_features,
+        n_components=n_scores,
+        n_embedding=n_embedding,
+        n_batches=inputs.labels.n_batches,
+        block_rows=parameters.block_rows,
+        n_neighbors=min(parameters.n_neighbors, int(inputs.labels.sizes.max())),
+        max_rows=parameters.max_rows and min(parameters.max_rows, n_rows),
+        operator=parameters.operator,
+        row_bytes=sum(matrix.shape[1] * matrix.dtype.itemsize for matrix in inputs.matrices),
+        pca=n_components is not None,
+        chunks=tuple(m.chunks for m in inputs.matrices if m.chunks is not None),
+        shard_tiles=inputs.shard_tiles,
+        in_memory=inputs.in_memory,
+        n_passes=len(parameters.steps),
+        spheres=parameters.sphering is not None,
+        anchors=inputs.reference is not None,
+        table_bytes=inputs.table_bytes,
     )
 
 

@@ -11,7 +11,7 @@ from balans_dask.kernels.operators import Operator
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.inputs import Inputs
 from balans_dask.parameters import SPHERE, Parameters
-from balans_dask.passes.correct import RowSink, correct_rows
+from balans_dask.passes.correct import AppliedStep, RowSink, correct_rows
 from balans_dask.passes.engine import Engine, Future
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.passes.profiles import Landmarks, Profiles, output_dtype
@@ -23,6 +23,7 @@ __all__ = [
     "FittedOperator",
     "PassData",
     "Preprocessor",
+    "applied_steps",
     "correct_pass",
     "prepare",
     "second_matrix",
@@ -84,10 +85,9 @@ class PassData:
         """Whether a single batch was fitted, which nothing is aligned to: it stays as it is."""
         return self.n_fitted == 1 and not self.parameters.correct_single_batch
 
-    @property
-    def strength(self) -> NDArray[np.float64]:
-        """Share of the correction in what this pass puts out, by batch: the last blends."""
-        is_last = _aligns_last(self.parameters, self.pass_number)
+    def strength_of(self, step_number: int) -> NDArray[np.float64]:
+        """Share of the correction in what a step puts out, by batch: the last blends."""
+        is_last = _aligns_last(self.parameters, step_number)
         strength = np.full(self.scores.n_batches, self.parameters.strength if is_last else 1.0)
         if is_last and self.fitted_alone:
             strength[0] = 0.0
@@ -199,10 +199,18 @@ class CorrectedArrays:
     displacement: Any
 
 
+def applied_steps(prepared: PassData, learned: Sequence[FittedOperator]) -> list[AppliedStep]:
+    """Return the steps that the rows of a pass take, from that of its number on."""
+    return [
+        AppliedStep(one.landmarks, one.operator, prepared.strength_of(number))
+        for number, one in enumerate(learned, prepared.pass_number)
+    ]
+
+
 def correct_pass(
     engine: Engine,
     prepared: PassData,
-    learned: FittedOperator,
+    learned: Sequence[FittedOperator],
     sink: RowSink | None,
     partitions: Sequence[Partition] | None = None,
 ) -> list[Future]:
@@ -210,6 +218,8 @@ def correct_pass(
 
     Parameters
     ----------
+    learned : sequence of FittedOperator
+        Of the pass, and of those after it whose steps the rows take at once.
     sink : RowSink or None
         Where tasks write the rows; ``None`` to return them.
     partitions : sequence of Partition or None
@@ -220,10 +230,8 @@ def correct_pass(
         prepared.scores,
         prepared.profiles,
         prepared.plan.tiling.partitions() if partitions is None else partitions,
-        learned.landmarks,
-        learned.operator,
+        applied_steps(prepared, learned),
         prepared.parameters.uncovered,
-        prepared.strength,
         prepared.origin,
         sink,
     )

@@ -94,6 +94,7 @@ def save_model(model: Model, path: str, overwrite: bool = False) -> None:
     attributes = {
         "parameters": model.parameters.as_dict(),
         "feature_names": list(model.feature_names),
+        "n_rows": model.n_rows,
         "n_embedding": model.n_embedding,
         "batches": list(model.batches),
         "total_variance": projection.total_variance,
@@ -177,7 +178,7 @@ def _require_facts(attributes: Mapping[str, Any]) -> None:
     ValueError
     """
     parameters = Parameters(**attributes["parameters"])
-    width, passes = attributes["n_embedding"], attributes["passes"]
+    passes = attributes["passes"]
     for name in ("batches", "feature_names"):
         names = attributes[name]
         if not (isinstance(names, list) and names and all(isinstance(n, str) for n in names)):
@@ -186,8 +187,10 @@ def _require_facts(attributes: Mapping[str, Any]) -> None:
     # Earlier versions could give one name to several batches.
     if n_same and attributes["record"].get("spelling") == SPELLING:
         raise ValueError(f"{n_same} of {len(attributes['batches'])} batches are there twice")
-    if not (width is None or (isinstance(width, int) and width is not True and width > 0)):
-        raise ValueError(f"n_embedding is {width!r}, not a number of columns")
+    for name in ("n_embedding", "n_rows"):
+        count = attributes.get(name)
+        if not (count is None or (isinstance(count, int) and count is not True and count > 0)):
+            raise ValueError(f"{name} is {count!r}, not a number of columns or rows")
     if len(passes) != len(parameters.alignment):
         raise ValueError(f"{len(passes)} passes are there, of {len(parameters.alignment)}")
     spheres = parameters.sphering is not None
@@ -246,6 +249,8 @@ def _require_tables(attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[
         "n_sums": n_columns + 1,
         "n_units": len(attributes["batches"]) + 1,
     }
+    if attributes.get("n_rows") is not None:
+        sizes["n_of_data"] = attributes["n_rows"]
     for number, step in enumerate(parameters.alignment):
         own = _below(arrays, f"pass_{number}")
         fault = fault or _pass_fault(own, step, sizes, f"pass_{number}")
@@ -259,7 +264,7 @@ def _require_tables(attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[
 
 def _pass_fault(tables: Mapping[str, NDArray[Any]], step: str, sizes: Sizes, name: str) -> str:
     curve = tables.get("curve", np.empty(0))
-    # The curve alone says how many rows the fit had.
+    # The curve alone says on how many rows the pass was fitted.
     n_rows = int(curve[-1, -1]) if curve.ndim == 2 and curve.size else 0
     fault = landmark_fault(tables, {**sizes, "n_rows": n_rows})
     if not fault:
@@ -325,6 +330,7 @@ def _model(attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) ->
         parameters=parameters,
         preprocessor=Preprocessor(projection, arrays["constant"]),
         feature_names=tuple(attributes["feature_names"]),
+        n_rows=attributes.get("n_rows"),
         n_embedding=attributes["n_embedding"],
         batches=tuple(attributes["batches"]),
         passes=passes,

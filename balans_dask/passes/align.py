@@ -136,6 +136,7 @@ def learn_align(
     profiles: Profiles,
     landmarks: Landmarks,
     own_scales: Floats,
+    sizes: NDArray[np.integer],
     shared: bool,
 ) -> AlignStep:
     """Learn one step.
@@ -145,11 +146,12 @@ def learn_align(
     step : {"location", "scale", "local"}
     own_scales : ndarray of shape (n_landmarks,), float64
         sigma^2 of every landmark in its own batch.
+    sizes : ndarray of shape (n_batches,), int64
+        Rows of every batch, whether the step is learned from them or not: they weigh the means.
     shared : bool
         The user knows that every batch holds every population.
     """
     own = scores.codes[landmarks.rows]
-    sizes = np.bincount(scores.codes, minlength=scores.n_batches)
     least_squared = SCALE_FLOOR * scores.projection.total_variance
     units = batch_units(own_scales, own, scores.n_batches, least_squared)
     rows = StepRows.of(engine, scores, profiles, landmarks, units)

@@ -1,18 +1,19 @@
-"""The last pass: every operator maps its landmarks' sums over partitions.
+"""The last pass: operators map their landmarks' sums over partitions.
 
-The same weights correct the original features and the embedding in which distances were taken, so
+A task may let its rows take several steps, one after another: between them nothing is stored. The
+same weights correct the original features and the embedding in which distances were taken, so
 both stand side by side as columns.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError, first_names
-from balans_dask.kernels.operators import Operator
+from balans_dask.kernels.operators import Affine, Operator
 from balans_dask.kernels.smooth import nearest_landmarks
 from balans_dask.parameters import KEEP, NEAREST
 from balans_dask.passes.engine import Engine, Future, task
@@ -27,7 +28,7 @@ from balans_dask.passes.profiles import (
 from balans_dask.passes.scores import Scores
 from balans_dask.tiling import Partition
 
-__all__ = ["CorrectedRows", "RowSink", "correct_chunk", "correct_rows"]
+__all__ = ["AppliedStep", "CorrectedRows", "RowSink", "correct_chunk", "correct_rows"]
 
 
 class RowSink(Protocol):
@@ -65,26 +66,44 @@ class CorrectedRows:
     embedding: NDArray[np.floating] | None
 
 
+@dataclass(frozen=True)
+class AppliedStep:
+    """An operator, as a task lets its rows take it.
+
+    Attributes
+    ----------
+    landmarks : Landmarks
+    operator : Operator
+        Of futures.
+    strength : ndarray of shape (n_batches,), float64
+        Share of the correction in what it puts out; the rest is the input.
+    """
+
+    landmarks: Landmarks
+    operator: Operator
+    strength: NDArray[np.float64]
+
+    def arguments(self, partition: int) -> list[Any]:
+        """Return what ``correct_chunk`` takes of it."""
+        return [self.landmarks.arguments(partition), as_argument(self.operator), self.strength]
+
+
 def correct_rows(
     engine: Engine,
     scores: Scores,
     profiles: Profiles,
     partitions: Sequence[Partition],
-    landmarks: Landmarks,
-    operator: Operator,
+    steps: Sequence[AppliedStep],
     uncovered: str,
-    strength: NDArray[np.float64],
     origin: Profiles | None,
     sink: RowSink | None,
 ) -> list[Future]:
-    """Map an operator over partitions; each task writes its rows into the sink.
+    """Map operators over partitions; each task writes its rows into the sink.
 
     Parameters
     ----------
-    operator : Operator
-        Of futures.
-    strength : ndarray of shape (n_batches,), float64
-        Share of the correction in the output; the rest is the input.
+    steps : sequence of AppliedStep
+        One, or several that do not know of each other's rows; then scores are not kept.
     origin : Profiles or None
         Where displacement and strength count from, if not from the profiles.
 
@@ -99,11 +118,9 @@ def correct_rows(
         correct_chunk,
         [scores.tiles_source(part) for part in partitions],
         map(profiles.matrices, partitions),
-        [landmarks.arguments(part.number) for part in partitions],
-        [as_argument(operator)] * n,
+        [[step.arguments(part.number) for step in steps] for part in partitions],
         [profiles.constant] * n,
         [uncovered] * n,
-        [strength] * n,
         [_origin(origin, scores, part) for part in partitions],
         [sink] * n,
         numbers=[part.number for part in partitions],
@@ -120,11 +137,9 @@ def _origin(origin: Profiles | None, scores: Scores, part: Partition) -> list[An
 def correct_chunk(
     tiles_source: Any,
     matrices: Sequence[Any],
-    landmarks: Sequence[Any],
-    operator: Sequence[Any],
+    steps: Sequence[Sequence[Any]],
     constant: NDArray[np.bool_],
     uncovered: str,
-    strength: NDArray[np.float64],
     origin: Sequence[Any],
     sink: RowSink | None,
 ) -> CorrectedRows | None:
@@ -132,10 +147,10 @@ def correct_chunk(
 
     Parameters
     ----------
-    tiles_source, matrices, landmarks : object
+    tiles_source, matrices : object
         As ``PartitionRows`` takes them.
-    operator : sequence
-        By ``as_argument``, with arrays.
+    steps : sequence of sequence
+        By ``AppliedStep.arguments``, with arrays.
     constant : ndarray of shape (n_features,), bool
     origin : sequence
         What ``OriginRows`` takes, or nothing.
@@ -150,27 +165,65 @@ def correct_chunk(
     InvalidInputError
         If a corrected value is not finite.
     """
-    part = PartitionRows(tiles_source, matrices, landmarks)
+    part = PartitionRows(tiles_source, matrices, steps[0][0])
+    if len(steps) > 1:
+        origin = part.as_origin()
     start = OriginRows(*origin) if origin else None
+    covered = np.ones(len(part.features), dtype=bool)
+    *earlier, last = steps
+    for step, following in zip(earlier, steps[1:], strict=True):
+        rows = _corrected(part, step, constant, uncovered, None, is_last=False)
+        covered &= rows.covered
+        part = part.moved(rows.features, rows.embedding, following[0])
+    rows = _corrected(part, last, constant, uncovered, start, is_last=True)
+    corrected = replace(rows, covered=covered & rows.covered)
+    if sink is None:
+        return corrected
+    sink.write(
+        part.start,
+        corrected.features,
+        corrected.embedding,
+        corrected.displacement,
+        corrected.covered,
+    )
+    return None
+
+
+def _corrected(
+    part: PartitionRows,
+    step: Sequence[Any],
+    constant: NDArray[np.bool_],
+    uncovered: str,
+    start: OriginRows | None,
+    is_last: bool,
+) -> CorrectedRows:
+    """Let the rows of a partition take one step; how far they went is measured after the last."""
+    _, operator, strength = step
     learned = operator_of(operator)
     n_features = part.features.shape[1]
     features = np.empty_like(part.features, dtype=output_dtype(part.features.dtype))
     embedding = None
     if part.embedding is not None:
         embedding = np.empty_like(part.embedding, dtype=output_dtype(part.embedding.dtype))
-    displacement = np.empty(part.tiles.n_rows, dtype=np.float32)
-    covered = np.empty(part.tiles.n_rows, dtype=bool)
+    n_rows = len(features)
+    displacement, covered = np.zeros(n_rows, dtype=np.float32), np.ones(n_rows, dtype=bool)
+    # What moves a whole batch asks landmarks only if it leaves some of its rows.
+    by_batch = isinstance(learned, Affine) and uncovered != KEEP
     # What leaves the range of a type is counted below, which says more than a warning.
     with np.errstate(over="ignore", invalid="ignore"):
         for tile, place in enumerate(part.slices):
-            rows = part.rows(tile)
-            after, covered[place] = learned.apply(rows)
-            which = np.flatnonzero(~covered[place])
-            if len(which) and uncovered != KEEP:
-                nearest = None
-                if uncovered == NEAREST:
-                    nearest = nearest_landmarks(part.tiles, tile, which, part.blocks)
-                after[which] = learned.follow(rows, which, nearest)
+            if by_batch:
+                rows = part.rows_by_batch(tile)
+                after = learned.follow(rows, np.arange(len(rows.batch)), None)
+            else:
+                rows = part.rows(tile)
+                after, covered[place] = learned.apply(rows)
+                which = np.flatnonzero(~covered[place])
+                if len(which) and uncovered != KEEP:
+                    nearest = None
+                    if uncovered == NEAREST:
+                        nearest = nearest_landmarks(part.tiles, tile, which, part.blocks)
+                    after[which] = learned.follow(rows, which, nearest)
             before = rows.values if start is None else start.values(place)
             share = strength[rows.batch][:, None]
             if (share != 1.0).any():
@@ -181,8 +234,10 @@ def correct_chunk(
             features[place] = after[:, :n_features]
             if embedding is not None:
                 embedding[place] = after[:, n_features:]
-            moved = slice(0 if embedding is None else n_features, None)
-            displacement[place] = np.sqrt(np.square(after[:, moved] - before[:, moved]).sum(axis=1))
+            if is_last:
+                moved = slice(0 if embedding is None else n_features, None)
+                way = np.square(after[:, moved] - before[:, moved]).sum(axis=1)
+                displacement[place] = np.sqrt(way)
             # The plan counts one tile at a time, and none while rows are written.
             del rows, before, after
     for name, values in (
@@ -191,11 +246,8 @@ def correct_chunk(
         ("displacement", displacement),
     ):
         if values is not None:
-            _require_finite(name, values, part.tiles.start)
-    if sink is None:
-        return CorrectedRows(displacement, covered, features, embedding)
-    sink.write(part.tiles.start, features, embedding, displacement, covered)
-    return None
+            _require_finite(name, values, part.start)
+    return CorrectedRows(displacement, covered, features, embedding)
 
 
 def _require_finite(name: str, values: NDArray[np.floating], start: int) -> None:

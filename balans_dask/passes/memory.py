@@ -18,6 +18,7 @@ from balans_dask.passes.task_bytes import (
     counts_bytes,
     driver_bytes,
     landmark_bytes,
+    later_bytes,
     leaves_ahead,
     nearest_bytes,
     sums_bytes,
@@ -66,6 +67,10 @@ class MemoryPlan:
         Peak of one worker process and of the driver; an embedded worker counts with the driver.
     total_bytes : int
         Peak of all processes together.
+    at_once : bool
+        Rows take all steps of a frozen model in one pass.
+    of_fit : MemoryPlan or None
+        Of the fit, where that is of some rows alone; the peaks above are the larger ones.
     """
 
     tiling: Tiling
@@ -79,6 +84,31 @@ class MemoryPlan:
     worker_bytes: int
     driver_bytes: int
     total_bytes: int
+    at_once: bool = False
+    of_fit: "MemoryPlan | None" = None
+
+    def after(self, of_fit: "MemoryPlan", held_bytes: int) -> "MemoryPlan":
+        """Return the plan of a run that fits some rows first.
+
+        Parameters
+        ----------
+        of_fit : MemoryPlan
+        held_bytes : int
+            What the driver holds of all rows meanwhile.
+        """
+        embedded = held_bytes if self.workers.embedded else 0
+        tasks = self.task_bytes | {
+            name: max(n_bytes, self.task_bytes.get(name, 0))
+            for name, n_bytes in of_fit.task_bytes.items()
+        }
+        return replace(
+            self,
+            of_fit=of_fit,
+            task_bytes=tasks,
+            worker_bytes=max(self.worker_bytes, of_fit.worker_bytes + embedded),
+            driver_bytes=max(self.driver_bytes, of_fit.driver_bytes + held_bytes),
+            total_bytes=max(self.total_bytes, of_fit.total_bytes + held_bytes),
+        )
 
 
 def plan_memory(shape: RunShape, workers: Workers) -> MemoryPlan:
@@ -133,7 +163,10 @@ def _round_tiles(n_tiles: int, tiles: int, n_threads: int) -> int:
 def _plan(shape: RunShape, workers: Workers, tiling: Tiling) -> MemoryPlan | None:
     """Return the plan for one partition size, or ``None`` if it does not fit."""
     usable = int(workers.usable_share * workers.limit_bytes)
-    keep_scores = _fixed_bytes(shape, workers, tiling, keep_scores=True) <= usable
+    # Rows that take several steps in one task have no use for scores of the first.
+    keep_scores = (
+        shape.n_at_once == 1 and _fixed_bytes(shape, workers, tiling, keep_scores=True) <= usable
+    )
     fixed = _fixed_bytes(shape, workers, tiling, keep_scores)
     if fixed > usable:
         return None
@@ -159,6 +192,7 @@ def _plan(shape: RunShape, workers: Workers, tiling: Tiling) -> MemoryPlan | Non
         worker_bytes=worker,
         driver_bytes=worker if embedded else driver + PROCESS_BYTES,
         total_bytes=worker if embedded else driver + PROCESS_BYTES + workers.n_workers * worker,
+        at_once=shape.n_at_once > 1,
     )
 
 
@@ -181,7 +215,8 @@ def _fixed_bytes(shape: RunShape, workers: Workers, tiling: Tiling, keep_scores:
     )
     scores = rows * (shape.score_row_bytes if keep_scores else LABEL_ROW_BYTES)
     driver = driver_bytes(shape, tiling) if workers.embedded else 0
-    return PROCESS_BYTES + max(phases) + landmark_bytes(shape) + scores + driver
+    landmarks = landmark_bytes(shape) + later_bytes(shape)
+    return PROCESS_BYTES + max(phases) + landmarks + scores + driver
 
 
 def _leaves_ahead(arity: int, workers: Workers, tiling: Tiling) -> int:

@@ -2,21 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.io.sources import RowSource
+from balans_dask.io.sources import Rows, RowSource
 from balans_dask.kernels.affinity import AffinityRows, kept_affinities
-from balans_dask.kernels.batch_tiles import BatchTiles
+from balans_dask.kernels.batch_tiles import BatchTiles, tile_by_batch
 from balans_dask.kernels.evidence import evidence_weights
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.operators import TileRows
 from balans_dask.kernels.projection import Projection
 from balans_dask.passes.engine import Future
 from balans_dask.passes.round import Pieces
-from balans_dask.passes.scores import as_tiles
+from balans_dask.passes.scores import as_tiles, scores_of
 from balans_dask.tiling import Partition, tile_slices
 
 __all__ = [
@@ -109,14 +110,23 @@ class PartitionAffinities:
     """
 
     def __init__(self, tiles_source: Any, landmarks: Sequence[Any]) -> None:
-        self.tiles: BatchTiles = as_tiles(tiles_source)
+        self._tiles_source = tiles_source
         pieces: Sequence[AffinityRows | Sequence[AffinityRows | None] | None]
         self.blocks: Sequence[LandmarkBlock]
         pieces, self.blocks = landmarks
         self._pieces: list[AffinityRows | None] = []
         for piece in pieces:
             self._pieces += [piece] if isinstance(piece, AffinityRows | None) else piece
-        self.slices = tile_slices(self.tiles.n_rows)
+
+    @cached_property
+    def tiles(self) -> BatchTiles:
+        """The scores, made here if they are not kept."""
+        return as_tiles(self._tiles_source)
+
+    @property
+    def slices(self) -> list[slice]:
+        """Rows of every tile."""
+        return tile_slices(self.tiles.n_rows)
 
     @property
     def n_landmarks(self) -> int:
@@ -173,26 +183,84 @@ class PartitionRows(PartitionAffinities):
         super().__init__(tiles_source, landmarks)
         self.features = matrices[0].read()
         second = matrices[1]
-        if isinstance(second, str):
-            second = self.tiles.rows_in_input_order()
-        elif second is not None:
-            second = second.read()
-        self.embedding: NDArray[np.number] | None = second
+        self._has_scores = isinstance(second, str)
+        self._given = None if second is None or self._has_scores else second.read()
+
+    @cached_property
+    def tiles(self) -> BatchTiles:
+        """The scores, made here of what is read anyway if they are not kept."""
+        if isinstance(self._tiles_source, BatchTiles):
+            return self._tiles_source
+        _, start, (codes, reference), _ = self._tiles_source
+        return tile_by_batch(start, self._scores, codes, reference)
+
+    @cached_property
+    def _scores(self) -> NDArray[np.float32]:
+        """Scores in input order."""
+        if isinstance(self._tiles_source, BatchTiles):
+            return self.tiles.rows_in_input_order()
+        scored = self.features if self._given is None else self._given
+        return scores_of(scored, self._tiles_source[-1])
+
+    @property
+    def embedding(self) -> NDArray[np.number] | None:
+        """The second matrix, if there is one."""
+        return self._scores if self._has_scores else self._given
+
+    @property
+    def start(self) -> int:
+        """Number of the first row."""
+        source = self._tiles_source
+        return source.start if isinstance(source, BatchTiles) else int(source[1])
+
+    @property
+    def slices(self) -> list[slice]:
+        """Rows of every tile."""
+        return tile_slices(len(self.features))
+
+    def moved(
+        self,
+        features: NDArray[np.floating],
+        embedding: NDArray[np.floating] | None,
+        landmarks: Sequence[Any],
+    ) -> "PartitionRows":
+        """Return the same rows after a step, as the next one meets them; scores are made anew."""
+        matrices = [_in_memory(features), self._second(embedding)]
+        return PartitionRows(self._tiles_source, matrices, landmarks)
+
+    def as_origin(self) -> list[Any]:
+        """Return what ``OriginRows`` takes, of these rows."""
+        second = self._second(self.embedding)
+        return [_in_memory(self.features), second, self._tiles_source[-1]]
+
+    def _second(self, embedding: NDArray[np.number] | None) -> Any:
+        if self._has_scores:
+            return SCORES
+        return None if embedding is None else _in_memory(embedding)
+
+    def rows_by_batch(self, tile: int) -> TileRows:
+        """Rows of one tile for what moves whole batches: without landmarks, or scores for them."""
+        source, place = self._tiles_source, self.slices[tile]
+        if isinstance(source, BatchTiles):
+            batch, _ = self.batches(tile)
+        else:
+            batch = source[2][0][place].astype(np.intp)
+        return TileRows([], batch, np.full(len(batch), -1), self._columns(tile))
 
     def rows(self, tile: int) -> TileRows:
         """Rows of one tile, as operators take them."""
         batch, reference = self.batches(tile)
-        values = np.ascontiguousarray(self.values(tile)[:, :-1])
-        return TileRows(self.affinities(tile), batch, reference, values)
+        return TileRows(self.affinities(tile), batch, reference, self._columns(tile))
 
     def values(self, tile: int) -> NDArray[np.float64]:
         """Columns of one tile: features, embedding, ones."""
         rows = self.slices[tile]
-        columns = [self.features[rows]]
-        if self.embedding is not None:
-            columns.append(self.embedding[rows])
-        columns.append(np.ones((rows.stop - rows.start, 1)))
-        return np.concatenate(columns, axis=1, dtype=np.float64)
+        return self._columns(tile, np.ones((rows.stop - rows.start, 1)))
+
+    def _columns(self, tile: int, *more: NDArray[np.float64]) -> NDArray[np.float64]:
+        rows = self.slices[tile]
+        second = [] if self.embedding is None else [self.embedding[rows]]
+        return np.concatenate([self.features[rows], *second, *more], axis=1, dtype=np.float64)
 
 
 class OriginRows:
@@ -217,6 +285,10 @@ class OriginRows:
         if self._embedding is not None:
             columns.append(self._embedding[rows])
         return np.concatenate(columns, axis=1, dtype=np.float64)
+
+
+def _in_memory(values: NDArray[np.number]) -> Rows:
+    return Rows(values, 0, len(values))
 
 
 def output_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

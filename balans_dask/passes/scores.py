@@ -13,7 +13,7 @@ from balans_dask.kernels.projection import Projection
 from balans_dask.passes.engine import Engine, Future, task
 from balans_dask.tiling import Partition, Tiling, tile_slices
 
-__all__ = ["Labels", "Scores", "as_tiles", "pick_landmarks"]
+__all__ = ["Labels", "Scores", "as_tiles", "pick_landmarks", "scores_of"]
 
 Labels: TypeAlias = tuple[NDArray[np.integer], NDArray[np.bool_] | None]
 """Batch of every row of a partition, and which are reference rows; ``None`` for all."""
@@ -126,9 +126,12 @@ def as_tiles(tiles_source: Any) -> BatchTiles:
     if isinstance(tiles_source, BatchTiles):
         return tiles_source
     rows, start, (codes, reference), projection = tiles_source
-    values = rows.read()
-    scores = [projection.scores(values[tile]) for tile in tile_slices(len(values))]
-    return tile_by_batch(start, np.concatenate(scores), codes, reference)
+    return tile_by_batch(start, scores_of(rows.read(), projection), codes, reference)
+
+
+def scores_of(values: NDArray[np.number], projection: Projection) -> NDArray[np.float32]:
+    """Make the scores of a partition, tile by tile."""
+    return np.concatenate([projection.scores(values[tile]) for tile in tile_slices(len(values))])
 
 
 def pick_landmarks(engine: Engine, scores: Scores, rows: NDArray[np.int64]) -> NDArray[np.float32]:

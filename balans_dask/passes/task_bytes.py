@@ -20,6 +20,7 @@ __all__ = [
     "counts_bytes",
     "driver_bytes",
     "landmark_bytes",
+    "later_bytes",
     "leaves_ahead",
     "nearest_bytes",
     "sphere_bytes",
@@ -116,6 +117,8 @@ class RunShape:
         Landmarks that tables are planned for where ``max_rows`` does not say.
     spheres : bool
         All rows are whitened by the controls at the end.
+    n_at_once : int
+        Steps of a frozen model that rows take in one task.
     """
 
     n_rows: int
@@ -139,6 +142,7 @@ class RunShape:
     operator: str = "align"
     planned_landmarks: int = PLANNED_LANDMARKS[0]
     spheres: bool = False
+    n_at_once: int = 1
 
     @property
     def n_columns(self) -> int:
@@ -298,6 +302,14 @@ def _node_bytes(shape: RunShape) -> int:
 def landmark_bytes(shape: RunShape) -> int:
     """Coordinates, scales and thresholds of all landmarks."""
     return shape.n_landmarks * (4 * shape.n_components + 8 * shape.n_batches + 24)
+
+
+def later_bytes(shape: RunShape) -> int:
+    """Landmarks, and moves, of the steps that wait on workers beside that of one pass."""
+    moves = 4 * shape.n_landmarks * shape.n_columns * shape.n_batches
+    # Of align, the first two steps move and scale batches as a whole.
+    n_moving = shape.n_at_once - (2 if shape.operator == "align" else 0)
+    return (shape.n_at_once - 1) * landmark_bytes(shape) + max(0, n_moving - 1) * moves
 
 
 def counts_bytes(shape: RunShape) -> int:

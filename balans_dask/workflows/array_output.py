@@ -12,6 +12,7 @@ from balans_dask.model.pass_data import (
     FittedOperator,
     PassData,
     Preprocessor,
+    applied_steps,
     correct_pass,
     second_matrix,
 )
@@ -35,11 +36,13 @@ __all__ = [
     "lazy_rows",
 ]
 
-Collect = Callable[[Engine, PassData, FittedOperator], CorrectedArrays]
+Collect = Callable[[Engine, PassData, Sequence[FittedOperator]], CorrectedArrays]
 """Makes arrays of corrected rows, in memory or lazy."""
 
 
-def lazy_rows(engine: Engine, prepared: PassData, learned: FittedOperator) -> CorrectedArrays:
+def lazy_rows(
+    engine: Engine, prepared: PassData, learned: Sequence[FittedOperator]
+) -> CorrectedArrays:
     """Return the corrected rows without computing them: Dask arrays, chunked by partitions.
 
     The graph holds the landmarks and their sums, not futures, so it computes on any scheduler and
@@ -50,9 +53,12 @@ def lazy_rows(engine: Engine, prepared: PassData, learned: FittedOperator) -> Co
     from dask import delayed  # noqa: PLC0415
 
     source, scores = prepared.inputs.features, prepared.scores
-    (blocks,) = engine.gather([learned.landmarks.table])
-    operator = as_argument(map_fields(learned.operator, engine.gather))
-    shared = delayed((blocks, operator, prepared.profiles.constant, scores.projection))
+    steps = []
+    for step in applied_steps(prepared, learned):
+        (blocks,) = engine.gather([step.landmarks.table])
+        operator = as_argument(map_fields(step.operator, engine.gather))
+        steps.append([[[None] * len(blocks), blocks], operator, step.strength])
+    shared = delayed((steps, prepared.profiles.constant, scores.projection))
     lazy_parts = [
         delayed(_corrected, pure=False)(
             prepared.profiles.matrices(part),
@@ -60,7 +66,6 @@ def lazy_rows(engine: Engine, prepared: PassData, learned: FittedOperator) -> Co
             scores.labels_of(part),
             shared,
             prepared.parameters.uncovered,
-            prepared.strength,
             None if prepared.origin is None else prepared.origin.matrices(part),
         )
         for part in scores.partitions
@@ -88,20 +93,17 @@ def _corrected(
     labels: Labels,
     shared: Any,
     uncovered: str,
-    strength: Any,
     origin: Any,
 ) -> CorrectedRows:
-    blocks, operator, constant, projection = shared
+    steps, constant, projection = shared
     features, second = matrices
     scored = features if second is None or isinstance(second, str) else second
     rows = correct_chunk(
         [scored, start, labels, projection],
         matrices,
-        [[None] * len(blocks), blocks],
-        operator,
+        steps,
         constant,
         uncovered,
-        strength,
         [] if origin is None else [*origin, projection],
         None,
     )
@@ -112,7 +114,7 @@ def _corrected(
 def gathered_rows(
     engine: Engine,
     prepared: PassData,
-    learned: FittedOperator,
+    learned: Sequence[FittedOperator],
     with_scores: bool = False,
 ) -> CorrectedArrays:
     """Collect corrected rows as numpy arrays, a few partitions at a time.
@@ -181,7 +183,7 @@ class ArrayOutput:
     def begin(self, pass_number: int, preprocessor: Preprocessor) -> None:
         """Let the rows of the pass before go."""
         self.rows = None
-        self._is_last = pass_number + 1 == len(self._job.parameters.steps)
+        self._is_last = pass_number == self._job.turns[-1]
 
     def missing(self) -> list[Partition]:
         """Return all partitions, unless nobody wants them."""
@@ -189,7 +191,10 @@ class ArrayOutput:
         return list(self._job.plan.tiling.partitions()) if wanted else []
 
     def write(
-        self, prepared: PassData, learned: FittedOperator, missing: Sequence[Partition]
+        self,
+        prepared: PassData,
+        learned: Sequence[FittedOperator],
+        missing: Sequence[Partition],
     ) -> None:
         """Correct the rows of a pass, or say how."""
         if not missing:
@@ -203,7 +208,8 @@ class ArrayOutput:
             return
         covered, self._displacement = self.rows.covered, self.rows.displacement
         if self._counts and not isinstance(covered, np.ndarray):
-            covered = covered_rows(engine, prepared.scores, learned.landmarks, learned.operator)
+            [step] = learned
+            covered = covered_rows(engine, prepared.scores, step.landmarks, step.operator)
         self.covered.append(covered)
 
     def end(self) -> None:

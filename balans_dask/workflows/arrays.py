@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from balans_dask.errors import InvalidInputError, warn_of_input
+from balans_dask.io.sources import LazyRows
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.model.anchors import GIVEN_ROWS, require_anchors, require_controls
 from balans_dask.model.frozen import Model
 from balans_dask.model.inputs import (
+    CheckedInput,
     Inputs,
     check_input,
     examining,
@@ -24,10 +26,16 @@ from balans_dask.model.transform import warn_of_uncovered
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
-from balans_dask.workflows.array_output import ArrayOutput, Collect
+from balans_dask.workflows.array_output import ArrayOutput, Collect, gathered_rows, lazy_rows
 from balans_dask.workflows.confounding import Factor, said_of_confounding
 from balans_dask.workflows.records import model_record, run_identity
 from balans_dask.workflows.run import FitLearner, FrozenLearner, Job, run_passes
+from balans_dask.workflows.sampled import (
+    SampledLearner,
+    examined_rows,
+    job_of_rows,
+    rows_to_fit,
+)
 from balans_dask.workflows.sharing import warn_of_fit
 
 __all__ = [
@@ -105,7 +113,9 @@ def transform_arrays(
     inputs : Inputs
         With batches numbered by ``known_to``.
     """
-    job = Job(engine, inputs, model.parameters, plan)
+    # Which lazy rows are covered is counted now, pass by pass.
+    at_once = plan.at_once and collect is not lazy_rows
+    job = Job(engine, inputs, model.parameters, plan, at_once=at_once)
     output = ArrayOutput(job, collect, counts=True)
     run_passes(job, FrozenLearner(job, model), output)
     n_covered = int(np.count_nonzero(np.logical_and.reduce(output.covered)))
@@ -188,10 +198,9 @@ def fit_inputs(
         identity = run_identity(
             inputs, parameters, examined, asked.batch_keys, asked.basis, asked.anchor
         )
-        job = Job(engine, inputs, parameters, plan)
-        learner = FitLearner(job, examined, freezes=True, notes_coverage=True)
-        output = ArrayOutput(job, collect, wanted)
-        run_passes(job, learner, output)
+        learner = _learner(Job(engine, inputs, parameters, plan, at_once=plan.at_once), examined)
+        output = ArrayOutput(learner.job, collect, wanted)
+        run_passes(learner.job, learner, output)
     facts = learner.facts()
     warn_of_fit(facts[-1], inputs.labels, told)
     return FittedArrays(
@@ -203,6 +212,18 @@ def fit_inputs(
         facts,
         identity,
     )
+
+
+def _learner(job: Job, examined: CheckedInput) -> FitLearner | SampledLearner:
+    """Fit all rows, or some that all then follow."""
+    rows = rows_to_fit(job)
+    if rows is None:
+        return FitLearner(job, examined, freezes=True, notes_coverage=True)
+    fitted = job_of_rows(job, rows, job.inputs.picked(rows))
+    of_rows = examined_rows(fitted, examined)
+    fit = FitLearner(fitted, of_rows, freezes=True, notes_coverage=True)
+    collect = lazy_rows if isinstance(fitted.inputs.features, LazyRows) else gathered_rows
+    return SampledLearner(job, fit, ArrayOutput(fitted, collect, wanted=False), rows, examined)
 
 
 def _drawn_seed(state: Any) -> int:

@@ -1,5 +1,6 @@
 """Whole runs from store to store, which any kill can interrupt and ``resume`` continues."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,10 +11,16 @@ from balans_dask.io.in_place import InPlaceFolder
 from balans_dask.io.model_store import model_fingerprint
 from balans_dask.io.paths import require_apart
 from balans_dask.io.places import place_of, reaching, require_writable, resolved
-from balans_dask.io.run_folder import RunFolder, check_output, taken_by
+from balans_dask.io.run_folder import PassFolder, RunFolder, check_output, taken_by
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.model.frozen import Model, require_features
-from balans_dask.model.inputs import check_input, check_values, components_of, examining
+from balans_dask.model.inputs import (
+    CheckedInput,
+    check_input,
+    check_values,
+    components_of,
+    examining,
+)
 from balans_dask.model.saved import save_model
 from balans_dask.model.transform import number_batches, warn_of_uncovered
 from balans_dask.parameters import CHECKPOINT_SECONDS
@@ -23,8 +30,14 @@ from balans_dask.workflows.records import fingerprint, model_record
 from balans_dask.workflows.request import CorrectionRequest
 from balans_dask.workflows.resume import ResumableRun
 from balans_dask.workflows.run import FitLearner, FrozenLearner, Job, run_passes
+from balans_dask.workflows.sampled import (
+    SampledLearner,
+    examined_rows,
+    job_of_rows,
+    rows_to_fit,
+)
 from balans_dask.workflows.sharing import warn_of_fit
-from balans_dask.workflows.store_output import StoreOutput
+from balans_dask.workflows.store_output import StoreOutput, stored_rows
 
 __all__ = ["WriteOptions", "correct_store", "transform_store"]
 
@@ -121,20 +134,54 @@ def correct_store(
         with resumable.held(model) as done:
             if done is not None:
                 return done
-            job = Job(engine, run.inputs, run.parameters, plan, run.order)
-            weighted = components_of(run.parameters, run.inputs) is not None
-            checkpoints = resumable.checkpoints(
-                job.state_sizes(), weighted, options.checkpoint_seconds
-            )
-            learner = FitLearner(job, examined, model is not None, checkpoints)
-            output = StoreOutput(job, run, folder, identity)
-            run_passes(job, learner, output)
-            record, _ = output.finish(learner)
+            learner, output = _planned(engine, run, plan, examined, resumable, options)
+            run_passes(output.job, learner, output)
+            record, _ = output.finish(learner, folder)
             warn_of_fit(record, run.inputs.labels, run.is_told, run.controls_to_name)
             if model is not None:
                 save_model(learner.model(model_record(identity)), model, overwrite or own)
             folder.publish(resumable.replace)
             return record
+
+
+def _planned(
+    engine: Engine,
+    run: CorrectionRequest,
+    plan: MemoryPlan,
+    examined: CheckedInput,
+    resumable: ResumableRun,
+    options: WriteOptions,
+) -> tuple[FitLearner | SampledLearner, StoreOutput]:
+    """Say what learns a run, and where its rows go: fitted on all of them, or on some."""
+    job = Job(engine, run.inputs, run.parameters, plan, run.order)
+    folder, identity = resumable.folder, resumable.identity
+    weighted = components_of(run.parameters, run.inputs) is not None
+
+    def learner_of(
+        fitted: Job, folders: Sequence[PassFolder], examined: CheckedInput, freezes: bool
+    ) -> FitLearner:
+        checkpoints = resumable.checkpoints(
+            folders, fitted.state_sizes(), weighted, options.checkpoint_seconds
+        )
+        return FitLearner(fitted, examined, freezes, checkpoints)
+
+    rows = rows_to_fit(job)
+    if rows is None:
+        folders = folder.passes(len(job.turns))
+        learner = learner_of(job, folders, examined, options.model is not None)
+        return learner, StoreOutput(job, run, folders, identity)
+    job = replace(job, at_once=plan.at_once and not run.order)
+    n_steps = len(run.parameters.alignment)
+    copied, *folders = folder.passes(1 + n_steps + len(job.turns))
+    of_fit = {**identity, "rows": "of the fit"}
+    inputs = stored_rows(job, run, copied, fingerprint(of_fit), rows)
+    fitted = job_of_rows(job, rows, inputs)
+    fit = learner_of(fitted, folders[:n_steps], examined_rows(fitted, examined), True)
+    left = StoreOutput(fitted, run, folders[:n_steps], of_fit, wanted=False)
+    return (
+        SampledLearner(job, fit, left, rows, examined),
+        StoreOutput(job, run, folders[n_steps:], identity),
+    )
 
 
 def transform_store(
@@ -187,11 +234,11 @@ def transform_store(
         with resumable.held() as done:
             if done is not None:
                 return done
-            job = Job(engine, numbered, run.parameters, plan)
+            job = Job(engine, numbered, run.parameters, plan, at_once=plan.at_once)
             learner = FrozenLearner(job, model)
-            output = StoreOutput(job, run, folder, identity)
+            output = StoreOutput(job, run, folder.passes(len(job.turns)), identity)
             run_passes(job, learner, output)
-            record, covered = output.finish(learner)
+            record, covered = output.finish(learner, folder)
             warn_of_uncovered(int(np.count_nonzero(~covered)), len(covered), model.risk)
             folder.publish(resumable.replace)
             return record

@@ -89,11 +89,19 @@ class ResumableRun:
                 self._require_model(model)
             yield record
 
-    def checkpoints(self, sizes: Sequence[Sizes], weighted: bool, seconds: float) -> "Checkpoints":
+    def checkpoints(
+        self,
+        folders: Sequence[PassFolder],
+        sizes: Sequence[Sizes],
+        weighted: bool,
+        seconds: float,
+    ) -> "Checkpoints":
         """Read the states of the run that is continued, and say where further ones go.
 
         Parameters
         ----------
+        folders : sequence of PassFolder
+            Of every pass of a fit.
         sizes : sequence of mapping
             Of every pass, as ``is_sound`` takes them.
         weighted : bool
@@ -101,7 +109,6 @@ class ResumableRun:
         seconds : float
             Least time between two checkpoints.
         """
-        folders = self.folder.passes(len(sizes))
         states = [
             _state(folder, of_pass, weighted) if self._continues else None
             for folder, of_pass in zip(folders, sizes, strict=True)

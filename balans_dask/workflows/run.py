@@ -41,6 +41,7 @@ __all__ = [
     "Learner",
     "Output",
     "run_passes",
+    "with_sphering",
 ]
 
 
@@ -57,6 +58,9 @@ class Job:
     plan : MemoryPlan
     order : tuple of BatchLabels
         Batches of every key, where the keys take turns; none where they are joint.
+    at_once : bool
+        Rows take all steps that align one after another, in one pass, as nothing is learned of them
+        on the way.
     """
 
     engine: Engine
@@ -64,6 +68,18 @@ class Job:
     parameters: Parameters
     plan: MemoryPlan
     order: tuple[BatchLabels, ...] = ()
+    at_once: bool = False
+
+    @property
+    def turns(self) -> tuple[int, ...]:
+        """Number of the first step of every pass over the rows."""
+        n_aligned, n_steps = len(self.parameters.alignment), len(self.parameters.steps)
+        return (0, *range(n_aligned, n_steps)) if self.at_once else tuple(range(n_steps))
+
+    def steps_of(self, pass_number: int) -> range:
+        """Return the numbers of the steps that rows take in a pass, by that of the first."""
+        later = [turn for turn in self.turns if turn > pass_number]
+        return range(pass_number, min(later, default=len(self.parameters.steps)))
 
     def labels_of(self, pass_number: int) -> BatchLabels:
         """Return the batches of a pass: every key has as many to align as any other."""
@@ -120,8 +136,8 @@ class Learner(Protocol):
     def knows(self, pass_number: int) -> bool:
         """Whether there is nothing to learn of a pass of which no row is missing."""
 
-    def learn(self, pass_number: int, pass_input: Inputs) -> tuple[PassData, FittedOperator]:
-        """Learn from the rows as the pass before has left them."""
+    def learn(self, pass_number: int, pass_input: Inputs) -> tuple[PassData, list[FittedOperator]]:
+        """Learn the steps of a pass, from the rows as the pass before has left them."""
 
     def facts(self) -> list[dict[str, Any]]:
         """Say what a record holds of every pass that aligns; the last one tells of the sphering."""
@@ -140,7 +156,10 @@ class Output(Protocol):
         """Find the partitions of the pass that are wanted and not there."""
 
     def write(
-        self, prepared: PassData, learned: FittedOperator, missing: Sequence[Partition]
+        self,
+        prepared: PassData,
+        learned: Sequence[FittedOperator],
+        missing: Sequence[Partition],
     ) -> None:
         """Correct these partitions."""
 
@@ -162,14 +181,14 @@ def run_passes(job: Job, learner: Learner, output: Output) -> None:
         A store, arrays, or lazy arrays.
     """
     pass_input = job.inputs
-    for pass_number in range(len(job.parameters.steps)):
+    for pass_number in job.turns:
         learner.begin(pass_number)
         output.begin(pass_number, learner.preprocessor)
         missing = output.missing()
         if missing or not learner.knows(pass_number):
             output.write(*learner.learn(pass_number, pass_input), missing)
         output.end()
-        if pass_number + 1 < len(job.parameters.steps):
+        if pass_number != job.turns[-1]:
             pass_input = output.moved()
         job.engine.release()
 
@@ -192,6 +211,8 @@ class FitLearner:
         Of every pass so far.
     coverage : ndarray of shape (n_rows,), float64
         By the landmarks of the last pass.
+    frozen : list of FrozenPass
+        Of every pass that aligns so far, where a model is wanted.
     sphering : Sphering or None
         What whitens the rows at the end, once that is known and if it is asked for.
     """
@@ -204,8 +225,8 @@ class FitLearner:
     sampled: list[SamplerState] = field(default_factory=list)
     coverage: NDArray[np.float64] = field(init=False)
     preprocessor: Preprocessor = field(init=False)
+    frozen: list[FrozenPass] = field(default_factory=list)
     sphering: Sphering | None = None
-    _frozen: list[FrozenPass] = field(default_factory=list)
 
     def begin(self, pass_number: int) -> None:
         """Fit the preprocessor before the first pass."""
@@ -232,7 +253,7 @@ class FitLearner:
         self.sampled.append(sampled)
         return True
 
-    def learn(self, pass_number: int, pass_input: Inputs) -> tuple[PassData, FittedOperator]:
+    def learn(self, pass_number: int, pass_input: Inputs) -> tuple[PassData, list[FittedOperator]]:
         """Sample the landmarks, and sum over them."""
         engine = self.job.engine
         if pass_number:
@@ -240,7 +261,7 @@ class FitLearner:
         prepared = self.job.prepared(self.preprocessor, pass_number, pass_input)
         if prepared.step == SPHERE:
             self.sphering = fit_sphering(engine, prepared, self.examined.scored.constant)
-            return prepared, share_sphering(engine, prepared, self.sphering)
+            return prepared, [share_sphering(engine, prepared, self.sphering)]
         fitted = self._fitted(prepared)
         self.sampled.append(fitted.sampled)
         if not self.freezes:
@@ -251,17 +272,17 @@ class FitLearner:
         if self.checkpoints is not None and learned.facts:
             self.checkpoints.save(pass_number, self.preprocessor.projection, fitted.sampled)
         if self.freezes:
-            self._frozen.append(freeze(engine, fitted, learned))
+            self.frozen.append(freeze(engine, fitted, learned))
         if self.notes_coverage and pass_number + 1 == len(self.job.parameters.alignment):
             self.coverage = coverage_of_rows(engine, fitted.sampled.coverage)
         # The operator has what it needs of them.
         fitted.sampled.pieces, fitted.sampled.coverage = [], []
-        return prepared, learned
+        return prepared, [learned]
 
     def facts(self) -> list[dict[str, Any]]:
         """Say what a record holds of every pass that aligns; the last one tells of the sphering."""
         labels = [self.job.labels_of(pass_number) for pass_number in range(len(self.sampled))]
-        return _with_sphering(
+        return with_sphering(
             [
                 sampling_record(sampled, of_pass, self.preprocessor.projection)
                 | ({"batches": texts(of_pass.names)} if self.job.order else {})
@@ -283,7 +304,7 @@ class FitLearner:
             self.job.inputs,
             self.job.parameters,
             self.preprocessor,
-            self._frozen,
+            self.frozen,
             record,
             self.sphering,
         )
@@ -321,22 +342,21 @@ class FrozenLearner:
         """Whether there is nothing to learn: the model knows all passes."""
         return True
 
-    def learn(self, pass_number: int, pass_input: Inputs) -> tuple[PassData, FittedOperator]:
+    def learn(self, pass_number: int, pass_input: Inputs) -> tuple[PassData, list[FittedOperator]]:
         """Give new batches their scales and displacements; the sphering is that of the fit."""
-        model = self._model
-        prepared = self._job.prepared(
-            self.preprocessor, pass_number, pass_input, len(model.batches)
-        )
-        if prepared.step == SPHERE:
+        model, job = self._model, self._job
+        if job.parameters.steps[pass_number] == SPHERE:
             assert model.sphering is not None  # as its parameters say
-            return prepared, share_sphering(self._job.engine, prepared, model.sphering)
-        return prepared, adapt_model(
-            self._job.engine, prepared, model.passes[pass_number], len(model.batches)
-        )
+            prepared = job.prepared(self.preprocessor, pass_number, pass_input, len(model.batches))
+            return prepared, [share_sphering(job.engine, prepared, model.sphering)]
+        steps = [model.passes[number] for number in job.steps_of(pass_number)]
+        n_known = steps[0].n_batches
+        prepared = job.prepared(self.preprocessor, pass_number, pass_input, n_known)
+        return prepared, [adapt_model(job.engine, prepared, frozen, n_known) for frozen in steps]
 
     def facts(self) -> list[dict[str, Any]]:
         """Say what a record holds of every pass that aligns; the last one tells of the sphering."""
-        return _with_sphering(
+        return with_sphering(
             [
                 {
                     "stop_reason": frozen.stop_reason,
@@ -359,7 +379,8 @@ class FrozenLearner:
         return np.zeros(self._job.inputs.n_rows, dtype=bool)
 
 
-def _with_sphering(facts: list[dict[str, Any]], sphering: Sphering | None) -> list[dict[str, Any]]:
+def with_sphering(facts: list[dict[str, Any]], sphering: Sphering | None) -> list[dict[str, Any]]:
+    """Let the record of the last pass that aligns tell of the sphering after it."""
     if sphering is not None:
         facts[-1]["sphering"] = dict(sphering.facts)
     return facts

@@ -28,13 +28,13 @@ from balans_dask.model.inputs import Inputs
 from balans_dask.model.pass_data import FittedOperator, PassData, Preprocessor, correct_pass
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import output_dtype
-from balans_dask.passes.stage import FINISHING, WRITING, Stage
+from balans_dask.passes.stage import FINISHING, PREPARING, WRITING, Stage
 from balans_dask.tiling import Partition, Tiling
 from balans_dask.workflows.records import fingerprint, record_of
 from balans_dask.workflows.request import ADDED_COLUMNS, CorrectionRequest, widest_row
 from balans_dask.workflows.run import Job, Learner
 
-__all__ = ["PassWriter", "StoreOutput", "WrittenRows"]
+__all__ = ["PassWriter", "StoreOutput", "WrittenRows", "stored_rows"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ class PassWriter:
     ----------
     embedding_key : str or None
         Matrix of ``obsm`` that is written beside the features.
+    projection : Projection or None
+        What makes scores; ``None`` if these are not written.
     run : str
         Fingerprint of the run.
     features_key : str or None
@@ -72,7 +74,7 @@ class PassWriter:
         folder: PassFolder,
         inputs: Inputs,
         embedding_key: str | None,
-        projection: Projection,
+        projection: Projection | None,
         run: str,
         features_key: str | None = "X",
     ) -> None:
@@ -91,7 +93,7 @@ class PassWriter:
     def write(
         self,
         prepared: PassData,
-        learned: FittedOperator,
+        learned: Sequence[FittedOperator],
         missing: Sequence[Partition],
     ) -> None:
         """Correct and write some partitions."""
@@ -105,6 +107,19 @@ class PassWriter:
         )
         with self._engine.following(stage, ("correct",)):
             self._engine.take(correct_pass(self._engine, prepared, learned, self._sink, missing))
+
+    def copy(self, tiling: Tiling) -> None:
+        """Write the rows as they are, as far as no earlier attempt has."""
+        inputs, missing = self._inputs, self.missing(tiling)
+        both = [source for source in (inputs.features, inputs.embedding) if source is not None]
+        copied = self._engine.map(
+            "copy",
+            _copy_chunk,
+            [[source.rows(part.start, part.stop) for source in both] for part in missing],
+            [part.start for part in missing],
+            [self._sink] * len(missing),
+        )
+        self._engine.take(copied)
 
     def written(self) -> WrittenRows:
         """Read what the tasks have met.
@@ -175,7 +190,7 @@ class PassWriter:
         self,
         features_key: str | None,
         embedding_key: str | None,
-        projection: Projection,
+        projection: Projection | None,
         run: str,
     ) -> StoreSink:
         inputs = self._inputs
@@ -187,8 +202,11 @@ class PassWriter:
         embedding = None
         if embedding_key is not None:
             source = inputs.embedding
-            width = projection.n_components if source is None else source.shape[1]
-            kind = np.dtype(np.float32) if source is None else output_dtype(source.dtype)
+            if source is None:
+                assert projection is not None  # whose scores these are
+                width, kind = projection.n_components, np.dtype(np.float32)
+            else:
+                width, kind = source.shape[1], output_dtype(source.dtype)
             name = _in_obsm(embedding_key)
             embedding = create_matrix(self.root, name, (inputs.n_rows, width), kind, layout)
         return StoreSink(features, embedding, self._folder.store, self._folder.units, run)
@@ -199,27 +217,44 @@ class StoreOutput:
 
     Parameters
     ----------
+    folders : sequence of PassFolder
+        Of every pass.
     identity : mapping
         Everything that decides the output.
+    wanted : bool
+        The rows of the last pass are wanted too.
     """
 
     def __init__(
-        self, job: Job, run: CorrectionRequest, folder: RunFolder, identity: Mapping[str, Any]
+        self,
+        job: Job,
+        run: CorrectionRequest,
+        folders: Sequence[PassFolder],
+        identity: Mapping[str, Any],
+        wanted: bool = True,
     ) -> None:
-        self._job = job
+        self.job = job
         self._run = run
-        self._folder = folder
+        self._folders = dict(zip(job.turns, folders, strict=True))
         self._identity = identity
-        self._written: list[WrittenRows] = []
+        self._wanted = wanted
+        self._is_wanted = True
+        self._written: dict[int, WrittenRows] = {}
+        self._pass_number = 0
         self._writer: PassWriter
 
     def begin(self, pass_number: int, preprocessor: Preprocessor) -> None:
         """Open the store of a pass."""
-        is_last = pass_number + 1 == len(self._job.parameters.steps)
+        is_last = pass_number == self.job.turns[-1]
+        self._pass_number, self._is_wanted = pass_number, self._wanted or not is_last
+        if not self._is_wanted:
+            # States of the fit are saved here all the same.
+            make_folder(self._folders[pass_number].path)
+            return
         self._writer = PassWriter(
-            self._job.engine,
-            self._folder.passes(len(self._job.parameters.steps))[pass_number],
-            self._job.inputs,
+            self.job.engine,
+            self._folders[pass_number],
+            self.job.inputs,
             self._run.embedding_key if is_last or self._run.basis else None,
             preprocessor.projection,
             fingerprint({**self._identity, "pass": pass_number}),
@@ -227,30 +262,39 @@ class StoreOutput:
         )
 
     def missing(self) -> list[Partition]:
-        """Find the partitions that no earlier attempt has finished."""
-        return self._writer.missing(self._job.plan.tiling)
+        """Find the partitions that no earlier attempt has finished, if they are wanted."""
+        return self._writer.missing(self.job.plan.tiling) if self._is_wanted else []
 
     def write(
-        self, prepared: PassData, learned: FittedOperator, missing: Sequence[Partition]
+        self,
+        prepared: PassData,
+        learned: Sequence[FittedOperator],
+        missing: Sequence[Partition],
     ) -> None:
         """Correct and write some partitions."""
-        self._writer.write(prepared, learned, missing)
+        if self._is_wanted:
+            self._writer.write(prepared, learned, missing)
 
     def end(self) -> None:
         """Read what the tasks of the pass have met."""
-        self._written.append(self._writer.written())
+        if self._is_wanted:
+            self._written[self._pass_number] = self._writer.written()
 
     def moved(self) -> Inputs:
         """Return the rows of the first pass as this one has left them."""
-        return self._writer.moved(self._job.inputs)
+        return self._writer.moved(self.job.inputs)
 
-    def finish(self, learner: Learner) -> tuple[dict[str, Any], NDArray[np.bool_]]:
+    def finish(
+        self, learner: Learner, folder: RunFolder
+    ) -> tuple[dict[str, Any], NDArray[np.bool_]]:
         """Annotate the store, and see that it is whole; it is not published yet.
 
         Parameters
         ----------
         learner : Learner
             That has learned all passes.
+        folder : RunFolder
+            In which the store is the last one.
 
         Returns
         -------
@@ -258,10 +302,11 @@ class StoreOutput:
             What the store says about its correction.
         covered : ndarray of shape (n_rows,), bool
         """
-        self._job.engine.tell(Stage(FINISHING))
-        last = self._written[-1]
-        aligned = self._written[len(self._job.parameters.alignment) - 1]
-        covered = np.logical_and.reduce([rows.covered for rows in self._written])
+        self.job.engine.tell(Stage(FINISHING))
+        last = self._written[self.job.turns[-1]]
+        n_aligned = len(self.job.parameters.alignment)
+        aligned = [rows for turn, rows in self._written.items() if turn < n_aligned][-1]
+        covered = np.logical_and.reduce([rows.covered for rows in self._written.values()])
         record = record_of(
             self._run.inputs,
             self._run.parameters,
@@ -269,12 +314,12 @@ class StoreOutput:
             self._identity,
             int(np.count_nonzero(~covered)),
             learner.facts(),
-            path_from(str(self._folder.target), self._run.store.path),
+            path_from(str(folder.target), self._run.store.path),
         )
         added = (covered, learner.is_landmark(), aligned.displacement)
         columns = dict(zip(ADDED_COLUMNS, added, strict=True))
         write_annotations(self._writer.root, self._run.annotations(columns, record))
-        store = self._folder.last.store
+        store = folder.last.store
         consolidate(store)
         require_readable(store, "look at the disk, and continue with --resume")
         # Tasks have waited for the files that they recorded.
@@ -284,6 +329,37 @@ class StoreOutput:
 
 def _in_obsm(key: str) -> str:
     return f"obsm/{key}"
+
+
+def stored_rows(
+    job: Job, run: CorrectionRequest, folder: PassFolder, run_hash: str, rows: NDArray[np.int64]
+) -> Inputs:
+    """Copy some rows of a run into a store of its folder, where they are read again and again.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_picked,), int64
+        In increasing order.
+    """
+    assert job.plan.of_fit is not None  # planned for these rows
+    inputs = job.inputs.picked(rows)
+    key = run.embedding_key if run.basis else None
+    writer = PassWriter(job.engine, folder, inputs, key, None, run_hash)
+    stage = Stage(PREPARING, n_total=job.plan.of_fit.tiling.n_partitions)
+    with job.engine.following(stage, ("copy",)):
+        writer.copy(job.plan.of_fit.tiling)
+    return writer.moved(inputs)
+
+
+@task
+def _copy_chunk(matrices: Sequence[Any], start: int, sink: StoreSink) -> None:
+    both = [matrix.read() for matrix in matrices]
+    features, *embedding = [
+        values.astype(output_dtype(values.dtype), copy=False) for values in both
+    ]
+    n_rows = len(features)
+    none, all_of_them = np.zeros(n_rows, dtype=np.float32), np.ones(n_rows, dtype=bool)
+    sink.write(start, features, embedding[0] if embedding else None, none, all_of_them)
 
 
 @task

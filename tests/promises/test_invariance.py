@@ -66,7 +66,7 @@ def run(
     how = plan(tiles_per_partition, keep_scores, piece_bytes, keep_products)
     fitted = one_pass(engine, inputs, parameters, how)
     learned = fit_operator(engine, fitted)
-    parts = engine.gather(correct_pass(engine, fitted.prepared, learned, None))
+    parts = engine.gather(correct_pass(engine, fitted.prepared, [learned], None))
     blocks = fitted.sampled.blocks
     return {
         "mean": fitted.prepared.scores.projection.mean,

@@ -46,7 +46,7 @@ def test_a_correction_works_in_the_five_tiles_of_float64_that_the_plan_counts(op
         fitted = one_pass(engine, inputs, parameters, plan)
         learned = fit_operator(engine, fitted)
         with peak_bytes() as peaks:
-            (found,) = engine.gather(correct_pass(engine, fitted.prepared, learned, None))
+            (found,) = engine.gather(correct_pass(engine, fitted.prepared, [learned], None))
     [peak] = peaks
     tile = 8 * TILE_ROWS * (N_FEATURES + N_COMPONENTS + 1)
     n_tiles = (peak - found.features.nbytes - 2 * found.embedding.nbytes) / tile
@@ -78,7 +78,7 @@ def test_a_sphering_works_in_what_the_plan_counts(n_features):
             sphering = fit_sphering(engine, prepared, examined.scored.constant)
         shared = share_sphering(engine, prepared, sphering)
         with peak_bytes() as of_rows:
-            engine.gather(correct_pass(engine, prepared, shared, None))
+            engine.gather(correct_pass(engine, prepared, [shared], None))
     square = 8 * (n_features**2 + 20**2)
     # The driver inverts after the tasks have summed. Of a store, a task would hold what it reads.
     for [peak], planned in (

@@ -27,7 +27,7 @@ def corrected(engine, place, features):
     plan = plan_run(inputs, PARAMETERS, engine.workers())
     fitted = one_pass(engine, inputs, PARAMETERS, plan)
     learned = fit_operator(engine, fitted)
-    parts = engine.gather(correct_pass(engine, fitted.prepared, learned, None))
+    parts = engine.gather(correct_pass(engine, fitted.prepared, [learned], None))
     sums = np.concatenate(engine.gather(learned.operator.sums), axis=1)
     return sums[:, : features.shape[1]], np.concatenate([part.features for part in parts])
 

@@ -71,7 +71,9 @@ def corrected(engine, source=None):
     plan = replace(plan, tiling=Tiling(len(SCREEN.batch), 1))
     engine.task_bytes = plan.task_bytes
     fitted = one_pass(engine, inputs, PARAMETERS, plan)
-    parts = engine.gather(correct_pass(engine, fitted.prepared, fit_operator(engine, fitted), None))
+    parts = engine.gather(
+        correct_pass(engine, fitted.prepared, [fit_operator(engine, fitted)], None)
+    )
     return np.concatenate([part.features for part in parts])
 
 

@@ -117,7 +117,8 @@ def watched(learner: type = FitLearner) -> Iterator[list[Step]]:
     def learn_and_tell(self, pass_number, pass_input):
         prepared, learned = learn(self, pass_number, pass_input)
         engine = (self.job if learner is FitLearner else self._job).engine
-        steps.append(_step(engine, prepared, learned))
+        [one] = learned
+        steps.append(_step(engine, prepared, one))
         return prepared, learned
 
     with pytest.MonkeyPatch.context() as patched:

@@ -15,8 +15,8 @@ __all__ = ["EVAL_ROWS", "Grid", "grouped"]
 
 EVAL_ROWS = 20_000
 """Rows that are scored, unless there are fewer."""
-OF_OPERATOR = ("stopping", "uncovered")
-"""Parameters whose default is another one with ``align``; the grid varies a third."""
+OF_OPERATOR = ("stopping", "uncovered", "fit_rows")
+"""Parameters whose default is another one with ``align``; the grid varies a fourth."""
 
 
 @dataclass(frozen=True)

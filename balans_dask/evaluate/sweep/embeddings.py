@@ -239,7 +239,7 @@ def rows_after(
     prepared = _whole(replace(fitted.prepared, profiles=_embedding_alone(fitted.prepared)))
     with engine.scope():
         learned = fit_operator(engine, replace(fitted, prepared=prepared))
-        corrected = correct_pass(engine, prepared, learned, None)
+        corrected = correct_pass(engine, prepared, [learned], None)
         parts = prepared.plan.tiling.partitions()
         picked = engine.map("pick-corrected", _after_chunk, corrected, _local(parts, rows))
         # Once some are picked, all corrected rows leave the workers.
@@ -265,7 +265,7 @@ def moved_inputs(engine: Engine, fitted: Fit, first: Inputs, folder: Path) -> In
     writer = PassWriter(engine, PassFolder(folder), first, key, projection, MOVED)
     with engine.scope():
         learned = fit_operator(engine, replace(fitted, prepared=prepared))
-        writer.write(prepared, learned, prepared.plan.tiling.partitions())
+        writer.write(prepared, [learned], prepared.plan.tiling.partitions())
     return writer.moved(first)
 
 

@@ -17,7 +17,7 @@ from balans_dask.evaluate.sweep.result import Point, SweepResult
 from balans_dask.io.store import open_store
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.model.inputs import check_input, plan_run
-from balans_dask.parameters import ALIGN, DISPLACE, Parameters
+from balans_dask.parameters import ALIGN, ALL, DISPLACE, Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.inline import embedded_engine
 from balans_dask.passes.memory import MemoryPlan
@@ -214,7 +214,9 @@ def _plan(asked: SweepRun, workers: Workers) -> MemoryPlan:
     """Plan for the largest setting, and for a later pass beside the first one's landmarks."""
     if any(len(setting.steps) > 1 for setting in asked.settings):
         workers = replace(workers, limit_bytes=workers.limit_bytes // 2)
-    plans = [plan_run(asked.run.inputs, setting, workers) for setting in asked.settings]
+    # All settings are fitted on all rows.
+    settings = [replace(setting, fit_rows=ALL) for setting in asked.settings]
+    plans = [plan_run(asked.run.inputs, setting, workers) for setting in settings]
     return min(plans, key=lambda plan: (plan.tiling.rows_per_partition, plan.piece_bytes))
 
 
