@@ -1,45 +1,52 @@
 """The estimator: arrays in, arrays out, by scikit-learn's contract."""
 
+from collections.abc import Callable
+from functools import wraps
 from os import PathLike
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+import balans_dask.passes.workers  # noqa: F401  (notices forks from now on)
 from balans_dask.errors import InvalidInputError
-from balans_dask.kernels._blas import single_threaded_blas
-from balans_dask.kernels.elbow import BINS_PER_UNIT
-from balans_dask.model.frozen import Model
-from balans_dask.model.inputs import check_values, plan_run
-from balans_dask.model.saved import load_model, save_model
-from balans_dask.model.transform import number_batches
 from balans_dask.parameters import PAPER
-from balans_dask.progress import reported
-from balans_dask.workflows.array_inputs import (
-    NO_BATCH,
-    LazyOutputMixin,
-    check_features,
-    current_engine,
-    inputs_of,
-    matrix_of,
-    numbered_names,
-)
-from balans_dask.workflows.array_output import collector_of
-from balans_dask.workflows.arrays import (
-    Asked,
-    fit_inputs,
-    parameters_of,
-    sphered,
-    transform_arrays,
-)
-from balans_dask.workflows.confounding import labels_beside
+
+if TYPE_CHECKING:
+    from balans_dask.model.frozen import Model
 
 __all__ = ["Balans", "correct_batches"]
 
 
-class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class _LazyOutputMixin:
+    """Leave Dask arrays as they are, whatever ``set_output`` asks for: a table computes them.
+
+    Stands before ``TransformerMixin``, whose containers it leaves out for lazy input.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in ("transform", "fit_transform"):
+            if name in vars(cls):
+                setattr(cls, name, _container_unless_lazy(vars(cls)[name]))
+
+
+def _container_unless_lazy(in_container: Callable[..., Any]) -> Callable[..., Any]:
+    as_computed = in_container.__wrapped__  # type: ignore[attr-defined]
+
+    @wraps(as_computed)
+    def method(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
+        from balans_dask.workflows.array_inputs import is_lazy
+
+        chosen = as_computed if is_lazy(X) else in_container
+        return chosen(self, X, *args, **kwargs)
+
+    return method
+
+
+class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Align batches by local affinities and subsampling (BALANS, arXiv 2601.22331).
 
     By default (``operator="align"``) wells look for their like on other plates, and a match counts
@@ -343,6 +350,20 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         NotFittedError
             If there is no model yet.
         """
+        from balans_dask.kernels._blas import single_threaded_blas
+        from balans_dask.model.inputs import check_values, plan_run
+        from balans_dask.model.transform import number_batches
+        from balans_dask.progress import reported
+        from balans_dask.workflows.array_inputs import (
+            NO_BATCH,
+            check_features,
+            current_engine,
+            inputs_of,
+            matrix_of,
+        )
+        from balans_dask.workflows.array_output import collector_of
+        from balans_dask.workflows.arrays import transform_arrays
+
         check_is_fitted(self)
         model: Model = self.model_
         if model.n_embedding is not None:
@@ -379,6 +400,8 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         NotFittedError
             If there is no model yet.
         """
+        from balans_dask.model.saved import save_model
+
         check_is_fitted(self)
         save_model(self.model_, str(path), overwrite)
 
@@ -401,6 +424,9 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         InvalidInputError
             If there is no model, or it cannot be read.
         """
+        from balans_dask.model.saved import load_model
+        from balans_dask.workflows.array_inputs import numbered_names
+
         model = load_model(str(path))
         given = model.parameters.as_dict()
         given["random_state"] = given.pop("seed")
@@ -423,6 +449,17 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         controls: Any,
         wanted: bool,
     ) -> Any:
+        from balans_dask.progress import reported
+        from balans_dask.workflows.array_inputs import (
+            check_features,
+            current_engine,
+            inputs_of,
+            matrix_of,
+        )
+        from balans_dask.workflows.array_output import collector_of
+        from balans_dask.workflows.arrays import Asked, fit_inputs, parameters_of, sphered
+        from balans_dask.workflows.confounding import labels_beside
+
         parameters = sphered(parameters_of(self.get_params(deep=False)), controls)
         matrix = matrix_of(X)
         check_features(self, X, fitting=True)
@@ -434,7 +471,9 @@ class Balans(LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstima
         self._take(found.model)
         return None if found.rows is None else found.rows.features
 
-    def _take(self, model: Model) -> None:
+    def _take(self, model: "Model") -> None:
+        from balans_dask.kernels.elbow import BINS_PER_UNIT
+
         last = model.passes[-1]
         self.model_ = model
         self.sampled_rows_ = np.concatenate([block.rows for block in last.blocks])

@@ -14,7 +14,7 @@ from typing import Any
 from balans_dask.io.atomic import LineLog
 from balans_dask.io.files import network_errors
 from balans_dask.io.run_folder import RunFolder
-from balans_dask.passes.watch import EXAMINING, Stage
+from balans_dask.passes.stage import EXAMINING, Stage
 from balans_dask.workflows.records import read_events
 
 __all__ = ["Event", "EventLog", "Events", "read_events"]

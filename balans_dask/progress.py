@@ -12,7 +12,7 @@ from rich.progress import Progress as RichProgress
 
 from balans_dask.errors import format_bytes
 from balans_dask.events import Event, Events
-from balans_dask.passes.watch import EXAMINING, OnStage
+from balans_dask.passes.stage import EXAMINING, OnStage
 
 __all__ = ["LINE_SECONDS", "Progress", "reported"]
 

@@ -11,6 +11,7 @@ import pytest
 from distributed import Client, LocalCluster
 from hypothesis import HealthCheck, settings
 
+from balans_dask.passes.dask_engine import DaskEngine
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.workers import QUIET_DASHBOARD, embedded_client
 from tests.support import REPOSITORY
@@ -72,7 +73,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def engine() -> Iterator[Engine]:
     """The embedded engine: two threads of this process."""
     with embedded_client(2) as client:
-        yield Engine(client)
+        yield DaskEngine(client)
 
 
 @pytest.fixture(scope="session")

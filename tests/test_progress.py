@@ -20,9 +20,9 @@ from rich.console import Console
 from balans_dask.events import Event, EventLog, Events, read_events
 from balans_dask.model.sampler import Round
 from balans_dask.model.stopping import Tally
-from balans_dask.passes import engine as waiting
+from balans_dask.passes import dask_engine as waiting
 from balans_dask.passes.engine import task
-from balans_dask.passes.watch import SAMPLING, WRITING, Stage
+from balans_dask.passes.stage import SAMPLING, WRITING, Stage
 from balans_dask.progress import Progress
 from tests.support import REPOSITORY
 from tests.support.commands import streams

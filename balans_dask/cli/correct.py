@@ -36,7 +36,7 @@ from balans_dask.parameters import (
 
 if TYPE_CHECKING:
     from balans_dask.model.frozen import Model
-    from balans_dask.passes.watch import OnStage
+    from balans_dask.passes.stage import OnStage
     from balans_dask.progress import Progress
     from balans_dask.workflows.request import CorrectionRequest
 

@@ -13,7 +13,7 @@ from balans_dask.parameters import Parameters
 
 if TYPE_CHECKING:
     from balans_dask.io.store import ProfileStore
-    from balans_dask.passes.watch import OnStage
+    from balans_dask.passes.stage import OnStage
 
 __all__ = ["demo"]
 

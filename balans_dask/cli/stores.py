@@ -14,7 +14,7 @@ from balans_dask.io.tables.columns import METADATA_PREFIX, ColumnRule
 from balans_dask.workflows.preprocess import NORMALIZE, SELECT, TRANSFORM, Preprocessing
 
 if TYPE_CHECKING:
-    from balans_dask.passes.watch import Stage
+    from balans_dask.passes.stage import Stage
 
 __all__ = ["convert", "export", "inspect", "preprocess"]
 

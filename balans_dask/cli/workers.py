@@ -128,14 +128,15 @@ def open_engine(
     is_small : bool
         The table needs no workers, unless some are asked for.
     """
-    from balans_dask.cluster.job_watch import Alarm
-    from balans_dask.cluster.open import open_client
-    from balans_dask.passes.engine import Engine
     from balans_dask.passes.inline import InlineEngine
 
     if is_small and request.kind == "threads" and request.workers is None:
         yield InlineEngine(), request.limit_bytes
         return
+
+    from balans_dask.cluster.job_watch import Alarm
+    from balans_dask.cluster.open import open_client
+    from balans_dask.passes.dask_engine import DaskEngine
 
     silence_unless_verbose()
     quiet = click.get_current_context().params.get("quiet")
@@ -146,7 +147,7 @@ def open_engine(
 
     alarm, timeout = Alarm(), request.worker_timeout_seconds
     with open_client(request, say, alarm) as client:
-        yield Engine(client, timeout, say_warning, alarm.check), request.limit_bytes
+        yield DaskEngine(client, timeout, say_warning, alarm.check), request.limit_bytes
 
 
 def require_report(path: str | None, overwrite: bool, apart: Iterable[str | None]) -> None:
@@ -199,7 +200,9 @@ def reporting(engine: "Engine", path: str | None) -> Iterator[None]:
     from distributed import performance_report
 
     from balans_dask.io.atomic import replace_file
+    from balans_dask.passes.dask_engine import DaskEngine
 
+    assert isinstance(engine, DaskEngine)  # who asks for a report gets a scheduler
     client = engine.client
     if not client.run_on_scheduler(_has_bokeh):
         raise InvalidInputError(

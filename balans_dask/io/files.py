@@ -211,7 +211,8 @@ def put_files(folder: Path, contents: Mapping[str, bytes]) -> None:
         where: Any = folder
         where.fs.pipe({f"{where.path}/{name}": content for name, content in contents.items()})
         return
-    for parent in {(folder / name).parent for name in contents}:
+    # From above, so that none has to wait for another one.
+    for parent in sorted({(folder / name).parent for name in contents}):
         parent.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         (folder / name).write_bytes(content)

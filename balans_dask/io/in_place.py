@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import zarr
-from anndata.io import read_elem
 
 from balans_dask.errors import InvalidInputError, StoreExistsError, first_names
 from balans_dask.io.atomic import read_json, sync_folder, write_json
 from balans_dask.io.chunks import require_small
 from balans_dask.io.codecs import known_arrays
-from balans_dask.io.layout import COLUMNS, DOCUMENT, consolidated, relisted, within
+from balans_dask.io.elements import COLUMNS, read_element
+from balans_dask.io.layout import DOCUMENT, consolidated, relisted, within
 from balans_dask.io.paths import is_store
 from balans_dask.io.places import is_remote, require_writable
 from balans_dask.io.run_folder import RunFolder
@@ -238,7 +238,7 @@ class InPlaceFolder(RunFolder):
         try:
             group = zarr.open_group(record, mode="r")
             require_small(known_arrays(group, record), record)
-            found: Any = read_elem(group)
+            found: Any = read_element(group)
             listed = np.atleast_1d(found[ELEMENTS])
         except Exception:  # noqa: BLE001  (anndata wraps whatever a torn element raises)
             return ()

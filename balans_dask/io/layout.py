@@ -18,18 +18,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import zarr
-from anndata import settings
-from anndata.io import write_elem
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
 from balans_dask.io.atomic import read_json, write_json
+from balans_dask.io.elements import COLUMNS, write_element
 from balans_dask.io.files import is_file, put_files
 from balans_dask.io.places import place_of, place_of_zarr, zarr_place
 from balans_dask.tiling import TILE_ROWS, largest_power_of_two
 
 __all__ = [
-    "COLUMNS",
     "DOCUMENT",
     "SMALL_CODECS",
     "consolidate",
@@ -48,8 +46,6 @@ __all__ = [
 
 DOCUMENT = "zarr.json"
 """File that begins a group."""
-COLUMNS = "column-order"
-"""Attribute of a table that lists its columns."""
 TABLE = "obs"
 CHUNK_BYTES = 2 * 2**20
 SHARD_BYTES = 8 * 2**20
@@ -191,7 +187,7 @@ def _empty_root() -> dict[str, bytes]:
 def _fill_root(root: zarr.Group) -> None:
     root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
     for name in ("layers", "obsm", "obsp", "uns", "varm", "varp"):
-        write_elem(root, name, {})
+        write_element(root, name, {}, SMALL_CODECS)
 
 
 def create_matrix(
@@ -264,18 +260,17 @@ def write_annotations(root: zarr.Group, elements: Mapping[str, Any]) -> None:
         By key, such as ``obs`` or ``uns/balans``.
     """
     place = place_of_zarr(root.store)
-    with settings.override(allow_write_nullable_strings=True, auto_shard_zarr_v3=False):
-        for key, element in elements.items():
-            plain = _with_plain_text(element) if isinstance(element, pd.DataFrame) else element
-            if place is None:
-                _write(root, key, plain)
-                continue
-            made = _element_files(key, plain)
-            inside = f"{key}/"
-            # Groups around it say more about themselves where they are.
-            around = [name for name in made if not name.startswith(inside)]
-            there = {name for name in around if is_file(place / name)}
-            put_files(place, {name: made[name] for name in made if name not in there})
+    for key, element in elements.items():
+        plain = _with_plain_text(element) if isinstance(element, pd.DataFrame) else element
+        if place is None:
+            _write(root, key, plain)
+            continue
+        made = _element_files(key, plain)
+        inside = f"{key}/"
+        # Groups around it say more about themselves where they are.
+        around = [name for name in made if not name.startswith(inside)]
+        there = {name for name in around if is_file(place / name)}
+        put_files(place, {name: made[name] for name in made if name not in there})
 
 
 def _memory_root() -> tuple[zarr.Group, dict[str, Any]]:
@@ -334,9 +329,8 @@ def _kind(value: Any) -> Any:
 
 def _write(root: zarr.Group, key: str, element: Any) -> None:
     group, _, name = key.rpartition("/")
-    # anndata takes no path for a name.
     parent = root.require_group(group) if group else root
-    write_elem(parent, name, element, dataset_kwargs={"compressors": SMALL_CODECS})
+    write_element(parent, name, element, SMALL_CODECS)
 
 
 def _with_plain_text(frame: pd.DataFrame) -> pd.DataFrame:

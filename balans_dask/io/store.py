@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 import zarr
-from anndata.io import read_elem
 
 from balans_dask.errors import (
     BalansError,
@@ -20,8 +19,9 @@ from balans_dask.errors import (
 from balans_dask.io.atomic import read_json
 from balans_dask.io.chunks import folder_of, has_every_chunk, require_every_chunk, require_small
 from balans_dask.io.codecs import known_arrays
+from balans_dask.io.elements import COLUMNS, read_element
 from balans_dask.io.files import is_file
-from balans_dask.io.layout import COLUMNS, DOCUMENT, is_grouped
+from balans_dask.io.layout import DOCUMENT, is_grouped
 from balans_dask.io.paths import is_store, require_exists
 from balans_dask.io.places import is_remote, place_of, resolved, zarr_place
 from balans_dask.io.tables.annotations import require_no_nul
@@ -111,7 +111,7 @@ class ProfileStore:
         """
         try:
             require_small(_arrays(self.root[name]), self.path, self.limit_bytes)
-            return read_elem(self.root[name])
+            return read_element(self.root[name])
         except InvalidInputError:
             raise
         except Exception as error:  # anndata wraps whatever a torn element raises
@@ -200,7 +200,7 @@ def _opened(path: str, place: Path, limit_bytes: int | None, listed: bool = True
 def _frame(path: str, root: zarr.Group, name: str, limit_bytes: int | None) -> pd.DataFrame:
     element = root[name]
     require_small(_arrays(element), path, limit_bytes)
-    frame = read_elem(element)
+    frame = read_element(element)
     if not isinstance(frame, pd.DataFrame):
         raise InvalidInputError(f"{path} has no table in {name}: write it as a data frame")
     index = str(element.attrs["_index"])

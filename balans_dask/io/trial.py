@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import zarr
-from anndata.io import read_elem
 from zarr.storage import MemoryStore
 
 from balans_dask.errors import InvalidInputError, RunError, exhaustion, first_line
+from balans_dask.io.elements import COLUMNS, INDEX, read_element
 from balans_dask.io.layout import (
-    COLUMNS,
     create_matrix,
     create_root,
     list_members,
@@ -36,7 +35,6 @@ __all__ = ["FEW", "require_readable", "try_annotations"]
 FEW = 3
 """Rows that are tried: what can be written does not depend on their number."""
 TABLES = ("obs", "var")
-INDEX = "_index"
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 """Names of folders in any file system, unless another one differs in case only."""
 
@@ -136,12 +134,12 @@ def _read(root: zarr.Group) -> None:
     n_rows = root["X"].shape[0] if "X" in root else None
     for name, member in root.members():
         if name in TABLES:
-            columns: Iterator[Any] = (read_elem(member[column]) for column in _columns(member))
+            columns: Iterator[Any] = (read_element(member[column]) for column in _columns(member))
             lengths = {len(column) for column in columns}
             if len(lengths) > 1 or (name == "obs" and n_rows is not None and lengths != {n_rows}):
                 raise ValueError(f"{name} has columns of {sorted(lengths)} rows")
         elif name == "uns":
-            read_elem(member)
+            read_element(member)
         elif isinstance(member, zarr.Group):
             list(member.members(max_depth=None))
 

@@ -32,7 +32,7 @@ from balans_dask.passes.operators import learn_operator, map_fields
 from balans_dask.passes.profiles import Landmarks
 from balans_dask.passes.projection import fit_projection
 from balans_dask.passes.sphering import Sphering, learn_sphering
-from balans_dask.passes.watch import PREPARING, SAMPLING, SUMMING, Stage
+from balans_dask.passes.stage import PREPARING, SAMPLING, SUMMING, Stage
 
 __all__ = [
     "UNCOVERED_SHARE",

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError, first_names
@@ -193,7 +192,7 @@ def freeze(engine: Engine, fitted: Fit, learned: FittedOperator) -> FrozenPass:
     sampled = fitted.sampled
 
     def whole(part: list[Any]) -> list[Any]:
-        arrays = engine.gather(part) if isinstance(part[0], Future) else part
+        arrays = part if isinstance(part[0], np.ndarray) else engine.gather(part)
         return [arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=-1)]
 
     return FrozenPass(

@@ -21,8 +21,8 @@ from balans_dask.passes.engine import Engine
 from balans_dask.passes.inline import are_few
 from balans_dask.passes.memory import MemoryPlan, plan_memory
 from balans_dask.passes.projection import compute_moments
+from balans_dask.passes.stage import EXAMINING, Stage
 from balans_dask.passes.task_bytes import LABEL_ROW_BYTES, RunShape
-from balans_dask.passes.watch import EXAMINING, Stage
 from balans_dask.passes.workers import Workers
 from balans_dask.tiling import Tiling
 
@@ -82,6 +82,11 @@ class Inputs:
         """Number of profiles."""
         return self.features.shape[0]
 
+    @property
+    def matrices(self) -> list[RowSource]:
+        """Everything that is corrected."""
+        return [self.features] if self.embedding is None else [self.features, self.embedding]
+
     def are_few(self, times: int = 1) -> bool:
         """Tell whether they are corrected inline.
 
@@ -90,8 +95,7 @@ class Inputs:
         times : int
             How often.
         """
-        matrices = [self.features] if self.embedding is None else [self.features, self.embedding]
-        n_columns = sum(matrix.shape[1] for matrix in matrices)
+        n_columns = sum(matrix.shape[1] for matrix in self.matrices)
         return are_few(times * self.n_rows, times * self.n_rows * n_columns)
 
     @property
@@ -252,7 +256,6 @@ def _shape(inputs: Inputs, parameters: Parameters, n_rows: int) -> RunShape:
     n_scored = inputs.scored.shape[1]
     n_scores = n_scored if n_components is None else min(n_components, n_scored, n_rows - 1)
     n_embedding = n_scores if n_components is not None or inputs.embedding is not None else 0
-    matrices = [inputs.features] + ([] if inputs.embedding is None else [inputs.embedding])
     return RunShape(
         n_rows=n_rows,
         n_features=n_features,
@@ -263,9 +266,9 @@ def _shape(inputs: Inputs, parameters: Parameters, n_rows: int) -> RunShape:
         n_neighbors=min(parameters.n_neighbors, int(inputs.labels.sizes.max())),
         max_rows=parameters.max_rows and min(parameters.max_rows, n_rows),
         operator=parameters.operator,
-        row_bytes=sum(matrix.shape[1] * matrix.dtype.itemsize for matrix in matrices),
+        row_bytes=sum(matrix.shape[1] * matrix.dtype.itemsize for matrix in inputs.matrices),
         pca=n_components is not None,
-        chunks=tuple(matrix.chunks for matrix in matrices if matrix.chunks is not None),
+        chunks=tuple(m.chunks for m in inputs.matrices if m.chunks is not None),
         shard_tiles=inputs.shard_tiles,
         in_memory=inputs.in_memory,
         n_passes=len(parameters.steps),

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.kernels.operators import Operator
@@ -13,7 +12,7 @@ from balans_dask.kernels.projection import Projection
 from balans_dask.model.inputs import Inputs
 from balans_dask.parameters import SPHERE, Parameters
 from balans_dask.passes.correct import AppliedStep, RowSink, correct_rows
-from balans_dask.passes.engine import Engine
+from balans_dask.passes.engine import Engine, Future
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.passes.profiles import Landmarks, Profiles, output_dtype
 from balans_dask.passes.scores import Scores

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.kernels.coverage import Draw, DrawnRows, Reach
@@ -13,7 +12,7 @@ from balans_dask.kernels.landmarks import LandmarkBlock, landmark_block
 from balans_dask.model.stopping import Drawn, StopRule, Tally, stop_rule
 from balans_dask.parameters import ALIGN, AUTO, Parameters
 from balans_dask.passes.coverage import Report, cover, cover_again, report, uncovered
-from balans_dask.passes.engine import Engine
+from balans_dask.passes.engine import Engine, Future
 from balans_dask.passes.round import (
     ElbowSample,
     affinity_rows,

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.kernels.align import (
@@ -32,7 +31,7 @@ from balans_dask.kernels.displace import BatchSums
 from balans_dask.kernels.evidence import BatchUnits, batch_units
 from balans_dask.kernels.local_scale import SCALE_FLOOR
 from balans_dask.kernels.operators import Affine, Local, Operator
-from balans_dask.passes.engine import Engine, task
+from balans_dask.passes.engine import Engine, Future, task
 from balans_dask.passes.evidence import Evidence, find_evidence, rows_met, sum_pairs
 from balans_dask.passes.profiles import Landmarks, Profiles
 from balans_dask.passes.scores import Scores

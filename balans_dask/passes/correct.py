@@ -10,14 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
-from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.kernels.operators import Affine, Operator
 from balans_dask.kernels.smooth import nearest_landmarks
 from balans_dask.parameters import KEEP, NEAREST
-from balans_dask.passes.engine import Engine, task
+from balans_dask.passes.engine import Engine, Future, task
 from balans_dask.passes.operators import as_argument, operator_of
 from balans_dask.passes.profiles import (
     Landmarks,

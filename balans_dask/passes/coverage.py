@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.kernels.affinity import AffinityRows, kept_affinities
@@ -27,7 +26,7 @@ from balans_dask.kernels.coverage import (
 )
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.operators import Nystrom, Operator, covered_by
-from balans_dask.passes.engine import Engine, task
+from balans_dask.passes.engine import Engine, Future, task
 from balans_dask.passes.profiles import Landmarks, PartitionAffinities
 from balans_dask.passes.scores import Scores, as_tiles
 

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.kernels.displace import BatchSums, merge_batch_sums
 from balans_dask.kernels.evidence import BatchUnits, least_elsewhere, pair_sums
-from balans_dask.passes.engine import Engine, task
+from balans_dask.passes.engine import Engine, Future, task
 from balans_dask.passes.profiles import Landmarks, PartitionAffinities
 from balans_dask.passes.projection import array_sum
 from balans_dask.passes.scores import Scores, as_tiles

@@ -1,17 +1,12 @@
 """The engine of few rows, which one thread corrects before a scheduler has begun."""
 
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
-import psutil
-from distributed.system import MEMORY_LIMIT
-
-from balans_dask.passes.engine import WATCH_SECONDS, Engine
-from balans_dask.passes.watch import OnStage, Stage
-from balans_dask.passes.workers import Workers, embedded_client
+from balans_dask.passes.engine import Engine
+from balans_dask.passes.stage import WATCH_SECONDS
+from balans_dask.passes.workers import Workers, embedded_client, free_bytes
 
 __all__ = [
     "INLINE_ROWS",
@@ -33,59 +28,30 @@ class InlineEngine(Engine):
     where its task is asked for.
     """
 
-    def __init__(self) -> None:
-        self.task_bytes: dict[str, int] = {}
-        self.tell: OnStage = lambda stage: None
-        self._counted: Collection[str] = ()
-        self._stage = Stage("")
-        self._told_at = 0.0
-
     def workers(self, limit_bytes: int | None = None) -> Workers:
         """Describe the one worker that there is: this thread."""
-        free = min(psutil.virtual_memory().available, MEMORY_LIMIT)
-        return Workers(1, 1, limit_bytes or free, embedded=True)
+        return Workers(1, 1, limit_bytes or free_bytes(), embedded=True)
 
-    def map(
+    def _submit(
         self,
         name: str,
         function: Callable[..., Any],
-        *columns: Iterable[Any],
-        priority: int = 0,
-        numbers: Sequence[int] | None = None,
+        rows: list[Any],
+        priority: int,
+        numbers: Sequence[int],
     ) -> list[Any]:
-        """Run one task for each row of arguments."""
-        rows = list(zip(*columns, strict=True))
-        if name in self._counted:
-            n_total = max(self._stage.n_total, self._stage.n_done + len(rows))
-            self._stage = replace(self._stage, n_total=n_total)
-        return [self._result(name, function, row) for row in rows]
-
-    def _result(self, name: str, function: Callable[..., Any], row: Sequence[Any]) -> Any:
-        result = function(*row)
-        if name in self._counted:
-            self._stage = replace(self._stage, n_done=self._stage.n_done + 1)
-            if time.monotonic() - self._told_at > WATCH_SECONDS:
-                self._tell()
-        return result
+        followed, results = self._followed, []
+        for row in rows:
+            results.append(function(*row))
+            if followed is None or name not in followed.names:
+                continue
+            if followed.silent_seconds > WATCH_SECONDS:
+                followed.left(len(rows) - len(results))
+        return results
 
     def compute(self, values: Sequence[Any]) -> list[Any]:
         """Return the values: what is lazy is for Dask."""
         return list(values)
-
-    @contextmanager
-    def following(self, stage: Stage, names: Collection[str]) -> Iterator[None]:
-        """Say that a stage begins, now and then how far it is, and how far it came."""
-        self._stage, self._counted = stage, names
-        self._tell()
-        try:
-            yield
-        finally:
-            self._counted = ()
-        self.tell(replace(self._stage, n_done=self._stage.n_total))
-
-    def _tell(self) -> None:
-        self._told_at = time.monotonic()
-        self.tell(self._stage)
 
     def wait(self, futures: Sequence[Any]) -> None:
         """Return: everything is there."""
@@ -140,5 +106,7 @@ def embedded_engine(inline: bool) -> Iterator[Engine]:
     if inline:
         yield InlineEngine()
         return
+    from balans_dask.passes.dask_engine import DaskEngine  # noqa: PLC0415  (few rows need no Dask)
+
     with embedded_client() as client:
-        yield Engine(client)
+        yield DaskEngine(client)

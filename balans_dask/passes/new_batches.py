@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.kernels.align import (
@@ -31,7 +30,7 @@ from balans_dask.passes.align import (
     moves_chunk,
     softness,
 )
-from balans_dask.passes.engine import Engine, task
+from balans_dask.passes.engine import Engine, Future, task
 from balans_dask.passes.operators import all_moves_chunk
 from balans_dask.passes.profiles import Landmarks, Profiles
 from balans_dask.passes.scores import Scores

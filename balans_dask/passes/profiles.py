@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.io.sources import Rows, RowSource
@@ -16,6 +15,7 @@ from balans_dask.kernels.evidence import evidence_weights
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.operators import TileRows
 from balans_dask.kernels.projection import Projection
+from balans_dask.passes.engine import Future
 from balans_dask.passes.round import Pieces
 from balans_dask.passes.scores import as_tiles, scores_of
 from balans_dask.tiling import Partition, tile_slices

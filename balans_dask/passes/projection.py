@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
@@ -18,7 +17,7 @@ from balans_dask.kernels.projection import (
     moments_of_tile,
     principal_components,
 )
-from balans_dask.passes.engine import Engine, task
+from balans_dask.passes.engine import Engine, Future, task
 from balans_dask.tiling import PairwiseSum, Partition, Tiling, tile_slices, tree_sum
 
 __all__ = [

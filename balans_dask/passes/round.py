@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.kernels.affinity import AffinityRows, kept_affinities
@@ -25,7 +24,7 @@ from balans_dask.kernels.local_scale import (
     nearest_by_batch,
     squared_scales,
 )
-from balans_dask.passes.engine import Engine, task
+from balans_dask.passes.engine import Engine, Future, task
 from balans_dask.passes.scores import Scores, as_tiles, pick_landmarks
 
 __all__ = [

@@ -5,13 +5,12 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
-from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.io.sources import RowSource
 from balans_dask.kernels.batch_tiles import BatchTiles, tile_by_batch
 from balans_dask.kernels.projection import Projection
-from balans_dask.passes.engine import Engine, task
+from balans_dask.passes.engine import Engine, Future, task
 from balans_dask.tiling import Partition, Tiling, tile_slices
 
 __all__ = ["Labels", "Scores", "as_tiles", "pick_landmarks", "scores_of"]

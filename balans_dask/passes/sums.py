@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.kernels.displace import BatchSums, batch_sums
 from balans_dask.kernels.smooth import landmark_sums
-from balans_dask.passes.engine import Engine, task
+from balans_dask.passes.engine import Engine, Future, task
 from balans_dask.passes.evidence import Evidence, batch_sums_combine
 from balans_dask.passes.profiles import Landmarks, PartitionRows, Profiles
 from balans_dask.passes.projection import add_combine, array_sum

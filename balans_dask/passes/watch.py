@@ -1,11 +1,9 @@
-"""What a run says of itself, and what it notices: workers lost or silent, tasks that are left."""
+"""What a run notices of its workers: lost or silent ones, and tasks that are left."""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from math import inf, isfinite
-from typing import Any
 
 from distributed import CancelledError, Client, KilledWorker, Scheduler
 from distributed.comm import CommClosedError
@@ -13,18 +11,9 @@ from distributed.comm import CommClosedError
 from balans_dask.errors import RunError, first_names, format_bytes
 
 __all__ = [
-    "CORRECTING",
-    "EXAMINING",
-    "FINISHING",
-    "PREPARING",
-    "SAMPLING",
-    "SUMMING",
-    "WRITING",
-    "Followed",
-    "OnStage",
-    "Stage",
     "WorkerWatch",
     "blamed_tasks",
+    "count_unfinished",
     "killed_workers",
     "scheduler_errors",
 ]
@@ -34,13 +23,6 @@ SILENT_SECONDS = 60.0
 second."""
 UNFINISHED = {"waiting", "no-worker", "queued", "processing"}
 """States of tasks that are still to be computed; finished ones are in memory, or forgotten."""
-EXAMINING = "examining the input"
-PREPARING = "preparing scores"
-SAMPLING = "sampling rows"
-SUMMING = "summing rows"
-CORRECTING = "correcting rows"
-WRITING = "writing"
-FINISHING = "finishing"
 
 
 @contextmanager
@@ -185,44 +167,25 @@ class WorkerWatch:
             self._alone_since = None
 
 
-class Followed:
-    """Tasks of some names that are submitted, of which the scheduler knows the unfinished ones.
+def count_unfinished(client: Client, prefixes: Collection[str]) -> int:
+    """Ask the scheduler how many of its tasks are still to be computed.
 
     A driver that counted futures would have to hold them, and with them all leaves of a reduction.
 
     Parameters
     ----------
-    prefixes : mapping of str to str
-        By name, how the keys of its tasks begin.
-    tell : callable
-        Takes how many tasks are done, and how many are submitted.
+    prefixes : collection of str
+        How the keys of the tasks begin.
+
+    Returns
+    -------
+    n_left : int
+        0 if all are done, none has arrived yet, or the scheduler refuses to run functions.
     """
-
-    def __init__(
-        self, client: Client, prefixes: dict[str, str], tell: Callable[[int, int], None]
-    ) -> None:
-        self._client = client
-        self._prefixes = prefixes
-        self._tell = tell
-        self._n_submitted = 0
-
-    def add(self, name: str, n_tasks: int) -> None:
-        """Notice that tasks are submitted."""
-        if name in self._prefixes:
-            self._n_submitted += n_tasks
-
-    def look(self) -> None:
-        """Ask the scheduler, and tell.
-
-        Nothing is told where no task is unfinished: all are done, or none has arrived there yet.
-        """
-        # A scheduler may refuse to run functions: there is no count then.
-        with suppress(ValueError):
-            n_left = self._client.run_on_scheduler(
-                _n_unfinished, prefixes=tuple(self._prefixes.values())
-            )
-            if n_left:
-                self._tell(max(0, self._n_submitted - n_left), self._n_submitted)
+    with suppress(ValueError):
+        n_left: int = client.run_on_scheduler(_n_unfinished, prefixes=tuple(prefixes))
+        return n_left
+    return 0
 
 
 def _n_unfinished(dask_scheduler: Scheduler, prefixes: Collection[str]) -> int:
@@ -231,31 +194,3 @@ def _n_unfinished(dask_scheduler: Scheduler, prefixes: Collection[str]) -> int:
         task.state in UNFINISHED and str(key).startswith(starts)
         for key, task in dask_scheduler.tasks.items()
     )
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What a run is doing now.
-
-    Attributes
-    ----------
-    name : str
-    round : Round or None
-        While rows are sampled: the last one, as the sampler leaves it.
-    number : int
-        Of the pass, from 0.
-    n_done, n_total : int
-        Partitions; ``n_total`` is 0 where they are not counted.
-    total_bytes : int
-        Of the corrected rows of all partitions, before they are compressed; 0 where none are made.
-    """
-
-    name: str
-    round: Any = None
-    number: int = 0
-    n_done: int = 0
-    n_total: int = 0
-    total_bytes: int = 0
-
-
-OnStage = Callable[[Stage], None]

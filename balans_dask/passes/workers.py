@@ -2,16 +2,22 @@
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from distributed import Client, default_client, utils
+import psutil
 
 from balans_dask.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 __all__ = [
     "QUIET_DASHBOARD",
@@ -20,6 +26,7 @@ __all__ = [
     "USABLE_SHARE_EMBEDDED",
     "Workers",
     "embedded_client",
+    "free_bytes",
     "require_usable",
 ]
 
@@ -28,6 +35,14 @@ USABLE_SHARE = 0.6
 """Dask begins to spill at this share of a worker's limit."""
 USABLE_SHARE_EMBEDDED = 0.9
 """An embedded worker has no limit that Dask watches."""
+CONTAINER_LIMITS = tuple(
+    Path("/sys/fs/cgroup", name)
+    for name in (
+        "memory/memory.limit_in_bytes", "memory/memory.soft_limit_in_bytes",
+        "memory.max", "memory.high", "memory.low",
+    )
+)  # fmt: skip
+"""Files in which Linux says what a container may use, if there is one: those that Dask reads."""
 QUIET_DASHBOARD = "127.0.0.1:0"
 """Dask always opens a page: on loopback, and on a port that no other run can hold."""
 
@@ -61,6 +76,15 @@ class Workers:
         return USABLE_SHARE_EMBEDDED if self.embedded else USABLE_SHARE
 
 
+def free_bytes() -> int:
+    """Memory that this machine has left, or less, if the limit of a container is."""
+    limits = [psutil.virtual_memory().available]
+    for file in CONTAINER_LIMITS:
+        with suppress(OSError, ValueError):
+            limits.append(int(file.read_text()))
+    return int(min(limit for limit in limits if limit > 0))
+
+
 class _Process:
     """Shared by the clients of one process.
 
@@ -89,6 +113,8 @@ class _Process:
 
         A cluster that silences the log for itself alone would undo it under those that last longer.
         """
+        from distributed import utils  # noqa: PLC0415  (few rows need no Dask)
+
         with self._lock:
             if self._n_quiet == 0:
                 for root in ("distributed", "bokeh"):
@@ -106,7 +132,7 @@ class _Process:
 THIS_PROCESS = _Process()
 
 
-def require_usable(client: Client) -> None:
+def require_usable(client: "Client") -> None:
     """Refuse a client of the caller's that nobody here could wait for.
 
     Raises
@@ -130,17 +156,21 @@ def require_usable(client: Client) -> None:
 def _forked() -> None:
     """Begin anew in a child of ``fork``, which has none of its parent's threads."""
     THIS_PROCESS.begin()
+    # There is no client of what nobody has imported.
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return
     with suppress(ValueError):
-        THIS_PROCESS.left_behind.add(default_client())
+        THIS_PROCESS.left_behind.add(distributed.default_client())
     # Dask hands large messages to the thread of this pool, and would wait for it for ever.
-    utils._offload_executor = ThreadPoolExecutor(1, thread_name_prefix="Dask-Offload")
+    distributed.utils._offload_executor = ThreadPoolExecutor(1, thread_name_prefix="Dask-Offload")
 
 
 os.register_at_fork(after_in_child=_forked)
 
 
 @contextmanager
-def embedded_client(n_threads: int | None = None) -> Iterator[Client]:
+def embedded_client(n_threads: int | None = None) -> "Iterator[Client]":
     """Start Dask inside this process, for a machine without a cluster.
 
     Parameters
@@ -148,6 +178,8 @@ def embedded_client(n_threads: int | None = None) -> Iterator[Client]:
     n_threads : int or None
         Worker threads; ``None`` for one a core.
     """
+    from distributed import Client  # noqa: PLC0415  (few rows need no Dask)
+
     with THIS_PROCESS.quiet():
         with THIS_PROCESS.starting:
             client = Client(
@@ -171,7 +203,7 @@ def embedded_client(n_threads: int | None = None) -> Iterator[Client]:
 
 
 @contextmanager
-def _prompt(client: Client) -> Iterator[None]:
+def _prompt(client: "Client") -> Iterator[None]:
     """Let messages leave at once: a small pass would wait for little else.
 
     Dask holds a message back for 2 to 10 ms after the last one, which spares a network many small

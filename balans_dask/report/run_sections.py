@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from balans_dask.errors import format_bytes, public
-from balans_dask.passes.watch import EXAMINING
+from balans_dask.passes.stage import EXAMINING
 from balans_dask.report.page import Picture, Section, Table, drawn
 from balans_dask.report.run_figures import (
     coverage_figure,

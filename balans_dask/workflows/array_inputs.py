@@ -1,15 +1,13 @@
 """Which arrays an estimator takes; told by type and shape, so nothing lazy is computed."""
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import pandas as pd
 import zarr
-from distributed import default_client
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
@@ -27,7 +25,6 @@ from balans_dask.passes.workers import require_usable
 
 __all__ = [
     "NO_BATCH",
-    "LazyOutputMixin",
     "check_features",
     "current_engine",
     "inputs_of",
@@ -43,7 +40,13 @@ NO_BATCH = "all"
 
 def is_lazy(X: Any) -> bool:
     """Tell whether an array is read when it is needed."""
-    return isinstance(X, da.Array | zarr.Array | H5Matrix)
+    return isinstance(X, zarr.Array | H5Matrix) or _is_of_dask(X)
+
+
+def _is_of_dask(X: Any) -> bool:
+    """Tell whether something is a Dask array; none is there before Dask is imported."""
+    dask_array = sys.modules.get("dask.array")
+    return dask_array is not None and isinstance(X, dask_array.Array)
 
 
 def matrix_of(X: Any, *, least_rows: int = 2) -> Any:
@@ -109,30 +112,6 @@ def _numbers(array: NDArray[Any]) -> NDArray[np.float64]:
         raise WrongTypeError(f"a value of X is no number ({error}): drop its feature") from error
 
 
-class LazyOutputMixin:
-    """Leave Dask arrays as they are, whatever ``set_output`` asks for: a table computes them.
-
-    Stands before ``TransformerMixin``, whose containers it leaves out for lazy input.
-    """
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        for name in ("transform", "fit_transform"):
-            if name in vars(cls):
-                setattr(cls, name, _container_unless_lazy(vars(cls)[name]))
-
-
-def _container_unless_lazy(in_container: Callable[..., Any]) -> Callable[..., Any]:
-    as_computed = in_container.__wrapped__  # type: ignore[attr-defined]
-
-    @wraps(as_computed)
-    def method(self: Any, X: Any, *args: Any, **kwargs: Any) -> Any:
-        chosen = as_computed if is_lazy(X) else in_container
-        return chosen(self, X, *args, **kwargs)
-
-    return method
-
-
 def check_features(estimator: BaseEstimator, X: Any, *, fitting: bool) -> None:
     """Remember number and names of the features, or compare them with those of the fit.
 
@@ -159,7 +138,7 @@ def source_of(engine: Engine, X: Any) -> tuple[RowSource, list[str]]:
     names = [str(name) for name in X.columns] if isinstance(X, pd.DataFrame) else []
     X = matrix_of(X, least_rows=1)
     names = names or numbered_names(X.shape[1])
-    if isinstance(X, da.Array):
+    if _is_of_dask(X):
         return LazyRows(X), names
     if isinstance(X, zarr.Array):
         return StoredRows(checked_array(X)), names
@@ -187,20 +166,30 @@ def current_engine(*matrices: Any) -> Iterator[Engine]:
     InvalidInputError
         If nobody could wait for the client of the caller.
     """
-    try:
-        client = default_client()
-    except ValueError:
+    client = _client_of_caller()
+    if client is None:
         shapes = [matrix.shape for matrix in matrices]
         few = are_few(shapes[0][0], sum(n_rows * n_columns for n_rows, n_columns in shapes))
         with embedded_engine(few and not any(map(is_lazy, matrices))) as engine:
             yield engine
-    else:
-        require_usable(client)
-        engine = Engine(client)
-        try:
-            yield engine
-        finally:
-            engine.leave()
+        return
+    from balans_dask.passes.dask_engine import DaskEngine  # noqa: PLC0415  (few rows need no Dask)
+
+    require_usable(client)
+    engine_of_client = DaskEngine(client)
+    try:
+        yield engine_of_client
+    finally:
+        engine_of_client.leave()
+
+
+def _client_of_caller() -> Any:
+    """Return the current client of Dask, if there is one; there is none before it is imported."""
+    distributed = sys.modules.get("distributed")
+    try:
+        return None if distributed is None else distributed.default_client()
+    except ValueError:
+        return None
 
 
 def inputs_of(engine: Engine, X: Any, batch: Any, anchor: Any, controls: Any = None) -> Inputs:

@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import dask
-import dask.array as da
 import numpy as np
 
 from balans_dask.model.inputs import Inputs
@@ -25,7 +23,7 @@ from balans_dask.passes.engine import Engine
 from balans_dask.passes.operators import as_argument, map_fields
 from balans_dask.passes.profiles import output_dtype
 from balans_dask.passes.scores import Labels
-from balans_dask.passes.watch import CORRECTING, Stage
+from balans_dask.passes.stage import CORRECTING, Stage
 from balans_dask.tiling import Partition
 from balans_dask.workflows.array_inputs import is_lazy, source_of
 from balans_dask.workflows.run import Job
@@ -51,15 +49,18 @@ def lazy_rows(
     outlives the client of the fit, unless the source was persisted there. Affinities of a partition
     are computed again from them.
     """
+    import dask.array as da  # noqa: PLC0415  (rows in memory need no Dask)
+    from dask import delayed  # noqa: PLC0415
+
     source, scores = prepared.inputs.features, prepared.scores
     steps = []
     for step in applied_steps(prepared, learned):
         (blocks,) = engine.gather([step.landmarks.table])
         operator = as_argument(map_fields(step.operator, engine.gather))
         steps.append([[[None] * len(blocks), blocks], operator, step.strength])
-    shared = dask.delayed((steps, prepared.profiles.constant, scores.projection))
+    shared = delayed((steps, prepared.profiles.constant, scores.projection))
     lazy_parts = [
-        dask.delayed(_corrected, pure=False)(
+        delayed(_corrected, pure=False)(
             prepared.profiles.matrices(part),
             part.start,
             scores.labels_of(part),
@@ -70,7 +71,7 @@ def lazy_rows(
         for part in scores.partitions
     ]
 
-    def joined(name: str, dtype: np.dtype[Any], *width: int) -> da.Array:
+    def joined(name: str, dtype: np.dtype[Any], *width: int) -> Any:
         blocks = [
             da.from_delayed(getattr(rows, name), shape=(part.n_rows, *width), dtype=dtype)
             for part, rows in zip(scores.partitions, lazy_parts, strict=True)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from dask import is_dask_collection
 from numpy.typing import NDArray
 
 from balans_dask.errors import setting
@@ -86,9 +85,12 @@ def labels_beside(y: Any, n_rows: int) -> Factor | None:
     y : object
         An estimator ignores it, so it may be anything.
     """
-    if y is None or is_dask_collection(y):
+    if y is None:
         return None
     try:
+        # What Dask is to compute has a graph.
+        if getattr(y, "__dask_graph__", lambda: None)() is not None:
+            return None
         return factor(y, "y") if np.ndim(y) == 1 and len(y) == n_rows else None
     except (TypeError, ValueError):
         return None

@@ -29,7 +29,7 @@ from balans_dask.passes.coverage import coverage_of_rows
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.passes.sphering import Sphering
-from balans_dask.passes.watch import PREPARING, Stage
+from balans_dask.passes.stage import PREPARING, Stage
 from balans_dask.tiling import Partition
 from balans_dask.workflows.records import sampling_record, texts
 from balans_dask.workflows.resume import Checkpoints, State

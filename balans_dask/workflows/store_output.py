@@ -28,7 +28,7 @@ from balans_dask.model.inputs import Inputs
 from balans_dask.model.pass_data import FittedOperator, PassData, Preprocessor, correct_pass
 from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.profiles import output_dtype
-from balans_dask.passes.watch import FINISHING, PREPARING, WRITING, Stage
+from balans_dask.passes.stage import FINISHING, PREPARING, WRITING, Stage
 from balans_dask.tiling import Partition, Tiling
 from balans_dask.workflows.records import fingerprint, record_of
 from balans_dask.workflows.request import ADDED_COLUMNS, CorrectionRequest, widest_row

@@ -35,10 +35,11 @@ from balans_dask.model.fit import fit, fit_preprocessor
 from balans_dask.model.inputs import Inputs, check_input, plan_run
 from balans_dask.model.pass_data import Preprocessor, prepare
 from balans_dask.parameters import Parameters
+from balans_dask.passes.dask_engine import DaskEngine
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.inline import InlineEngine
 from balans_dask.passes.memory import MemoryPlan
-from balans_dask.passes.watch import Stage
+from balans_dask.passes.stage import Stage
 from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS, Tiling
 from balans_dask.workflows.mixture import Mixture
@@ -135,7 +136,7 @@ def with_dask(
 ) -> dict[str, Any]:
     """Seconds of every round but the first."""
     with open_client(ClusterRequest(CLUSTERS[cluster], n_workers)) as client:
-        engine = Engine(client)
+        engine = DaskEngine(client)
         plan = planned(engine.workers())
         ends = readings(engine, inputs, parameters, plan, time.perf_counter)
     return {

@@ -18,8 +18,9 @@ from balans_dask.cluster.request import (
     walltime_seconds,
 )
 from balans_dask.errors import InvalidInputError, RunError
-from balans_dask.passes import engine as waiting
-from balans_dask.passes.engine import Engine, task
+from balans_dask.passes import dask_engine as waiting
+from balans_dask.passes.dask_engine import DaskEngine
+from balans_dask.passes.engine import task
 from tests.support.commands import streams
 
 pytest.importorskip("dask_jobqueue")
@@ -261,7 +262,7 @@ def slow(seconds):
 def test_a_run_that_waits_for_results_hears_that_its_workers_were_given_up(engine, monkeypatch):
     monkeypatch.setattr(waiting, "WATCH_SECONDS", 0.2)
     alarm = Alarm()
-    run = Engine(engine.client, check=alarm.check)
+    run = DaskEngine(engine.client, check=alarm.check)
     futures = run.map("slow", slow, [1])
     alarm.ring(RunError("5 jobs ended"))
     alarm.ring(RunError("the scheduler is closed"))

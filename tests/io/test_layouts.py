@@ -9,13 +9,15 @@ import pandas as pd
 import pytest
 import zarr
 from anndata.io import read_elem, write_elem
+from zarr.storage import MemoryStore
 
 from balans_dask import Balans, pp
+from balans_dask.io.elements import read_element, write_element
 from balans_dask.io.layout import SMALL_CODECS, write_annotations
 from balans_dask.io.store import open_store
 from balans_dask.report.source import reported
 from tests.support.commands import run, streams
-from tests.support.stores import plain_layout
+from tests.support.stores import files, plain_layout
 
 pytestmark = pytest.mark.filterwarnings("ignore:Element .* was written without encoding metadata")
 
@@ -270,14 +272,67 @@ RECORD = {
 }
 
 
-def test_scalars_of_a_record_have_the_files_that_anndata_writes(tmp_path):
-    ours, known = (zarr.create_group(tmp_path / name, zarr_format=3) for name in ("a", "b"))
-    write_annotations(ours, {"record": RECORD})
+TABLE = pd.DataFrame(
+    {
+        "text": np.array(["a", "", "\u00e4"], dtype=object),
+        "floats": np.array([0.0, np.nan, -1.5], dtype=np.float32),
+        "integers": np.arange(3),
+        "truths": [True, False, True],
+        "levels": pd.Categorical(["b", None, "a"], categories=["b", "a", "c"], ordered=True),
+        "years": pd.Categorical([2020, 2021, 2020]),
+        "counts": pd.array([1, None, 3], dtype="Int64"),
+        "flags": pd.array([True, None, False], dtype="boolean"),
+    },
+    index=pd.Index(["x", "y", "z"], dtype=object),
+)
+ELEMENTS = {
+    "record": RECORD,
+    "table": TABLE,
+    "table without rows": TABLE[:0],
+    "table without columns": TABLE[[]],
+    "table of numbered rows": TABLE.reset_index(drop=True),
+    "table of named rows": TABLE.rename_axis("well"),
+    "arrays": {
+        "words": ["a", "long"],
+        "nothing": [],
+        "no words": np.array([], dtype=object),
+        "squares": np.ones((2, 2), dtype=">f8"),
+        "alone": np.array(4.0),
+        "a word": np.str_("w"),
+        "truth": np.True_,
+    },
+}
+
+
+@pytest.mark.parametrize("name", ELEMENTS)
+def test_elements_have_the_files_that_anndata_writes_and_are_read_as_it_does(tmp_path, name):
+    ours, known = (zarr.create_group(tmp_path / side, zarr_format=3) for side in ("a", "b"))
+    write_annotations(ours, {"element": ELEMENTS[name]})
     with plain_layout():
-        write_elem(known, "record", RECORD, dataset_kwargs={"compressors": SMALL_CODECS})
-    files = [
-        {path.relative_to(top): path.read_bytes() for path in top.rglob("*") if path.is_file()}
-        for top in (tmp_path / "a", tmp_path / "b")
-    ]
-    assert Path("record/words/long/c") in files[0]
-    assert files[0] == files[1]
+        write_elem(known, "element", ELEMENTS[name], dataset_kwargs={"compressors": SMALL_CODECS})
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+    found, expected = read_element(ours["element"]), read_elem(known["element"])
+    if isinstance(expected, pd.DataFrame):
+        pd.testing.assert_frame_equal(found, expected)
+    else:
+        np.testing.assert_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        TABLE.assign(**{"a/b": 1}),
+        TABLE.assign(_index=1),
+        TABLE.rename(columns={"truths": "text"}),
+        TABLE.rename(columns={"text": 1}),
+        TABLE.assign(when=pd.Timestamp("2020-01-01")),
+    ],
+    ids=["slash", "reserved", "repeated", "numbered", "time"],
+)
+def test_what_anndata_refuses_is_refused_in_its_words(frame):
+    said = []
+    for write in (write_elem, lambda *given: write_element(*given, SMALL_CODECS)):
+        with pytest.raises(Exception) as refused:  # noqa: PT011  (of zarr, numpy or anndata)
+            write(zarr.create_group(MemoryStore(), zarr_format=3), "obs", frame)
+        said.append((type(refused.value), str(refused.value)))
+    assert said[0] == said[1]

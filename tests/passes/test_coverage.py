@@ -15,7 +15,7 @@ from balans_dask.model.sampler import sample_rows
 from balans_dask.model.state import arrays_of, sampled_from
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import cover_again, coverage_of_rows, report, uncovered
-from balans_dask.passes.engine import Engine
+from balans_dask.passes.dask_engine import DaskEngine
 from balans_dask.passes.round import affinity_rows_again
 from balans_dask.passes.workers import embedded_client
 from balans_dask.tiling import TILE_ROWS, Tiling
@@ -76,7 +76,7 @@ def test_the_tasks_of_a_round_hold_nothing_of_the_size_of_the_rows(tmp_path):
     with embedded_client(1) as client:
         stored = lambda profiles: zarr.create_array(f"{tmp_path}/in.zarr", data=profiles)  # noqa: E731
         again = {"keep_scores": False, "keep_products": False, "piece_bytes": 0}
-        fit = fitted(Engine(client), 4, stored=stored, **again)
+        fit = fitted(DaskEngine(client), 4, stored=stored, **again)
         found = client.run_on_scheduler(sizes)
     assert len(found) == 2 * len(fit.sampled.blocks) == 8
     assert max(found) < fit.prepared.scores.tiling.rows_per_partition

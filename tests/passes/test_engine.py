@@ -11,8 +11,8 @@ from distributed import Client, LocalCluster, Scheduler, SpecCluster, Worker
 
 from balans_dask import Balans
 from balans_dask.io.sources import LazySlice
-from balans_dask.passes import engine as engines
-from balans_dask.passes.engine import Engine
+from balans_dask.passes import dask_engine as engines
+from balans_dask.passes.dask_engine import DaskEngine
 from balans_dask.passes.task_bytes import leaves_ahead
 from balans_dask.passes.workers import QUIET_DASHBOARD, embedded_client
 from balans_dask.tiling import tree_sum
@@ -25,7 +25,7 @@ GB = 10**9
 def test_a_worker_may_use_the_smaller_of_its_own_limit_and_the_one_asked_for(
     processes, asked, limit
 ):
-    found = Engine(processes).workers(asked)
+    found = DaskEngine(processes).workers(asked)
     assert (found.n_workers, found.threads_per_worker) == (2, 1)
     assert found.limit_bytes == limit
     assert not found.embedded
@@ -47,15 +47,15 @@ def test_unequal_workers_are_planned_for_by_the_smallest_memory_and_the_most_thr
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        found = Engine(client).workers()
+        found = DaskEngine(client).workers()
         assert (found.n_workers, found.threads_per_worker) == (2, 3)
         assert found.limit_bytes == 3 * GB
-        assert Engine(client).workers(5 * GB).limit_bytes == 3 * GB
+        assert DaskEngine(client).workers(5 * GB).limit_bytes == 3 * GB
 
 
 @pytest.fixture
 def engine_of_processes(processes):
-    engine = Engine(processes)
+    engine = DaskEngine(processes)
     yield engine
     engine.release()
 
@@ -114,7 +114,7 @@ def no_garbage_collector():
 
 @pytest.mark.usefixtures("no_garbage_collector")
 def test_a_reduction_leaves_nothing_on_the_workers_but_its_result(processes):
-    engine = Engine(processes)
+    engine = DaskEngine(processes)
     leaves = engine.leaves("test-leaf", np.ones, [1000] * 37)
     total = engine.reduce("test-sum", leaves, sum, arity=2)
     assert engine.take([total])[0].tolist() == [37.0] * 1000
@@ -129,7 +129,7 @@ COMBINED: list[int] = []
 """Leaves in every sum."""
 
 
-class CountingEngine(Engine):
+class CountingEngine(DaskEngine):
     """The real engine, in which nothing is combined before the driver waits for it."""
 
     def __init__(self, client):

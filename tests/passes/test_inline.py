@@ -2,13 +2,16 @@
 
 import dask.array as da
 import numpy as np
+import psutil
 import pytest
 import zarr
 from distributed import Client
+from distributed.system import memory_limit
 
+from balans_dask.passes import workers
 from balans_dask.passes.engine import task
 from balans_dask.passes.inline import INLINE_ROWS, INLINE_VALUES, InlineEngine
-from balans_dask.passes.watch import SUMMING, Stage
+from balans_dask.passes.stage import SUMMING, Stage
 from balans_dask.workflows.array_inputs import current_engine
 from tests.support.commands import streams
 from tests.support.screens import gaussian_screen
@@ -63,6 +66,18 @@ def test_a_command_takes_the_workers_that_it_is_given(tmp_path, asked, said):
     screen = gaussian_screen(40)
     store = write_anndata(tmp_path / "in.zarr", screen.profiles, plate=screen.batch)
     assert said in streams("check", store, "--batch-key", "plate", *asked)[0]
+
+
+def test_memory_is_what_is_free_or_the_limit_of_a_container_that_dask_finds(tmp_path, monkeypatch):
+    machine = psutil.virtual_memory()
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: machine._replace(available=machine.total))
+    assert workers.free_bytes() == memory_limit()
+    assert InlineEngine().workers(5).limit_bytes == 5
+    limits = tmp_path / "high", tmp_path / "max", tmp_path / "low", tmp_path / "absent"
+    for file, limit in zip(limits, ("max\n", f"{10**8}\n", "0\n"), strict=False):
+        file.write_text(limit)
+    monkeypatch.setattr(workers, "CONTAINER_LIMITS", limits)
+    assert InlineEngine().workers().limit_bytes == 10**8
 
 
 def test_a_result_stands_for_its_future():

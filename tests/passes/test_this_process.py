@@ -11,7 +11,7 @@ from distributed import Client
 
 from balans_dask import Balans
 from balans_dask.errors import InvalidInputError
-from balans_dask.passes.engine import Engine
+from balans_dask.passes.dask_engine import DaskEngine
 from balans_dask.passes.workers import embedded_client
 from tests.support.screens import gaussian_screen
 
@@ -97,11 +97,11 @@ def test_an_asynchronous_client_is_refused_in_its_loop_and_used_from_a_thread(en
 
 def test_messages_leave_at_once_inside_a_process_and_soon_to_other_processes(processes):
     with embedded_client(1) as client:
-        sender = Engine(client).client.scheduler_comm
+        sender = DaskEngine(client).client.scheduler_comm
         assert sender.interval == 0.0
     assert sender.interval > 0.0
     before = processes.scheduler_comm.interval
-    engine = Engine(processes)
+    engine = DaskEngine(processes)
     assert 0.0 < processes.scheduler_comm.interval <= 0.002
     engine.leave()
     assert processes.scheduler_comm.interval == before

@@ -13,7 +13,7 @@ from balans_dask.labels import batch_labels
 from balans_dask.model.inputs import Inputs, check_input
 from balans_dask.model.saved import pass_arrays
 from balans_dask.parameters import Parameters
-from balans_dask.passes.engine import Engine
+from balans_dask.passes.dask_engine import DaskEngine
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS, Tiling
@@ -111,7 +111,7 @@ def test_partitions_and_caches_change_no_bit(engine, expected, how):
 @pytest.mark.parametrize("chunks", [(3000, 5), seldom((700, 2)), seldom((25_000, 1))], ids=str)
 def test_chunks_and_worker_processes_change_no_bit(processes, expected, tmp_path, chunks):
     array = zarr.create_array(tmp_path / "x.zarr", data=THIRDS, chunks=chunks)
-    assert_identical(found_by(Engine(processes), array, 1), expected)
+    assert_identical(found_by(DaskEngine(processes), array, 1), expected)
 
 
 @pytest.mark.long

@@ -9,7 +9,7 @@ from balans_dask.io.sources import StoredRows
 from balans_dask.labels import batch_labels
 from balans_dask.model.inputs import Inputs, check_input, plan_run
 from balans_dask.parameters import Parameters
-from balans_dask.passes.engine import Engine
+from balans_dask.passes.dask_engine import DaskEngine
 from balans_dask.passes.inline import INLINE_ROWS, INLINE_VALUES
 from balans_dask.passes.workers import embedded_client
 from balans_dask.tiling import TILE_ROWS
@@ -25,7 +25,7 @@ OF_NODES = {"sides", "centre", "places", "moves", "fields", "scale-moments"}
 """Passes that look at one partial sum each."""
 
 
-class MeasuringEngine(Engine):
+class MeasuringEngine(DaskEngine):
     """The real engine, which does one thing after another, and knows what each took at most."""
 
     def __init__(self, client):

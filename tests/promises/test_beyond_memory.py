@@ -13,7 +13,7 @@ from balans_dask.errors import InsufficientMemoryError
 from balans_dask.io.store import open_store
 from balans_dask.model.inputs import plan_run
 from balans_dask.parameters import Parameters
-from balans_dask.passes.engine import Engine
+from balans_dask.passes.dask_engine import DaskEngine
 from balans_dask.passes.workers import QUIET_DASHBOARD
 from balans_dask.workflows.correct import correct_store
 from balans_dask.workflows.mixture import Mixture, write_mixture
@@ -75,7 +75,7 @@ def test_two_workers_correct_what_is_four_times_their_memory(tmp_path):
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        engine = Engine(client)
+        engine = DaskEngine(client)
         run = correction_request(
             open_store(str(tmp_path / "in.zarr")), ["Metadata_batch"], PARAMETERS
         )
@@ -103,6 +103,6 @@ def test_two_workers_correct_what_is_four_times_their_memory(tmp_path):
 def test_a_run_that_cannot_fit_is_refused_before_it_starts(processes, tmp_path):
     write_mixture(Mixture(n_rows=10_000, n_features=20), str(tmp_path / "in.zarr"))
     run = correction_request(open_store(str(tmp_path / "in.zarr")), ["Metadata_batch"], PARAMETERS)
-    workers = Engine(processes).workers(limit_bytes=5 * 10**8)
+    workers = DaskEngine(processes).workers(limit_bytes=5 * 10**8)
     with pytest.raises(InsufficientMemoryError, match=r"may use 477 MiB: raise --memory-limit"):
         plan_run(run.inputs, run.parameters, workers)

@@ -15,6 +15,7 @@ from balans_dask.io.run_folder import RunFolder
 from balans_dask.io.store import open_store
 from balans_dask.model.inputs import plan_run
 from balans_dask.parameters import Parameters
+from balans_dask.passes.dask_engine import DaskEngine
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.workers import embedded_client
 from balans_dask.workflows.correct import WriteOptions, correct_store
@@ -28,7 +29,7 @@ PARAMETERS = Parameters(operator="smooth", n_components=4, n_passes=2, block_row
 @pytest.fixture(scope="module")
 def engine():
     with embedded_client(2) as client:
-        yield Engine(client)
+        yield DaskEngine(client)
 
 
 class Runs:

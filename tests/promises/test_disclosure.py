@@ -18,7 +18,7 @@ from balans_dask.errors import (
     warn_of_input,
 )
 from balans_dask.events import EventLog
-from balans_dask.passes.watch import EXAMINING
+from balans_dask.passes.stage import EXAMINING
 from tests.support.commands import run, streams
 from tests.support.screens import gaussian_screen
 from tests.support.stores import files, write_anndata

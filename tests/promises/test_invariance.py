@@ -20,7 +20,7 @@ from balans_dask.model.pass_data import correct_pass
 from balans_dask.model.state import arrays_of
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import coverage_of_rows
-from balans_dask.passes.engine import Engine
+from balans_dask.passes.dask_engine import DaskEngine
 from balans_dask.passes.inline import InlineEngine
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.passes.workers import Workers
@@ -194,14 +194,14 @@ def test_one_thread_without_a_scheduler_changes_no_bit(engine, operator):
 
 def test_worker_processes_change_no_bit(processes, expected, tmp_path):
     array = zarr.create_array(tmp_path / "x.zarr", data=SCREEN.profiles, chunks=(3000, 10))
-    assert_identical(run(Engine(processes), array, 1), expected)
-    assert_identical(run(Engine(processes), SCREEN.profiles, 4, keep_scores=False), expected)
+    assert_identical(run(DaskEngine(processes), array, 1), expected)
+    assert_identical(run(DaskEngine(processes), SCREEN.profiles, 4, keep_scores=False), expected)
 
 
 def test_a_connection_over_tcp_changes_no_bit(processes, expected):
     with Client(processes.scheduler.address, set_as_default=False) as client:
         assert client.scheduler.address.startswith("tcp://")
-        assert_identical(run(Engine(client), SCREEN.profiles), expected)
+        assert_identical(run(DaskEngine(client), SCREEN.profiles), expected)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from balans_dask.model.fit import fit_preprocessor, fit_sphering
 from balans_dask.model.inputs import Inputs, check_input
 from balans_dask.model.pass_data import Preprocessor, prepare
 from balans_dask.parameters import OPERATORS, Parameters
-from balans_dask.passes.engine import Engine
+from balans_dask.passes.dask_engine import DaskEngine
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS, Tiling
@@ -206,8 +206,8 @@ def test_chunks_partitions_and_caches_change_no_bit(
 
 def test_worker_processes_change_no_bit(processes, sphered, tmp_path):
     array = zarr.create_array(tmp_path / "x.zarr", data=THIRDS, chunks=(3000, 6))
-    assert_same_sphering(sphered_big(Engine(processes), array, 2), sphered)
-    assert_same_sphering(sphered_big(Engine(processes), array, 1, keep_scores=False), sphered)
+    assert_same_sphering(sphered_big(DaskEngine(processes), array, 2), sphered)
+    assert_same_sphering(sphered_big(DaskEngine(processes), array, 1, keep_scores=False), sphered)
 
 
 def test_sums_of_many_tiles_are_scikit_learn_s(sphered):

@@ -12,7 +12,7 @@ from balans_dask.model.fit import fit_operator, fit_preprocessor, fit_sphering, 
 from balans_dask.model.inputs import Inputs, check_input, plan_run
 from balans_dask.model.pass_data import Preprocessor, correct_pass, prepare
 from balans_dask.parameters import ALIGN, OPERATORS, Parameters
-from balans_dask.passes.engine import Engine
+from balans_dask.passes.dask_engine import DaskEngine
 from balans_dask.passes.task_bytes import WHITENING_MATRICES
 from balans_dask.passes.workers import embedded_client
 from balans_dask.tiling import TILE_ROWS
@@ -40,7 +40,7 @@ def test_a_correction_works_in_the_five_tiles_of_float64_that_the_plan_counts(op
     inputs = Inputs(StoredRows(screen.profiles), labels, [f"f{i}" for i in range(N_FEATURES)])
     parameters = Parameters(max_rows=64, operator=operator, n_components=N_COMPONENTS)
     with embedded_client(1) as client:
-        engine = Engine(client)
+        engine = DaskEngine(client)
         plan = plan_run(inputs, parameters, engine.workers())
         assert plan.tiling.n_partitions == 1
         fitted = one_pass(engine, inputs, parameters, plan)
@@ -67,7 +67,7 @@ def test_a_sphering_works_in_what_the_plan_counts(n_features):
     inputs = Inputs(StoredRows(profiles), labels, names, controls=controls)
     parameters = Parameters(max_rows=64, operator="smooth", n_components=20, sphering="all")
     with embedded_client(1) as client:
-        engine = Engine(client)
+        engine = DaskEngine(client)
         plan = plan_run(inputs, parameters, engine.workers())
         examined = check_input(engine, inputs, parameters, plan.tiling)
         projection = fit_preprocessor(engine, inputs, parameters, plan, examined)

@@ -25,7 +25,7 @@ from balans_dask.model.inputs import Inputs, plan_run
 from balans_dask.model.pass_data import correct_pass
 from balans_dask.parameters import Parameters
 from balans_dask.passes import watch
-from balans_dask.passes.engine import Engine
+from balans_dask.passes.dask_engine import DaskEngine
 from balans_dask.passes.watch import killed_workers
 from balans_dask.passes.workers import QUIET_DASHBOARD
 from balans_dask.tiling import TILE_ROWS, Tiling
@@ -47,7 +47,7 @@ def client():
         yield client
 
 
-class KillingEngine(Engine):
+class KillingEngine(DaskEngine):
     """The real engine, which kills a worker just after it has submitted one pass."""
 
     victim = ""
@@ -104,7 +104,7 @@ def test_a_worker_killed_in_any_pass_changes_no_byte(client, expected, stages):
 def test_without_workers_it_waits_says_so_and_goes_on(cluster, expected):
     said = []
     with Client(cluster, set_as_default=False) as client:
-        engine = Engine(client, worker_timeout_seconds=60, on_wait=said.append)
+        engine = DaskEngine(client, worker_timeout_seconds=60, on_wait=said.append)
         cluster.scale(0)
         back = threading.Timer(6, cluster.scale, [2])
         while client.nthreads():
@@ -126,7 +126,7 @@ def test_without_workers_for_too_long_it_gives_up():
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        engine = Engine(client, worker_timeout_seconds=1, on_wait=lambda line: None)
+        engine = DaskEngine(client, worker_timeout_seconds=1, on_wait=lambda line: None)
         cluster.scale(0)
         while client.nthreads():
             time.sleep(0.05)
@@ -159,7 +159,7 @@ def test_a_task_that_kills_its_workers_ends_the_run_with_its_partition_and_memor
     client.upload_file(__file__)
     source = PoisonSource(SCREEN.profiles)
     with pytest.raises(RunError, match="6 workers died") as error:
-        corrected(Engine(client), source)
+        corrected(DaskEngine(client), source)
     what = r"pass 'moments' of (?:partition|one of partitions) ([\d, ]+), planned to take \S+ M"
     blamed = re.search(what, str(error.value)).group(1)
     assert str(source.poisoned_partition) in blamed.split(", ")
@@ -183,10 +183,10 @@ def test_a_lost_scheduler_ends_the_run_with_the_remedy():
         ) as cluster,
     ):
         client = Client(cluster, set_as_default=False)
-        futures = Engine(client).map("moments", time.sleep, [5])
+        futures = DaskEngine(client).map("moments", time.sleep, [5])
         threading.Timer(1, cluster.close).start()
         with pytest.raises(RunError, match="connection to the scheduler is lost"):
-            Engine(client).gather(futures)
+            DaskEngine(client).gather(futures)
         client.close(timeout=1)
 
 

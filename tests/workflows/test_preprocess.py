@@ -13,7 +13,7 @@ from scipy.stats import norm, rankdata
 from balans_dask.cli.app import run
 from balans_dask.errors import InsufficientMemoryError, InvalidInputError, StoreExistsError
 from balans_dask.io.sources import StoredRows
-from balans_dask.passes.engine import Engine
+from balans_dask.passes.dask_engine import DaskEngine
 from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS
 from balans_dask.workflows.preprocess import Preprocessing
@@ -201,7 +201,7 @@ def test_the_result_depends_on_neither_chunks_nor_workers(engine, processes, tmp
     )
     found = []
     for number, (workers, chunks, columns) in enumerate(
-        [(engine, (1000, 12), 5), (Engine(processes), (4096, 3), 64)]
+        [(engine, (1000, 12), 5), (DaskEngine(processes), (4096, 3), 64)]
     ):
         monkeypatch.setattr(preprocess, "COLUMNS_AT_ONCE", columns)
         source = write_anndata(

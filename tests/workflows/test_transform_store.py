@@ -16,7 +16,7 @@ from balans_dask.io.store import open_store
 from balans_dask.model.inputs import plan_run
 from balans_dask.model.saved import load_model
 from balans_dask.parameters import Parameters
-from balans_dask.passes.engine import Engine
+from balans_dask.passes.dask_engine import DaskEngine
 from balans_dask.passes.workers import Workers, embedded_client
 from balans_dask.workflows.correct import WriteOptions, correct_store
 from balans_dask.workflows.mixture import Mixture
@@ -188,7 +188,7 @@ def test_a_store_that_appears_in_the_place_of_the_model_meanwhile_stays(folder, 
         zarr.open_group(place, mode="a").attrs["whose"] = "another run's"
 
     with embedded_client() as client:
-        engine = Engine(client)
+        engine = DaskEngine(client)
         plan = plan_run(asked.inputs, options, engine.workers())
         refused = pytest.raises(StoreExistsError, match=r"m\.zarr exists")
         with refused, engine.telling(appears):

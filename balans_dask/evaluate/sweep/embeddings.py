@@ -30,7 +30,7 @@ from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.passes.profiles import Profiles, output_dtype
 from balans_dask.passes.scores import as_tiles
-from balans_dask.passes.watch import CORRECTING, SAMPLING, Stage
+from balans_dask.passes.stage import CORRECTING, SAMPLING, Stage
 from balans_dask.tiling import Partition
 from balans_dask.workflows.store_output import PassWriter
 

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from distributed import Future
 from numpy.typing import NDArray
 
 from balans_dask.io.sources import RowSource
-from balans_dask.passes.engine import Engine, task
+from balans_dask.passes.engine import Engine, Future, task
 from balans_dask.passes.sums import cut_columns
 from balans_dask.tiling import Tiling
 from balans_dask.workflows.preprocess.columns import (

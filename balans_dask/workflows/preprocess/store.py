@@ -23,7 +23,7 @@ from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import PARTITION_BYTES, PROCESS_BYTES
 from balans_dask.passes.profiles import output_dtype
 from balans_dask.passes.projection import compute_moments, compute_scatter
-from balans_dask.passes.watch import Stage
+from balans_dask.passes.stage import Stage
 from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS, Tiling, largest_power_of_two
 from balans_dask.workflows.preprocess import RANK_INT_BY_PLATE, Preprocessing
