@@ -103,6 +103,9 @@ def correction_facts(record: Mapping[str, Any]) -> dict[str, str]:
         "input": str(record.get("input", "not recorded")),
         "parameters": ", ".join(f"{name}={_plain(value)}" for name, value in parameters.items()),
         "batches": f"{len(record['batches'])} ({first_names(list(record['batches']))})",
+        "learned from": f"{int(record['n_fit_rows']):,} rows"
+        if "n_fit_rows" in record
+        else "all rows",
         "landmarks": f"{int(record['n_sampled']):,} in "
         f"{len(record['coverage_curve']['n_sampled'])} rounds",
         "limited by the guard": f"{int(record.get('n_capped', 0)):,} landmarks",
@@ -172,6 +175,9 @@ def plan_facts(plan: MemoryPlan) -> dict[str, str]:
         else f"{_counted(workers.n_workers, 'process', 'processes')} of "
         f"{_counted(workers.threads_per_worker, 'thread', 'threads')}",
         "memory limit": f"{format_bytes(workers.limit_bytes)} a worker",
+        "learns from": "all rows"
+        if plan.of_fit is None
+        else f"{plan.of_fit.tiling.n_rows:,} of {tiling.n_rows:,} rows",
         "partitions": f"{tiling.n_partitions} of {rows:,} rows",
         "scores": _what_is_kept(plan),
         "tasks a round": f"about {plan.tasks_per_round}",

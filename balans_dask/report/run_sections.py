@@ -118,7 +118,12 @@ def sampling_section(asked: Reported) -> Section:
     ]
     curve = record["coverage_curve"]
     last = int(curve["n_sampled"][-1])
-    n_fitted = asked.store.n_rows
+    n_fitted = int(record.get("n_fit_rows", asked.store.n_rows))
+    if n_fitted < asked.store.n_rows:
+        text.append(
+            f"The correction was learned from {n_fitted:,} of {asked.store.n_rows:,} rows, as many "
+            "of every batch: they are the rows that are counted here."
+        )
     if "model" in record:
         text.append(
             "This store was corrected by a frozen model: the landmarks are those of its fit."
