@@ -246,11 +246,11 @@ def _n_with_nul(column: pd.Series) -> int:
         return int(np.isin(column.cat.codes, np.flatnonzero(is_bad)).sum()) if any(is_bad) else 0
     if not pd.api.types.is_string_dtype(column.dtype) and column.dtype != object:
         return 0
-    there = column.dropna()
+    labels = column.to_numpy()
     # One look at all labels together: a million of them take as long as to correct their rows.
-    if pd.api.types.infer_dtype(there, skipna=False) == "string" and "\0" not in "".join(there):
+    if pd.api.types.infer_dtype(labels, skipna=False) == "string" and "\0" not in "".join(labels):
         return 0
-    return sum(map(_has_nul, column))
+    return sum(map(_has_nul, labels))
 
 
 def _has_nul(label: Any) -> bool:
