@@ -167,14 +167,25 @@ def _add_by_batch(
     first: int,
     out: NDArray[np.float64],
 ) -> None:
+    # Entries come batch by batch: the sum of one waits in a short array, which nothing else holds.
+    sums = np.empty(rows.shape[1])
     for i in range(indptr.shape[0] - 1):
+        current = -1
         for entry in range(indptr[i], indptr[i + 1]):
-            weight = np.float64(values[entry])
             row = columns[entry]
-            if batch[row] < 0:
+            own = batch[row]
+            if own < 0:
                 continue
-            for column in range(rows.shape[1]):
-                out[batch[row], first + i, column] += weight * rows[row, column]
+            if own != current:
+                if current >= 0:
+                    out[current, first + i] = sums
+                current = own
+                sums[:] = out[current, first + i]
+            weight = np.float64(values[entry])
+            for column in range(sums.shape[0]):
+                sums[column] += weight * rows[row, column]
+        if current >= 0:
+            out[current, first + i] = sums
 
 
 @kernel
@@ -188,10 +199,17 @@ def _add_moves(
     out: NDArray[np.float64],
 ) -> None:
     last = moves.shape[2]
+    # Entries come batch by batch: the move of one waits in a short array, which nothing else holds.
+    move = np.empty(last)
     for i in range(indptr.shape[0] - 1):
+        current = -1
         for entry in range(indptr[i], indptr[i + 1]):
-            weight = np.float64(values[entry])
             row = columns[entry]
-            for column in range(last):
-                out[row, column] += weight * np.float64(moves[batch[row], first + i, column])
+            own = batch[row]
+            if own != current:
+                current = own
+                move[:] = moves[own, first + i]
+            weight = np.float64(values[entry])
+            for column in range(move.shape[0]):
+                out[row, column] += weight * move[column]
             out[row, last] += weight

@@ -23,6 +23,7 @@ __all__ = [
     "CANCELLATION",
     "KeptProducts",
     "difference_squared",
+    "differences_squared",
     "inner_products",
     "mark_below",
     "marked",
@@ -104,6 +105,49 @@ def difference_squared(
         difference = np.float64(a[i, column]) - np.float64(b[j, column])
         total += difference * difference
     return total
+
+
+@part_of_kernels
+def differences_squared(
+    a: NDArray[np.float32],
+    i: int,
+    b: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    squares: NDArray[np.float64],
+    squared: NDArray[np.float64],
+    n: int,
+) -> None:
+    """Squared distances of row i of a to many rows of b, each as ``difference_squared`` has it.
+
+    A sum in order waits for each of its additions: here four wait together, beside squares that are
+    there before.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (at least n,), int64
+    squares : ndarray of shape (4, n_columns), float64
+        Overwritten.
+    squared : ndarray of shape (at least n,), float64
+        The first n are overwritten.
+    """
+    for first in range(0, n, 4):
+        # Fewer than four are filled up by the last one.
+        second, third = min(first + 1, n - 1), min(first + 2, n - 1)
+        fourth = min(first + 3, n - 1)
+        j0, j1, j2, j3 = rows[first], rows[second], rows[third], rows[fourth]
+        for column in range(a.shape[1]):
+            value = np.float64(a[i, column])
+            d0, d1 = value - np.float64(b[j0, column]), value - np.float64(b[j1, column])
+            d2, d3 = value - np.float64(b[j2, column]), value - np.float64(b[j3, column])
+            squares[0, column], squares[1, column] = d0 * d0, d1 * d1
+            squares[2, column], squares[3, column] = d2 * d2, d3 * d3
+        t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
+        for column in range(a.shape[1]):
+            t0 += squares[0, column]
+            t1 += squares[1, column]
+            t2 += squares[2, column]
+            t3 += squares[3, column]
+        squared[first], squared[second], squared[third], squared[fourth] = t0, t1, t2, t3
 
 
 @kernel

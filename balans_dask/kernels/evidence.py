@@ -19,7 +19,7 @@ from balans_dask.kernels.affinity import AffinityRows
 from balans_dask.kernels.batch_tiles import BatchTiles
 from balans_dask.kernels.distances import (
     ROUNDING,
-    difference_squared,
+    differences_squared,
     marked,
     no_marks,
     product_error,
@@ -262,6 +262,7 @@ def _least_in_tile(
     norms_of_tile = rough_norms(tile_norms, error)
     marks, words, positions = no_marks(tile_norms.shape[0])
     reach = least.astype(np.float32)
+    squares, squared = np.empty((4, tile.shape[1])), np.empty(tile.shape[0])
     for i in range(own.shape[0]):
         for run in range(runs.shape[0]):
             part = slice(runs[run, 0], runs[run, 1])
@@ -277,13 +278,15 @@ def _least_in_tile(
                 np.float32((1.0 - error - ROUNDING) * landmark_norms[i]),
                 marks[part],
             )
+        n_marked = marked(marks, words, positions)
+        differences_squared(landmarks, i, tile, positions, squares, squared, n_marked)
         run = 0
-        for place in range(marked(marks, words, positions)):
+        for place in range(n_marked):
             j = positions[place]
             while j >= runs[run, 1]:
                 run += 1
             unit = 0.5 * (of_landmark[i] + of_batch[runs[run, 2]])
-            scaled = difference_squared(landmarks, i, tile, j) / unit
+            scaled = squared[place] / unit
             if scaled < least[j]:
                 least[j] = scaled
                 reach[j] = np.float32((1.0 + ROUNDING) * scaled)
@@ -318,12 +321,17 @@ def _weigh(
     power: float,
     weights: NDArray[np.float32],
 ) -> None:
+    places = np.empty(position.shape[0], dtype=np.int64)
+    squares, squared = np.empty((4, tile.shape[1])), np.empty(tile.shape[0])
     for i in range(indptr.shape[0] - 1):
-        for entry in range(indptr[i], indptr[i + 1]):
-            row = columns[entry]
-            j = position[row]
-            unit = 0.5 * (of_landmark[i] + of_row[j])
-            scaled = difference_squared(landmarks, i, tile, j) / unit
+        first, n = indptr[i], indptr[i + 1] - indptr[i]
+        for entry in range(n):
+            places[entry] = position[columns[first + entry]]
+        differences_squared(landmarks, i, tile, places, squares, squared, n)
+        for entry in range(n):
+            row = columns[first + entry]
+            unit = 0.5 * (of_landmark[i] + of_row[places[entry]])
             # Infinite where no landmark is of another batch: the quotient is 0 then.
-            excess = max(0.0, scaled / least[row] - 1.0)
-            weights[entry] = np.float32(np.float64(values[entry]) * exp(-power * excess / WIDTH))
+            excess = max(0.0, squared[entry] / unit / least[row] - 1.0)
+            value = np.float64(values[first + entry])
+            weights[first + entry] = np.float32(value * exp(-power * excess / WIDTH))

@@ -1,6 +1,7 @@
 """Distances survive cancellation and agree with SciPy within the stated bound."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
@@ -9,6 +10,7 @@ from balans_dask.kernels.affinity import kept_affinities
 from balans_dask.kernels.batch_tiles import tile_by_batch
 from balans_dask.kernels.distances import (
     difference_squared,
+    differences_squared,
     inner_products,
     product_error,
     squared_norms,
@@ -41,6 +43,15 @@ def test_the_error_of_a_product_stays_within_its_bound(n_columns, shift, seed):
     exact = cdist(a.astype(np.float64), b.astype(np.float64), "sqeuclidean")
     error = np.abs(norms - 2.0 * products.astype(np.float64) - exact)
     assert (error <= product_error(n_columns) * norms).all()
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 4, 5, 11])
+def test_many_distances_at_once_have_the_bits_of_one(rng, n):
+    a, b = (rng.normal(size=(20, 51)).astype(np.float32) for _ in range(2))
+    rows, found = rng.permutation(20), np.full(n + 1, -1.0)
+    differences_squared(a, 7, b, rows, np.empty((4, 51)), found, n)
+    expected = [difference_squared(a, 7, b, row) for row in rows[:n]]
+    np.testing.assert_array_equal(found, [*expected, -1.0])
 
 
 def test_near_duplicates_are_measured_by_their_difference(rng):
