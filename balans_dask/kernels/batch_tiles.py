@@ -106,7 +106,10 @@ class BatchTiles:
         tile = np.where(here, local // TILE_ROWS, -1)
         position = np.full(len(rows), -1, dtype=np.int64)
         tiles, which = np.unique(tile[here], return_inverse=True)
-        position[here] = np.argsort(self.order[tiles], axis=1)[which, local[here] % TILE_ROWS]
+        positions = np.empty((len(tiles), TILE_ROWS), dtype=np.int64)
+        order = self.order[tiles].astype(np.intp)
+        np.put_along_axis(positions, order, np.arange(TILE_ROWS)[None], axis=1)
+        position[here] = positions[which, local[here] % TILE_ROWS]
         return tile, position
 
     def rows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
