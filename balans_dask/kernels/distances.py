@@ -195,7 +195,7 @@ def rough_limit(squared: float, landmark_norm: float, error: float) -> np.float3
 def no_marks(n: int) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.int64]]:
     """Make what ``marked`` takes for a tile of ``n`` rows, a multiple of 8: nothing is marked."""
     marks = np.zeros(n, dtype=np.uint8)
-    return marks, marks.view(np.uint64), np.empty(n + 1, dtype=np.int64)
+    return marks, marks.view(np.uint64), np.empty(n + 1 + n // 8 + 1, dtype=np.int64)
 
 
 @part_of_kernels
@@ -235,15 +235,20 @@ def marked(
         0 or 1; n is a multiple of 8.
     words : ndarray of shape (n / 8,), uint64
         The same memory: most words are empty where few positions are marked.
-    positions : ndarray of shape (n + 1,), int64
-        Overwritten.
+    positions : ndarray of shape (n + 1 + n / 8 + 1,), int64
+        Overwritten; behind the positions, it takes the words that are not empty. To write where
+        the next one overwrites costs less than a branch that nobody can foresee.
     """
-    n_marked = 0
+    filled, n_filled = marks.shape[0] + 1, 0
     for word in range(words.shape[0]):
-        if words[word] != 0:
-            for j in range(8 * word, 8 * word + 8):
-                positions[n_marked] = j
-                n_marked += int(marks[j])
+        positions[filled + n_filled] = word
+        n_filled += int(words[word] != 0)
+    n_marked = 0
+    for place in range(filled, filled + n_filled):
+        first = 8 * positions[place]
+        for j in range(first, first + 8):
+            positions[n_marked] = j
+            n_marked += int(marks[j])
     return n_marked
 
 

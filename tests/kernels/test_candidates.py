@@ -4,16 +4,15 @@ import numpy as np
 import pytest
 
 from balans_dask.kernels._jit import kernel
-from balans_dask.kernels.distances import mark_below, marked, rough_limit, rough_norms
+from balans_dask.kernels.distances import mark_below, marked, no_marks, rough_limit, rough_norms
 
 
 @kernel
 def candidates(products, i, norms, landmark_norm, squared, error):
-    marks = np.zeros(len(norms), dtype=np.uint8)
+    marks, words, positions = no_marks(len(norms))
     limit = rough_limit(squared, landmark_norm, error)
     mark_below(products[i], rough_norms(norms, error), limit, marks)
-    positions = np.empty(len(norms) + 1, dtype=np.int64)
-    return positions[: marked(marks, marks.view(np.uint64), positions)]
+    return positions[: marked(marks, words, positions)]
 
 
 @pytest.mark.parametrize("spread", [1e-3, 1.0, 1e3])
