@@ -132,6 +132,7 @@ def spread_displacements(
     batch: NDArray[np.intp],
     moves: NDArray[np.float32],
     out: NDArray[np.float64],
+    weights: NDArray[np.float64],
 ) -> None:
     """Add to every row of a tile the A-weighted sum of its landmarks' displacements of its batch.
 
@@ -140,8 +141,9 @@ def spread_displacements(
     batch : ndarray of shape (n_rows,), intp
         Batch of every row as numbered in ``moves``, in input order.
     moves : ndarray of shape (n_batches, n_landmarks, n_columns), float32
-    out : ndarray of shape (n_rows, n_columns + 1), float64
-        The last column takes the weights.
+    out : ndarray of shape (n_rows, n_columns), float64
+    weights : ndarray of shape (n_rows,), float64
+        Takes the sums of A.
     """
     first = 0
     for block in affinities:
@@ -153,6 +155,7 @@ def spread_displacements(
             read_only(moves),
             first,
             out,
+            weights,
         )
         first += block.n_landmarks
 
@@ -197,10 +200,10 @@ def _add_moves(
     moves: NDArray[np.float32],
     first: int,
     out: NDArray[np.float64],
+    weights: NDArray[np.float64],
 ) -> None:
-    last = moves.shape[2]
     # Entries come batch by batch: the move of one waits in a short array, which nothing else holds.
-    move = np.empty(last)
+    move = np.empty(moves.shape[2])
     for i in range(indptr.shape[0] - 1):
         current = -1
         for entry in range(indptr[i], indptr[i + 1]):
@@ -212,4 +215,4 @@ def _add_moves(
             weight = np.float64(values[entry])
             for column in range(move.shape[0]):
                 out[row, column] += weight * move[column]
-            out[row, last] += weight
+            weights[row] += weight

@@ -134,15 +134,16 @@ class Displace:
 
     def apply(self, rows: TileRows) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Move every row by the weighted mean of its landmarks' displacements."""
-        moved = []
+        n_rows, shifts = len(rows.values), list[NDArray[np.float64]]()
         for columns in self.moves:
-            spread = np.zeros((len(rows.values), columns.shape[2] + 1))
-            spread_displacements(rows.affinities, rows.batch, columns, spread)
-            moved.append(spread)
-        weight = moved[0][:, -1]
-        covered = covered_by(rows.affinities, len(rows.values))
-        shift = np.concatenate([spread[:, :-1] for spread in moved], axis=1)
-        return rows.values + shift / np.where(covered, weight, 1.0)[:, None], covered
+            shifts.append(np.zeros((n_rows, columns.shape[2])))
+            weight = np.zeros(n_rows)
+            spread_displacements(rows.affinities, rows.batch, columns, shifts[-1], weight)
+        covered = covered_by(rows.affinities, n_rows)
+        moved = shifts[0] if len(shifts) == 1 else np.concatenate(shifts, axis=1)
+        moved /= np.where(covered, weight, 1.0)[:, None]
+        moved += rows.values
+        return moved, covered
 
     def follow(
         self, rows: TileRows, which: NDArray[np.intp], nearest: NDArray[np.int64] | None
@@ -172,7 +173,8 @@ class Affine:
         """Move the rows with their batches."""
         covered = covered_by(rows.affinities, len(rows.values))
         moved = self.moved(rows.values, rows.batch)
-        return np.where(covered[:, None], moved, rows.values), covered
+        moved[~covered] = rows.values[~covered]
+        return moved, covered
 
     def follow(
         self, rows: TileRows, which: NDArray[np.intp], nearest: NDArray[np.int64] | None
@@ -183,6 +185,7 @@ class Affine:
     def moved(self, values: NDArray[np.float64], batch: NDArray[np.intp]) -> NDArray[np.float64]:
         """Move rows with their batches."""
         [factor], [shift] = self.factor, self.shift
+        # In one array: fresh memory costs more than the arithmetic.
         moved: NDArray[np.float64] = factor[batch]
         moved *= values
         moved += shift[batch]
