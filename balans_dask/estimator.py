@@ -351,7 +351,8 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
             If there is no model yet.
         """
         from balans_dask.kernels._blas import single_threaded_blas
-        from balans_dask.model.inputs import check_values, plan_run
+        from balans_dask.model.inputs import check_values
+        from balans_dask.model.plan import plan_run
         from balans_dask.model.transform import number_batches
         from balans_dask.progress import reported
         from balans_dask.workflows.array_inputs import (

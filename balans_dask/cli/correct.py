@@ -236,7 +236,8 @@ def check(source: str, **options: Any) -> None:
     """Validate a store and print the plan of a run; corrects nothing."""
     from balans_dask.cli.terminal import facts_table, input_facts, label_facts, plan_facts
     from balans_dask.kernels._blas import single_threaded_blas
-    from balans_dask.model.inputs import check_input, plan_run
+    from balans_dask.model.inputs import check_input
+    from balans_dask.model.plan import plan_run
 
     asked = _asked(source, options)
     asked.try_writing()
@@ -298,7 +299,7 @@ def correct(
     """
     from balans_dask.cli.terminal import facts_table, plan_facts
     from balans_dask.io.run_folder import taken_by
-    from balans_dask.model.inputs import plan_run
+    from balans_dask.model.plan import plan_run
     from balans_dask.progress import Progress
     from balans_dask.workflows.correct import WriteOptions, correct_store
     from balans_dask.workflows.sharing import sharing_facts
@@ -353,7 +354,7 @@ def transform(
     from balans_dask.cli.terminal import facts_table, plan_facts
     from balans_dask.io.run_folder import taken_by
     from balans_dask.io.store import open_store
-    from balans_dask.model.inputs import plan_run
+    from balans_dask.model.plan import plan_run
     from balans_dask.model.saved import load_model
     from balans_dask.progress import Progress
     from balans_dask.workflows.correct import WriteOptions, transform_store

@@ -41,7 +41,7 @@ def _corrected(folder: str, tell: "OnStage") -> Iterator[Any]:
     import numpy as np
 
     from balans_dask.io.store import open_store
-    from balans_dask.model.inputs import plan_run
+    from balans_dask.model.plan import plan_run
     from balans_dask.passes.inline import embedded_engine
     from balans_dask.workflows.correct import WriteOptions, correct_store
     from balans_dask.workflows.mixture import Mixture, write_mixture

@@ -18,7 +18,8 @@ from balans_dask.io.store import ProfileStore, open_store
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.kernels.projection import Projection
 from balans_dask.model.fit import fit_preprocessor
-from balans_dask.model.inputs import check_input, plan_run
+from balans_dask.model.inputs import check_input
+from balans_dask.model.plan import plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.inline import embedded_engine
 from balans_dask.tiling import tile_slices

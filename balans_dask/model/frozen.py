@@ -13,8 +13,9 @@ from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.operators import Nystrom, Operator
 from balans_dask.labels import SPELLING, BatchLabels
 from balans_dask.model.fit import Fit
-from balans_dask.model.inputs import Inputs, ModelSizes
+from balans_dask.model.inputs import Inputs
 from balans_dask.model.pass_data import FittedOperator, Preprocessor
+from balans_dask.model.plan import ModelSizes
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import coverage_of_rows, covered_rows
 from balans_dask.passes.engine import Engine

@@ -1,14 +1,12 @@
-"""What a run is asked to correct: its data, their values examined once, the plan of its memory."""
+"""What a run is asked to correct: its data, and their values examined once."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from balans_dask.errors import (
-    InsufficientMemoryError,
     InvalidInputError,
     setting,
     warn_of_input,
@@ -19,22 +17,18 @@ from balans_dask.labels import BatchLabels
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.inline import are_few
-from balans_dask.passes.memory import MemoryPlan, plan_memory
+from balans_dask.passes.memory import MemoryPlan
 from balans_dask.passes.projection import compute_moments
 from balans_dask.passes.stage import EXAMINING, Stage
-from balans_dask.passes.task_bytes import LABEL_ROW_BYTES, RunShape
-from balans_dask.passes.workers import Workers
 from balans_dask.tiling import Tiling
 
 __all__ = [
     "CheckedInput",
     "Inputs",
-    "ModelSizes",
     "check_input",
     "check_values",
     "components_of",
     "examining",
-    "plan_run",
     "require_sizes",
     "warn_of_many_batches",
 ]
@@ -140,21 +134,6 @@ class Inputs:
         return replace(self, features=features, embedding=embedding)
 
 
-@dataclass(frozen=True)
-class ModelSizes:
-    """Sizes of a model that is to transform a run's rows.
-
-    Attributes
-    ----------
-    n_landmarks, n_components : int
-    batches : tuple of str
-    """
-
-    n_landmarks: int
-    n_components: int
-    batches: tuple[str, ...]
-
-
 def components_of(parameters: Parameters, inputs: Inputs) -> int | None:
     """Components of the PCA; ``None`` where distances are taken in an embedding."""
     return None if inputs.embedding is not None else parameters.n_components
@@ -190,92 +169,6 @@ def warn_of_many_batches(labels: BatchLabels) -> None:
             "in each: a batch is a plate or a week of many wells, not a well, so choose another "
             f"{setting('batch')}"
         )
-
-
-def plan_run(
-    inputs: Inputs,
-    parameters: Parameters,
-    workers: Workers,
-    model: ModelSizes | None = None,
-    freezes: bool = False,
-) -> MemoryPlan:
-    """Plan the memory of a run.
-
-    Parameters
-    ----------
-    model : ModelSizes or None
-        Of the model that transforms; ``None`` for a fit, whose landmarks are still to be drawn.
-    freezes : bool
-        The driver holds the model that a fit makes.
-
-    Raises
-    ------
-    InsufficientMemoryError
-        If no plan fits.
-    """
-    sizes = None if model is not None else inputs.fit_sizes(parameters)
-    shape = _shape(inputs, parameters, inputs.n_rows if sizes is None else int(sizes.sum()))
-    if model is None and sizes is None:
-        frozen = len(parameters.alignment) if freezes else 0
-        return plan_memory(replace(shape, n_frozen=frozen), workers)
-    n_steps, of_fit = len(parameters.alignment), None
-    names, knows_all = inputs.labels.names, True
-    if model is None:
-        of_fit = plan_memory(replace(shape, spheres=False, n_frozen=n_steps), workers)
-        n_landmarks, n_scores = of_fit.n_landmarks, shape.n_components
-    else:
-        n_landmarks, n_scores = model.n_landmarks, model.n_components
-        knows_all = set(names) <= set(model.batches)
-        names = tuple({*names, *model.batches})
-    shape = replace(
-        shape,
-        n_rows=inputs.n_rows,
-        n_components=n_scores,
-        n_embedding=0 if shape.n_embedding == 0 else n_scores,
-        n_batches=len(names),
-        max_rows=n_landmarks,
-        draws=False,
-        n_frozen=n_steps,
-    )
-    plan = None
-    if knows_all:
-        # Tables of all steps are held together, if that fits.
-        with suppress(InsufficientMemoryError):
-            plan = plan_memory(replace(shape, n_at_once=n_steps), workers)
-    plan = plan or plan_memory(shape, workers)
-    if of_fit is None:
-        return plan
-    row_bytes = LABEL_ROW_BYTES + (shape.row_bytes if inputs.in_memory else 0)
-    return plan.after(of_fit, inputs.n_rows * row_bytes)
-
-
-def _shape(inputs: Inputs, parameters: Parameters, n_rows: int) -> RunShape:
-    """Return the sizes of a fit of so many rows."""
-    n_features = inputs.features.shape[1]
-    n_components = components_of(parameters, inputs)
-    n_scored = inputs.scored.shape[1]
-    n_scores = n_scored if n_components is None else min(n_components, n_scored, n_rows - 1)
-    n_embedding = n_scores if n_components is not None or inputs.embedding is not None else 0
-    return RunShape(
-        n_rows=n_rows,
-        n_features=n_features,
-        n_components=n_scores,
-        n_embedding=n_embedding,
-        n_batches=inputs.labels.n_batches,
-        block_rows=parameters.block_rows,
-        n_neighbors=min(parameters.n_neighbors, int(inputs.labels.sizes.max())),
-        max_rows=parameters.max_rows and min(parameters.max_rows, n_rows),
-        operator=parameters.operator,
-        row_bytes=sum(matrix.shape[1] * matrix.dtype.itemsize for matrix in inputs.matrices),
-        pca=n_components is not None,
-        chunks=tuple(m.chunks for m in inputs.matrices if m.chunks is not None),
-        shard_tiles=inputs.shard_tiles,
-        in_memory=inputs.in_memory,
-        n_passes=len(parameters.steps),
-        spheres=parameters.sphering is not None,
-        anchors=inputs.reference is not None,
-        table_bytes=inputs.table_bytes,
-    )
 
 
 @dataclass(frozen=True)

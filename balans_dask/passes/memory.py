@@ -12,7 +12,6 @@ from balans_dask.passes.task_bytes import (
     COVERAGE_ROW_BYTES,
     ENTRIES_PER_ROW,
     LABEL_ROW_BYTES,
-    PLANNED_LANDMARKS,
     SAMPLING,
     RunShape,
     counts_bytes,
@@ -114,15 +113,22 @@ class MemoryPlan:
         )
 
 
-def plan_memory(shape: RunShape, workers: Workers) -> MemoryPlan:
+def plan_memory(shape: RunShape, workers: Workers, most_landmarks: int | None = None) -> MemoryPlan:
     """Choose partitions and caches that fit the workers.
+
+    Parameters
+    ----------
+    most_landmarks : int or None
+        Plan for no more, where more would fit.
 
     Raises
     ------
     InsufficientMemoryError
         If the smallest partitions without any cache do not fit.
     """
-    for n_landmarks in PLANNED_LANDMARKS:
+    for n_landmarks in shape.may_plan_for:
+        if most_landmarks is not None and n_landmarks > most_landmarks:
+            continue
         shape = replace(shape, planned_landmarks=n_landmarks)
         tiles = _wanted_tiles(shape, workers)
         while tiles >= shape.shard_tiles:

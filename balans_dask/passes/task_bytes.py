@@ -32,6 +32,8 @@ COLUMNS_AT_ONCE = 1024
 """Columns that are summed in one pass: bounds the partial sums that wait for each other."""
 PLANNED_LANDMARKS = (8192, 4096, 2048)
 """Landmarks that tables are planned for where ``max_rows`` does not say: the most that fit."""
+FEWER_LANDMARKS = (1024, 512)
+"""The same of ``align``, which stops at 99 % of the rows: most often one block of 256, or two."""
 ENTRIES_PER_ROW = 128
 """Kept affinities a row for which rows of A_S stay on the workers."""
 BATCH_SUM_BYTES = 64 * 2**20
@@ -158,6 +160,11 @@ class RunShape:
     def score_row_bytes(self) -> int:
         """One row of ``BatchTiles``."""
         return 4 * self.n_components + 8 + 2 + 1
+
+    @property
+    def may_plan_for(self) -> tuple[int, ...]:
+        """Landmarks that tables can be planned for, the most first."""
+        return PLANNED_LANDMARKS + (FEWER_LANDMARKS if self.operator == "align" else ())
 
     @property
     def elbow_bytes(self) -> int:

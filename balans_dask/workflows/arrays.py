@@ -18,10 +18,10 @@ from balans_dask.model.inputs import (
     Inputs,
     check_input,
     examining,
-    plan_run,
     warn_of_many_batches,
 )
 from balans_dask.model.pass_data import CorrectedArrays
+from balans_dask.model.plan import plan_run
 from balans_dask.model.transform import warn_of_uncovered
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine

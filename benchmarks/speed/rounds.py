@@ -32,8 +32,9 @@ from balans_dask.io.store import open_store
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.labels import BatchLabels
 from balans_dask.model.fit import fit, fit_preprocessor
-from balans_dask.model.inputs import Inputs, check_input, plan_run
+from balans_dask.model.inputs import Inputs, check_input
 from balans_dask.model.pass_data import Preprocessor, prepare
+from balans_dask.model.plan import plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.dask_engine import DaskEngine
 from balans_dask.passes.engine import Engine

@@ -19,7 +19,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from balans_dask.io.store import open_store
-from balans_dask.model.inputs import plan_run
+from balans_dask.model.plan import plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.workers import Workers
 from balans_dask.workflows.mixture import Mixture

@@ -13,7 +13,8 @@ from balans_dask.evaluate.sweep import grouped
 from balans_dask.evaluate.sweep.embeddings import Embeddings
 from balans_dask.evaluate.sweep.result import Point, SweepResult, sweep_lines
 from balans_dask.io.store import open_store
-from balans_dask.model.inputs import check_input, plan_run
+from balans_dask.model.inputs import check_input
+from balans_dask.model.plan import plan_run
 from balans_dask.parameters import AUTO, OPERATORS, PAPER, Parameters
 from balans_dask.sweep import Grid, sweep_store
 from balans_dask.tiling import Tiling

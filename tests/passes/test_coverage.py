@@ -10,7 +10,8 @@ import zarr
 from balans_dask.io.sources import StoredRows
 from balans_dask.kernels.coverage import Draw
 from balans_dask.labels import batch_labels
-from balans_dask.model.inputs import Inputs, plan_run
+from balans_dask.model.inputs import Inputs
+from balans_dask.model.plan import plan_run
 from balans_dask.model.sampler import sample_rows
 from balans_dask.model.state import arrays_of, sampled_from
 from balans_dask.parameters import Parameters

@@ -10,7 +10,8 @@ from balans_dask.kernels import coverage
 from balans_dask.kernels.coverage import elbow_rows
 from balans_dask.kernels.elbow import BINS_PER_UNIT
 from balans_dask.labels import batch_labels
-from balans_dask.model.inputs import Inputs, plan_run
+from balans_dask.model.inputs import Inputs
+from balans_dask.model.plan import plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.inline import InlineEngine
 from balans_dask.passes.round import ElbowSample, elbows

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from balans_dask.errors import InsufficientMemoryError, format_bytes
 from balans_dask.io.sources import Chunks, StoredRows
 from balans_dask.labels import BatchLabels
-from balans_dask.model.inputs import Inputs, plan_run
+from balans_dask.model.inputs import Inputs
+from balans_dask.model.plan import plan_run
 from balans_dask.parameters import OPERATORS, Parameters
 from balans_dask.passes import memory
 from balans_dask.passes.memory import PARTITION_BYTES, PARTITION_COST_TILES, plan_memory
@@ -224,7 +225,8 @@ def test_a_task_reads_at_most_128_mib_of_features_and_embedding_together(embeddi
     )
     labels = BatchLabels(np.zeros(n_rows, np.uint8), ("a",), np.array([n_rows]))
     inputs = Inputs(features, labels, [], second)
-    found = plan_run(inputs, Parameters(max_rows=100), Workers(2, 1, 16 * GIB, embedded=False))
+    parameters = Parameters(max_rows=100, fit_rows="all")
+    found = plan_run(inputs, parameters, Workers(2, 1, 16 * GIB, embedded=False))
     assert found.tiling.tiles_per_partition == tiles
     row_bytes = 4 * width + (0 if second is None else second.dtype.itemsize * width)
     assert tiles * TILE_ROWS * row_bytes <= PARTITION_BYTES == 128 * 2**20

@@ -7,7 +7,8 @@ import pytest
 
 from balans_dask.io.sources import StoredRows
 from balans_dask.labels import batch_labels
-from balans_dask.model.inputs import Inputs, check_input, plan_run
+from balans_dask.model.inputs import Inputs, check_input
+from balans_dask.model.plan import plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.dask_engine import DaskEngine
 from balans_dask.passes.inline import INLINE_ROWS, INLINE_VALUES

@@ -11,7 +11,7 @@ from distributed import Client, LocalCluster
 
 from balans_dask.errors import InsufficientMemoryError
 from balans_dask.io.store import open_store
-from balans_dask.model.inputs import plan_run
+from balans_dask.model.plan import plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.dask_engine import DaskEngine
 from balans_dask.passes.workers import QUIET_DASHBOARD

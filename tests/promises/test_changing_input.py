@@ -9,7 +9,7 @@ import zarr
 
 from balans_dask import Balans
 from balans_dask.errors import InvalidInputError
-from balans_dask.model import inputs
+from balans_dask.model import plan
 from balans_dask.workflows import correct
 from balans_dask.workflows import run as whole_run
 from balans_dask.workflows.store_output import PassWriter
@@ -117,8 +117,8 @@ def test_a_change_that_is_undone_before_the_end_is_noticed_too(
 ):
     """Rows that no memory is planned for are read again in every round."""
     out = tmp_path / "out.zarr"
-    plan_run = inputs.plan_run
-    monkeypatch.setattr(inputs, "plan_run", lambda *given, **named: replace(
+    plan_run = plan.plan_run
+    monkeypatch.setattr(plan, "plan_run", lambda *given, **named: replace(
         plan_run(*given, **named), keep_scores=False, keep_products=False
     ))  # fmt: skip
     before(monkeypatch, "sampled", lambda: rewrite(store, "X"))

@@ -13,7 +13,7 @@ import pytest
 from balans_dask.errors import BalansError, InputWarning, StoreExistsError
 from balans_dask.io.run_folder import RunFolder
 from balans_dask.io.store import open_store
-from balans_dask.model.inputs import plan_run
+from balans_dask.model.plan import plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.dask_engine import DaskEngine
 from balans_dask.passes.engine import Engine

@@ -9,8 +9,9 @@ import pytest
 from balans_dask.io.sources import StoredRows
 from balans_dask.labels import batch_labels
 from balans_dask.model.fit import fit_operator, fit_preprocessor, fit_sphering, share_sphering
-from balans_dask.model.inputs import Inputs, check_input, plan_run
+from balans_dask.model.inputs import Inputs, check_input
 from balans_dask.model.pass_data import Preprocessor, correct_pass, prepare
+from balans_dask.model.plan import plan_run
 from balans_dask.parameters import ALIGN, DISPLACE, OPERATORS, Parameters
 from balans_dask.passes.dask_engine import DaskEngine
 from balans_dask.passes.task_bytes import WHITENING_MATRICES

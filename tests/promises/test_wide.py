@@ -7,8 +7,9 @@ import zarr
 from balans_dask.io.sources import StoredRows
 from balans_dask.labels import batch_labels
 from balans_dask.model.fit import fit_operator
-from balans_dask.model.inputs import Inputs, plan_run
+from balans_dask.model.inputs import Inputs
 from balans_dask.model.pass_data import correct_pass
+from balans_dask.model.plan import plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.task_bytes import COLUMNS_AT_ONCE
 from tests.support.fits import one_pass

@@ -21,8 +21,9 @@ from balans_dask.errors import RunError
 from balans_dask.io.sources import Rows, StoredRows
 from balans_dask.labels import batch_labels
 from balans_dask.model.fit import fit_operator
-from balans_dask.model.inputs import Inputs, plan_run
+from balans_dask.model.inputs import Inputs
 from balans_dask.model.pass_data import correct_pass
+from balans_dask.model.plan import plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes import watch
 from balans_dask.passes.dask_engine import DaskEngine

@@ -12,7 +12,7 @@ from balans_dask import Balans
 from balans_dask.errors import InvalidInputError
 from balans_dask.kernels import coverage
 from balans_dask.kernels.coverage import fit_rows
-from balans_dask.model import inputs as model_inputs
+from balans_dask.model import plan as model_plan
 from balans_dask.model.saved import load_model
 from balans_dask.parameters import Parameters
 from balans_dask.tiling import TILE_ROWS, tile_slices
@@ -194,14 +194,14 @@ def test_all_steps_at_once_make_the_bytes_of_one_pass_after_another(
     folder, tmp_path, monkeypatch, further
 ):
     run("correct", folder / "in.zarr", tmp_path / "o.zarr", *OPTIONS, *further)
-    plan_run = model_inputs.plan_run
+    plan_run = model_plan.plan_run
 
     def step_by_step(*given, **named):
         plan = plan_run(*given, **named)
         assert plan.at_once
         return replace(plan, at_once=False)
 
-    monkeypatch.setattr(model_inputs, "plan_run", step_by_step)
+    monkeypatch.setattr(model_plan, "plan_run", step_by_step)
     run("correct", folder / "in.zarr", tmp_path / "s.zarr", *OPTIONS, *further)
     assert files_but_input(tmp_path / "o.zarr") == files_but_input(tmp_path / "s.zarr")
 

@@ -18,7 +18,7 @@ from balans_dask.errors import InputWarning
 from balans_dask.io import layout
 from balans_dask.io.run_folder import PassFolder, RunFolder
 from balans_dask.io.store import open_store
-from balans_dask.model.inputs import plan_run
+from balans_dask.model.plan import plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.tiling import TILE_ROWS

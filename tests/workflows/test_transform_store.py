@@ -13,7 +13,7 @@ import zarr
 from balans_dask import Balans
 from balans_dask.errors import StoreExistsError
 from balans_dask.io.store import open_store
-from balans_dask.model.inputs import plan_run
+from balans_dask.model.plan import plan_run
 from balans_dask.model.saved import load_model
 from balans_dask.parameters import Parameters
 from balans_dask.passes.dask_engine import DaskEngine

@@ -16,7 +16,8 @@ from balans_dask.evaluate.sweep.embeddings import Embeddings
 from balans_dask.evaluate.sweep.result import Point, SweepResult
 from balans_dask.io.store import open_store
 from balans_dask.kernels._blas import single_threaded_blas
-from balans_dask.model.inputs import check_input, plan_run
+from balans_dask.model.inputs import check_input
+from balans_dask.model.plan import plan_run
 from balans_dask.parameters import ALIGN, ALL, DISPLACE, Parameters
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.inline import embedded_engine
