@@ -133,7 +133,8 @@ def centred_tile(
     centred : ndarray of shape (TILE_ROWS, n_used), float64
     """
     centred = np.zeros((TILE_ROWS, len(used)))
-    np.subtract(rows[:, used], mean, out=centred[: len(rows)])
+    taken = rows if len(used) == rows.shape[1] else rows[:, used]
+    np.subtract(taken, mean, out=centred[: len(rows)])
     return centred
 
 

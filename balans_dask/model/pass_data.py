@@ -102,6 +102,7 @@ def prepare(
     preprocessor: Preprocessor,
     pass_number: int = 0,
     origin: Inputs | None = None,
+    last_step: int | None = None,
 ) -> PassData:
     """Lay out the scores of one pass on the workers.
 
@@ -115,8 +116,12 @@ def prepare(
         Of the pass.
     origin : Inputs or None
         Of the first pass.
+    last_step : int or None
+        Number of the last step that rows take in this pass; ``None`` if it is the only one.
     """
     labels = inputs.labels
+    # Scores are put out with the last step that aligns: until then they are made of the features.
+    embeds = (pass_number if last_step is None else last_step) + 1 >= len(parameters.alignment)
     draws = parameters.steps[pass_number] != SPHERE
     scores = Scores.load(
         engine,
@@ -131,8 +136,8 @@ def prepare(
     )
     before = None
     if origin is not None and pass_number > 0 and _aligns_last(parameters, pass_number):
-        before = _profiles(origin, preprocessor)
-    profiles = _profiles(inputs, preprocessor)
+        before = _profiles(origin, preprocessor, embeds)
+    profiles = _profiles(inputs, preprocessor, embeds)
     return PassData(
         inputs, parameters, plan, scores, profiles, pass_number, before, labels.n_batches
     )
@@ -152,8 +157,8 @@ def second_matrix(prepared: PassData) -> tuple[int, np.dtype[Any]] | None:
     return None
 
 
-def _profiles(inputs: Inputs, preprocessor: Preprocessor) -> Profiles:
-    embed_scores = preprocessor.projection.weights is not None
+def _profiles(inputs: Inputs, preprocessor: Preprocessor, embeds: bool) -> Profiles:
+    embed_scores = embeds and preprocessor.projection.weights is not None
     return Profiles(inputs.features, preprocessor.constant, inputs.embedding, embed_scores)
 
 

@@ -253,6 +253,11 @@ def _require_tables(attributes: Mapping[str, Any], arrays: Mapping[str, NDArray[
         sizes["n_of_data"] = attributes["n_rows"]
     for number, step in enumerate(parameters.alignment):
         own = _below(arrays, f"pass_{number}")
+        if weighted:
+            # Scores take the last step alone.
+            is_last = number + 1 == len(parameters.alignment)
+            n_columns = n_features + (n_embedded if is_last else 0)
+            sizes |= {"n_columns": n_columns, "n_sums": n_columns + 1}
         fault = fault or _pass_fault(own, step, sizes, f"pass_{number}")
     if not fault and parameters.sphering is not None:
         kept = {name: SPHERE_TABLES[name] for name in _sphere_parts(n_embedded)}

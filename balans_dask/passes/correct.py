@@ -165,7 +165,7 @@ def correct_chunk(
     InvalidInputError
         If a corrected value is not finite.
     """
-    part = PartitionRows(tiles_source, matrices, steps[0][0])
+    part = PartitionRows(tiles_source, matrices, steps[0][0], embeds=len(steps) == 1)
     if len(steps) > 1:
         origin = part.as_origin()
     start = OriginRows(*origin) if origin else None
@@ -174,7 +174,7 @@ def correct_chunk(
     for step, following in zip(earlier, steps[1:], strict=True):
         rows = _corrected(part, step, constant, uncovered, None, is_last=False)
         covered &= rows.covered
-        part = part.moved(rows.features, rows.embedding, following[0])
+        part = part.moved(rows.features, rows.embedding, following[0], following is last)
     rows = _corrected(part, last, constant, uncovered, start, is_last=True)
     corrected = replace(rows, covered=covered & rows.covered)
     if sink is None:

@@ -175,15 +175,22 @@ class PartitionRows(PartitionAffinities):
         As ``PartitionAffinities`` takes them.
     matrices : object
         As ``Profiles.matrices`` makes them.
+    embeds : bool
+        Where the second matrix is that of the scores, it takes this step too.
     """
 
     def __init__(
-        self, tiles_source: Any, matrices: Sequence[Any], landmarks: Sequence[Any]
+        self,
+        tiles_source: Any,
+        matrices: Sequence[Any],
+        landmarks: Sequence[Any],
+        embeds: bool = True,
     ) -> None:
         super().__init__(tiles_source, landmarks)
         self.features = matrices[0].read()
         second = matrices[1]
         self._has_scores = isinstance(second, str)
+        self._embeds = embeds
         self._given = None if second is None or self._has_scores else second.read()
 
     @cached_property
@@ -204,8 +211,8 @@ class PartitionRows(PartitionAffinities):
 
     @property
     def embedding(self) -> NDArray[np.number] | None:
-        """The second matrix, if there is one."""
-        return self._scores if self._has_scores else self._given
+        """The second matrix, if there is one that takes this step."""
+        return self._scores if self._has_scores and self._embeds else self._given
 
     @property
     def start(self) -> int:
@@ -223,10 +230,11 @@ class PartitionRows(PartitionAffinities):
         features: NDArray[np.floating],
         embedding: NDArray[np.floating] | None,
         landmarks: Sequence[Any],
+        embeds: bool,
     ) -> "PartitionRows":
         """Return the same rows after a step, as the next one meets them; scores are made anew."""
         matrices = [_in_memory(features), self._second(embedding)]
-        return PartitionRows(self._tiles_source, matrices, landmarks)
+        return PartitionRows(self._tiles_source, matrices, landmarks, embeds)
 
     def as_origin(self) -> list[Any]:
         """Return what ``OriginRows`` takes, of these rows."""

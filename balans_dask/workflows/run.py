@@ -121,6 +121,7 @@ class Job:
             preprocessor,
             pass_number,
             self.inputs,
+            self.steps_of(pass_number)[-1],
         )
         return prepared if n_fitted is None else replace(prepared, n_fitted=n_fitted)
 

@@ -122,7 +122,7 @@ def test_a_store_of_features_and_their_scores(tmp_path):
     assert_agree(found.obsm["X_pca_balans"], last.moved(last.second))
     # What a step has left is embedded anew by the one projection of the fit.
     assert np.abs(last.second).max() > 1.0
-    distance = np.linalg.norm(found.obsm["X_pca_balans"] - steps[0].second, axis=1)
+    distance = np.linalg.norm(found.obsm["X_pca_balans"] - steps[0].P, axis=1)
     np.testing.assert_allclose(found.obs["balans_displacement"], distance, atol=1e-5)
     assert found.uns["balans"]["rho"] == steps[-1].facts["rho"]
     assert found.uns["balans"]["kappa"] == steps[-1].facts["kappa"]

@@ -302,8 +302,8 @@ def _whole(prepared: PassData) -> PassData:
 
 def _embedding_alone(prepared: PassData) -> Profiles:
     """Leave out the features, unless they are the embedding."""
-    inputs, profiles = prepared.inputs, prepared.profiles
-    if inputs.embedding is None and not profiles.embed_scores:
-        return profiles
+    inputs, embed_scores = prepared.inputs, prepared.scores.projection.weights is not None
+    if inputs.embedding is None and not embed_scores:
+        return prepared.profiles
     nothing = StoredRows(np.empty((inputs.n_rows, 0), dtype=np.float32))
-    return Profiles(nothing, np.zeros(0, dtype=bool), inputs.embedding, profiles.embed_scores)
+    return Profiles(nothing, np.zeros(0, dtype=bool), inputs.embedding, embed_scores)
