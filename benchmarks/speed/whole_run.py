@@ -92,6 +92,7 @@ def balans_run(
     return done.figures | {
         "planned_bytes": planned_bytes(done.err),
         "n_landmarks": int(record["n_sampled"]),
+        "n_fit_rows": int(record.get("n_fit_rows", data.mixture.n_rows)),
         "n_uncovered": int(record["n_uncovered"]),
         "rare_covered": rare_covered(out, data.mixture),
         "phases": phases_of(read_events(str(out)), done.seconds),
