@@ -6,11 +6,13 @@ from typing import Any
 
 from balans_dask.passes.stage import EXAMINING, FINISHING, PREPARING, SAMPLING, SUMMING, WRITING
 from benchmarks.harness.findings import median
+from benchmarks.harness.pictures import COLOURS
 
 START = "start and end of the process"
 BETWEEN = "writing between steps"
 PHASES = (START, EXAMINING, PREPARING, SAMPLING, SUMMING, BETWEEN, WRITING, FINISHING)
 """``WRITING`` is the last of a run: with ``align``, of all rows if some were fitted."""
+PHASE_COLOURS = dict(zip(PHASES, (*COLOURS, "#999999"), strict=True))
 
 
 def phases_of(events: Sequence[Mapping[str, Any]], seconds: float) -> dict[str, float]:
@@ -46,10 +48,10 @@ def draw_phases(axis: Any, bars: Mapping[str, Sequence[Mapping[str, Any]]], titl
     for place, (name, runs) in enumerate(bars.items()):
         spent, begin = medians(runs), 0.0
         whole = sum(spent.values())
-        for number, phase in enumerate(PHASES):
+        for phase, colour in PHASE_COLOURS.items():
             share = spent[phase] / whole
             label = phase if place == 0 else None
-            axis.barh(name, share, left=begin, color=f"C{number}", label=label)
+            axis.barh(name, share, left=begin, color=colour, label=label)
             begin += share
         axis.text(1.01, place, f"{whole:,.1f} s", va="center", fontsize=7)
     axis.invert_yaxis()

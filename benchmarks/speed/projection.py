@@ -21,9 +21,9 @@ from balans_dask.io.sources import StoredRows
 from balans_dask.kernels.elbow import N_BINS
 from balans_dask.labels import BatchLabels
 from balans_dask.model.inputs import Inputs, plan_run
-from balans_dask.parameters import LOCAL, Parameters
+from balans_dask.parameters import LOCAL, SCALE, Parameters
 from balans_dask.passes.memory import MemoryPlan, plan_memory
-from balans_dask.passes.task_bytes import COLLECTED_NODES, RunShape, batch_columns_at_once
+from balans_dask.passes.task_bytes import COLLECTED_NODES, RunShape
 from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS
 from benchmarks.harness.findings import RESULTS, described
@@ -42,6 +42,8 @@ N_ROUNDS = 2
 PARAMETERS = Parameters(max_rows=N_ROUNDS * METHODS["align"].block_rows)
 """Two rounds a step, as the default mostly takes; tables are planned for their landmarks."""
 GBIT_BYTES = 125e6
+TABLE_TASKS = 5
+"""What is asked of the sums of a cut of columns: where batches meet, offsets, moves."""
 
 
 def planned_round(n_rows: int, n_workers: int) -> MemoryPlan:
@@ -165,7 +167,7 @@ class PlannedRun:
         """
         n, n_steps = self.fit.tiling.n_partitions, len(STEPS)
         rounds = n_steps * (4 * n + N_ROUNDS * self.fit.tasks_per_round)
-        return rounds + 2 * n * self.n_passes + n * (n_steps - 1) + 4 * n
+        return rounds + (2 * n + TABLE_TASKS) * self.n_passes + n * (n_steps - 1) + 4 * n
 
     @property
     def tasks(self) -> int:
@@ -175,10 +177,11 @@ class PlannedRun:
     @property
     def sent_bytes(self) -> int:
         """Tables of sums that are sent to be merged, if every partition has rows of all batches."""
-        cut = min(2 * COLUMNS, batch_columns_at_once(self.n_landmarks, self.n_batches))
         counts = passes_of_sums(self.n_landmarks, self.n_batches)
-        n_tables = (counts["columns"] + counts["with squares"]) * self.fit.tiling.n_partitions
-        return n_tables * 8 * self.n_landmarks * self.n_batches * (cut + 1)
+        # Beside all columns, and their squares, every pass sums the weights.
+        n_columns = 2 * COLUMNS * (len(STEPS) + 2 * STEPS.count(SCALE))
+        n_columns += counts["columns"] + counts["with squares"]
+        return 8 * self.n_landmarks * self.n_batches * n_columns * self.fit.tiling.n_partitions
 
     def seconds(self, constants: Constants) -> dict[str, float]:
         """Seconds of every part, each by itself."""
