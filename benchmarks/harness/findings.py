@@ -138,6 +138,8 @@ class Findings:
         listed = ", ".join(f"{name} {version}" for name, version in used.items())
         memory = machine["memory_bytes"] / 2**30
         where = f"Machine: {machine['cpus']} x {machine['processor']}, {memory:.0f} GiB. {listed}."
+        if blas := machine.get("blas"):
+            where += f" BLAS: {', '.join(dict.fromkeys(blas))}."
         parts = [f"# {title}", about, where]
         text = "\n".join([*(f"{part}\n" for part in parts if part), *tables])
         self._stem.with_suffix(".md").write_text(text)

@@ -1,16 +1,16 @@
-"""A command in a process of its own: its time, and the memory of everything that it starts."""
+"""A command in a process of its own: its time, and what everything that it starts takes."""
 
 import re
+import resource
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil
 
-SMOOTH = ("--operator", "smooth")
-"""The operator of which the tables of time and memory are; an option that comes later wins."""
 LOOK_SECONDS = 0.05
 UNITS = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
@@ -23,15 +23,31 @@ class Finished:
     ----------
     seconds : float
         From its start to its end, imports included.
+    processor_seconds : float
+        User and system time of it and its descendants together.
+    driver_seconds : float
+        The same of the process itself, as last looked at.
     peak_bytes : int
         Largest resident memory of it and its descendants together, looked at every 50 ms; pages
         that processes share count in each of them.
     """
 
     seconds: float
+    processor_seconds: float
+    driver_seconds: float
     peak_bytes: int
     out: str
     err: str
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What every run records."""
+        return {
+            "seconds": round(self.seconds, 3),
+            "processor_seconds": round(self.processor_seconds, 3),
+            "driver_seconds": round(self.driver_seconds, 3),
+            "peak_bytes": self.peak_bytes,
+        }
 
 
 def measured(argv: Sequence[str], environment: Mapping[str, str] | None = None) -> Finished:
@@ -46,17 +62,18 @@ def measured(argv: Sequence[str], environment: Mapping[str, str] | None = None) 
     """
     # Files, not pipes: nobody reads while memory is looked at.
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        start = time.perf_counter()
+        start, before = time.perf_counter(), _of_ended_children()
         process = psutil.Popen(list(argv), stdout=out, stderr=err, env=environment)
         try:
-            peak = _peak_bytes(process)
+            peak, own = _watched(process)
         except KeyboardInterrupt:
             process.terminate()
             raise
         seconds = time.perf_counter() - start
+        taken = _of_ended_children() - before
         out.seek(0)
         err.seek(0)
-        said = Finished(seconds, peak, out.read(), err.read())
+        said = Finished(seconds, taken, own, peak, out.read(), err.read())
     if process.returncode != 0:
         raise RuntimeError(f"{' '.join(argv)} failed with {process.returncode}: {said.err}")
     return said
@@ -75,16 +92,25 @@ def planned_bytes(plan: str) -> int:
     return int(float(found[1]) * UNITS[found[2]])
 
 
-def _peak_bytes(process: psutil.Popen) -> int:
-    """Wait for the end, looking at the memory again and again."""
-    peak = 0
+def _of_ended_children() -> float:
+    """Processor seconds of all children that have ended, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _watched(process: psutil.Popen) -> tuple[int, float]:
+    """Wait for the end, looking at memory and the driver's time again and again."""
+    peak, own = 0, 0.0
     while True:
         peak = max(peak, _resident_bytes(process))
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            own = max(own, times.user + times.system)
         try:
             process.wait(LOOK_SECONDS)
         except psutil.TimeoutExpired:
             continue
-        return peak
+        return peak, own
 
 
 def _resident_bytes(process: psutil.Process) -> int:

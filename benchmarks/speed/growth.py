@@ -2,16 +2,14 @@
 
     python -m benchmarks.speed.growth [--rows 100000 300000 1000000 5000000] [--folder FOLDER]
 
-Every run is the installed `balans correct --operator smooth`, with its own settings and by worker
-processes unless others are given. The longest: 5,000,000 rows; give 20000000 too where there is
-time, and a folder that keeps the generated stores.
+Every run is the installed `balans correct` with its default settings, by worker processes of one
+thread unless others are given. The longest: 5,000,000 rows; give 20000000 too where there is time,
+and a folder that keeps the generated stores.
 """
 
 import argparse
-import shlex
 import tempfile
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,36 +17,33 @@ from matplotlib.figure import Figure
 
 from balans_dask.errors import format_bytes
 from balans_dask.events import read_events
-from balans_dask.report.run_sections import stage_times
+from balans_dask.io.store import open_store
 from balans_dask.workflows.mixture import Mixture
+from balans_dask.workflows.records import correction_record
 from benchmarks.harness.findings import Findings, benchmark_arguments, described, median, spread
-from benchmarks.harness.measured_process import SMOOTH, balans, planned_bytes
+from benchmarks.harness.measured_process import balans, planned_bytes
 from benchmarks.harness.mixtures import BATCH, SPREADS, TINY_ROWS, mixture_store, working_folder
 from benchmarks.harness.pictures import panels, spread_line
 from benchmarks.harness.tables import lines
+from benchmarks.speed.phases import PHASES, draw_phases, medians, phases_of
 
 N_COLUMNS = 50
 WIDE_ROWS = 50_000
-SAMPLING = "sampling rows"
 
 
-def run(store: Path, workers: int, cluster: str, settings: str) -> dict[str, Any]:
+def run(store: Path, workers: int, cluster: str) -> dict[str, Any]:
     """Correct by the installed command, and remove the output."""
-    where = ("--cluster", cluster, "--workers", workers, *SMOOTH)
     with tempfile.TemporaryDirectory(dir=store.parent) as place:
         out = Path(place) / "out.zarr"
-        done = balans("correct", store, out, "--batch-key", BATCH, *where, *shlex.split(settings))
+        where = ("--cluster", cluster, "--workers", workers)
+        done = balans("correct", store, out, "--batch-key", BATCH, *where)
+        record = correction_record(open_store(str(out)))
         events = read_events(str(out))
-    stages = {stage.name: round(stage.seconds, 3) for stage in stage_times(events)}
-    ends = [event for event in events if event["n_sampled"] is not None]
-    return {
-        "seconds": round(done.seconds, 3),
-        "peak_bytes": done.peak_bytes,
+    assert record is not None
+    return done.figures | {
         "planned_bytes": planned_bytes(done.err),
-        "stages": stages,
-        "n_landmarks": ends[-1]["n_sampled"],
-        "n_rounds": len(ends),
-        "round_seconds": median([b["seconds"] - a["seconds"] for a, b in pairwise(ends)]),
+        "n_landmarks": int(record["n_sampled"]),
+        "phases": phases_of(events, done.seconds),
     }
 
 
@@ -67,8 +62,8 @@ def cases(given: argparse.Namespace) -> list[dict[str, int]]:
 
 def table(findings: Findings, given: argparse.Namespace) -> str:
     """Write all cases."""
-    head = ["rows", "features", "workers", "seconds", "a row, us", "landmarks", "sampling, s",
-            "a round, ms", "peak memory", "planned"]  # fmt: skip
+    head = ["rows", "features", "workers", "seconds", "a row, us", "processor seconds",
+            "of the driver", "landmarks", "peak memory", "planned"]  # fmt: skip
     return lines(head, [_row(case, findings.of(**case)) for case in cases(given)])
 
 
@@ -80,28 +75,37 @@ def _row(case: dict[str, int], runs: list[dict[str, Any]]) -> list[str]:
         f"{case['workers']}",
         spread(seconds),
         f"{1e6 * median(seconds) / case['n_rows']:.1f}",
+        spread([run["processor_seconds"] for run in runs]),
+        spread([run["driver_seconds"] for run in runs]),
         f"{runs[0]['n_landmarks']:,}",
-        spread([run["stages"][SAMPLING] for run in runs]),
-        spread([1000 * run["round_seconds"] for run in runs], 0),
         format_bytes(max(run["peak_bytes"] for run in runs)),
         format_bytes(runs[0]["planned_bytes"]),
     ]
 
 
 def speedup(findings: Findings, given: argparse.Namespace) -> str:
-    """Write what the second worker gives."""
+    """Write what the second worker gives, phase by phase."""
     case = {"n_rows": given.one_worker_rows, "n_features": N_COLUMNS}
-    one, two = (findings.values("round_seconds", **case, workers=n) for n in (1, 2))
+    one, two = (findings.of(**case, workers=n) for n in (1, 2))
     if not one or not two:
         return ""
-    ratio = median(one) / median(two)
-    return lines(["rows", "rounds of two workers over those of one"],
-                 [[f"{given.one_worker_rows:,}", f"{ratio:.2f}"]])  # fmt: skip
+    before, after = medians(one), medians(two)
+    rows = [[name, f"{before[name]:.2f}", f"{after[name]:.2f}", _ratio(before[name], after[name])]
+            for name in PHASES]  # fmt: skip
+    for name, figure in (("all", "seconds"), ("the driver's own processor time", "driver_seconds")):
+        alone, together = (median([run[figure] for run in runs]) for runs in (one, two))
+        rows.append([name, f"{alone:.2f}", f"{together:.2f}", _ratio(alone, together)])
+    head = [f"{given.one_worker_rows:,} rows", "one worker, s", "two workers, s", "ratio"]
+    return lines(head, rows)
+
+
+def _ratio(one: float, two: float) -> str:
+    return f"{one / two:.2f}" if two > 0.0 else "-"
 
 
 def picture(findings: Findings, given: argparse.Namespace) -> Figure:
     """Draw time and memory over rows, and time over features."""
-    figure, (time, memory, wide) = panels(3)
+    figure, (time, memory, wide, phases) = panels(4)
     of_rows = {"n_features": N_COLUMNS, "workers": 2}
     seconds = [findings.values("seconds", **of_rows, n_rows=n) for n in given.rows]
     spread_line(time, given.rows, seconds, "")
@@ -118,6 +122,12 @@ def picture(findings: Findings, given: argparse.Namespace) -> Figure:
     spread_line(wide, given.features, seconds, "")
     wide.set(xscale="log", ylim=(0, None), xlabel="features", ylabel="seconds",
              title=f"{given.wide_rows:,} rows")  # fmt: skip
+    bars = {
+        f"{case['n_rows']:,}, {case['workers']}": findings.of(**case)
+        for case in cases(given)
+        if case["n_features"] == N_COLUMNS
+    }
+    draw_phases(phases, bars, "rows, workers")
     return figure
 
 
@@ -131,26 +141,23 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--features", type=int, nargs="+", default=[50, 500, 5000])
     parser.add_argument("--wide-rows", type=int, default=WIDE_ROWS)
     parser.add_argument("--cluster", choices=("local", "threads"), default="local")
-    parser.add_argument(
-        "--settings", default="", help='further ones, which win, as --settings="--operator align"'
-    )
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Measure all cases in turn, write JSON, table and plot."""
     given = arguments(argv)
-    findings = Findings("growth", given, ["clusters", "cluster", "settings"])
+    findings = Findings("growth", given, ["clusters", "cluster"])
     with working_folder(given.folder) as folder:
         # Kernels are compiled before anything is measured.
-        run(mixture_store(folder, Mixture(TINY_ROWS)), 2, given.cluster, given.settings)
+        run(mixture_store(folder, Mixture(TINY_ROWS)), 2, given.cluster)
         for repeat in range(given.repeats):
             for case in cases(given):
                 mixture = Mixture(
                     case["n_rows"], case["n_features"], cluster_spread=SPREADS[given.clusters]
                 )
                 store = mixture_store(folder, mixture)
-                correct = partial(run, store, case["workers"], given.cluster, given.settings)
+                correct = partial(run, store, case["workers"], given.cluster)
                 findings.measure(case | {"repeat": repeat}, correct)
     tables = [table(findings, given), speedup(findings, given)]
     findings.publish(*described(__file__), tables, picture(findings, given))

@@ -54,7 +54,7 @@ CLUSTERS = {"threads": "threads", "processes": "local"}
 N_BATCHES = 5
 N_SMALL_COLUMNS = 2
 SMOOTH = "smooth"
-"""The operator of the tables; another one changes a round only by its guard."""
+"""The operator of the tables, which draws among all rows as the paper does."""
 FOREVER = 2**40
 """A patience that never ends."""
 SMALL, CHOSEN = "small", "chosen"

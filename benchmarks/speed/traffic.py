@@ -25,7 +25,6 @@ from balans_dask.passes.workers import Workers
 from balans_dask.workflows.mixture import Mixture
 from balans_dask.workflows.request import correction_request
 from benchmarks.harness.findings import Findings, benchmark_arguments, described, median, spread
-from benchmarks.harness.measured_process import SMOOTH
 from benchmarks.harness.mixtures import BATCH, SPREADS, mixture_store, working_folder
 from benchmarks.harness.network import ENVIRONMENT, Host, NetworkCluster, hosts, network_cluster
 from benchmarks.harness.pictures import panels
@@ -58,8 +57,9 @@ def run_on(
     with tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch) / "out.zarr"
         given = ["--max-rows", rounds * PARAMETERS.block_rows, "--patience", 10**6, "--quiet"]
+        given += ["--operator", PARAMETERS.operator]
         where = ["--cluster", cluster.address, "--workers", N_WORKERS]
-        argv = ["correct", store, target, "--batch-key", BATCH, *SMOOTH, *given, *where]
+        argv = ["correct", store, target, "--batch-key", BATCH, *given, *where]
         process = network[-1].start(
             [sys.executable, "-m", "balans_dask", *map(str, argv)],
             env=ENVIRONMENT, stdout=subprocess.DEVNULL,

@@ -176,9 +176,10 @@ def table(findings: Findings, n_bytes: int) -> str:
 def picture(findings: Findings, n_bytes: int) -> Figure:
     """Draw the speeds."""
     figure, axes = panels(2)
-    for axis, (way, ways) in zip(axes, (("read", READS), ("write", WRITES)), strict=True):
+    both: list[tuple[str, list[str]]] = [("read", list(READS)), ("write", list(WRITES))]
+    for axis, (way, ways) in zip(axes, both, strict=True):
         seconds = [median(findings.values("seconds", way=way, method=name)) for name in ways]
-        axis.barh(list(ways), [n_bytes / 1e6 / each for each in seconds])
+        axis.barh(ways, [n_bytes / 1e6 / each for each in seconds])
         axis.invert_yaxis()
         axis.set(title=way, xlabel="MB/s")
     return figure

@@ -4,17 +4,27 @@ import argparse
 import json
 import os
 import re
-import shutil
 
 import pytest
 from matplotlib.figure import Figure
 
 from balans_dask.passes.engine import task
+from balans_dask.passes.stage import (
+    EXAMINING,
+    FINISHING,
+    PREPARING,
+    SAMPLING,
+    SUMMING,
+    WRITING,
+)
 from benchmarks.harness.findings import Findings, spread
 from benchmarks.harness.measured_process import balans, planned_bytes
-from benchmarks.speed import growth, passes, projection, rounds, whole_run, zarr_io
+from benchmarks.speed import growth, moving, passes, projection, rounds, whole_run, zarr_io
+from benchmarks.speed.phases import BETWEEN, PHASES, START, phases_of
 from benchmarks.speed.rounds import TimedEngine
 from tests.support import REPOSITORY
+
+SWEEPS = ("sgemm", "nearest", "elbow", "rows")
 
 
 def published(folder, name):
@@ -26,12 +36,50 @@ def published(folder, name):
     return record["runs"], (folder / f"{name}.md").read_text()
 
 
-def test_a_projection_names_what_takes_longest_at_every_size(tmp_path):
-    for name in ("passes.json", "rounds.json"):
-        shutil.copy(REPOSITORY / "benchmarks" / "speed" / "results" / name, tmp_path)
-    projection.main(["--results", str(tmp_path), "--rows", "1000", "--workers", "1"])
-    rows = [line for line in (tmp_path / "projection.md").read_text().splitlines() if "of" in line]
+@pytest.fixture
+def constants(tmp_path):
+    """Results of other benchmarks, as few as a projection reads."""
+    sweeps = [
+        {"method": method, "sweep": sweep, "seconds": 64e-9}
+        for method in passes.METHODS
+        for sweep in (passes.BARE, *passes.SWEEPS)
+    ]
+    ran = {"method": "balans, threads", "n_rows": 1000, "n_fit_rows": 500, "n_batches": 100,
+           "n_landmarks": 512, "phases": {SUMMING: 0.015}}  # fmt: skip
+    parts = [
+        {"what": what, "processor_seconds": 0.01, "n_pairs": 10**6}
+        for what in (moving.MOVED, moving.EXAMINED)
+    ]
+    small = {"partitions": "small", "block_rows": 1, "engine": "processes", "rounds": [0.01],
+             "n_tasks": 10}  # fmt: skip
+    io = [{"way": way, "method": "package", "seconds": 0.001} for way in ("read", "write")]
+    records = {
+        "passes": ({"rows": 1, "components": 50}, sweeps),
+        "rounds": ({}, [small]),
+        "zarr_io": ({"rows": 1000, "columns": 50}, io),
+        "moving": ({"rows": 1000}, parts),
+        "whole_run": ({"workers": 2}, [{"start": "threads"}, ran, ran | {"n_fit_rows": 1000}]),
+    }
+    for name, (options, runs) in records.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps({"options": options, "runs": runs}))
+    return tmp_path
+
+
+def test_a_projection_names_what_takes_longest_at_every_size(constants):
+    projection.main(["--results", str(constants), "--rows", "1000000", "--workers", "1"])
+    text = (constants / "projection.md").read_text()
+    rows = [line for line in text.splitlines() if "of" in line]
     assert sum("| arithmetic |" in row or "| scheduler |" in row for row in rows) == 4
+    assert "| 1,000,000 rows, 1 workers | 100 batches | 10,000 batches |" in text
+    # As many of every batch: 512 at least, of those that have so many.
+    assert "| rows of the fit | 200,000 | 1,000,000 |" in text
+    # A pair costs 1 ns a sweep and in the bare product, a row of a pass 4 us; a task 1 ms.
+    assert "Constants: 3.00 ns a pair" in text
+    assert "1.00 ms a task; 10.00 ns to move a row" in text
+    assert "4.00 us a row and pass of sums; 200 MB/s read" in text
+    # 15 passes over 200,000 rows; 2 landmarks' steps of 512 for 1,000,000 rows.
+    assert re.search(r"\| fit: summing, s \| 12\.0 \|", text)
+    assert re.search(r"\| all rows: moving, s \| 10\.2 \|", text)
 
 
 @pytest.fixture
@@ -56,26 +104,57 @@ def test_whole_runs_count_time_memory_landmarks_and_rare_clusters(tmp_path, harm
     whole_run.main([*sizes, "--results", str(tmp_path)])
     runs, text = published(tmp_path, "whole_run")
     *corrected, peer = [run for run in runs if "method" in run]
-    assert [run["method"] for run in corrected] == ["balans, threads", "balans, processes"]
+    names = ["balans, threads", "balans, processes", "balans --paper, threads"]
+    assert [run["method"] for run in corrected] == names
     for run in corrected:
         assert 10_000_000 < run["peak_bytes"] <= run["planned_bytes"]
-        assert sum(run["stages"].values()) < run["seconds"]
+        assert sum(run["phases"].values()) == pytest.approx(run["seconds"], abs=0.1)
+        assert list(run["phases"]) == list(PHASES)
+        assert 0 < run["driver_seconds"] <= run["processor_seconds"] + 0.1
         assert len(run["rare_covered"]) == 10
-    assert corrected[0]["n_landmarks"] == corrected[1]["n_landmarks"] > 0
+    threads, processes, paper = corrected
+    assert threads["n_landmarks"] == processes["n_landmarks"] > 0
+    # Two workers have a processor time of their own.
+    assert processes["processor_seconds"] > processes["driver_seconds"] + 1.0
+    assert paper["phases"][BETWEEN] == 0 < threads["phases"][BETWEEN]
     assert list(peer["steps"]) == ["import", "read", "pca", "harmony", "write"]
     assert sum(peer["steps"].values()) < peer["seconds"]
     assert "harmonypy 9.9" in text
     assert "## 20,000 rows, 3 batches, separated clusters" in text
     assert "## Start-up" in text
+    assert "## Phases" in text
 
 
-def test_passes_are_measured_in_turn_beside_the_bare_product(tmp_path):
+def test_a_run_is_divided_into_phases():
+    stages = [(0.5, EXAMINING), (1.0, PREPARING), (1.5, SAMPLING), (3.5, SUMMING), (4.5, WRITING),
+              (5.0, WRITING), (5.5, PREPARING), (6.0, WRITING), (8.0, WRITING), (9.0, FINISHING),
+              (9.5, "done")]  # fmt: skip
+    found = phases_of([{"seconds": at, "stage": stage} for at, stage in stages], 12.0)
+    assert found == {START: 3.0, EXAMINING: 0.5, PREPARING: 1.0, SAMPLING: 2.0, SUMMING: 1.0,
+                     BETWEEN: 1.0, WRITING: 3.0, FINISHING: 0.5}  # fmt: skip
+
+
+def test_sweeps_are_measured_in_turn_beside_the_bare_product(tmp_path):
     passes.main(["--rows", "8192", "--repeats", "2", "--results", str(tmp_path)])
     runs, text = published(tmp_path, "passes")
-    assert [run["pass"] for run in runs] == ["sgemm", "1 scales", "2 elbow", "3 rows"] * 2
-    for name in ("sgemm", "1 scales", "2 elbow", "3 rows", "all passes"):
-        assert len(re.findall(rf"^\| {name} \|", text, re.MULTILINE)) == 1
-    assert re.search(r"\| sgemm \| .* \| 1\.00 \|", text)
+    sweeps = [(method, sweep) for method in ("paper", "align") for sweep in SWEEPS]
+    assert [(run["method"], run["sweep"]) for run in runs] == sweeps * 2
+    for case in ("paper, blocks of 64", "align, blocks of 256"):
+        for sweep in (*SWEEPS, "all sweeps"):
+            assert len(re.findall(rf"^\| {case}: {sweep} \|", text, re.MULTILINE)) == 1
+        assert re.search(rf"\| {case}: sgemm \| .* \| 1\.00 \|", text)
+
+
+def test_a_store_is_moved_beside_a_copy_of_what_is_written(tmp_path):
+    sizes = ["--rows", "6000", "--columns", "8", "--repeats", "1", "--results", str(tmp_path)]
+    moving.main([*sizes, "--folder", str(tmp_path / "kept")])
+    runs, text = published(tmp_path, "moving")
+    assert [run["what"] for run in runs] == [moving.TRANSFORM, moving.COPY, *moving.PARTS]
+    transform, copy, move, *_ = runs
+    assert transform["phases"][WRITING] > 0 == transform["phases"][SAMPLING]
+    assert 0 < copy["sync_seconds"] < copy["seconds"]
+    assert move["n_pairs"] % 6000 == 0 < move["n_pairs"]
+    assert "| of it: files to disk |" in text
 
 
 @pytest.mark.long
@@ -86,8 +165,9 @@ def test_growth_is_counted_by_rows_features_and_workers(tmp_path):
     runs, text = published(tmp_path, "growth")
     cases = [(run["n_rows"], run["n_features"], run["workers"]) for run in runs]
     assert cases == [(5000, 50, 2), (9000, 50, 1), (9000, 50, 2), (3000, 20, 2)]
-    assert all(0 < run["round_seconds"] < run["seconds"] for run in runs)
-    assert re.search(r"\| 9,000 \| [\d.]+ \|$", text, re.MULTILINE)
+    assert all(0 < run["driver_seconds"] < run["processor_seconds"] for run in runs)
+    assert "| 9,000 rows | one worker, s | two workers, s | ratio |" in text
+    assert "| the driver's own processor time |" in text
     # With the small one that only starts the kernels.
     assert len(list((tmp_path / "kept").glob("*.zarr"))) == 4
 
