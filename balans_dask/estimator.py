@@ -110,7 +110,7 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         with ``align`` and 1 with other operators.
     fit_rows : int, "all" or None, default=None
         Rows that ``align`` learns from: as many of every batch, but 512 at least of those that have
-        them, drawn by ``random_state``. All rows are corrected. ``None`` is 200,000; other
+        them, drawn by ``random_state``. All rows are corrected. ``None`` is 100,000; other
         operators learn from all rows.
     random_state : int, RandomState instance or None, default=0
         Seed of the draws.

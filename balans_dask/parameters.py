@@ -38,7 +38,7 @@ ALIGN_DEFAULTS = {
     "block_rows": 256,
     "uncovered": OFFSET,
     "n_passes": 2,
-    "fit_rows": 200_000,
+    "fit_rows": 100_000,
 }
 DEFAULTS = {
     "stopping": PATIENCE,
@@ -111,7 +111,7 @@ class Parameters:
         ``align``, its local steps. ``None``: 2 with ``align``, else 1.
     fit_rows : int, "all" or None, default None
         Rows on which ``align`` is fitted, the same number of every batch, and 512 at least of a
-        batch that has so many; all rows are moved. ``None``: 200,000 with ``align``; the paper's
+        batch that has so many; all rows are moved. ``None``: 100,000 with ``align``; the paper's
         operators are fitted on all.
     keys_in_turn : int, default 1
         Batch keys that take turns, each with all its steps.

@@ -168,7 +168,7 @@ FIT_OPTIONS = option_group(
         "--fit-rows",
         metavar="N|all",
         callback=_count_or_all,
-        show_default="200,000 with align, else all",
+        show_default="100,000 with align, else all",
         help="Learn from N rows, as many of every batch (512 at least); all rows are corrected.",
     ),
     click.option(
@@ -309,8 +309,8 @@ def correct(
     asked = _asked(source, options, is_copied=not into)
     asked = _added_to(asked, layer) if into else asked
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
-    is_small = asked.inputs.are_few() and performance_report is None
-    with open_engine(options["cluster"], is_small) as (engine, limit_bytes):
+    how_run = asked.inputs.are_few(), performance_report is not None
+    with open_engine(options["cluster"], *how_run) as (engine, limit_bytes):
         workers = engine.workers(limit_bytes)
         freezes = model is not None
         plan = plan_run(asked.inputs, asked.parameters, workers, freezes=freezes)
@@ -373,8 +373,8 @@ def transform(
     )
     warn_of_what_stays_behind(asked.store, basis)
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
-    is_small = asked.inputs.are_few() and performance_report is None
-    with open_engine(options["cluster"], is_small) as (engine, limit_bytes):
+    how_run = asked.inputs.are_few(), performance_report is not None
+    with open_engine(options["cluster"], *how_run) as (engine, limit_bytes):
         workers = engine.workers(limit_bytes)
         plan = plan_run(asked.inputs, frozen.parameters, workers, frozen.sizes)
         progress = Progress(console, verbose, facts_table("plan", plan_facts(plan)))

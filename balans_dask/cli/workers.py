@@ -119,7 +119,7 @@ def silence_unless_verbose() -> None:
 
 @contextmanager
 def open_engine(
-    request: ClusterRequest, is_small: bool = False
+    request: ClusterRequest, is_small: bool = False, is_reported: bool = False
 ) -> "Iterator[tuple[Engine, int | None]]":
     """Connect to the workers of a run; yields an engine and the memory limit of a worker.
 
@@ -127,11 +127,18 @@ def open_engine(
     ----------
     is_small : bool
         The table needs no workers, unless some are asked for.
+    is_reported : bool
+        Dask is to report of the run.
     """
     from balans_dask.passes.inline import InlineEngine
+    from balans_dask.passes.threads import ThreadsEngine
 
-    if is_small and request.kind == "threads" and request.workers is None:
-        yield InlineEngine(), request.limit_bytes
+    if request.kind == "threads" and not is_reported:
+        if is_small and request.workers is None:
+            yield InlineEngine(), request.limit_bytes
+            return
+        with ThreadsEngine(request.workers) as engine:
+            yield engine, request.limit_bytes
         return
 
     from balans_dask.cluster.job_watch import Alarm

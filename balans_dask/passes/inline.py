@@ -6,6 +6,7 @@ from typing import Any
 
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.stage import WATCH_SECONDS
+from balans_dask.passes.threads import ThreadsEngine
 from balans_dask.passes.workers import Workers, embedded_client, free_bytes
 
 __all__ = [
@@ -95,18 +96,24 @@ def are_few(n_rows: int, n_values: int) -> bool:
 
 
 @contextmanager
-def embedded_engine(inline: bool) -> Iterator[Engine]:
+def embedded_engine(few: bool, lazy: bool = False) -> Iterator[Engine]:
     """Open an engine inside this process, for a machine without a cluster.
 
     Parameters
     ----------
-    inline : bool
-        Without a scheduler, and a thread for each core.
+    few : bool
+        The rows are too few for a second thread.
+    lazy : bool
+        Some are Dask's to compute, however few they are.
     """
-    if inline:
-        yield InlineEngine()
+    if not lazy:
+        if few:
+            yield InlineEngine()
+            return
+        with ThreadsEngine() as engine:
+            yield engine
         return
-    from balans_dask.passes.dask_engine import DaskEngine  # noqa: PLC0415  (few rows need no Dask)
+    from balans_dask.passes.dask_engine import DaskEngine  # noqa: PLC0415  (others need no Dask)
 
     with embedded_client() as client:
         yield DaskEngine(client)

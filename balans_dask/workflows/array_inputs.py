@@ -170,7 +170,7 @@ def current_engine(*matrices: Any) -> Iterator[Engine]:
     if client is None:
         shapes = [matrix.shape for matrix in matrices]
         few = are_few(shapes[0][0], sum(n_rows * n_columns for n_rows, n_columns in shapes))
-        with embedded_engine(few and not any(map(is_lazy, matrices))) as engine:
+        with embedded_engine(few, lazy=any(map(is_lazy, matrices))) as engine:
             yield engine
         return
     from balans_dask.passes.dask_engine import DaskEngine  # noqa: PLC0415  (few rows need no Dask)

@@ -94,7 +94,7 @@ def test_anchors_alone_are_drawn_where_there_are_some():
 
 
 def test_a_batch_gives_512_rows_at_least():
-    assert Parameters().fit_rows_of(5) == 40_000
+    assert Parameters().fit_rows_of(5) == 20_000
     assert Parameters(fit_rows=1000).fit_rows_of(5) == 512
     assert Parameters().fit_rows_of(10_000) == 512
     assert Parameters(fit_rows="all").fit_rows_of(5) is None
