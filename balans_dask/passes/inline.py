@@ -1,4 +1,4 @@
-"""The engine of few rows, which one thread corrects before a scheduler has begun."""
+"""The engine of few rows, which one thread corrects; and which engine this process opens."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
