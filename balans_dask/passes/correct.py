@@ -235,8 +235,7 @@ def _corrected(
                 embedding[place] = after[:, n_features:]
             if is_last:
                 moved = slice(0 if embedding is None else n_features, None)
-                way = np.square(after[:, moved] - before[:, moved]).sum(axis=1)
-                displacement[place] = np.sqrt(way)
+                displacement[place] = _distances(after[:, moved], before[:, moved])
             # The plan counts one tile at a time, and none while rows are written.
             del rows, before, after
     for name, values in (
@@ -247,6 +246,12 @@ def _corrected(
         if values is not None:
             _require_finite(name, values, part.start)
     return CorrectedRows(displacement, covered, features, embedding)
+
+
+def _distances(after: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
+    way = after - before
+    distances: NDArray[np.float64] = np.sqrt(np.square(way, out=way).sum(axis=1))
+    return distances
 
 
 def _require_finite(name: str, values: NDArray[np.floating], start: int) -> None:
