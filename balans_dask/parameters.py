@@ -1,6 +1,7 @@
 """The parameters of a correction: one frozen record, checked once."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -110,8 +111,8 @@ class Parameters:
         Times that the correction is fitted and applied, each to what the one before has left; of
         ``align``, its local steps. ``None``: 2 with ``align``, else 1.
     fit_rows : int, "all" or None, default None
-        Rows on which ``align`` is fitted, the same number of every batch, and 512 at least of a
-        batch that has so many; all rows are moved. ``None``: 100,000 with ``align``; the paper's
+        Rows on which ``align`` is fitted, as many of every batch that has so many, and 512 of these
+        at least; all rows are moved. ``None``: 100,000 with ``align``; the paper's
         operators are fitted on all.
     keys_in_turn : int, default 1
         Batch keys that take turns, each with all its steps.
@@ -193,11 +194,23 @@ class Parameters:
         """What every pass does: those that align, then the sphering, if it is asked for."""
         return self.alignment if self.sphering is None else (*self.alignment, SPHERE)
 
-    def fit_rows_of(self, n_batches: int) -> int | None:
-        """Return the most rows of a batch on which the correction is fitted; ``None`` for all."""
+    def fit_rows_of(self, sizes: Sequence[int]) -> int | None:
+        """Return the most rows of a batch on which the correction is fitted; ``None`` for all.
+
+        Parameters
+        ----------
+        sizes : sequence of int
+            Rows of every batch: what small ones leave is for the others.
+        """
         if isinstance(self.fit_rows, str):
             return None
-        return max(LEAST_FIT_ROWS, self.fit_rows // n_batches)
+        n_left = self.fit_rows
+        for number, size in enumerate(sorted(sizes)):
+            share = max(LEAST_FIT_ROWS, n_left // (len(sizes) - number))
+            if size > share:
+                return share
+            n_left -= size
+        return None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the parameters by name."""

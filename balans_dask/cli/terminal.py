@@ -166,7 +166,7 @@ def _counted(n: int, one: str, many: str) -> str:
 
 def plan_facts(plan: MemoryPlan) -> dict[str, str]:
     """Say a memory plan in words."""
-    tiling, workers = plan.tiling, plan.workers
+    tiling, workers, rounds = plan.tiling, plan.workers, plan.of_fit or plan
     rows = min(tiling.rows_per_partition, tiling.n_rows)
     largest = max(plan.task_bytes, key=lambda name: plan.task_bytes[name])
     facts = {
@@ -179,11 +179,11 @@ def plan_facts(plan: MemoryPlan) -> dict[str, str]:
         if plan.of_fit is None
         else f"{plan.of_fit.tiling.n_rows:,} of {tiling.n_rows:,} rows",
         "partitions": f"{tiling.n_partitions} of {rows:,} rows",
-        "scores": _what_is_kept(plan),
-        "tasks a round": f"about {plan.tasks_per_round}",
+        "scores": _what_is_kept(rounds),
+        "tasks a round": f"about {rounds.tasks_per_round}",
         "largest task": f"{format_bytes(plan.task_bytes[largest])} ({largest})",
         "planned for": f"up to {plan.n_landmarks:,} landmarks",
-        "rows of A_S": f"up to {format_bytes(plan.piece_bytes)} kept on the workers",
+        "rows of A_S": f"up to {format_bytes(rounds.piece_bytes)} kept on the workers",
     }
     if not workers.embedded:
         facts["each worker"] = f"at most {format_bytes(plan.worker_bytes)}"

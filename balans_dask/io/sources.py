@@ -28,6 +28,8 @@ __all__ = [
 
 
 _HELD: WeakValueDictionary[int, NDArray[Any]] = WeakValueDictionary()
+RUN_BYTES = 16 * 2**20
+"""Consecutive rows that are read for some of them, where a tile is not larger."""
 READS_AT_ONCE = 10
 """Chunks that Zarr decodes at once for one read (its ``async.concurrency``)."""
 
@@ -278,9 +280,11 @@ class PickedRows:
         return self.source.chunks
 
     def rows(self, start: int, stop: int) -> "PickedSlice":
-        """Return a recipe that reads chunk by chunk, and keeps what is picked."""
+        """Return a recipe that reads run by run, and keeps what is picked."""
         numbers, chunks = self.numbers[start:stop], self.chunks
-        n_rows = TILE_ROWS * max(1, (chunks.n_rows if chunks else 0) // TILE_ROWS)
+        chunk_tiles = (chunks.n_rows if chunks else 0) // TILE_ROWS
+        at_most = RUN_BYTES // (TILE_ROWS * self.shape[1] * self.dtype.itemsize)
+        n_rows = TILE_ROWS * max(1, min(chunk_tiles, at_most))
         slabs = numbers // n_rows
         parts = []
         for slab in np.unique(slabs).tolist():

@@ -109,13 +109,12 @@ class Inputs:
 
     def fit_sizes(self, parameters: Parameters) -> NDArray[np.int64] | None:
         """Count the rows of every batch on which a correction is fitted; ``None`` if on all."""
-        labels, most = self.labels, parameters.fit_rows_of(self.labels.n_batches)
-        if most is None or labels.sizes.max() <= most:
-            return None
+        labels = self.labels
         sizes = labels.sizes
         if self.reference is not None:
             sizes = np.bincount(labels.codes[self.reference], minlength=labels.n_batches)
-        return np.minimum(sizes, most) if sizes.max() > most else None
+        most = parameters.fit_rows_of(sizes.tolist())
+        return None if most is None else np.minimum(sizes, most)
 
     def picked(self, rows: NDArray[np.int64]) -> "Inputs":
         """Return some rows, of batches that are as large as before."""

@@ -34,6 +34,7 @@ def plan_run(
     workers: Workers,
     model: ModelSizes | None = None,
     freezes: bool = False,
+    holds_fit: bool = False,
 ) -> MemoryPlan:
     """Plan the memory of a run.
 
@@ -43,6 +44,8 @@ def plan_run(
         Of the model that transforms; ``None`` for a fit, whose landmarks are still to be drawn.
     freezes : bool
         The driver holds the model that a fit makes.
+    holds_fit : bool
+        The driver holds the rows of the fit, where these are some of all.
 
     Raises
     ------
@@ -56,7 +59,7 @@ def plan_run(
         return plan_memory(replace(shape, n_frozen=frozen), workers)
     shape = replace(shape, n_frozen=len(parameters.alignment))
     if model is None:
-        return _plan_fit_of_some(inputs, shape, workers)
+        return _plan_fit_of_some(inputs, shape, workers, holds_fit)
     names = {*inputs.labels.names, *model.batches}
     shape = replace(
         _moving(shape, inputs.n_rows, model.n_landmarks),
@@ -71,7 +74,9 @@ def plan_run(
     return plan_memory(shape, workers)
 
 
-def _plan_fit_of_some(inputs: Inputs, shape: RunShape, workers: Workers) -> MemoryPlan:
+def _plan_fit_of_some(
+    inputs: Inputs, shape: RunShape, workers: Workers, holds_fit: bool
+) -> MemoryPlan:
     """Plan a fit of some rows, whose steps all rows take: at once if that fits in any way.
 
     Raises
@@ -80,13 +85,15 @@ def _plan_fit_of_some(inputs: Inputs, shape: RunShape, workers: Workers) -> Memo
         If no plan fits.
     """
     row_bytes = LABEL_ROW_BYTES + (shape.row_bytes if inputs.in_memory else 0)
-    of_fit, (*more, least) = replace(shape, spheres=False), shape.may_plan_for
+    held_bytes = inputs.n_rows * row_bytes
+    of_fit = replace(shape, spheres=False, in_memory=holds_fit, held_bytes=held_bytes)
+    *more, least = shape.may_plan_for
     ways = [(n, how) for how in (_at_once, _in_turn) for n in (*more, least)]
     for n_landmarks, how in ways:
         with suppress(InsufficientMemoryError):
             fitted = plan_memory(of_fit, workers, n_landmarks)
             moving = how(_moving(shape, inputs.n_rows, fitted.n_landmarks))
-            return plan_memory(moving, workers).after(fitted, inputs.n_rows * row_bytes)
+            return plan_memory(moving, workers).after(fitted)
     fitted = plan_memory(of_fit, workers, least)
     return plan_memory(_moving(shape, inputs.n_rows, fitted.n_landmarks), workers)
 

@@ -187,6 +187,9 @@ def _require_facts(attributes: Mapping[str, Any]) -> None:
     # Earlier versions could give one name to several batches.
     if n_same and attributes["record"].get("spelling") == SPELLING:
         raise ValueError(f"{n_same} of {len(attributes['batches'])} batches are there twice")
+    is_weighted = attributes["n_embedding"] is None and parameters.n_components is not None
+    if is_weighted and len(passes) > 1 and "n_rows" not in attributes:
+        raise ValueError("an earlier version fitted it, in which scores took every step: fit again")
     for name in ("n_embedding", "n_rows"):
         count = attributes.get(name)
         if not (count is None or (isinstance(count, int) and count is not True and count > 0)):

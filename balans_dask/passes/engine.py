@@ -34,7 +34,7 @@ R = TypeVar("R")
 
 
 def task(function: Callable[P, R]) -> Callable[P, R]:
-    """Mark a module-level function as the body of a Dask task: it runs with one BLAS thread."""
+    """Mark a module-level function as the body of a task: it runs with one BLAS thread."""
 
     @functools.wraps(function)
     def body(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -118,7 +118,8 @@ class Engine(ABC):
         function : callable
             Made by ``task``.
         *columns : iterable
-            Arguments; a task gets the values of futures and Dask arrays among them.
+            Arguments; a task gets the values of futures and Dask arrays among them, also in lists
+            and tuples.
         priority : int
             Of two tasks that could run, that of higher priority does.
         numbers : sequence of int or None

@@ -89,16 +89,8 @@ class MemoryPlan:
     at_once: bool = False
     of_fit: "MemoryPlan | None" = None
 
-    def after(self, of_fit: "MemoryPlan", held_bytes: int) -> "MemoryPlan":
-        """Return the plan of a run that fits some rows first.
-
-        Parameters
-        ----------
-        of_fit : MemoryPlan
-        held_bytes : int
-            What the driver holds of all rows meanwhile.
-        """
-        embedded = held_bytes if self.workers.embedded else 0
+    def after(self, of_fit: "MemoryPlan") -> "MemoryPlan":
+        """Return the plan of a run that fits some rows first."""
         tasks = self.task_bytes | {
             name: max(n_bytes, self.task_bytes.get(name, 0))
             for name, n_bytes in of_fit.task_bytes.items()
@@ -107,9 +99,9 @@ class MemoryPlan:
             self,
             of_fit=of_fit,
             task_bytes=tasks,
-            worker_bytes=max(self.worker_bytes, of_fit.worker_bytes + embedded),
-            driver_bytes=max(self.driver_bytes, of_fit.driver_bytes + held_bytes),
-            total_bytes=max(self.total_bytes, of_fit.total_bytes + held_bytes),
+            worker_bytes=max(self.worker_bytes, of_fit.worker_bytes),
+            driver_bytes=max(self.driver_bytes, of_fit.driver_bytes),
+            total_bytes=max(self.total_bytes, of_fit.total_bytes),
         )
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from balans_dask.io.sources import Chunks
+from balans_dask.io.sources import RUN_BYTES, Chunks
 from balans_dask.kernels.coverage import ELBOW_ROWS
 from balans_dask.kernels.elbow import N_BINS
 from balans_dask.tiling import TILE_ROWS, Tiling
@@ -113,6 +113,8 @@ class RunShape:
         Passes of a frozen model that the driver holds.
     table_bytes : int
         Row annotations that the driver holds.
+    held_bytes : int
+        What the driver holds of other rows meanwhile.
     operator : str
         Decides what is summed for the landmarks.
     planned_landmarks : int
@@ -141,6 +143,7 @@ class RunShape:
     draws: bool = True
     n_frozen: int = 0
     table_bytes: int = 0
+    held_bytes: int = 0
     operator: str = "align"
     planned_landmarks: int = PLANNED_LANDMARKS[0]
     spheres: bool = False
@@ -209,6 +212,10 @@ def task_bytes(shape: RunShape, tiling: Tiling, keep_scores: bool) -> dict[str, 
         "cover": 2 * rows * COVERAGE_ROW_BYTES,
         "report": rows * OPEN_ROW_BYTES + tile,
         "cover-again": own + products + entries + 2 * rows * COVERAGE_ROW_BYTES,
+        "copy": decoded
+        + max(RUN_BYTES, TILE_ROWS * shape.row_bytes)
+        + rows * shape.row_bytes
+        + corrected,
         "rows-again": own + products + entries + rows * ENTRIES_PER_ROW * BYTES_PER_ENTRY,
         "correct": own
         + read
@@ -355,6 +362,7 @@ def driver_bytes(shape: RunShape, tiling: Tiling) -> int:
         + nodes
         + arrays
         + 3 * shape.table_bytes
+        + shape.held_bytes
         + landmarks
         + 3 * shape.elbow_bytes
         + frozen

@@ -70,7 +70,6 @@ class ThreadsEngine(Engine):
         self._handles: WeakSet[_Handle] = WeakSet()
         self._lock = Lock()
         self._n_left: Counter[str] = Counter()
-        self._is_closed = False
 
     def __enter__(self) -> "ThreadsEngine":
         return self
@@ -81,7 +80,6 @@ class ThreadsEngine(Engine):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._is_closed = True
         self._pool.shutdown(cancel_futures=True)
 
     def workers(self, limit_bytes: int | None = None) -> Workers:
@@ -116,10 +114,11 @@ class ThreadsEngine(Engine):
                 n_missing -= 1
                 if n_missing:
                     return
-            if self._is_closed:
-                work.future.set_exception(CancelledError())
-            else:
+            try:
                 self._pool.submit(self._do, name, work)
+            except RuntimeError:
+                # The run is over: nobody asks for the result.
+                work.future.set_exception(CancelledError())
 
         for future in inputs:
             future.add_done_callback(is_there)

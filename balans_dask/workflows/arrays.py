@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from balans_dask.errors import InvalidInputError, warn_of_input
-from balans_dask.io.sources import LazyRows
+from balans_dask.io.sources import HeldArray, LazyRows, PickedRows, RowSource, StoredRows
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.model.anchors import GIVEN_ROWS, require_anchors, require_controls
 from balans_dask.model.frozen import Model
@@ -24,7 +24,7 @@ from balans_dask.model.pass_data import CorrectedArrays
 from balans_dask.model.plan import plan_run
 from balans_dask.model.transform import warn_of_uncovered
 from balans_dask.parameters import Parameters
-from balans_dask.passes.engine import Engine
+from balans_dask.passes.engine import Engine, task
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.workflows.array_output import ArrayOutput, Collect, gathered_rows, lazy_rows
 from balans_dask.workflows.confounding import Factor, said_of_confounding
@@ -191,7 +191,7 @@ def fit_inputs(
     if inputs.controls is not None:
         require_controls(inputs.controls, inputs.features.shape[1])
     with single_threaded_blas():
-        plan = plan_run(inputs, parameters, engine.workers(), freezes=True)
+        plan = plan_run(inputs, parameters, engine.workers(), freezes=True, holds_fit=True)
         with engine.following(examining(plan), ("moments",)):
             examined = check_input(engine, inputs, parameters, plan.tiling)
         inputs = examined.held(inputs)
@@ -219,11 +219,32 @@ def _learner(job: Job, examined: CheckedInput) -> FitLearner | SampledLearner:
     rows = rows_to_fit(job)
     if rows is None:
         return FitLearner(job, examined, freezes=True, notes_coverage=True)
-    fitted = job_of_rows(job, rows, job.inputs.picked(rows))
-    of_rows = examined_rows(fitted, examined)
-    fit = FitLearner(fitted, of_rows, freezes=True, notes_coverage=True)
-    collect = lazy_rows if isinstance(fitted.inputs.features, LazyRows) else gathered_rows
-    return SampledLearner(job, fit, ArrayOutput(fitted, collect, wanted=False), rows, examined)
+    inputs = job.inputs.picked(rows)
+    fitted = job_of_rows(job, rows, inputs)
+    in_memory = [_in_memory(fitted, source) for source in inputs.matrices]
+    fitted = replace(fitted, inputs=inputs.moved(*in_memory))
+    fit = FitLearner(fitted, examined_rows(fitted, examined), freezes=True, notes_coverage=True)
+    output = ArrayOutput(fitted, gathered_rows, wanted=False)
+    return SampledLearner(job, fit, output, rows, examined)
+
+
+def _in_memory(job: Job, source: RowSource) -> RowSource:
+    """Read rows that are read again and again; a lazy array is computed once."""
+    if isinstance(source, LazyRows):
+        [values] = job.engine.compute([source.array])
+    elif isinstance(source, PickedRows):
+        parts = job.plan.tiling.partitions()
+        recipes = [source.rows(part.start, part.stop) for part in parts]
+        values = np.concatenate(job.engine.take(job.engine.map("copy", _read_chunk, recipes)))
+    else:
+        return source
+    return StoredRows(HeldArray(values) if job.engine.workers().embedded else values)
+
+
+@task
+def _read_chunk(rows: Any) -> NDArray[Any]:
+    values: NDArray[Any] = rows.read()
+    return values
 
 
 def _drawn_seed(state: Any) -> int:

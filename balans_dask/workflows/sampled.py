@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from balans_dask.errors import InvalidInputError, setting
 from balans_dask.kernels.coverage import fit_rows
 from balans_dask.model.fit import fit_sphering, share_sphering
 from balans_dask.model.frozen import FrozenPass, Model, model_of
 from balans_dask.model.inputs import CheckedInput, Inputs
 from balans_dask.model.pass_data import FittedOperator, PassData, Preprocessor
-from balans_dask.parameters import SPHERE
+from balans_dask.parameters import ALL, SPHERE
 from balans_dask.passes.projection import compute_moments
 from balans_dask.passes.sphering import Sphering
 from balans_dask.workflows.run import (
@@ -57,8 +58,19 @@ def job_of_rows(job: Job, rows: NDArray[np.int64], inputs: Inputs) -> Job:
 
 
 def examined_rows(job: Job, examined: CheckedInput) -> CheckedInput:
-    """Return what all rows hold, and the moments of those of a job."""
+    """Return what all rows hold, and the moments of those of a job.
+
+    Raises
+    ------
+    InvalidInputError
+        If no feature varies among these.
+    """
     moments = compute_moments(job.engine, job.plan.tiling, job.inputs.scored)
+    if moments.constant.all():
+        raise InvalidInputError(
+            f"all {len(moments.constant)} features are constant among the {moments.n_rows} rows "
+            f"that the fit has drawn: give {setting('fit_rows', ALL)}"
+        )
     return replace(examined, reference=moments)
 
 

@@ -257,7 +257,8 @@ class StoreOutput:
             self.job.inputs,
             self._run.embedding_key if is_last or self._run.basis else None,
             preprocessor.projection,
-            fingerprint({**self._identity, "pass": pass_number}),
+            # Rows that have taken other steps, as other memory plans them, are other rows.
+            fingerprint({**self._identity, "steps": list(self.job.steps_of(pass_number))}),
             self._run.features_key if is_last else "X",
         )
 

@@ -94,11 +94,18 @@ def test_anchors_alone_are_drawn_where_there_are_some():
 
 
 def test_a_batch_gives_512_rows_at_least():
-    assert Parameters().fit_rows_of(5) == 20_000
-    assert Parameters(fit_rows=1000).fit_rows_of(5) == 512
-    assert Parameters().fit_rows_of(10_000) == 512
-    assert Parameters(fit_rows="all").fit_rows_of(5) is None
-    assert Parameters.fit_rows_of(Parameters(operator="smooth"), 5) is None
+    assert Parameters().fit_rows_of([10**6] * 5) == 20_000
+    assert Parameters(fit_rows=1000).fit_rows_of([513] * 5) == 512
+    assert Parameters().fit_rows_of([10**6] * 10_000) == 512
+    assert Parameters().fit_rows_of([384] * 2500) is None
+    assert Parameters(fit_rows="all").fit_rows_of([10**6] * 5) is None
+    assert Parameters(operator="smooth").fit_rows_of([10**6] * 5) is None
+
+
+def test_what_small_batches_leave_is_for_the_others():
+    assert Parameters().fit_rows_of([10**6] + [5] * 999) == 100_000 - 5 * 999
+    assert Parameters().fit_rows_of([60_000, 60_000, 10_000]) == 45_000
+    assert Parameters(fit_rows=1500).fit_rows_of([600, 600, 10]) is None
 
 
 @pytest.mark.parametrize("wrong", [0, -3, 2.5, True, "some"])
@@ -189,11 +196,7 @@ def test_a_model_puts_its_rows_where_the_fit_has_put_them(folder, tmp_path):
         np.testing.assert_array_equal(one.obs[name], other.obs[name])
 
 
-@pytest.mark.parametrize("further", [[], ["--strength", 0.4], ["--uncovered", "keep"]])
-def test_all_steps_at_once_make_the_bytes_of_one_pass_after_another(
-    folder, tmp_path, monkeypatch, further
-):
-    run("correct", folder / "in.zarr", tmp_path / "o.zarr", *OPTIONS, *further)
+def in_turn(monkeypatch):
     plan_run = model_plan.plan_run
 
     def step_by_step(*given, **named):
@@ -202,8 +205,49 @@ def test_all_steps_at_once_make_the_bytes_of_one_pass_after_another(
         return replace(plan, at_once=False)
 
     monkeypatch.setattr(model_plan, "plan_run", step_by_step)
+
+
+@pytest.mark.parametrize("further", [[], ["--strength", 0.4], ["--uncovered", "keep"]])
+def test_all_steps_at_once_make_the_bytes_of_one_pass_after_another(
+    folder, tmp_path, monkeypatch, further
+):
+    run("correct", folder / "in.zarr", tmp_path / "o.zarr", *OPTIONS, *further)
+    in_turn(monkeypatch)
     run("correct", folder / "in.zarr", tmp_path / "s.zarr", *OPTIONS, *further)
     assert files_but_input(tmp_path / "o.zarr") == files_but_input(tmp_path / "s.zarr")
+
+
+@pytest.mark.parametrize("first", ["at once", "in turn"])
+@pytest.mark.parametrize("command", ["correct", "transform"])
+def test_rows_of_other_steps_are_not_taken_for_those_of_a_resumed_run(
+    folder, tmp_path, command, first
+):
+    """Memory, which no run is bound to, says whether all steps are taken at once."""
+    sphered = [*OPTIONS, "--sphering", "Metadata_treatment == 'treatment03'"]
+    arguments = [folder / "in.zarr", tmp_path / "out.zarr", *sphered]
+    run("correct", folder / "in.zarr", tmp_path / "whole.zarr", *sphered, "--model",
+        tmp_path / "m.zarr")  # fmt: skip
+    if command == "transform":
+        arguments = [tmp_path / "m.zarr", *arguments[:2], *KEYS, "--quiet"]
+    with pytest.MonkeyPatch.context() as patched:
+        if first == "in turn":
+            in_turn(patched)
+        stop(patched, "moving")
+        with pytest.raises(Stopped):
+            run(command, *arguments)
+    with pytest.MonkeyPatch.context() as patched:
+        if first == "at once":
+            in_turn(patched)
+        run(command, *arguments, "--resume")
+    one, other = (anndata.read_zarr(tmp_path / n) for n in ("whole.zarr", "out.zarr"))
+    np.testing.assert_array_equal(one.X, other.X)
+
+
+def test_rows_of_the_fit_that_are_all_alike_are_refused(tmp_path):
+    X = np.zeros((20_000, 3), dtype=np.float32)
+    X[:3] = np.eye(3)
+    with pytest.raises(InvalidInputError, match=r"constant among the 1024 rows .* fit_rows='all'"):
+        Balans(n_components=2, fit_rows=1024).fit(X, batch=np.arange(20_000) % 2)
 
 
 @pytest.mark.parametrize("where", [["--cluster", "local", "--workers", 2], ["--workers", 1]])
