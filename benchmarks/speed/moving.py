@@ -31,7 +31,8 @@ from balans_dask.io.store import open_store
 from balans_dask.kernels._blas import single_threaded_blas
 from balans_dask.kernels.projection import checksum_of_tile
 from balans_dask.model.frozen import Model
-from balans_dask.model.inputs import Inputs, check_values, plan_run
+from balans_dask.model.inputs import Inputs, check_values
+from balans_dask.model.plan import plan_run
 from balans_dask.model.saved import load_model
 from balans_dask.model.transform import number_batches
 from balans_dask.parameters import LOCAL

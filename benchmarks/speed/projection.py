@@ -20,7 +20,8 @@ from balans_dask.io.layout import create_matrix, create_root, row_layout
 from balans_dask.io.sources import StoredRows
 from balans_dask.kernels.elbow import N_BINS
 from balans_dask.labels import BatchLabels
-from balans_dask.model.inputs import Inputs, plan_run
+from balans_dask.model.inputs import Inputs
+from balans_dask.model.plan import plan_run
 from balans_dask.parameters import LOCAL, SCALE, Parameters
 from balans_dask.passes.memory import MemoryPlan, plan_memory
 from balans_dask.passes.task_bytes import COLLECTED_NODES, RunShape
