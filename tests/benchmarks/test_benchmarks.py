@@ -72,7 +72,7 @@ def test_a_projection_names_what_takes_longest_at_every_size(constants):
     assert sum("| arithmetic |" in row or "| scheduler |" in row for row in rows) == 4
     assert "| 1,000,000 rows, 1 workers | 100 batches | 10,000 batches |" in text
     # As many of every batch: 512 at least, of those that have so many.
-    assert "| rows of the fit | 200,000 | 1,000,000 |" in text
+    assert "| rows of the fit | 100,000 | 1,000,000 |" in text
     # A pair costs 1 ns a sweep and in the bare product, a row of a pass 4 us; a task 1 ms.
     assert "Constants: 3.00 ns a pair" in text
     assert "1.00 ms a task; 10.00 ns to move a row" in text
