@@ -18,8 +18,8 @@ __all__ = [
 ]
 
 INLINE_ROWS, INLINE_VALUES = 2**16, 2**21
-"""What one thread corrects as soon as two, such as 40,000 wells of 50 features: it is a partition or
-two, and starting counts for more. Measured from 1,000 to 64,000 wells, and with 500 features."""
+"""What one thread corrects as soon as two, such as 40,000 wells of 50 features: it is one partition
+or two. Measured from 1,000 to 64,000 wells, and with 500 features."""
 
 
 class InlineEngine(Engine):
