@@ -77,8 +77,8 @@ def test_a_projection_names_what_takes_longest_at_every_size(constants):
     assert "Constants: 3.00 ns a pair" in text
     assert "1.00 ms a task; 10.00 ns to move a row" in text
     assert "4.00 us a row and pass of sums; 200 MB/s read" in text
-    # 15 passes over 200,000 rows; 2 landmarks' steps of 512 for 1,000,000 rows.
-    assert re.search(r"\| fit: summing, s \| 12\.0 \|", text)
+    # 15 passes over 100,000 rows; 2 landmarks' steps of 512 for 1,000,000 rows.
+    assert re.search(r"\| fit: summing, s \| 6\.0 \|", text)
     assert re.search(r"\| all rows: moving, s \| 10\.2 \|", text)
 
 
