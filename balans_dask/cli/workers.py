@@ -130,14 +130,10 @@ def open_engine(
     is_reported : bool
         Dask is to report of the run.
     """
-    from balans_dask.passes.inline import InlineEngine
-    from balans_dask.passes.threads import ThreadsEngine
+    from balans_dask.passes.inline import embedded_engine
 
     if request.kind == "threads" and not is_reported:
-        if is_small and request.workers is None:
-            yield InlineEngine(), request.limit_bytes
-            return
-        with ThreadsEngine(request.workers) as engine:
+        with embedded_engine(is_small, n_threads=request.workers) as engine:
             yield engine, request.limit_bytes
         return
 

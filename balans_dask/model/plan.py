@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import product
 
 from balans_dask.errors import InsufficientMemoryError
 from balans_dask.model.inputs import Inputs, components_of
@@ -70,7 +71,7 @@ def plan_run(
     if len(names) == len(model.batches):
         # Nothing is learned: tables of all steps are held together, if that fits.
         with suppress(InsufficientMemoryError):
-            return plan_memory(_at_once(shape), workers)
+            return plan_memory(replace(shape, n_at_once=shape.n_frozen), workers)
     return plan_memory(shape, workers)
 
 
@@ -87,28 +88,19 @@ def _plan_fit_of_some(
     row_bytes = LABEL_ROW_BYTES + (shape.row_bytes if inputs.in_memory else 0)
     held_bytes = inputs.n_rows * row_bytes
     of_fit = replace(shape, spheres=False, in_memory=holds_fit, held_bytes=held_bytes)
-    *more, least = shape.may_plan_for
-    ways = [(n, how) for how in (_at_once, _in_turn) for n in (*more, least)]
-    for n_landmarks, how in ways:
-        with suppress(InsufficientMemoryError):
+    for n_at_once, n_landmarks in product((shape.n_frozen, 1), shape.may_plan_for):
+        try:
             fitted = plan_memory(of_fit, workers, n_landmarks)
-            moving = how(_moving(shape, inputs.n_rows, fitted.n_landmarks))
-            return plan_memory(moving, workers).after(fitted)
-    fitted = plan_memory(of_fit, workers, least)
-    return plan_memory(_moving(shape, inputs.n_rows, fitted.n_landmarks), workers)
+            moving = _moving(shape, inputs.n_rows, fitted.n_landmarks)
+            return plan_memory(replace(moving, n_at_once=n_at_once), workers).after(fitted)
+        except InsufficientMemoryError as error:
+            refused = error
+    raise refused
 
 
 def _moving(shape: RunShape, n_rows: int, n_landmarks: int) -> RunShape:
     """Return the shape of rows that take what others have learned."""
     return replace(shape, n_rows=n_rows, max_rows=n_landmarks, draws=False)
-
-
-def _at_once(shape: RunShape) -> RunShape:
-    return replace(shape, n_at_once=shape.n_frozen)
-
-
-def _in_turn(shape: RunShape) -> RunShape:
-    return shape
 
 
 def _shape(inputs: Inputs, parameters: Parameters, n_rows: int) -> RunShape:

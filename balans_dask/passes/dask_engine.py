@@ -5,11 +5,10 @@ A lost worker costs time and never a result: the scheduler runs its tasks again.
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
-from weakref import WeakSet
 
 import dask
 from distributed import Client, Future, KilledWorker
@@ -75,7 +74,6 @@ class DaskEngine(Engine):
         self._watch = WorkerWatch(client, worker_timeout_seconds, on_wait)
         self._run = uuid4().hex[:8]
         self._n_calls = 0
-        self._futures: WeakSet[Future] = WeakSet()
 
     @property
     def client(self) -> Client:
@@ -114,7 +112,7 @@ class DaskEngine(Engine):
             return futures
         if has_lazy(rows):
             futures = self._map_lazily(function, rows, keys, priority)
-            self._futures.update(futures)
+            self._results.update(futures)
             return futures
         with warnings.catch_warnings():
             # A numpy array of the user's is sent to the workers that correct it.
@@ -122,7 +120,7 @@ class DaskEngine(Engine):
             futures = self._client.map(
                 function, *zip(*rows, strict=True), key=keys, pure=False, priority=priority
             )
-        self._futures.update(futures)
+        self._results.update(futures)
         return futures
 
     def _map_lazily(
@@ -143,7 +141,7 @@ class DaskEngine(Engine):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
             futures: list[Future] = self._client.compute(lazy)
-        self._futures.update(futures)
+        self._results.update(futures)
         computed = iter(self.take(futures))
         return [next(computed) if dask.is_dask_collection(value) else value for value in values]
 
@@ -210,7 +208,7 @@ class DaskEngine(Engine):
     def held(self, futures: Sequence[Future]) -> list[Future]:
         """Return second handles on results, which stay until both are released."""
         handles = [Future(future.key, self._client) for future in futures]
-        self._futures.update(handles)
+        self._results.update(handles)
         return handles
 
     def release(self, futures: Iterable[Future] | None = None) -> None:
@@ -223,7 +221,7 @@ class DaskEngine(Engine):
         futures : iterable of Future or None
             ``None`` for all of this engine.
         """
-        for future in list(self._futures) if futures is None else futures:
+        for future in list(self._results) if futures is None else futures:
             future.release()
 
     def leave(self) -> None:
@@ -231,12 +229,3 @@ class DaskEngine(Engine):
         self.release()
         if self._sender is not None:
             self._sender.interval = self._interval_before
-
-    @contextmanager
-    def scope(self) -> Iterator[None]:
-        """Let go, at the end, of every result that was asked for inside."""
-        outside = set(self._futures)
-        try:
-            yield
-        finally:
-            self.release(set(self._futures) - outside)

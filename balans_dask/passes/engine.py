@@ -7,10 +7,11 @@ import functools
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, ParamSpec, TypeAlias, TypeVar
+from weakref import WeakSet
 
 from balans_dask.io.sources import LazySlice
 from balans_dask.kernels._blas import single_threaded_blas
@@ -89,6 +90,7 @@ class Engine(ABC):
         self.task_bytes: dict[str, int] = {}
         self.tell: OnStage = _to_nobody
         self._followed: Followed | None = None
+        self._results: WeakSet[Future] = WeakSet()
 
     @abstractmethod
     def workers(self, limit_bytes: int | None = None) -> Workers:
@@ -142,7 +144,6 @@ class Engine(ABC):
     ) -> list[Future]:
         """Submit one task for each row of arguments."""
 
-    @abstractmethod
     def compute(self, values: Sequence[Any]) -> list[Any]:
         """Bring the values of Dask arrays to the driver; values of any other kind stay as they are.
 
@@ -153,6 +154,8 @@ class Engine(ABC):
         RunError
             As ``gather`` does.
         """
+        # Who gives lazy values opens an engine of Dask.
+        return list(values)
 
     @abstractmethod
     def wait(self, futures: Sequence[Future]) -> None:
@@ -336,9 +339,14 @@ class Engine(ABC):
             ``None`` for all of this engine.
         """
 
-    @abstractmethod
-    def scope(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def scope(self) -> Iterator[None]:
         """Let go, at the end, of every result that was asked for inside."""
+        outside = set(self._results)
+        try:
+            yield
+        finally:
+            self.release(set(self._results) - outside)
 
 
 def _to_nobody(stage: Stage) -> None:

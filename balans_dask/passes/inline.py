@@ -50,10 +50,6 @@ class InlineEngine(Engine):
                 followed.left(len(rows) - len(results))
         return results
 
-    def compute(self, values: Sequence[Any]) -> list[Any]:
-        """Return the values: what is lazy is for Dask."""
-        return list(values)
-
     def wait(self, futures: Sequence[Any]) -> None:
         """Return: everything is there."""
 
@@ -71,11 +67,6 @@ class InlineEngine(Engine):
 
     def release(self, futures: Iterable[Any] | None = None) -> None:
         """Return: Python collects what nobody holds."""
-
-    @contextmanager
-    def scope(self) -> Iterator[None]:
-        """Let go of nothing."""
-        yield
 
     def _settle(self, nodes: Sequence[Any]) -> None:
         pass
@@ -96,7 +87,9 @@ def are_few(n_rows: int, n_values: int) -> bool:
 
 
 @contextmanager
-def embedded_engine(few: bool, lazy: bool = False) -> Iterator[Engine]:
+def embedded_engine(
+    few: bool, lazy: bool = False, n_threads: int | None = None
+) -> Iterator[Engine]:
     """Open an engine inside this process, for a machine without a cluster.
 
     Parameters
@@ -105,12 +98,14 @@ def embedded_engine(few: bool, lazy: bool = False) -> Iterator[Engine]:
         The rows are too few for a second thread.
     lazy : bool
         Some are Dask's to compute, however few they are.
+    n_threads : int or None
+        Threads that are asked for, even by few rows.
     """
     if not lazy:
-        if few:
+        if few and n_threads is None:
             yield InlineEngine()
             return
-        with ThreadsEngine() as engine:
+        with ThreadsEngine(n_threads) as engine:
             yield engine
         return
     from balans_dask.passes.dask_engine import DaskEngine  # noqa: PLC0415  (others need no Dask)

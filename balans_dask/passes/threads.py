@@ -1,14 +1,12 @@
 """The engine of this process: some threads that take tasks in turn, and no scheduler."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from contextlib import contextmanager
 from threading import Lock
 from types import TracebackType
 from typing import Any
-from weakref import WeakSet
 
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.stage import WATCH_SECONDS
@@ -67,7 +65,6 @@ class ThreadsEngine(Engine):
         super().__init__()
         self._n = n_threads or _n_cores()
         self._pool = ThreadPoolExecutor(self._n, thread_name_prefix="balans")
-        self._handles: WeakSet[_Handle] = WeakSet()
         self._lock = Lock()
         self._n_left: Counter[str] = Counter()
 
@@ -129,10 +126,6 @@ class ThreadsEngine(Engine):
         with self._lock:
             self._n_left[name] -= 1
 
-    def compute(self, values: Sequence[Any]) -> list[Any]:
-        """Return the values: what is lazy is for Dask."""
-        return list(values)
-
     def wait(self, futures: Sequence[_Handle]) -> None:
         """Wait until results are there."""
         waited = [handle.future for handle in futures if handle.future is not None]
@@ -160,21 +153,12 @@ class ThreadsEngine(Engine):
 
     def release(self, futures: Iterable[_Handle] | None = None) -> None:
         """Let results go as soon as no other task needs them."""
-        for handle in list(self._handles) if futures is None else futures:
+        for handle in list(self._results) if futures is None else futures:
             handle.future = None
-
-    @contextmanager
-    def scope(self) -> Iterator[None]:
-        """Let go, at the end, of every result that was asked for inside."""
-        outside = set(self._handles)
-        try:
-            yield
-        finally:
-            self.release(set(self._handles) - outside)
 
     def _handle(self, future: "Future[Any]") -> _Handle:
         handle = _Handle(future)
-        self._handles.add(handle)
+        self._results.add(handle)
         return handle
 
     def _settle(self, nodes: Sequence[_Handle]) -> None:

@@ -240,11 +240,11 @@ def markdown(record: Record) -> str:
     parts = [METHOD.read_text(), f"{record.all['processor']}. {used}. {record.all.get('date')}.\n"]
     for title, sets in GROUPS.values():
         if any(record.of(name, RAW) for name in sets):
-            parts += [f"## {title}\n", _table(record, sets, _pair)]
+            parts += [f"## {title}\n", _table(record, sets, pair)]
         for figure, words in MORE.items():
             kept = [name for name in sets if not np.isnan(record.mean(name, RAW, figure))]
             if kept:
-                parts += [f"{words}:\n", _table(record, kept, partial(_plain, figure=figure))]
+                parts += [f"{words}:\n", _table(record, kept, partial(plain, figure=figure))]
     return "\n".join(parts)
 
 
@@ -257,13 +257,15 @@ def _table(record: Record, sets: Iterable[str], cell: Callable[[Record, str, str
     return lines(["set (seeds)", *there], rows)
 
 
-def _pair(record: Record, name: str, method: str) -> str:
-    total = _plain(record, name, method, "total")
-    precision = _plain(record, name, method, "cross_batch_map")
+def pair(record: Record, name: str, method: str) -> str:
+    """Write total and precision of a method on a set."""
+    total = plain(record, name, method, "total")
+    precision = plain(record, name, method, "cross_batch_map")
     return total if total == "-" else f"{total} / {precision}"
 
 
-def _plain(record: Record, name: str, method: str, figure: str) -> str:
+def plain(record: Record, name: str, method: str, figure: str) -> str:
+    """Write one figure of a method on a set."""
     value = record.mean(name, method, figure)
     return "-" if np.isnan(value) else f"{value:.3f}".replace("0.", ".", 1)
 

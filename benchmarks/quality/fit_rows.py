@@ -24,7 +24,7 @@ from benchmarks.harness.embedded import real
 from benchmarks.harness.findings import LIBRARIES, processor, versions
 from benchmarks.harness.real_sets import RealSet
 from benchmarks.harness.tables import lines
-from benchmarks.quality.align_quality import MEASURED_BY, REAL, Record, figures
+from benchmarks.quality.align_quality import MEASURED_BY, REAL, Record, figures, pair, plain
 
 MILLION, RESAMPLED_ROWS = 1_000_000, 500_000
 SOME, ALL_ROWS, RAW = "some rows", "all rows", "raw"
@@ -99,12 +99,9 @@ def markdown(record: Record, names: list[str]) -> str:
     rows = []
     for name in names:
         if record.of(name, RAW):
-            cells = [
-                " / ".join(_plain(record, name, m, f) for f in ("total", "cross_batch_map"))
-                for m in header[1:]
-            ]
+            cells = [pair(record, name, method) for method in header[1:]]
             rows.append([f"{name} ({len(record.of(name, SOME))})", *cells])
-    rare = [f"{_plain(record, RARE, method, 'rare_share')}" for method in header[1:]]
+    rare = [f"{plain(record, RARE, method, 'rare_share')}" for method in header[1:]]
     return "\n".join(
         [
             METHOD.read_text(),
@@ -114,11 +111,6 @@ def markdown(record: Record, names: list[str]) -> str:
             lines(header[1:], [rare]),
         ]
     )
-
-
-def _plain(record: Record, name: str, method: str, figure: str) -> str:
-    value = record.mean(name, method, figure)
-    return "-" if np.isnan(value) else f"{value:.3f}".replace("0.", ".", 1)
 
 
 def main() -> None:
