@@ -112,7 +112,7 @@ class DaskEngine(Engine):
             return futures
         if has_lazy(rows):
             futures = self._map_lazily(function, rows, keys, priority)
-            self._results.update(futures)
+            self._futures.update(futures)
             return futures
         with warnings.catch_warnings():
             # A numpy array of the user's is sent to the workers that correct it.
@@ -120,7 +120,7 @@ class DaskEngine(Engine):
             futures = self._client.map(
                 function, *zip(*rows, strict=True), key=keys, pure=False, priority=priority
             )
-        self._results.update(futures)
+        self._futures.update(futures)
         return futures
 
     def _map_lazily(
@@ -141,7 +141,7 @@ class DaskEngine(Engine):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
             futures: list[Future] = self._client.compute(lazy)
-        self._results.update(futures)
+        self._futures.update(futures)
         computed = iter(self.take(futures))
         return [next(computed) if dask.is_dask_collection(value) else value for value in values]
 
@@ -208,7 +208,7 @@ class DaskEngine(Engine):
     def held(self, futures: Sequence[Future]) -> list[Future]:
         """Return second handles on results, which stay until both are released."""
         handles = [Future(future.key, self._client) for future in futures]
-        self._results.update(handles)
+        self._futures.update(handles)
         return handles
 
     def release(self, futures: Iterable[Future] | None = None) -> None:
@@ -221,7 +221,7 @@ class DaskEngine(Engine):
         futures : iterable of Future or None
             ``None`` for all of this engine.
         """
-        for future in list(self._results) if futures is None else futures:
+        for future in list(self._futures) if futures is None else futures:
             future.release()
 
     def leave(self) -> None:

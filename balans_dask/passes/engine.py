@@ -90,7 +90,7 @@ class Engine(ABC):
         self.task_bytes: dict[str, int] = {}
         self.tell: OnStage = _to_nobody
         self._followed: Followed | None = None
-        self._results: WeakSet[Future] = WeakSet()
+        self._futures: WeakSet[Future] = WeakSet()
 
     @abstractmethod
     def workers(self, limit_bytes: int | None = None) -> Workers:
@@ -342,11 +342,11 @@ class Engine(ABC):
     @contextmanager
     def scope(self) -> Iterator[None]:
         """Let go, at the end, of every result that was asked for inside."""
-        outside = set(self._results)
+        outside = set(self._futures)
         try:
             yield
         finally:
-            self.release(set(self._results) - outside)
+            self.release(set(self._futures) - outside)
 
 
 def _to_nobody(stage: Stage) -> None:

@@ -153,12 +153,12 @@ class ThreadsEngine(Engine):
 
     def release(self, futures: Iterable[_Handle] | None = None) -> None:
         """Let results go as soon as no other task needs them."""
-        for handle in list(self._results) if futures is None else futures:
+        for handle in list(self._futures) if futures is None else futures:
             handle.future = None
 
     def _handle(self, future: "Future[Any]") -> _Handle:
         handle = _Handle(future)
-        self._results.add(handle)
+        self._futures.add(handle)
         return handle
 
     def _settle(self, nodes: Sequence[_Handle]) -> None:
