@@ -512,9 +512,13 @@ def assert_same_numbers(column: np.ndarray, source: pa.ChunkedArray) -> None:
 
 
 def assert_holds_table(data: anndata.AnnData, table) -> None:
-    """Numbers are features and text describes rows, under their own names."""
-    assert list(data.var_names) == list(table.features)
-    expected = np.array(list(table.features.values()), dtype=np.float32).T
+    """Numbers are features and text describes rows, under their own names.
+
+    ``_index`` is the name that AnnData gives the names of rows, which are no feature.
+    """
+    features = {name: column for name, column in table.features.items() if name != "_index"}
+    assert list(data.var_names) == list(features)
+    expected = np.array(list(features.values()), dtype=np.float32).T
     np.testing.assert_allclose(data.X, expected, rtol=1e-6)
     for name, column in table.labels.items():
         stored = name.replace("/", "_")
