@@ -211,7 +211,7 @@ def sweep(
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     watched = Progress(console, verbose)
     with (
-        open_engine(options["cluster"], asked.is_small) as (engine, limit_bytes),
+        open_engine(options["cluster"]) as (engine, limit_bytes),
         watched as progress,
         engine.telling(Events(progress)),
     ):

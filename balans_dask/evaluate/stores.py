@@ -21,7 +21,7 @@ from balans_dask.model.fit import fit_preprocessor
 from balans_dask.model.inputs import check_input
 from balans_dask.model.plan import plan_run
 from balans_dask.parameters import Parameters
-from balans_dask.passes.inline import embedded_engine
+from balans_dask.passes.threads import embedded_engine
 from balans_dask.tiling import tile_slices
 from balans_dask.workflows.records import correction_record
 from balans_dask.workflows.request import SCORES_KEY, correction_request
@@ -92,7 +92,7 @@ def default_scores(store: ProfileStore, batch_keys: Sequence[str]) -> RawScores:
     # No memory is planned for landmarks that nobody draws.
     run = correction_request(store, tuple(batch_keys), Parameters(max_rows=1))
     # What is odd about the input is said when it is corrected.
-    opened = embedded_engine(run.inputs.are_few())
+    opened = embedded_engine()
     with warnings.catch_warnings(), opened as engine, single_threaded_blas():
         warnings.simplefilter("ignore", InputWarning)
         plan = plan_run(run.inputs, run.parameters, engine.workers())
