@@ -95,7 +95,7 @@ class Experiment:
     beside_peers: bool = False
 
     def main(self, argv: list[str] | None = None) -> None:
-        """Run the command line: measure, and write NAME.json, NAME.md and NAME.svg."""
+        """Run the command line: measure, and write NAME.json, NAME.md and NAME.png."""
         reading = Reading.of(self.name)
         given = self._arguments(reading.title, argv)
         warnings.simplefilter("ignore")
