@@ -11,8 +11,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from balans_dask.evaluate.peers.processes import Peers
 from benchmarks.harness.findings import Findings
-from benchmarks.harness.peer_methods import Peers
 
 SIZES = ("tiny", "small", "full")
 """``tiny`` only shows that the experiment runs; ``small`` is minutes for all of them together."""

@@ -27,12 +27,12 @@ from sklearn.neighbors import NearestNeighbors
 
 from balans_dask import Balans
 from balans_dask.evaluate.neighbours import batch_purity, nearest_label_elsewhere, profile_means
+from balans_dask.evaluate.peers.processes import Peers
 from balans_dask.evaluate.retrieval import cross_batch_precision
 from benchmarks.harness.arrays import Bools, Floats
 from benchmarks.harness.cases import SMALL, Case, Clusters, Compounds, grown
 from benchmarks.harness.embedded import components, real
 from benchmarks.harness.findings import LIBRARIES, processor, versions
-from benchmarks.harness.peer_methods import Peers
 from benchmarks.harness.real_sets import SETS, RealSet, command
 from benchmarks.harness.scoring import N_SCORED, rows_of_every_label, scores
 from benchmarks.harness.tables import lines

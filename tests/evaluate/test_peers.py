@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import pytest
 
-from benchmarks.harness.peer_methods import Peers
+from balans_dask.evaluate.peers.processes import Peers
 from tests.support import REPOSITORY
 
 HARMONY = """

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from benchmarks.harness.arrays import Bools, Floats, Texts
-
-SCRIPT = Path(__file__).parents[1] / "peers" / "run_peer.py"
+SCRIPT = Path(__file__).with_name("run_peer.py")
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Answer:
         does so in its first correction.
     """
 
-    embedding: Floats
+    embedding: NDArray[np.floating]
     seconds: float
 
 
@@ -57,7 +56,9 @@ class Peers:
         found: dict[str, str] = json.loads(answer.stdout)
         return found
 
-    def correct(self, method: str, embedding: Floats, batch: Texts, seed: int) -> Floats:
+    def correct(
+        self, method: str, embedding: NDArray[np.floating], batch: NDArray[np.str_], seed: int
+    ) -> NDArray[np.floating]:
         """Correct an embedding (n_rows, n_components) by a method of ``versions``.
 
         Settings are its own defaults; it may give another number of columns.
@@ -65,7 +66,12 @@ class Peers:
         return self.answer(method, embedding, batch, seed).embedding
 
     def answer(
-        self, method: str, embedding: Floats, batch: Texts, seed: int, control: Bools | None = None
+        self,
+        method: str,
+        embedding: NDArray[np.floating],
+        batch: NDArray[np.str_],
+        seed: int,
+        control: NDArray[np.bool_] | None = None,
     ) -> Answer:
         """Correct an embedding, and say how long that took.
 
