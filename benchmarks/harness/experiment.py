@@ -117,5 +117,6 @@ class Experiment:
         parser.add_argument("--resume", action="store_true", help="keep the runs of the JSON file")
         there = DATA if DATA.is_dir() else None
         parser.add_argument("--data", type=Path, default=there, help="folder of real profiles")
-        parser.add_argument("--peers", help="Python of an environment with peers, or BALANS_PEERS")
+        peers = os.environ.get("BALANS_PEERS")
+        parser.add_argument("--peers", default=peers, help="Python of an environment with peers")
         return parser.parse_args(argv)

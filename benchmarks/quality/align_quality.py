@@ -278,7 +278,8 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--data", type=Path, default=os.environ.get("BALANS_DATA"))
-    parser.add_argument("--peers", help="Python of other methods, or BALANS_PEERS")
+    peers = os.environ.get("BALANS_PEERS")
+    parser.add_argument("--peers", default=peers, help="Python of other methods")
     given = parser.parse_args()
     # The commands warn of what the table shows.
     warnings.simplefilter("ignore")

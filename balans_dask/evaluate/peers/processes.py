@@ -1,8 +1,7 @@
-"""Other methods, each in a process of its own, where an environment for them is given."""
+"""Processes of other methods, which exchange files with this one, by any interpreter."""
 
 import functools
 import json
-import os
 import subprocess
 import tempfile
 import weakref
@@ -13,7 +12,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from balans_dask.errors import InvalidInputError, RunError
+
+__all__ = ["SCRIPT", "Answer", "Peers", "Program"]
+
 SCRIPT = Path(__file__).with_name("run_peer.py")
+
+
+@dataclass(frozen=True)
+class Program:
+    """What an interpreter has of a method.
+
+    Attributes
+    ----------
+    package, module : str
+        Of the Python index, and what is imported of it.
+    version : str or None
+        ``None`` if it is not installed.
+    """
+
+    package: str
+    module: str
+    version: str | None
 
 
 @dataclass(frozen=True)
@@ -22,43 +42,67 @@ class Answer:
 
     Attributes
     ----------
-    embedding : ndarray of shape (n_rows, n_corrected)
+    embedding : ndarray of shape (n_rows, n_corrected), float64
     seconds : float
         Of the correction in its process, without start, imports and files. A method that compiles
         does so in its first correction.
     """
 
-    embedding: NDArray[np.floating]
+    embedding: NDArray[np.float64]
     seconds: float
 
 
 class Peers:
-    """Programs in another environment: one process a method, which stays for the next correction.
+    """Programs of another interpreter: one process a method, which stays for the next correction.
 
-    ``python`` is its interpreter: that of ``BALANS_PEERS`` unless given, and no peers without it.
+    Parameters
+    ----------
+    python : str or None
+        Path of the interpreter; no method is there without one.
     """
 
-    def __init__(self, python: str | None = None) -> None:
-        self._python = python or os.environ.get("BALANS_PEERS")
+    def __init__(self, python: str | None) -> None:
+        self._python = python
         self._processes: dict[str, _Process] = {}
         weakref.finalize(self, _end, self._processes)
 
-    def versions(self) -> dict[str, str]:
-        """Name and version of every method that can be run there."""
-        return self._versions
-
     @functools.cached_property
-    def _versions(self) -> dict[str, str]:
+    def programs(self) -> dict[str, Program]:
+        """All methods by name.
+
+        Raises
+        ------
+        InvalidInputError
+            If the interpreter cannot be started, or lacks what every method asks for.
+        """
         if not self._python:
             return {}
         command = [self._python, str(SCRIPT), "--list"]
-        answer = subprocess.run(command, check=True, capture_output=True, text=True)
-        found: dict[str, str] = json.loads(answer.stdout)
-        return found
+        try:
+            answer = subprocess.run(command, capture_output=True, text=True)
+        except OSError as error:
+            raise InvalidInputError(
+                f"{self._python} cannot be started: {error.strerror}"
+            ) from error
+        if answer.returncode:
+            raise InvalidInputError(
+                f"{self._python} cannot run other methods ({_last_line(answer.stderr)}): "
+                f"{self._python} -m pip install numpy pandas"
+            )
+        found: dict[str, dict[str, Any]] = json.loads(answer.stdout)
+        return {name: Program(**facts) for name, facts in found.items()}
+
+    def versions(self) -> dict[str, str]:
+        """Version of every method that is there, with the package if that has another name."""
+        return {
+            name: one.version if one.package == name else f"of {one.package} {one.version}"
+            for name, one in self.programs.items()
+            if one.version is not None
+        }
 
     def correct(
         self, method: str, embedding: NDArray[np.floating], batch: NDArray[np.str_], seed: int
-    ) -> NDArray[np.floating]:
+    ) -> NDArray[np.float64]:
         """Correct an embedding (n_rows, n_components) by a method of ``versions``.
 
         Settings are its own defaults; it may give another number of columns.
@@ -75,7 +119,19 @@ class Peers:
     ) -> Answer:
         """Correct an embedding, and say how long that took.
 
-        ``control`` says which rows are negative controls; sphering needs some.
+        Parameters
+        ----------
+        method : str
+            Of ``versions``.
+        embedding : ndarray of shape (n_rows, n_components)
+        batch : ndarray of shape (n_rows,), text
+        control : ndarray of shape (n_rows,), bool, or None
+            Which rows are negative controls; sphering needs some.
+
+        Raises
+        ------
+        RunError
+            If the method, or its process, fails.
         """
         if control is None:
             control = np.zeros(len(embedding), dtype=bool)
@@ -91,9 +147,9 @@ class Peers:
         found = self._processes[method].ask(request)
         if found is None:
             ended = self._processes.pop(method)
-            raise RuntimeError(f"{method} failed with {ended.wait()}: {ended.last_words()}")
+            raise RunError(f"{method} failed with {ended.wait()}: {ended.last_words()}")
         if "error" in found:
-            raise RuntimeError(f"{method} failed: {found['error']}")
+            raise RunError(f"{method} failed: {found['error']}")
         return found
 
 
@@ -112,20 +168,28 @@ class _Process:
         assert self._process.stdout is not None
         try:
             print(json.dumps(request), file=self._process.stdin, flush=True)
+            line = self._process.stdout.readline()
         except BrokenPipeError:
             return None
-        line = self._process.stdout.readline()
+        except BaseException:
+            # Nobody waits for the answer any more.
+            self._process.kill()
+            raise
         return json.loads(line) if line else None
 
     def last_words(self) -> str:
         """Return the last line of its errors."""
         self._said.seek(0)
-        return "".join(self._said.read().strip().splitlines()[-1:])
+        return _last_line(self._said.read())
 
     def wait(self) -> int:
         """Let it end, and return its exit code."""
         self._process.communicate()
         return self._process.returncode
+
+
+def _last_line(text: str) -> str:
+    return "".join(text.strip().splitlines()[-1:])
 
 
 def _end(processes: dict[str, _Process]) -> None:

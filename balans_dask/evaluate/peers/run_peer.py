@@ -119,24 +119,25 @@ METHODS = {
 }
 
 
-def installed() -> dict[str, str]:
-    """Version of every method that is there, with the package if that has another name."""
+def known() -> dict[str, dict[str, Any]]:
+    """Package of every method, the module of it that is imported, and the version that is there."""
     found = {}
     for name, method in METHODS.items():
+        release = None
         with contextlib.suppress(PackageNotFoundError):
             release = version(method.package)
-            found[name] = release if method.package == name else f"of {method.package} {release}"
+        found[name] = {"package": method.package, "module": method.module, "version": release}
     return found
 
 
 def main() -> None:
-    """Serve a method, or list what is installed."""
+    """Serve a method, or list all, with the versions of those that are installed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("method", nargs="?", choices=sorted(METHODS))
     parser.add_argument("--list", action="store_true")
     given = parser.parse_args()
     if given.list:
-        print(json.dumps(installed()))
+        print(json.dumps(known()))
         return
     if given.method is None:
         parser.error("give METHOD")
