@@ -122,6 +122,8 @@ class EvaluatedStore:
         Its preprocessor.
     before : RawScores or None
         How its scores looked before; ``None`` if its input is not known or not asked for.
+    is_in_unit : bool
+        Whether its scores are in the unit of those before; sphered ones are not.
     """
 
     name: str
@@ -129,6 +131,7 @@ class EvaluatedStore:
     corrected: zarr.Array | None
     projection: Projection
     before: RawScores | None
+    is_in_unit: bool = True
 
 
 def open_stores(
@@ -168,7 +171,8 @@ def open_stores(
             before = _before(store, record, given) if raw or given is not None else None
             projection = Projection.from_arrays(record["preprocessor"])
             scores = corrected_scores(store, record)
-            found.append(EvaluatedStore(name, store, scores, projection, before))
+            in_unit = record["parameters"].get("sphering") is None
+            found.append(EvaluatedStore(name, store, scores, projection, before, in_unit))
     if given is not None:
         first = found[0].before if found else None
         first = default_scores(given, batch_keys) if first is None else first

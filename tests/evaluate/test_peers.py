@@ -2,13 +2,17 @@
 
 import gc
 import os
+import signal
 import sys
+import threading
+import time
 
 import numpy as np
 import psutil
 import pytest
 
-from benchmarks.harness.peer_methods import Peers
+from balans_dask.evaluate.peers.processes import SCRIPT, Peers
+from tests.repository.test_architecture import MODULES, imports
 from tests.support import REPOSITORY
 
 HARMONY = """
@@ -55,9 +59,8 @@ def test_versions_name_what_is_there_and_the_package_that_holds_it(peers):
     assert found["sphering"].startswith("of scikit-learn ")
 
 
-def test_there_are_none_without_an_environment(monkeypatch):
-    monkeypatch.delenv("BALANS_PEERS", raising=False)
-    assert Peers().versions() == {}
+def test_there_are_none_without_an_interpreter():
+    assert Peers(None).versions() == {}
 
 
 def test_a_correction_comes_back_the_way_round_it_went_with_its_time(peers, rng):
@@ -109,3 +112,30 @@ def test_processes_end_with_the_object_that_has_started_them(peers, rng):
     del ours
     gc.collect()
     assert not process.is_running()
+
+
+def test_nobody_waits_for_a_method_that_was_interrupted(peers, rng, tmp_path):
+    begun = tmp_path / "begun"
+    sleeping = f"open({str(begun)!r}, 'w').close(); time.sleep(3600)"
+    (tmp_path / "harmonypy.py").write_text(
+        f"import time\ndef run_harmony(*given, **options): {sleeping}\n"
+    )
+
+    def interrupt():
+        while not begun.exists():
+            time.sleep(0.01)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        peers.correct("harmonypy", rng.normal(size=(6, 2)), np.full(6, "a"), 0)
+    assert peers._processes["harmonypy"].wait() == -signal.SIGKILL
+
+
+def test_the_program_imports_nothing_of_ours_and_we_nothing_of_it():
+    """It is run by its path, with Pythons that have no balans_dask."""
+    outside = {name.partition(".")[0] for name in imports(SCRIPT)}
+    assert outside - set(sys.stdlib_module_names) == {"numpy", "pandas"}
+    assert not [path for path in MODULES if any("run_peer" in name for name in imports(path))]
+    others = {"bbknn", "harmonypy", "scanorama", "scanpy", "scvi"}
+    assert not [path for path in MODULES if others & {n.split(".")[0] for n in imports(path)}]

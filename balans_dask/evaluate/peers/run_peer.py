@@ -1,7 +1,7 @@
 """Correct embeddings with another method, in a process of its own, for as long as asked to.
 
-    python benchmarks/peers/run_peer.py METHOD
-    python benchmarks/peers/run_peer.py --list
+    python balans_dask/evaluate/peers/run_peer.py METHOD
+    python balans_dask/evaluate/peers/run_peer.py --list
 
 Each line of the input is an object of JSON: `given`, an npz file with `embedding` (rows x
 components), `batch` (a text a row) and `control` (whether a row is a negative control); `out`, the
@@ -70,7 +70,7 @@ def bbknn(given: Profiles, seed: int) -> np.ndarray:
     run = importlib.import_module("bbknn.matrix").bbknn
     n_components = given.embedding.shape[1]
     _, graph, _ = run(given.embedding, given.batch, n_pcs=n_components)
-    return (graph @ given.embedding) / np.asarray(graph.sum(axis=1)).reshape(-1, 1)
+    return np.asarray((graph @ given.embedding) / np.asarray(graph.sum(axis=1)).reshape(-1, 1))
 
 
 def combat(given: Profiles, seed: int) -> np.ndarray:
@@ -84,7 +84,8 @@ def sphering(given: Profiles, seed: int) -> np.ndarray:
     controls = given.embedding[given.control]
     fitted = importlib.import_module("sklearn.covariance").LedoitWolf().fit(controls)
     values, vectors = np.linalg.eigh(fitted.covariance_)
-    return (given.embedding - fitted.location_) @ (vectors / np.sqrt(values)) @ vectors.T
+    moved = (given.embedding - fitted.location_) @ (vectors / np.sqrt(values)) @ vectors.T
+    return np.asarray(moved)
 
 
 def scvi(given: Profiles, seed: int) -> np.ndarray:
@@ -118,24 +119,25 @@ METHODS = {
 }
 
 
-def installed() -> dict[str, str]:
-    """Version of every method that is there, with the package if that has another name."""
+def known() -> dict[str, dict[str, Any]]:
+    """Package of every method, the module of it that is imported, and the version that is there."""
     found = {}
     for name, method in METHODS.items():
+        release = None
         with contextlib.suppress(PackageNotFoundError):
             release = version(method.package)
-            found[name] = release if method.package == name else f"of {method.package} {release}"
+        found[name] = {"package": method.package, "module": method.module, "version": release}
     return found
 
 
 def main() -> None:
-    """Serve a method, or list what is installed."""
+    """Serve a method, or list all, with the versions of those that are installed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("method", nargs="?", choices=sorted(METHODS))
     parser.add_argument("--list", action="store_true")
     given = parser.parse_args()
     if given.list:
-        print(json.dumps(installed()))
+        print(json.dumps(known()))
         return
     if given.method is None:
         parser.error("give METHOD")
