@@ -40,7 +40,7 @@ class ProfileStore:
     Attributes
     ----------
     path : str
-        As the user gave it.
+        As the user gave it; of a table that became a store for one run, that of the table.
     root : zarr.Group
         Opened read-only.
     features : zarr.Array of shape (n_rows, n_features)
@@ -49,6 +49,8 @@ class ProfileStore:
         Annotations of rows and of features; a slash in a name has become ``_``.
     limit_bytes : int or None
         Memory that may be used.
+    at : str or None
+        Where the store lies, if that is not its path.
     """
 
     path: str
@@ -57,6 +59,7 @@ class ProfileStore:
     obs: pd.DataFrame
     var: pd.DataFrame
     limit_bytes: int | None = None
+    at: str | None = None
 
     @property
     def n_rows(self) -> int:
@@ -98,7 +101,7 @@ class ProfileStore:
         table = self.root["obs"]
         stored = dict(zip(self.obs.columns, table.attrs[COLUMNS], strict=True))
         for text, missing in _texts(table, stored[name]):
-            require_every_chunk(text, self.path, missing)
+            require_every_chunk(text, self.at or self.path, missing)
         return self.obs[name]
 
     def element(self, name: str) -> Any:

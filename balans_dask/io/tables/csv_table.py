@@ -213,7 +213,7 @@ def open_csv(path: str, rule: ColumnRule) -> RowStream:
             yield _slab(path, _read(path, block, names, kept)[[*kept, *features]], features)
 
     var = pd.DataFrame(index=pd.Index(features))
-    return RowStream(var, slabs(), untyped=True, left_out=tuple(left_out))
+    return RowStream(var, slabs(), untyped=True, left_out=tuple(left_out), names=tuple(names))
 
 
 def _read(path: str, block: CsvBlock, names: list[str], annotations: list[str]) -> pd.DataFrame:

@@ -6,7 +6,7 @@ The layout of the Cell Painting Gallery is ``SOURCE/workspace/profiles/BATCH/PLA
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import Any
@@ -30,6 +30,7 @@ __all__ = [
     "TABLE_SUFFIXES",
     "PlateFile",
     "chosen_files",
+    "is_table_file",
     "open_table",
 ]
 
@@ -199,6 +200,11 @@ def open_table(path: str, rule: ColumnRule | None = None, pattern: str | None = 
     )
 
 
+def is_table_file(path: str) -> bool:
+    """Tell by its name whether a file is a table that can be opened."""
+    return path.lower().endswith((*TABLE_SUFFIXES, ".h5ad"))
+
+
 def _open_file(path: str, rule: ColumnRule) -> RowStream:
     return open_parquet(path, rule) if path.lower().endswith(".parquet") else open_csv(path, rule)
 
@@ -235,7 +241,7 @@ def _joined(path: str, files: list[PlateFile], rule: ColumnRule) -> RowStream:
                 obs = _with_partitions(file.path, partitions.of(file.name), slab.obs)
                 yield Slab(_with_columns(obs, file.columns()), values)
 
-    return RowStream(first.var, slabs(), untyped=first.untyped, left_out=first.left_out)
+    return replace(first, slabs=slabs())
 
 
 def _places(file: PlateFile, found: pd.Index, features: pd.Index) -> NDArray[np.intp] | None:

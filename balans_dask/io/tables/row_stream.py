@@ -66,6 +66,9 @@ class RowStream:
         Annotations are text whatever they mean, because the format knows no types.
     left_out : tuple of str
         Columns that are in none of the slabs.
+    names : tuple of str
+        All columns in the order of the table, of a folder those of its first one; empty where the
+        format holds annotations apart.
     """
 
     var: pd.DataFrame
@@ -73,6 +76,7 @@ class RowStream:
     obs_complete: pd.DataFrame | None = None
     untyped: bool = False
     left_out: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 @contextmanager
