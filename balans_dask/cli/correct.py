@@ -307,6 +307,7 @@ def correct(
     (align); --paper smooths, as published.
     """
     from balans_dask.cli.terminal import facts_table, plan_facts
+    from balans_dask.io.paths import table_suffix
     from balans_dask.io.run_folder import taken_by
     from balans_dask.model.plan import plan_run
     from balans_dask.progress import Progress
@@ -314,6 +315,8 @@ def correct(
     from balans_dask.workflows.sharing import sharing_facts
 
     target = _output_of(source, target, into, layer)
+    if not into:
+        table_suffix(target)  # refused before anything is looked at
     require_report(performance_report, overwrite, (source, *taken_by(target), model))
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     is_reported = performance_report is not None
@@ -366,6 +369,7 @@ def transform(
     SOURCE and TARGET are what `balans correct` takes.
     """
     from balans_dask.cli.terminal import facts_table, plan_facts
+    from balans_dask.io.paths import table_suffix
     from balans_dask.io.run_folder import taken_by
     from balans_dask.model.plan import plan_run
     from balans_dask.model.saved import load_model
@@ -373,6 +377,7 @@ def transform(
     from balans_dask.workflows.correct import WriteOptions, transform_store
     from balans_dask.workflows.request import correction_request, warn_of_what_stays_behind
 
+    table_suffix(target)  # refused before anything is looked at
     require_report(performance_report, overwrite, (source, *taken_by(target), model))
     frozen = load_model(model)
     basis = None if frozen.n_embedding is None else frozen.record["basis"]

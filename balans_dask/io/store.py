@@ -62,6 +62,10 @@ class ProfileStore:
     at: str | None = None
 
     @property
+    def _place(self) -> str:
+        return self.at or self.path
+
+    @property
     def n_rows(self) -> int:
         """Number of profiles."""
         return int(self.features.shape[0])
@@ -101,7 +105,7 @@ class ProfileStore:
         table = self.root["obs"]
         stored = dict(zip(self.obs.columns, table.attrs[COLUMNS], strict=True))
         for text, missing in _texts(table, stored[name]):
-            require_every_chunk(text, self.at or self.path, missing)
+            require_every_chunk(text, self._place, missing)
         return self.obs[name]
 
     def element(self, name: str) -> Any:
@@ -113,7 +117,7 @@ class ProfileStore:
             If it cannot be read.
         """
         try:
-            require_small(_arrays(self.root[name]), self.path, self.limit_bytes)
+            require_small(_arrays(self.root[name]), self._place, self.limit_bytes)
             return read_element(self.root[name])
         except InvalidInputError:
             raise

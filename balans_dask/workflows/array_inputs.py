@@ -249,7 +249,8 @@ class Table:
         """Return the table with other values of its features."""
         others = np.setdiff1d(np.arange(self.frame.shape[1]), self.places)
         features = pd.DataFrame(np.asarray(values), self.frame.index)
-        both = pd.concat([self.frame.iloc[:, others], features], axis=1)
+        parts = [self.frame.iloc[:, others], features]
+        both = pd.concat(parts, axis=1, ignore_index=True)
         found = both.iloc[:, np.argsort(np.concatenate([others, self.places]))]
         return found.set_axis(self.frame.columns, axis=1)
 

@@ -8,7 +8,14 @@ from typing import Any
 from balans_dask.errors import InvalidInputError, StoreExistsError
 from balans_dask.io.atomic import read_json, sync_folder, write_json
 from balans_dask.io.files import files_below, remove_file, remove_tree
-from balans_dask.io.paths import H5AD, is_store, require_apart, require_free_file, table_suffix
+from balans_dask.io.paths import (
+    H5AD,
+    is_store,
+    require_apart,
+    require_exists,
+    require_free_file,
+    table_suffix,
+)
 from balans_dask.io.places import is_remote, place_of, reaching, require_writable, resolved
 from balans_dask.io.run_folder import RunFolder
 from balans_dask.io.store import ProfileStore, open_store
@@ -172,6 +179,7 @@ def ends_of(
     if table is None:
         yield Ends(source, source, folder)
         return
+    require_exists(table)
     require_apart(target, (source,))
     with reaching(target):
         require_writable(folder.target)
