@@ -25,6 +25,12 @@ from balans_dask.workflows.request import ADDED_COLUMNS
 
 __all__ = ["Ends", "TableFolder", "ends_of", "is_table"]
 
+MARKED = (
+    *("fingerprint", "model", "stop_reason", "n_sampled", "n_capped", "n_uncovered"),
+    *("rho", "kappa", "batches"),
+)
+"""Facts of a record by which a table is known again, and what is told of it then."""
+
 
 class TableFolder(RunFolder):
     """The folder in which a store grows that becomes a table, and goes.
@@ -86,16 +92,17 @@ class TableFolder(RunFolder):
         )
 
         whole = open_store(str(self.last.store))
-        if self._suffix == H5AD:
-            write_h5ad(whole, self.table)
-            return
         facts = correction_record(whole) or {}
-        plain = {name: fact for name, fact in facts.items() if isinstance(fact, str | int | float)}
-        mark = {**plain, "batches": [str(name) for name in facts["batches"]]}
-        mark.pop("input", None)  # in which equal runs may differ
+        mark = {name: facts[name] for name in MARKED if name in facts}
+        # Whether there are several is all that matters of them here.
+        mark["batches"] = [str(name) for name in facts["batches"][:2]]
+        if self._suffix == H5AD:
+            write_h5ad(whole, self.table, mark)
+            return
         store = replace(whole, obs=whole.obs.drop(columns=list(ADDED_COLUMNS)))
-        columns = as_exported(store)
-        if self._source is not None:
+        if self._source is None:
+            columns = as_exported(store)
+        else:
             columns = columns_as_given(self._source, self._rule, store, self._suffix, ADDED_COLUMNS)
             if _state(self._source, self._rule) != read_json(self.of_source):
                 raise InvalidInputError(
@@ -134,8 +141,11 @@ def is_table(path: str) -> bool:
         return False
     from balans_dask.io.tables.folders import is_table_file  # noqa: PLC0415  (slow to import)
 
+    if is_table_file(path):
+        return True
     place = place_of(path)
-    return is_table_file(path) or any(map(is_table_file, files_below(place)))
+    with reaching(path):
+        return place.is_dir() and any(map(is_table_file, files_below(place)))
 
 
 @contextmanager

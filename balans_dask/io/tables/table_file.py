@@ -21,6 +21,7 @@ from balans_dask.io.elements import ARRAY, encoded
 from balans_dask.io.files import table_source
 from balans_dask.io.matrices import checked_array
 from balans_dask.io.paths import H5AD, PARQUET
+from balans_dask.io.places import place_of
 from balans_dask.io.store import ProfileStore
 from balans_dask.io.tables.columns import ColumnRule
 from balans_dask.io.tables.export import row_groups
@@ -40,8 +41,8 @@ PANDAS = b"pandas"
 GZIP_WITH_COMMENT = b"\x1f\x8b\x08\x10\0\0\0\0\0\xff"
 """Magic number, deflate, a comment follows, no time, no system: equal tables are equal files."""
 H5_ROWS_BYTES = 64 * 2**20
-MARK = "uns/balans"
-"""The record of a correction, which an h5ad holds as a store does."""
+LONGEST_MARK = 2**16
+"""Bytes; what an attribute of HDF5 holds."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def columns_as_given(
     features = [str(name) for name in store.var.index]
     kind = _kind(store)
     others = [name for name in stream.names if name not in {*features, *stream.left_out}]
-    if suffix == PARQUET and source.lower().endswith(PARQUET) and not Path(source).is_dir():
+    if suffix == PARQUET and source.lower().endswith(PARQUET) and not place_of(source).is_dir():
         given = pq.ParquetFile(table_source(source)).read(columns=others)
         fields = {field.name: field for field in given.schema}
         described = _slices(given)
@@ -197,7 +198,7 @@ def _groups(store: ProfileStore, columns: TableColumns) -> Iterator[pa.RecordBat
         yield columns.rows(rows, block)
 
 
-def write_h5ad(store: ProfileStore, path: Path) -> None:
+def write_h5ad(store: ProfileStore, path: Path, mark: Mapping[str, Any]) -> None:
     """Write all that a corrected store holds, matrices a few rows at a time; it is then on disk."""
     from anndata import AnnData, settings  # noqa: PLC0415  (slow to import)
 
@@ -207,6 +208,7 @@ def write_h5ad(store: ProfileStore, path: Path) -> None:
     with settings.override(allow_write_nullable_strings=True):
         frame.write_h5ad(path)
         with h5py.File(path, "r+") as file:
+            file.attrs[WRITTEN_BY] = json.dumps(mark)
             for name in ("X", *(f"obsm/{name}" for name in store.embeddings)):
                 array = checked_array(store.root[name])
                 file.pop(name, None)
@@ -222,28 +224,18 @@ def mark_of(path: Path, suffix: str) -> Mapping[str, Any] | None:
     """Read what the writer has noted of a table; ``None`` for any other file."""
     try:
         if suffix == H5AD:
-            return _mark_of_h5ad(path)
-        if suffix == PARQUET:
-            said = pq.read_schema(path).metadata or {}
-            found = json.loads(said[WRITTEN_BY.encode()])
+            with h5py.File(path, "r") as file:
+                said = file.attrs[WRITTEN_BY]
+        elif suffix == PARQUET:
+            said = (pq.read_schema(path).metadata or {})[WRITTEN_BY.encode()]
         else:
-            with path.open("rb") as file:
-                start, comment = file.read(len(GZIP_WITH_COMMENT)), b""
-                if start != GZIP_WITH_COMMENT:
+            with path.open("rb") as content:
+                if content.read(len(GZIP_WITH_COMMENT)) != GZIP_WITH_COMMENT:
                     return None
-                while (letter := file.read(1)) not in (b"", b"\0"):
-                    comment += letter
-            found = json.loads(comment)
-    except (OSError, ValueError, KeyError):
+                said = content.read(LONGEST_MARK).partition(b"\0")[0]
+        found = json.loads(said)
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found if isinstance(found, dict) else None
-
-
-def _mark_of_h5ad(path: Path) -> Mapping[str, Any] | None:
-    from anndata.io import read_elem  # noqa: PLC0415  (slow to import)
-
-    with h5py.File(path, "r") as file:
-        found: Any = read_elem(file[MARK])
     return found if isinstance(found, dict) else None
 
 
