@@ -19,7 +19,7 @@ def test_its_python_runs(block, capsys):
 
 def test_its_commands_and_their_options_are_those_of_the_program():
     found = list(commands(README))
-    assert len(found) == 5
+    assert len(found) == 6
     for words in found:
         assert {word for word in words if OPTION.fullmatch(word)} <= OPTIONS[words[0]]
 
