@@ -4,8 +4,16 @@ import math
 
 from balans_dask.errors import BalansError
 from balans_dask.evaluate.scoring import MIXING_NEIGHBORS, SCORES
+from balans_dask.evaluate.stores import RAW
 from balans_dask.evaluate.sweep.result import MIXING_SHARE, SIGNAL_SHARE
-from balans_dask.evaluate.table import BLOCKS, HEADINGS, NULL, cautions, evaluate_stores
+from balans_dask.evaluate.table import (
+    BLOCKS,
+    HEADINGS,
+    NULL,
+    EvaluationTable,
+    cautions,
+    evaluate_stores,
+)
 from balans_dask.evaluate.verdict import (
     BETTER,
     HELD_BACK,
@@ -28,6 +36,7 @@ __all__ = [
     "meeting_section",
     "remedy_of",
     "score_section",
+    "side_tables",
     "table_section",
     "verdict_card",
 ]
@@ -195,10 +204,18 @@ def table_section(asked: Reported) -> tuple[Section, list[str]]:
         )
     except BalansError as error:
         return Section(title, [f"Not computed: {error}"]), []
+    tables = side_tables(table)
+    definitions = Table("Definitions", (), [*table.footnotes().items()])
+    text = f"The null models say what a score is worth. {table.summary()}."
+    return Section(title, [text], (), tables, [definitions]), cautions(table.rows)
+
+
+def side_tables(table: EvaluationTable) -> list[Table]:
+    """Lay out the scores of each side, a line for each, with what the store gained over raw."""
     by_name = {str(row["name"]): row for row in table.rows}
     nulls = [name for name in by_name if name.startswith(NULL)]
-    sides = [name for name in ("raw", *by_name) if name in by_name and name not in nulls]
-    sides = list(dict.fromkeys(sides))
+    # Raw first, if it is known, and the store.
+    sides = sorted((name for name in by_name if name not in nulls), key=lambda name: name != RAW)
     tables = []
     for block, names in BLOCKS.items():
         rows = []
@@ -206,13 +223,11 @@ def table_section(asked: Reported) -> tuple[Section, list[str]]:
             values = [float(by_name[side][name]) for side in (*sides, *nulls)]
             if any(map(math.isfinite, values)):
                 gained = values[1] - values[0] if len(sides) > 1 else math.nan
-                shown = [_score(value) for value in values]
-                shown.insert(len(sides), _signed(gained) if math.isfinite(gained) else "-")
-                rows.append((HEADINGS[name], *shown))
+                cells = [_score(value) for value in values]
+                cells.insert(len(sides), _signed(gained) if math.isfinite(gained) else "-")
+                rows.append((HEADINGS[name], *cells))
         tables.append(Table(block, ("score", *sides, "difference", *nulls), rows))
-    definitions = Table("Definitions", (), [*table.footnotes().items()])
-    text = f"The null models say what a score is worth. {table.summary()}."
-    return Section(title, [text], (), tables, [definitions]), cautions(table.rows)
+    return tables
 
 
 def label_section(asked: Reported, sample: Sample) -> list[Section]:

@@ -8,11 +8,13 @@ import pytest
 
 from balans_dask.evaluate.sweep import Grid
 from balans_dask.evaluate.sweep.store import sweep_store
+from balans_dask.evaluate.table import BLOCKS, SHUFFLED, EvaluationTable
 from balans_dask.io.store import open_store
 from balans_dask.report.maps import before_after_figure, principal_plane
 from balans_dask.report.page import shown
 from balans_dask.report.run_figures import displacement_figure, scales_figure, shares_figure
 from balans_dask.report.source import reported
+from balans_dask.report.verdict_sections import side_tables
 from balans_dask.workflows.records import correction_record
 from tests.report.pages import Page, corrected, report
 from tests.support.commands import run, streams
@@ -169,3 +171,17 @@ def test_displacements_are_in_units_of_the_distance_of_two_rows(tmp_path):
     typical = float(re.search(r"The typical distance, ([0-9.]+),", page.words)[1])
     assert record["parameters"]["n_components"] >= 6
     assert typical == pytest.approx(np.median(distances), rel=0.1)
+
+
+def test_scores_of_other_libraries_stand_in_lines_with_what_was_gained_over_raw():
+    scores = dict.fromkeys((name for block in BLOCKS.values() for name in block), np.nan)
+    rows = [
+        scores | {"name": "out", "total": 0.5, "ari": 0.25},
+        scores | {"name": "raw", "total": 0.375, "ari": 0.375},
+        scores | {"name": SHUFFLED, "total": 0.25, "ari": 0.0},
+    ]
+    batch_side, biology_side, retrieval = side_tables(EvaluationTable(rows, {}, {}))
+    assert batch_side.header == ("score", "raw", "out", "difference", SHUFFLED)
+    assert batch_side.rows == [("total", "0.375", "0.500", "+0.125", "0.250")]
+    assert biology_side.rows[1] == ("ARI", "0.375", "0.250", "\N{MINUS SIGN}0.125", "0.000")
+    assert retrieval.rows == []
