@@ -151,6 +151,8 @@ def labelled_rows(
         In increasing order; none if no row has a label.
     """
     labelled = np.flatnonzero(label >= 0)
+    if not len(labelled):
+        return labelled
     strata = pd.MultiIndex.from_arrays([batch[labelled], label[labelled]])
     return labelled[stratified_rows(strata.factorize()[0], max_rows, seed)]
 
