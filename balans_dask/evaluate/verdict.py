@@ -100,7 +100,7 @@ class Change:
     total : Score or None
         Of both, in the weights of ``sweep``.
     variance_kept : float
-        Share of the total variance.
+        Share of the total variance; NaN where the rows are in another unit than before.
     labels : sequence of LabelChange
         Those of two batches, the largest gain first.
     was_mixed : bool

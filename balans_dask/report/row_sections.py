@@ -148,6 +148,8 @@ def map_section(asked: Reported, sample: Sample) -> Section:
         "variance that the axes name. The most frequent groups have a colour, the others are grey; "
         "rows far from all others lie at the edge."
     ]
+    if asked.is_sphered:
+        text.append("Sphering gives rows another unit: compare which are near, not how far apart.")
     if asked.missing_source:
         text.append(f"There are no maps from before: {asked.missing_source}.")
     frame = frame_of(planes)

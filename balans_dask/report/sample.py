@@ -1,6 +1,7 @@
 """The rows of which a report scores and draws, read once: before and after, in one basis."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,8 @@ def sampled(asked: Reported) -> Sample:
         before = before[scored]
         if len(rows) >= LEAST_ROWS:
             change = measured(before, after[scored], batch.codes[rows], names)
+        if change is not None and asked.is_sphered:
+            change = replace(change, variance_kept=math.nan)
     met_after = meetings(after[counted], place[batch.codes[met_rows]], len(met))
     return Sample(rows, before, after[scored], change, met.tolist(), met_before, met_after)
 

@@ -63,6 +63,11 @@ class Reported:
         return _keys(self.record)
 
     @property
+    def is_sphered(self) -> bool:
+        """Whether controls have given the corrected rows another unit than those before."""
+        return "sphering" in self.record
+
+    @property
     def parameters(self) -> Parameters:
         """Those of the run, as its record has them: what is ``None`` is not in it."""
         known = {field.name: field.default for field in fields(Parameters)}

@@ -50,6 +50,7 @@ HEADINGS_OF = {
     NOT_JUDGED: "Not judged",
 }
 VERDICTS = {BETTER: "good", HELD_BACK: "same", WORSE: "bad", NOT_JUDGED: "same"}
+OTHER_UNIT = "not to be compared: sphering gives rows another unit"
 LISTED = 5
 """Labels that gained, and that lost, most."""
 MAX_ROWS = 5000
@@ -81,6 +82,8 @@ def verdict_card(asked: Reported, sample: Sample) -> Card:
     tiles = [_tile("Signal", change.signal), _tile("Mixing", change.mixing)]
     kept = f"100 % {ARROW} {_percent(change.variance_kept)}"
     words = "of the total variance; what is gone was of batches, of noise or of biology"
+    if asked.is_sphered:
+        kept, words = "-", OTHER_UNIT
     tiles.append(Tile("Variance kept", kept, words, "same"))
     return Card(heading, VERDICTS[verdict], text, tiles)
 
@@ -162,8 +165,9 @@ def score_section(asked: Reported, sample: Sample) -> Section:
          "not known" if math.isinf(score.noise) else f"{PLUS_MINUS} {score.noise:.3f}")
         for name, score in named.items() if score is not None
     ]  # fmt: skip
-    gone = _signed(change.variance_kept - 1)
-    rows.append(("variance kept", "1.000", f"{change.variance_kept:.3f}", gone, ""))
+    if not asked.is_sphered:
+        gone = _signed(change.variance_kept - 1)
+        rows.append(("variance kept", "1.000", f"{change.variance_kept:.3f}", gone, ""))
     pair = SCORES["neighbours"]
     of = "" if change.signal is None else f", {len(change.labels):,} labels of two batches"
     text = [f"Of {len(sample.rows):,} of {asked.store.n_rows:,} rows{of}."]

@@ -185,3 +185,9 @@ def test_scores_of_other_libraries_stand_in_lines_with_what_was_gained_over_raw(
     assert batch_side.rows == [("total", "0.375", "0.500", "+0.125", "0.250")]
     assert biology_side.rows[1] == ("ARI", "0.375", "0.250", "\N{MINUS SIGN}0.125", "0.000")
     assert retrieval.rows == []
+
+
+def test_variance_of_sphered_rows_is_not_compared(shifted):
+    page = page_of(shifted, "--sphering", "Metadata_compound == '0'")
+    assert "Variance kept - not to be compared: sphering gives rows another unit" in page.words
+    assert "Sphering gives rows another unit: compare which are near" in page.words
