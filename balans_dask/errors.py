@@ -1,12 +1,13 @@
 """What balans_dask raises and warns of, how it is put for people, and what stays secret in it."""
 
+import difflib
 import errno
 import logging
 import re
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -21,6 +22,7 @@ __all__ = [
     "RunError",
     "StoreExistsError",
     "WrongTypeError",
+    "did_you_mean",
     "exhaustion",
     "first_line",
     "first_names",
@@ -247,6 +249,19 @@ def first_names(names: Sequence[object], at_most: int = 5) -> str:
     """Join the first names of a list, saying that there are more."""
     more = ", ..." if len(names) > at_most else ""
     return ", ".join(str(name) for name in names[:at_most]) + more
+
+
+def did_you_mean(name: str, names: Iterable[str], prefix: str = "") -> str:
+    """Ask for the nearest of some names; nothing if none is near.
+
+    Parameters
+    ----------
+    prefix : str
+        What many names begin with, and people leave out. Case does not count either.
+    """
+    plain = {each.casefold().removeprefix(prefix.casefold()): each for each in names}
+    near = difflib.get_close_matches(name.casefold().removeprefix(prefix.casefold()), plain, n=1)
+    return f": did you mean {plain[near[0]]}?" if near else ""
 
 
 def printable(text: object) -> str:

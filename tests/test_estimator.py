@@ -18,7 +18,6 @@ from sklearn.base import clone
 from balans_dask import Balans, correct_batches
 from balans_dask.errors import InputWarning, InvalidInputError
 from balans_dask.parameters import OPERATORS, PAPER, Parameters
-from balans_dask.passes import inline
 from balans_dask.passes.workers import QUIET_DASHBOARD
 from tests.support.screens import gaussian_screen
 
@@ -432,14 +431,11 @@ def test_more_neighbours_than_any_batch_has_are_those_that_it_has():
     np.testing.assert_array_equal(found.scales_, expected.scales_)
 
 
-def test_two_fits_in_two_threads_leave_dask_as_it_was(monkeypatch):
-    monkeypatch.setattr(inline, "INLINE_ROWS", 0)
+def test_two_fits_in_two_threads_leave_dask_as_it_was():
+    lazy = da.from_array(SCREEN.profiles)
     models = [Balans(operator="smooth", max_rows=m) for m in (100, 200)]
     with ThreadPoolExecutor(2) as pool:
-        fits = [
-            pool.submit(model.fit_transform, SCREEN.profiles, batch=SCREEN.batch)
-            for model in models
-        ]
+        fits = [pool.submit(model.fit_transform, lazy, batch=SCREEN.batch) for model in models]
     for model, fit in zip(models, fits, strict=True):
         alone = clone(model).fit_transform(SCREEN.profiles, batch=SCREEN.batch)
         np.testing.assert_array_equal(fit.result(), alone)

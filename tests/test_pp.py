@@ -287,7 +287,8 @@ def with_obs(values):
 
 MISSING = pd.Series(SCREEN.batch).where(SCREEN.label != 2).to_numpy()
 BAD = [
-    (screen, "Plate", {}, r"no column 'Plate' in obs: choose one of its 2 columns \(plate, row\)"),
+    (screen, "week", {}, r"no column 'week' in obs: choose one of its 2 columns \(plate, row\)"),
+    (screen, "Plate", {}, r"no column 'Plate' in obs: did you mean plate\?"),
     (screen, [], {}, "key names no column of obs"),
     (screen, None, {}, "key holds None: give the name of a column of obs, as text"),
     (screen, 0, {}, "key holds 0: give"),

@@ -1,7 +1,6 @@
 """``--config run.toml``: options from a file, with the names of the flags, which win over it."""
 
 import copy
-import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ import tomli_w
 
 import balans_dask
 from balans_dask.cli.options import UNEXPOSED, option_group
-from balans_dask.errors import InvalidInputError, public
+from balans_dask.errors import InvalidInputError, did_you_mean, public
 
 __all__ = ["CONFIG_OPTION", "PRINT_OPTIONS", "ConfigurableCommand", "resolved"]
 
@@ -116,14 +115,14 @@ def _options_of(path: str, context: click.Context) -> dict[str, Any]:
     options = {_key(option): option for option in _configurable(context.command.params)}
     tables = {name: value for name, value in table.items() if isinstance(value, Mapping)}
     for name in tables.keys() - set(commands):
-        raise InvalidInputError(f"{path}: unknown table [{name}]{_nearest(name, commands)}")
+        raise InvalidInputError(f"{path}: unknown table [{name}]{did_you_mean(name, commands)}")
     shared = {name: value for name, value in table.items() if name not in tables}
     found = {}
     for name, value in {**shared, **tables.get(command, {})}.items():
         key = name.replace("_", "-")
         if key not in options:
             raise InvalidInputError(
-                f"{path}: balans {command} has no option {name}{_nearest(key, options)}"
+                f"{path}: balans {command} has no option {name}{did_you_mean(key, options)}"
             )
         found[str(options[key].name)] = _checked(path, name, options[key], value, context)
     return found
@@ -138,11 +137,6 @@ def _table(path: str) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise InvalidInputError(f"{path} is no TOML file: {error}") from error
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(names), n=1)
-    return f": did you mean {near[0]}?" if near else ""
 
 
 def _checked(path: str, name: str, option: click.Option, value: Any, context: click.Context) -> Any:

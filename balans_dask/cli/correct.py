@@ -241,7 +241,7 @@ def check(source: str, **options: Any) -> None:
 
     asked = _asked(source, options)
     asked.try_writing()
-    opened = open_engine(options["cluster"], asked.inputs.are_few())
+    opened = open_engine(options["cluster"])
     with opened as (engine, limit_bytes), single_threaded_blas():
         plan = plan_run(asked.inputs, asked.parameters, engine.workers(limit_bytes))
         examined = check_input(engine, asked.inputs, asked.parameters, plan.tiling)
@@ -309,8 +309,8 @@ def correct(
     asked = _asked(source, options, is_copied=not into)
     asked = _added_to(asked, layer) if into else asked
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
-    how_run = asked.inputs.are_few(), performance_report is not None
-    with open_engine(options["cluster"], *how_run) as (engine, limit_bytes):
+    is_reported = performance_report is not None
+    with open_engine(options["cluster"], is_reported) as (engine, limit_bytes):
         workers = engine.workers(limit_bytes)
         freezes = model is not None
         plan = plan_run(asked.inputs, asked.parameters, workers, freezes=freezes)
@@ -373,8 +373,8 @@ def transform(
     )
     warn_of_what_stays_behind(asked.store, basis)
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
-    how_run = asked.inputs.are_few(), performance_report is not None
-    with open_engine(options["cluster"], *how_run) as (engine, limit_bytes):
+    is_reported = performance_report is not None
+    with open_engine(options["cluster"], is_reported) as (engine, limit_bytes):
         workers = engine.workers(limit_bytes)
         plan = plan_run(asked.inputs, frozen.parameters, workers, frozen.sizes)
         progress = Progress(console, verbose, facts_table("plan", plan_facts(plan)))

@@ -42,7 +42,7 @@ def _corrected(folder: str, tell: "OnStage") -> Iterator[Any]:
 
     from balans_dask.io.store import open_store
     from balans_dask.model.plan import plan_run
-    from balans_dask.passes.inline import embedded_engine
+    from balans_dask.passes.threads import embedded_engine
     from balans_dask.workflows.correct import WriteOptions, correct_store
     from balans_dask.workflows.mixture import Mixture, write_mixture
     from balans_dask.workflows.request import correction_request
@@ -55,7 +55,7 @@ def _corrected(folder: str, tell: "OnStage") -> Iterator[Any]:
     raw, corrected = str(place / "screen.zarr"), str(place / "corrected.zarr")
     write_mixture(screen, raw, overwrite=True)
     run = correction_request(open_store(raw), [BATCH], Parameters())
-    with embedded_engine(run.inputs.are_few()) as engine:
+    with embedded_engine() as engine:
         plan = plan_run(run.inputs, run.parameters, engine.workers())
         with engine.telling(tell):
             correct_store(engine, run, plan, corrected, WriteOptions(overwrite=True))

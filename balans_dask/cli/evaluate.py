@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -35,6 +36,26 @@ if TYPE_CHECKING:
     from balans_dask.evaluate.table import EvaluationTable
 
 __all__ = ["evaluate", "report", "sweep"]
+
+LEAST_NAME = 12
+"""Columns of the terminal for names."""
+
+
+def _listed(kind: Callable[[str], Any], what: str) -> Callable[..., tuple[Any, ...] | None]:
+    """Read values between commas; ``None`` where the option is not given."""
+
+    def read(context: click.Context, option: click.Parameter, text: str | None) -> Any:
+        if text is None:
+            return None
+        values = []
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            try:
+                values.append(kind(part))
+            except ValueError:
+                raise click.BadParameter(f"{part!r} is not {what}") from None
+        return tuple(values)
+
+    return read
 
 
 @click.command(cls=ConfigurableCommand)
@@ -69,27 +90,53 @@ __all__ = ["evaluate", "report", "sweep"]
 @click.option("--csv", "csv_path", help="Write scores here too.")
 @click.option("--overwrite", is_flag=True, help="Replace these files.")
 @click.option("--raw/--no-raw", default=True, help="Score the inputs that the stores name too.")
+@click.option(
+    "--obsm",
+    multiple=True,
+    metavar="KEY",
+    help="Score a matrix of obsm of the first store that others made, too.",
+)
+@click.option(
+    "--peers",
+    default="",
+    callback=_listed(str, "a method"),
+    metavar="NAME[,NAME...]",
+    help="Correct raw scores by harmony, combat or sphering (which needs --control), and score it.",
+)
+@click.option(
+    "--peers-python",
+    metavar="PATH",
+    help="Python that has these methods [default: that of this command].",
+)
+@click.option("--quiet", is_flag=True, help="Say nothing but the result.")
 @STORAGE_OPTIONS
 def evaluate(
     stores: tuple[str, ...],
     json_path: str | None,
     csv_path: str | None,
     overwrite: bool,
+    quiet: bool,
     **options: Any,
 ) -> None:
     """Score corrections of the same rows, beside their input and null models.
 
-    STORES were written by correct or transform; the first may be the input of the others.
+    STORES were written by correct or transform; the first may be the input of the others. After it
+    NAME=FILE scores an embedding of the same rows from a file of .npy or .parquet.
     """
     from balans_dask.cluster.open import silence_dask
+    from balans_dask.evaluate.others import parted
     from balans_dask.evaluate.table import evaluate_stores
+    from balans_dask.events import Events
     from balans_dask.io.paths import require_free_files
     from balans_dask.io.run_folder import taken_by
+    from balans_dask.progress import Progress
 
     silence_dask()
-    taken = [path for store in stores for path in taken_by(store)]
-    require_free_files([json_path, csv_path], overwrite, taken)
-    found = evaluate_stores(stores, **options)
+    given, files = parted(stores)
+    taken = [path for store in given for path in taken_by(store)]
+    require_free_files([json_path, csv_path], overwrite, [*taken, *(path for _, path in files)])
+    with Progress(Console(stderr=True, quiet=quiet, soft_wrap=True)) as progress:
+        found = evaluate_stores(stores, tell=Events(progress), **options)
     if json_path is not None:
         _write_json(json_path, found)
     if csv_path is not None:
@@ -99,23 +146,6 @@ def evaluate(
 
 _BASE = Parameters()
 _GRID = Grid()
-
-
-def _listed(kind: Callable[[str], Any], what: str) -> Callable[..., tuple[Any, ...] | None]:
-    """Read values between commas; ``None`` where the option is not given."""
-
-    def read(context: click.Context, option: click.Parameter, text: str | None) -> Any:
-        if text is None:
-            return None
-        values = []
-        for part in filter(None, (part.strip() for part in text.split(","))):
-            try:
-                values.append(kind(part))
-            except ValueError:
-                raise click.BadParameter(f"{part!r} is not {what}") from None
-        return tuple(values)
-
-    return read
 
 
 def _varied(name: str, kind: Callable[[str], Any], what: str, help_text: str) -> Any:
@@ -211,7 +241,7 @@ def sweep(
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     watched = Progress(console, verbose)
     with (
-        open_engine(options["cluster"], asked.is_small) as (engine, limit_bytes),
+        open_engine(options["cluster"]) as (engine, limit_bytes),
         watched as progress,
         engine.telling(Events(progress)),
     ):
@@ -268,9 +298,10 @@ def _print_table(console: Console, found: "EvaluationTable") -> None:
     for block in BLOCKS:
         headings, lines = found.cells(block)
         table = Table(padding=(0, 0, 0, 1), box=None, header_style="bold")
-        for place, heading in enumerate(headings):
+        widths = _widths(headings, lines, console.width)
+        for place, (heading, width) in enumerate(zip(headings, widths, strict=True)):
             justify: Any = "right" if place else "left"
-            table.add_column(heading, justify=justify, overflow="fold", no_wrap=False)
+            table.add_column(heading, justify=justify, overflow="fold", width=width)
         for line in lines:
             is_null = line[0].startswith(NULL)
             table.add_row(
@@ -283,6 +314,22 @@ def _print_table(console: Console, found: "EvaluationTable") -> None:
         console.print(Text(f"caution: {printable(caution)}", style="bold"))
     for heading, text in found.footnotes().items():
         console.print(Text.assemble((heading, "bold"), f": {text}"))
+
+
+def _widths(headings: list[str], lines: list[list[str]], room: int) -> list[int]:
+    """Give figures what room they need, headings by words where it is short, names the rest."""
+    columns = [[cell_len(printable(cell)) for cell in cells] for cells in zip(*lines, strict=True)]
+    name = max(cell_len(headings[0]), *columns[0])
+    for parts in ([[heading] for heading in headings], [heading.split() for heading in headings]):
+        widths = [
+            max(*map(cell_len, words), *column)
+            for words, column in zip(parts[1:], columns[1:], strict=True)
+        ]
+        # A blank stands before every column.
+        left = room - 1 - sum(width + 1 for width in widths)
+        if name <= left:
+            break
+    return [min(name, max(left, LEAST_NAME)), *widths]
 
 
 def _write_json(path: str, found: "EvaluationTable") -> None:

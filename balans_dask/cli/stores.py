@@ -29,7 +29,8 @@ _DEFAULTS = Preprocessing(select=SELECT[:1])
     "--feature-prefix",
     "feature_prefixes",
     multiple=True,
-    help="Numeric columns that begin so are features; may be given again. Default: all.",
+    help="Numeric columns that begin so are features; may be given again. Default: all but "
+    "integers that are named plate, well, id or the like; '' for these too.",
 )
 @click.option(
     "--metadata-prefix",
@@ -64,9 +65,10 @@ def convert(
 ) -> None:
     """Turn a table of profiles into a store.
 
-    SOURCE is a .parquet, .csv, .csv.gz or .h5ad file or a folder of .parquet or .csv files, at any
-    depth. Columns that begin with Metadata_ or are not numeric describe the rows; every other
-    column is a feature.
+    SOURCE is a .parquet, .csv, .csv.gz, .tsv, .tsv.gz or .h5ad file or a folder of such tables, at
+    any depth. Columns that begin with Metadata_ or are not numeric describe the rows, and so do
+    integers with a word in their name such as plate, well, batch, site or id; every other column is
+    a feature.
     """
     from balans_dask.cli.terminal import facts_table
     from balans_dask.io.tables.convert import convert_table
@@ -75,9 +77,13 @@ def convert(
     found = convert_table(source, target, overwrite, rule, pattern)
     facts = {
         "rows": f"{found.n_rows:,}",
-        "features": f"{found.n_features:,}",
+        "features": _from_to(found.features),
         "columns of obs": first_names(found.annotations, 12),
     }
+    if found.described:
+        facts["numbers in obs"] = (
+            f"{first_names(found.described, 12)} (features are chosen by --feature-prefix)"
+        )
     if rule.features or rule.left_out:
         facts["feature rule"] = rule.explained()
     if found.left_out:
@@ -110,6 +116,10 @@ def inspect(source: str) -> None:
     record = correction_record(store)
     if record:
         out.print(facts_table("correction", correction_facts(record)))
+
+
+def _from_to(names: list[str]) -> str:
+    return f"{len(names):,}: {names[0]}" + (f" to {names[-1]}" if len(names) > 1 else "")
 
 
 def _listed(context: click.Context, option: click.Parameter, text: str | None) -> tuple[str, ...]:

@@ -119,21 +119,19 @@ def silence_unless_verbose() -> None:
 
 @contextmanager
 def open_engine(
-    request: ClusterRequest, is_small: bool = False, is_reported: bool = False
+    request: ClusterRequest, is_reported: bool = False
 ) -> "Iterator[tuple[Engine, int | None]]":
     """Connect to the workers of a run; yields an engine and the memory limit of a worker.
 
     Parameters
     ----------
-    is_small : bool
-        The table needs no workers, unless some are asked for.
     is_reported : bool
         Dask is to report of the run.
     """
-    from balans_dask.passes.inline import embedded_engine
+    from balans_dask.passes.threads import embedded_engine
 
     if request.kind == "threads" and not is_reported:
-        with embedded_engine(is_small, n_threads=request.workers) as engine:
+        with embedded_engine(n_threads=request.workers) as engine:
             yield engine, request.limit_bytes
         return
 

@@ -79,7 +79,9 @@ def end_with(code: int) -> NoReturn:
     for number in STOPPING:
         signal.signal(number, lambda *_: os._exit(code))
     # All that is left goes with the process; Python would look through it for garbage, three times.
-    gc.freeze()
+    # The bindings of duckdb, which copairs imports, would print all that they then miss.
+    if "duckdb" not in sys.modules:
+        gc.freeze()
     sys.exit(code)
 
 

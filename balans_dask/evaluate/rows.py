@@ -23,8 +23,10 @@ __all__ = [
     "LEAST_ROWS",
     "Embedding",
     "ScoredRows",
+    "joint_batches",
     "labelled_rows",
     "read_embeddings",
+    "read_raw",
     "sampled_rows",
     "stratified_rows",
 ]
@@ -46,13 +48,16 @@ class Embedding:
     name : str
     scores : ndarray of shape (n_rows, n_components), float64
         Centred.
-    before : ndarray of shape (n_rows, n_components), float64, or None
+    before : ndarray of shape (n_rows, n_raw_components), float64, or None
         The same rows before the correction, if they are known.
+    is_in_unit : bool
+        Whether the scores are in the unit of those before, so that variances can be compared.
     """
 
     name: str
     scores: NDArray[np.float64]
     before: NDArray[np.float64] | None
+    is_in_unit: bool = True
 
 
 def read_embeddings(stores: Sequence[EvaluatedStore], rows: NDArray[np.int64]) -> list[Embedding]:
@@ -79,8 +84,18 @@ def read_embeddings(stores: Sequence[EvaluatedStore], rows: NDArray[np.int64]) -
             continue
         scores = _corrected(one.corrected, one.projection, rows)
         before = None if one.before is None else found[one.before.identity].scores
-        corrected.append(Embedding(one.name, scores, before))
+        corrected.append(Embedding(one.name, scores, before, one.is_in_unit))
     return [*found.values(), *corrected]
+
+
+def read_raw(raw: RawScores) -> NDArray[np.float64]:
+    """Read the raw scores of all rows, some rows at a time."""
+    matrix = checked_array(raw.matrix)
+    slabs = [
+        project(raw.projection, np.asarray(matrix[start : start + SLAB_ROWS]))
+        for start in range(0, matrix.shape[0], SLAB_ROWS)
+    ]
+    return np.concatenate(slabs)
 
 
 def _raw(name: str, raw: RawScores, rows: NDArray[np.int64]) -> Embedding:
@@ -203,7 +218,7 @@ def sampled_rows(
         raise InvalidInputError(
             f"{label_key} is the batch and the label: choose a label that other batches hold too"
         )
-    batch = _codes(store, batch_keys)
+    batch = joint_batches(store, batch_keys)
     label = store.column(label_key)
     is_control = np.zeros(store.n_rows, dtype=bool)
     if control is not None:
@@ -233,7 +248,8 @@ def _compounds(column: pd.Series) -> NDArray[np.str_]:
     return names
 
 
-def _codes(store: ProfileStore, keys: Sequence[str]) -> BatchLabels:
+def joint_batches(store: ProfileStore, keys: Sequence[str]) -> BatchLabels:
+    """Find the batch of every row; several columns make joint batches."""
     columns = [store.column(key) for key in keys]
     return batch_labels(columns, [f"obs column {key!r}" for key in keys], store.n_rows)
 

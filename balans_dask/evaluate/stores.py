@@ -21,7 +21,7 @@ from balans_dask.model.fit import fit_preprocessor
 from balans_dask.model.inputs import check_input
 from balans_dask.model.plan import plan_run
 from balans_dask.parameters import Parameters
-from balans_dask.passes.inline import embedded_engine
+from balans_dask.passes.threads import embedded_engine
 from balans_dask.tiling import tile_slices
 from balans_dask.workflows.records import correction_record
 from balans_dask.workflows.request import SCORES_KEY, correction_request
@@ -92,7 +92,7 @@ def default_scores(store: ProfileStore, batch_keys: Sequence[str]) -> RawScores:
     # No memory is planned for landmarks that nobody draws.
     run = correction_request(store, tuple(batch_keys), Parameters(max_rows=1))
     # What is odd about the input is said when it is corrected.
-    opened = embedded_engine(run.inputs.are_few())
+    opened = embedded_engine()
     with warnings.catch_warnings(), opened as engine, single_threaded_blas():
         warnings.simplefilter("ignore", InputWarning)
         plan = plan_run(run.inputs, run.parameters, engine.workers())
@@ -122,6 +122,8 @@ class EvaluatedStore:
         Its preprocessor.
     before : RawScores or None
         How its scores looked before; ``None`` if its input is not known or not asked for.
+    is_in_unit : bool
+        Whether its scores are in the unit of those before; sphered ones are not.
     """
 
     name: str
@@ -129,6 +131,7 @@ class EvaluatedStore:
     corrected: zarr.Array | None
     projection: Projection
     before: RawScores | None
+    is_in_unit: bool = True
 
 
 def open_stores(
@@ -168,7 +171,8 @@ def open_stores(
             before = _before(store, record, given) if raw or given is not None else None
             projection = Projection.from_arrays(record["preprocessor"])
             scores = corrected_scores(store, record)
-            found.append(EvaluatedStore(name, store, scores, projection, before))
+            in_unit = record["parameters"].get("sphering") is None
+            found.append(EvaluatedStore(name, store, scores, projection, before, in_unit))
     if given is not None:
         first = found[0].before if found else None
         first = default_scores(given, batch_keys) if first is None else first

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from balans_dask.errors import InvalidInputError
+from balans_dask.errors import InvalidInputError, printable
 from balans_dask.evaluate.null_models import oversmoothed, shuffled
+from balans_dask.evaluate.others import PeerMethods, opened, parted
 from balans_dask.evaluate.rows import LEAST_ROWS, Embedding, read_embeddings, sampled_rows
 from balans_dask.evaluate.scib import library
 from balans_dask.evaluate.scoring import RowLabels, all_scores
 from balans_dask.evaluate.stores import RAW, open_stores
+from balans_dask.passes.stage import OnStage, Stage
 
 __all__ = [
     "BLOCKS",
@@ -100,7 +102,7 @@ REASONS = {
     "kbet": "no label has 10 rows in two batches, or one has them in more than 70",
     "silhouette_batch": "no label has two batches and two rows in one of them",
     "pcr": "raw scores are not known",
-    "variance_kept": "raw scores are not known",
+    "variance_kept": "raw scores are not known, or an embedding is not in their unit",
     "map": "no label has two rows",
     "map_significant": "no label has two rows",
     "cross_batch_map": "no label is in two batches",
@@ -245,6 +247,10 @@ def evaluate_stores(
     seed: int = 0,
     raw: bool = True,
     nulls: bool = True,
+    obsm: Sequence[str] = (),
+    peers: Sequence[str] = (),
+    peers_python: str | None = None,
+    tell: OnStage = lambda stage: None,
 ) -> EvaluationTable:
     """Score corrections of the same rows.
 
@@ -252,6 +258,8 @@ def evaluate_stores(
     ----------
     paths : sequence of str
         Stores that `balans correct` or `balans transform` wrote. The first may be their input.
+        After it, ``NAME=FILE``: an embedding of the same rows in the same order, in a file of
+        ``.npy``, or in the numeric columns of one of ``.parquet``.
     batch_keys : sequence of str
         Columns of ``obs``; several make joint batches.
     label_key : str
@@ -264,11 +272,19 @@ def evaluate_stores(
     max_rows : int
         Larger stores are sampled, by batch and label.
     seed : int
-        Of the sample and of the shuffled labels.
+        Of the sample, of the shuffled labels and of other methods.
     raw : bool
         Score the inputs that the stores name, too.
     nulls : bool
         Score shuffled labels and over-smoothed profiles, too.
+    obsm : sequence of str
+        Matrices of ``obsm`` of the first store that others made, to score too.
+    peers : sequence of {"harmony", "combat", "sphering"}
+        Methods that correct the raw scores, to score too; each in a process of its own.
+    peers_python : str or None
+        Interpreter that has these; ``None`` for the present one.
+    tell : callable
+        Told what is being done.
 
     Returns
     -------
@@ -278,21 +294,37 @@ def evaluate_stores(
     ------
     InvalidInputError
         If a store, a column or the query cannot be used, or a library is missing.
+    RunError
+        If another method fails.
     """
     if max_rows < LEAST_ROWS:
         raise InvalidInputError(f"max_rows must be at least {LEAST_ROWS}, got {max_rows}")
-    stores = open_stores(paths, batch_keys, raw)
+    given, files = parted(paths)
+    stores = open_stores(given, batch_keys, raw)
+    others = opened(stores[0], obsm, files)
+    asked = PeerMethods(peers, peers_python, stores[0], control)
+    corrected = [one.name for one in stores if one.corrected is not None]
+    _require_apart([*corrected, *(one.name for one in others), *asked.names])
     chosen = sampled_rows(
         stores[0].store, batch_keys, label_key, control, compound_key, max_rows, seed
     )
     for module in LIBRARIES:
         library(module)
+    others += asked.corrected(batch_keys, seed, tell)
+    tell(Stage("reading scores"))
     embeddings = read_embeddings(stores, chosen.numbers)
-    rows = [
-        {"name": one.name, **all_scores(chosen.labels, one.scores, one.before)}
-        for one in embeddings
-    ]
+    # The first raw scores are those of the first store, if it has some.
+    before = None if stores[0].before is None else embeddings[0].scores
+    embeddings += [one.at(chosen.numbers, before) for one in others]
+    rows = []
+    for one in embeddings:
+        tell(Stage(f"scoring {printable(one.name)}"))
+        found = all_scores(chosen.labels, one.scores, one.before)
+        if not one.is_in_unit:
+            found["variance_kept"] = math.nan
+        rows.append({"name": one.name, **found})
     if nulls:
+        tell(Stage("scoring null models"))
         rows += _null_rows(chosen.labels, embeddings[0], seed)
     return EvaluationTable(
         rows=sorted(rows, key=lambda row: -float(row["total"])),
@@ -307,9 +339,20 @@ def evaluate_stores(
             "label_key": label_key,
             "control": control,
             "compound_key": compound_key,
-            "versions": {name: version(name) for name in LIBRARIES.values()},
+            "versions": {name: version(name) for name in LIBRARIES.values()} | asked.versions(),
         },
     )
+
+
+def _require_apart(names: Sequence[str]) -> None:
+    """Refuse two embeddings of one name, and names that the table has for others."""
+    for place, name in enumerate(names):
+        taken = name == RAW or name in names[:place]
+        if taken or name.startswith((NULL, f"{RAW} of ")):
+            raise InvalidInputError(
+                f"{name} is the name of something else in the table: give it another one, as in "
+                "NAME=FILE"
+            )
 
 
 def _null_rows(labels: RowLabels, first: Embedding, seed: int) -> list[dict[str, Any]]:

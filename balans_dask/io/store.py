@@ -1,5 +1,6 @@
 """Opening a store of profiles, read-only."""
 
+import shlex
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import zarr
 from balans_dask.errors import (
     BalansError,
     InvalidInputError,
+    did_you_mean,
     exhaustion,
     first_line,
     first_names,
@@ -25,7 +27,7 @@ from balans_dask.io.layout import DOCUMENT, is_grouped
 from balans_dask.io.paths import is_store, require_exists
 from balans_dask.io.places import is_remote, place_of, resolved, zarr_place
 from balans_dask.io.tables.annotations import require_no_nul
-from balans_dask.io.tables.columns import stored_index_name, with_stored_names
+from balans_dask.io.tables.columns import METADATA_PREFIX, stored_index_name, with_stored_names
 
 __all__ = ["ProfileStore", "open_store"]
 
@@ -90,16 +92,28 @@ class ProfileStore:
             If there is none of that name.
         """
         if name not in self.obs.columns:
-            raise InvalidInputError(
-                f"{self.path} has no column {name!r} in obs: choose one of its "
-                f"{len(self.obs.columns)} columns, {first_names(list(self.obs.columns))}"
-            )
+            raise self._no_column(name)
         # The name in the store may hold a slash, and then names a group in a group.
         table = self.root["obs"]
         stored = dict(zip(self.obs.columns, table.attrs[COLUMNS], strict=True))
         for text, missing in _texts(table, stored[name]):
             require_every_chunk(text, self.path, missing)
         return self.obs[name]
+
+    def _no_column(self, name: str) -> InvalidInputError:
+        """Name what was meant: a feature, or the nearest column."""
+        if name in self.var.index:
+            return InvalidInputError(
+                f"{name!r} is a feature of {self.path}, and no column of obs: convert the table "
+                f"again with --metadata-prefix {METADATA_PREFIX} --metadata-prefix "
+                f"{shlex.quote(name)}, or call it {METADATA_PREFIX}{name} there"
+            )
+        columns = [str(column) for column in self.obs.columns]
+        near = did_you_mean(name, columns, METADATA_PREFIX)
+        return InvalidInputError(
+            f"{self.path} has no column {name!r} in obs"
+            + (near or f": choose one of its {len(columns)} columns, {first_names(columns)}")
+        )
 
     def element(self, name: str) -> Any:
         """Read an element that is small, such as ``uns/balans``.

@@ -9,7 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from balans_dask.errors import InvalidInputError, first_names, printable, warn_of_input
+from balans_dask.errors import (
+    InvalidInputError,
+    did_you_mean,
+    first_names,
+    printable,
+    warn_of_input,
+)
+from balans_dask.io.tables.columns import METADATA_PREFIX
 from balans_dask.labels import BatchLabels
 from balans_dask.model.query import (
     Column,
@@ -118,8 +125,11 @@ def _column(obs: pd.DataFrame, name: str) -> pd.Series:
         return pd.Series(obs[name].array)
     if name in (obs.index.name, "index"):
         return pd.Series(obs.index.array)
+    near = did_you_mean(name, [str(column) for column in obs.columns], METADATA_PREFIX)
     there = first_names([repr(column) for column in obs.columns])
-    raise _Meaningless(f"obs has no column {name!r}, but {len(obs.columns)} others: {there}")
+    raise _Meaningless(
+        f"obs has no column {name!r}" + (near or f", but {len(obs.columns)} others: {there}")
+    )
 
 
 def _compared(left: Any, sign: str, right: Any, nodes: tuple[Node, ...]) -> pd.Series:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError, first_names
+from balans_dask.io.tables.columns import describes_rows
 from balans_dask.kernels.landmarks import LandmarkBlock
 from balans_dask.kernels.operators import Nystrom, Operator
 from balans_dask.labels import SPELLING, BatchLabels
@@ -249,11 +250,18 @@ def require_features(model: Model, inputs: Inputs) -> None:
             f"the features stand in another order than in the model: {given[place]!r} is feature "
             f"{place}, where the model has {fitted[place]!r}; reorder them"
         )
-    raise InvalidInputError(
+    wrong = (
         f"the features are not those of the model: {len(missing)} of {len(fitted)} are missing"
-        f"{_listed(missing)} and {len(extra)} of {len(given)} are unknown{_listed(extra)}; select "
-        "the same features"
+        f"{_listed(missing)} and {len(extra)} of {len(given)} are unknown{_listed(extra)}"
     )
+    descriptions = [name for name in missing if describes_rows(name)]
+    if descriptions == missing and not extra:
+        raise InvalidInputError(
+            f"{wrong}; integers of such names describe rows: fit again without them "
+            f"({first_names(descriptions, NAMED)}), or convert the table with --feature-prefix "
+            "for every feature of the model ('' for all numbers)"
+        )
+    raise InvalidInputError(f"{wrong}; select the same features")
 
 
 def _without(names: Sequence[str], others: Sequence[str]) -> list[str]:

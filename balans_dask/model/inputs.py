@@ -16,7 +16,6 @@ from balans_dask.kernels.projection import Moments
 from balans_dask.labels import BatchLabels
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.inline import are_few
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.passes.projection import compute_moments
 from balans_dask.passes.stage import EXAMINING, Stage
@@ -80,17 +79,6 @@ class Inputs:
     def matrices(self) -> list[RowSource]:
         """Everything that is corrected."""
         return [self.features] if self.embedding is None else [self.features, self.embedding]
-
-    def are_few(self, times: int = 1) -> bool:
-        """Tell whether they are corrected inline.
-
-        Parameters
-        ----------
-        times : int
-            How often.
-        """
-        n_columns = sum(matrix.shape[1] for matrix in self.matrices)
-        return are_few(times * self.n_rows, times * self.n_rows * n_columns)
 
     @property
     def scored(self) -> RowSource:

@@ -1,18 +1,21 @@
 """The engine of this process: some threads that take tasks in turn, and no scheduler."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
+from contextlib import contextmanager
 from threading import Lock
 from types import TracebackType
 from typing import Any
 
+import joblib
+
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.stage import WATCH_SECONDS
-from balans_dask.passes.workers import Workers, free_bytes
+from balans_dask.passes.workers import Workers, embedded_client, free_bytes
 
-__all__ = ["ThreadsEngine"]
+__all__ = ["ThreadsEngine", "embedded_engine"]
 
 
 class _Handle:
@@ -169,11 +172,30 @@ class ThreadsEngine(Engine):
         return self._n
 
 
+@contextmanager
+def embedded_engine(lazy: bool = False, n_threads: int | None = None) -> Iterator[Engine]:
+    """Open an engine inside this process, for a machine without a cluster.
+
+    Parameters
+    ----------
+    lazy : bool
+        Some of the rows are Dask's to compute.
+    n_threads : int or None
+        ``None`` for one a core.
+    """
+    if not lazy:
+        with ThreadsEngine(n_threads) as engine:
+            yield engine
+        return
+    from balans_dask.passes.dask_engine import DaskEngine  # noqa: PLC0415  (others need no Dask)
+
+    with embedded_client() as client:
+        yield DaskEngine(client)
+
+
 def _n_cores() -> int:
     """Cores that this process may use, also in a container."""
-    from dask.system import cpu_count  # noqa: PLC0415  (few rows need no Dask)
-
-    return int(cpu_count())
+    return int(joblib.cpu_count())
 
 
 def _bare(value: Any) -> Any:

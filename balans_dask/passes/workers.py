@@ -113,7 +113,7 @@ class _Process:
 
         A cluster that silences the log for itself alone would undo it under those that last longer.
         """
-        from distributed import utils  # noqa: PLC0415  (few rows need no Dask)
+        from distributed import utils  # noqa: PLC0415  (threads need no Dask)
 
         with self._lock:
             if self._n_quiet == 0:
@@ -178,7 +178,7 @@ def embedded_client(n_threads: int | None = None) -> "Iterator[Client]":
     n_threads : int or None
         Worker threads; ``None`` for one a core.
     """
-    from distributed import Client  # noqa: PLC0415  (few rows need no Dask)
+    from distributed import Client  # noqa: PLC0415  (threads need no Dask)
 
     with THIS_PROCESS.quiet():
         with THIS_PROCESS.starting:

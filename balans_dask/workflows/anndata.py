@@ -13,9 +13,10 @@ from anndata.abc import CSCDataset, CSRDataset
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
-from balans_dask.errors import InvalidInputError, first_names
+from balans_dask.errors import InvalidInputError, did_you_mean, first_names
 from balans_dask.io.matrices import H5Matrix
 from balans_dask.io.sources import RowSource, StoredRows
+from balans_dask.io.tables.columns import METADATA_PREFIX
 from balans_dask.labels import BatchLabels, batch_labels
 from balans_dask.model.anchors import GIVEN_ROWS, given_mask, rows_by_query
 from balans_dask.model.inputs import Inputs
@@ -79,9 +80,10 @@ def labels_of(adata: AnnData, keys: Sequence[str]) -> BatchLabels:
     there = list(adata.obs.keys())
     for key in keys:
         if key not in there:
+            near = did_you_mean(key, map(str, there), METADATA_PREFIX)
             raise InvalidInputError(
-                f"adata has no column {key!r} in obs: choose one of its {len(there)} columns"
-                f"{_listed(there)}"
+                f"adata has no column {key!r} in obs"
+                + (near or f": choose one of its {len(there)} columns{_listed(there)}")
             )
     columns = _in_memory(adata.obs[list(keys)])
     return batch_labels(

@@ -20,7 +20,7 @@ from balans_dask.labels import batch_labels
 from balans_dask.model.anchors import given_mask
 from balans_dask.model.inputs import Inputs, require_sizes
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.inline import are_few, embedded_engine
+from balans_dask.passes.threads import embedded_engine
 from balans_dask.passes.workers import require_usable
 
 __all__ = [
@@ -159,7 +159,7 @@ def current_engine(*matrices: Any) -> Iterator[Engine]:
     Parameters
     ----------
     *matrices : ndarray, dask.array.Array, zarr.Array or H5Matrix
-        What is corrected, by ``matrix_of``. What is lazy goes to Dask, however few it is.
+        What is corrected, by ``matrix_of``. What is lazy goes to Dask.
 
     Raises
     ------
@@ -168,12 +168,10 @@ def current_engine(*matrices: Any) -> Iterator[Engine]:
     """
     client = _client_of_caller()
     if client is None:
-        shapes = [matrix.shape for matrix in matrices]
-        few = are_few(shapes[0][0], sum(n_rows * n_columns for n_rows, n_columns in shapes))
-        with embedded_engine(few, lazy=any(map(is_lazy, matrices))) as engine:
+        with embedded_engine(lazy=any(map(is_lazy, matrices))) as engine:
             yield engine
         return
-    from balans_dask.passes.dask_engine import DaskEngine  # noqa: PLC0415  (few rows need no Dask)
+    from balans_dask.passes.dask_engine import DaskEngine  # noqa: PLC0415  (others need no Dask)
 
     require_usable(client)
     engine_of_client = DaskEngine(client)

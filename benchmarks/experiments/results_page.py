@@ -54,7 +54,7 @@ def _shown(results: Path, name: str, reading: Reading) -> list[str]:
     machine, place = record["machine"], f"../benchmarks/experiments/results/{size}/{name}"
     where = f"{machine['cpus']} x {machine['processor']}, {machine['memory_bytes'] / 2**30:.0f} GiB"
     return [
-        f"![{reading.title}]({place}.svg)\n",
+        f"![{reading.title}]({place}.png)\n",
         f"[Tables and method]({place}.md). Size `{size}`, {record['date']}, {where}, "
         f"{record['seconds']:.0f} s.\n",
     ]

@@ -11,8 +11,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from balans_dask.evaluate.peers.processes import Peers
 from benchmarks.harness.findings import Findings
-from benchmarks.harness.peer_methods import Peers
 
 SIZES = ("tiny", "small", "full")
 """``tiny`` only shows that the experiment runs; ``small`` is minutes for all of them together."""
@@ -95,7 +95,7 @@ class Experiment:
     beside_peers: bool = False
 
     def main(self, argv: list[str] | None = None) -> None:
-        """Run the command line: measure, and write NAME.json, NAME.md and NAME.svg."""
+        """Run the command line: measure, and write NAME.json, NAME.md and NAME.png."""
         reading = Reading.of(self.name)
         given = self._arguments(reading.title, argv)
         warnings.simplefilter("ignore")
@@ -117,5 +117,6 @@ class Experiment:
         parser.add_argument("--resume", action="store_true", help="keep the runs of the JSON file")
         there = DATA if DATA.is_dir() else None
         parser.add_argument("--data", type=Path, default=there, help="folder of real profiles")
-        parser.add_argument("--peers", help="Python of an environment with peers, or BALANS_PEERS")
+        peers = os.environ.get("BALANS_PEERS")
+        parser.add_argument("--peers", default=peers, help="Python of an environment with peers")
         return parser.parse_args(argv)

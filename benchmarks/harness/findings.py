@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +21,8 @@ from balans_dask.kernels._blas import blas_fingerprint
 from benchmarks.harness.pictures import save
 
 LIBRARIES = ("balans-dask", "dask", "distributed", "numba", "numpy", "scipy", "zarr")
-RESULTS = Path(__file__).parents[1] / "speed" / "results"
+REPOSITORY = Path(__file__).parents[2]
+RESULTS = REPOSITORY / "benchmarks" / "speed" / "results"
 
 
 def processor() -> str:
@@ -31,6 +33,14 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def commit() -> str:
+    """Name the commit of this repository, and say if files differ from it."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    here = Path(__file__).parent
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
 
 
 def machine_facts() -> dict[str, Any]:
@@ -53,6 +63,25 @@ def versions(names: Iterable[str] = LIBRARIES) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def commit() -> str:
+    """Name the commit that is measured, and say whether the package has been changed since."""
+    git = ["git", "-C", str(REPOSITORY)]
+    found = subprocess.run(
+        [*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True
+    )
+    if found.returncode:
+        return "unknown"
+    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "balans_dask"]).returncode
+    return found.stdout.strip() + (" with changes" if changed else "")
+
+
+def as_text(record: Mapping[str, Any]) -> str:
+    """Write a record as JSON, one line a run."""
+    facts = json.dumps({name: value for name, value in record.items() if name != "runs"}, indent=1)
+    runs = ",\n  ".join(json.dumps(run, separators=(",", ":")) for run in record["runs"])
+    return f'{facts[:-2]},\n "runs": [\n  {runs}\n ]\n}}\n'
 
 
 class Findings:
@@ -113,7 +142,7 @@ class Findings:
         self.record.pop("title", None)
         now = time.perf_counter()
         seconds = self.record.get("seconds", 0.0) + now - self._since
-        self.record |= {"seconds": round(seconds, 3), "date": str(date.today())}
+        self.record |= {"seconds": round(seconds, 3), "date": str(date.today()), "commit": commit()}
         self._since = now
         self._save()
         print(run, file=sys.stderr)
@@ -138,19 +167,21 @@ class Findings:
         listed = ", ".join(f"{name} {version}" for name, version in used.items())
         memory = machine["memory_bytes"] / 2**30
         where = f"Machine: {machine['cpus']} x {machine['processor']}, {memory:.0f} GiB. {listed}."
+        if "commit" in self.record:
+            where += f" Commit {self.record['commit']}, {self.record['date']}."
         if blas := machine.get("blas"):
             where += f" BLAS: {', '.join(dict.fromkeys(blas))}."
         parts = [f"# {title}", about, where]
         text = "\n".join([*(f"{part}\n" for part in parts if part), *tables])
         self._stem.with_suffix(".md").write_text(text)
-        save(figure, self._stem.with_suffix(".svg"))
+        save(figure, self._stem.with_suffix(".png"))
         self._save()
         print(text)
 
     def _save(self) -> None:
         path = self._stem.with_suffix(".json")
         beside = path.with_name(f"{path.name}.partial")
-        beside.write_text(json.dumps(self.record, indent=1) + "\n")
+        beside.write_text(as_text(self.record))
         # A run that is killed here leaves the file of the case before.
         beside.replace(path)
 

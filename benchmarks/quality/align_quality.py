@@ -27,12 +27,12 @@ from sklearn.neighbors import NearestNeighbors
 
 from balans_dask import Balans
 from balans_dask.evaluate.neighbours import batch_purity, nearest_label_elsewhere, profile_means
+from balans_dask.evaluate.peers.processes import Peers
 from balans_dask.evaluate.retrieval import cross_batch_precision
 from benchmarks.harness.arrays import Bools, Floats
 from benchmarks.harness.cases import SMALL, Case, Clusters, Compounds, grown
 from benchmarks.harness.embedded import components, real
 from benchmarks.harness.findings import LIBRARIES, processor, versions
-from benchmarks.harness.peer_methods import Peers
 from benchmarks.harness.real_sets import SETS, RealSet, command
 from benchmarks.harness.scoring import N_SCORED, rows_of_every_label, scores
 from benchmarks.harness.tables import lines
@@ -278,7 +278,8 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--data", type=Path, default=os.environ.get("BALANS_DATA"))
-    parser.add_argument("--peers", help="Python of other methods, or BALANS_PEERS")
+    peers = os.environ.get("BALANS_PEERS")
+    parser.add_argument("--peers", default=peers, help="Python of other methods")
     given = parser.parse_args()
     # The commands warn of what the table shows.
     warnings.simplefilter("ignore")

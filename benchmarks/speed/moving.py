@@ -36,7 +36,7 @@ from balans_dask.model.plan import plan_run
 from balans_dask.model.saved import load_model
 from balans_dask.model.transform import number_batches
 from balans_dask.parameters import LOCAL
-from balans_dask.passes.inline import InlineEngine
+from balans_dask.passes.threads import ThreadsEngine
 from balans_dask.tiling import tile_slices
 from balans_dask.workflows.array_output import gathered_rows
 from balans_dask.workflows.arrays import transform_arrays
@@ -148,7 +148,7 @@ def copied(stores: Stores, target: Path) -> Measured:
 def parts_of(stores: Stores) -> dict[str, Callable[[], Measured]]:
     """Return the parts of the work, each by itself: one thread, and all that is read in memory."""
     model, inputs = in_memory(stores)
-    engine, files = InlineEngine(), stores.files()
+    engine, files = ThreadsEngine(1), stores.files()
     plan = plan_run(inputs, model.parameters, engine.workers(), model.sizes)
     values = inputs.features.rows(0, inputs.n_rows).read()
 

@@ -38,9 +38,9 @@ from balans_dask.model.plan import plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.dask_engine import DaskEngine
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.inline import InlineEngine
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.passes.stage import Stage
+from balans_dask.passes.threads import ThreadsEngine
 from balans_dask.passes.workers import Workers
 from balans_dask.tiling import TILE_ROWS, Tiling
 from balans_dask.workflows.mixture import Mixture
@@ -64,8 +64,8 @@ Planned = Callable[[Workers], MemoryPlan]
 INLINE = "one thread, no Dask"
 
 
-class TimedEngine(InlineEngine):
-    """Runs tasks inline, with a clock.
+class TimedEngine(ThreadsEngine):
+    """Runs tasks in one thread, with a clock.
 
     Attributes
     ----------
@@ -74,17 +74,15 @@ class TimedEngine(InlineEngine):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(1)
         self.seconds = 0.0
         self.n_tasks = 0
 
-    def map(self, *arguments: Any, **options: Any) -> list[Any]:
-        """Run one task for each row of arguments."""
+    def _do(self, name: str, work: Any) -> None:
         start = time.thread_time()
-        found = super().map(*arguments, **options)
+        super()._do(name, work)
         self.seconds += time.thread_time() - start
-        self.n_tasks += len(found)
-        return found
+        self.n_tasks += 1
 
 
 def small_inputs(folder: Path, n_partitions: int) -> Inputs:

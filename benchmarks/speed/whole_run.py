@@ -23,6 +23,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from balans_dask.errors import format_bytes
+from balans_dask.evaluate.peers.processes import Peers
 from balans_dask.events import read_events
 from balans_dask.io.store import open_store
 from balans_dask.workflows.mixture import Mixture
@@ -38,7 +39,6 @@ from benchmarks.harness.mixtures import (
     mixture_store,
     working_folder,
 )
-from benchmarks.harness.peer_methods import Peers
 from benchmarks.harness.pictures import grid, spread_line
 from benchmarks.harness.tables import lines
 from benchmarks.speed.phases import PHASES, draw_phases, medians, phases_of

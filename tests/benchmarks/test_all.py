@@ -61,9 +61,9 @@ def test_readings_stand_beside_the_full_size_before_the_small_one(tmp_path, caps
     for reading in readings:
         assert text.count(reading.answer) == 2
         assert f"\n## {reading.title}\n\n**{reading.answer}**\n\n{reading.explained}\n" in text
-    assert "](../benchmarks/experiments/results/full/scaling.svg)" in text
-    assert "](../benchmarks/experiments/results/small/severity.svg)" in text
-    assert "dimension.svg" not in text
+    assert "](../benchmarks/experiments/results/full/scaling.png)" in text
+    assert "](../benchmarks/experiments/results/small/severity.png)" in text
+    assert "dimension.png" not in text
     assert "Size `full`, 2026-11-21, 2 x Z80, 3 GiB, 12 s." in text
     # The readings are of other tables.
     assert "severity: read of full, 2026-" in capsys.readouterr().err

@@ -208,7 +208,8 @@ def test_version_and_module(capsys):
 
 
 BAD_OPTIONS = [
-    (["--batch-key", "Plate"], "has no column 'Plate' in obs: choose one of its 2 columns"),
+    (["--batch-key", "Plate"], "has no column 'Plate' in obs: did you mean Metadata_plate?"),
+    (["--batch-key", "week"], "has no column 'week' in obs: choose one of its 2 columns"),
     ([], "Missing option '--batch-key'"),
     (["--batch-key", "Metadata_plate", "--n-neighbors", "0"], "--n-neighbors must be"),
     (["--batch-key", "Metadata_plate", "--patience", "-3"], "--patience must be"),

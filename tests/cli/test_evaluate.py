@@ -47,10 +47,10 @@ def scored(monkeypatch):
     monkeypatch.setattr(table, "version", lambda name: "9.9")
 
     def scores(rows, embedding, before):
-        name = list(QUALITY)[len(asked)]
+        quality = [*QUALITY.values(), 0.4, 0.3][len(asked)]
         asked.append((rows, embedding, before))
         names = {score for block in BLOCKS.values() for score in block} | set(SPREAD.values())
-        found = dict.fromkeys(names, QUALITY[name]) | {"kbet": float("nan")}
+        found = dict.fromkeys(names, quality) | {"kbet": float("nan")}
         return found | vars(totals(found))
 
     monkeypatch.setattr(table, "all_scores", scores)
@@ -80,13 +80,56 @@ def test_the_table_ranks_raw_corrections_and_null_models(folder, scored, monkeyp
 
 
 @pytest.mark.parametrize("control", [False, True])
-def test_only_where_controls_are_named_their_scores_take_room(folder, scored, monkeypatch, control):
+def test_a_terminal_of_80_columns_has_room_for_names_and_breaks_no_figure(
+    folder, scored, monkeypatch, control
+):
     monkeypatch.setenv("COLUMNS", "80")
     named = ["--control", "drug == '1'"] if control else []
-    said, _ = evaluate(folder / "smooth.zarr", *GIVEN, *named)
+    long_name = "their embedding with a name that no terminal has room for"
+    np.save(folder / "theirs.npy", np.ones((600, 2)))
+    files = [f"{long_name}={folder / 'theirs.npy'}"]
+    said, _ = evaluate(folder / "smooth.zarr", *files, *GIVEN, *named)
+    assert max(map(len, said.splitlines())) <= 80
+    # Only where controls are named their scores take room.
     assert ("control mAP: " in said) == control
-    of_retrieval = said[said.index(" retrieval ") :]
-    assert (" null: over-smoothed " in of_retrieval) != control
+    for block, names in BLOCKS.items():
+        lines = said[said.index(f" {block} ") :].split("\n\n")[0].splitlines()
+        n_scores = len(names) - 2 * (block == "retrieval" and not control)
+        (oversmoothed,) = [line for line in lines if line.startswith(" null: over-smoothed ")]
+        # A standard deviation stands behind its score.
+        cells = oversmoothed.replace(" (", "(").split()[2:]
+        assert len(cells) == n_scores
+        assert " ".join(line[:20].strip() for line in lines).count("their embedding") == 1
+
+
+def test_what_others_made_stands_beside_ours(folder, scored, tmp_path):
+    """Of three components, made of no raw that is known; sphering by scikit-learn."""
+    theirs = np.random.default_rng(0).normal(size=(600, 3)) + 7
+    np.save(tmp_path / "theirs.npy", theirs)
+    source, corrected = folder / "in.zarr", folder / "smooth.zarr"
+    given = [source, f"theirs={tmp_path / 'theirs.npy'}", corrected, *GIVEN]
+    sphering = ["--peers", "sphering", "--control", "drug == '1'"]
+    _, err = evaluate(*given, *sphering, "--json", tmp_path / "t.json")
+    record = json.loads((tmp_path / "t.json").read_text())
+    rows = {row["name"]: row for row in record["rows"]}
+    assert {"raw", "smooth", "theirs", "sphering"} <= rows.keys()
+    (_, raw, _), (_, smooth, _), (_, found, before), (_, sphered, _), *_ = scored
+    assert before is raw
+    kept = np.setdiff1d(np.arange(600), np.arange(40))
+    np.testing.assert_allclose(found, (theirs - theirs.mean(axis=0))[kept])
+    assert sphered.shape == raw.shape == smooth.shape
+    assert rows["theirs"]["variance_kept"] is rows["sphering"]["variance_kept"] is None
+    assert rows["theirs"]["pcr"] is not None
+    assert "an embedding is not in their unit" in record["definitions"]["variance_kept"]
+    assert record["facts"]["versions"].keys() == {"scib-metrics", "copairs", "scikit-learn"}
+    told = [line.split("  ")[-1] for line in err.splitlines()]
+    assert "correcting by sphering" in told
+    assert [f"scoring {name}" for name in ("raw", "smooth", "theirs")] == told[3:6]
+
+
+def test_quiet_says_nothing_but_the_result(folder, scored):
+    _, err = evaluate(folder / "smooth.zarr", *GIVEN, "--quiet")
+    assert err == ""
 
 
 @pytest.mark.parametrize(
@@ -168,9 +211,16 @@ def test_markdown_holds_every_score_and_its_meaning(folder, scored):
         (["--label-key", "drug", "--compound-key", "smiles"], "no column 'smiles' in obs"),
         (["--label-key", "drug", "--csv", "/nowhere/t.csv"], "the folder of /nowhere/t.csv"),
         (["--label-key", "drug", "--max-rows", 3], "3 is not in the range x>=10"),
+        (["--label-key", "drug", "--obsm", "X_umap"], "has no 'X_umap' in obsm"),
+        (["--label-key", "drug", "--peers", "mnn"], "'mnn' is none of the other methods"),
+        (["--label-key", "drug", "--peers", "sphering"], "name them by --control"),
+        (["--label-key", "drug", "smooth=FOLDER/t.npy"], "smooth is the name of something else"),
+        (["--label-key", "drug", "raw=FOLDER/t.npy"], "raw is the name of something else"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_in_one_line(folder, arguments, said):
+    np.save(folder / "t.npy", np.ones((600, 2)))
+    arguments = [str(given).replace("FOLDER", str(folder)) for given in arguments]
     _, err = evaluate(folder / "smooth.zarr", "--batch-key", "plate", *arguments, code=2)
     assert said in err
     assert err.count("\n") == 1

@@ -1,6 +1,7 @@
 """Tables become stores: which columns are features, in slabs, whatever the format."""
 
 import gzip
+import re
 
 import anndata
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 import scipy.sparse
 import zarr
 
+from balans_dask.cli.app import run
 from balans_dask.errors import InvalidInputError, StoreExistsError
+from balans_dask.io.tables.columns import ColumnRule, describes_rows
 from balans_dask.io.tables.convert import convert_table
 from tests.support.screens import gaussian_screen
 from tests.support.stores import files
@@ -222,3 +225,130 @@ def test_an_existing_store_is_kept(tmp_path):
     assert files(tmp_path) == before
     convert_table(str(tmp_path / "t.parquet"), str(tmp_path / "o.zarr"), overwrite=True)
     assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["plate", "PlateID", "plateId", "WELL", "Image_Well", "site_3", "row1", "Row"], True),
+        (
+            ["pubchem.cid", "TimeOfDay", "week-2", "BatchNumber", "XYSite", "id", "Source Name"],
+            True,
+        ),
+        (["ImageNumber", "Cells_Children_Nuclei", "template", "wells", "idx", "narrow"], False),
+        (["Cells_AreaShape_Area", "Weekly", "ROWS", "sites", "Àrow", "", "_"], False),
+    ],
+)
+def test_a_name_speaks_of_rows_by_a_whole_word(names, expected):
+    assert [name for name in names if describes_rows(name) != expected] == []
+
+
+def described_table():
+    """As CellProfiler and people name columns, an index first."""
+    values = SCREEN.profiles
+    return pd.DataFrame(
+        {
+            "ImageNumber": np.arange(500),
+            "Plate": SCREEN.label + 101,
+            "Well_Row": np.arange(500, dtype=np.uint8) % 8,
+            "site_3": np.arange(500) % 9,
+            "Metadata_replicate": 1,
+            "Cells_AreaShape_Area": values[:, 0],
+            "Nuclei_Location_Row": values[:, 1],
+            "Cells_Number": values[:, 2],
+        }
+    )
+
+
+@pytest.mark.parametrize(("name", "write"), [("t.parquet", write_parquet), ("t.csv", write_csv)])
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_integers_named_after_rows_describe_them(tmp_path, capsys, name, write, in_folder):
+    table = described_table()
+    path = tmp_path / ("folder" if in_folder else "") / name
+    path.parent.mkdir(exist_ok=True)
+    write(table, path)
+    source, target = str(path.parent if in_folder else path), str(tmp_path / "o.zarr")
+    assert run(["convert", source, target]) == 0
+    data = anndata.read_zarr(target)
+    features = ["ImageNumber", "Cells_AreaShape_Area", "Nuclei_Location_Row", "Cells_Number"]
+    assert list(data.var_names) == features
+    assert data.obs["Plate"].tolist() == table["Plate"].tolist()
+    said = " ".join(capsys.readouterr().out.replace("│", "").split())
+    assert "features 4: ImageNumber to Cells_Number" in said
+    assert (
+        "numbers in obs Plate, Well_Row, site_3 (features are chosen by --feature-prefix)" in said
+    )
+    assert run(["convert", source, target, "--overwrite", "--feature-prefix", ""]) == 0
+    everything = [each for each in table.columns if each != "Metadata_replicate"]
+    assert list(anndata.read_zarr(target).var_names) == everything
+    rule = ColumnRule(features=("Cells_", "Plate"))
+    found = convert_table(source, target, overwrite=True, rule=rule)
+    assert found.features == ["Plate", "Cells_AreaShape_Area", "Cells_Number"]
+    assert found.described == ["ImageNumber", "Well_Row", "site_3", "Nuclei_Location_Row"]
+
+
+def test_a_csv_with_an_index_column_says_so(tmp_path, capsys):
+    described_table().to_csv(tmp_path / "t.csv")
+    assert run(["convert", str(tmp_path / "t.csv"), str(tmp_path / "o.zarr")]) == 0
+    said = " ".join(capsys.readouterr().out.replace("│", "").split())
+    assert "numbers in obs Unnamed: 0, Plate, Well_Row, site_3 (" in said
+
+
+@pytest.mark.parametrize("whole_first", [False, True])
+@pytest.mark.parametrize(("name", "write"), [("parquet", write_parquet), ("csv", write_csv)])
+def test_the_first_file_of_a_folder_tells_which_integers_describe_rows(
+    tmp_path, name, write, whole_first
+):
+    folder = tmp_path / "plates"
+    folder.mkdir()
+    whole = described_table()
+    other = whole.assign(site_3=whole["site_3"] + 0.5)
+    for place, table in enumerate([whole, other] if whole_first else [other, whole]):
+        write(table, folder / f"p{place}.{name}")
+    convert_table(str(folder), str(tmp_path / "o.zarr"))
+    data = anndata.read_zarr(tmp_path / "o.zarr")
+    expected = [*whole["site_3"], *other["site_3"]]
+    if whole_first:
+        assert data.obs["site_3"].tolist() == expected
+    else:
+        assert data[:, "site_3"].X.ravel().tolist() == [*other["site_3"], *whole["site_3"]]
+
+
+def test_keys_of_databases_are_integers(tmp_path):
+    keys = pa.array(range(3), pa.int64()).cast(pa.decimal128(38, 0))
+    pq.write_table(pa.table({"plate_id": keys, "f": [0.5, 1.5, 2.5]}), tmp_path / "t.parquet")
+    assert convert_table(str(tmp_path / "t.parquet"), str(tmp_path / "o.zarr")).features == ["f"]
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        (
+            "ImageNumber",
+            r"'ImageNumber' is a feature of .*o.zarr, and no column of obs: convert the table "
+            "again with --metadata-prefix Metadata_ --metadata-prefix ImageNumber, or call it "
+            "Metadata_ImageNumber there\n",
+        ),
+        ("plate", r"no column 'plate' in obs: did you mean Plate\?\n"),
+        ("Metadata_Plate", r"no column 'Metadata_Plate' in obs: did you mean Plate\?\n"),
+        ("Replicate", r"no column 'Replicate' in obs: did you mean Metadata_replicate\?\n"),
+        ("welrow", r"no column 'welrow' in obs: did you mean Well_Row\?\n"),
+        ("nothing", r"no column 'nothing' in obs: choose one of its 4 columns, Plate, Well_Row"),
+    ],
+)
+def test_a_key_that_is_no_column_is_named_with_the_remedy(tmp_path, capsys, key, reason):
+    write_parquet(described_table(), tmp_path / "t.parquet")
+    store = str(tmp_path / "o.zarr")
+    assert run(["convert", str(tmp_path / "t.parquet"), store]) == 0
+    capsys.readouterr()
+    assert run(["check", store, "--batch-key", key]) == 2
+    said = capsys.readouterr().err
+    assert re.search(reason, said)
+    assert said.count("\n") == 1
+
+
+def test_the_remedy_of_a_key_that_is_a_feature_makes_it_a_column(tmp_path):
+    write_parquet(described_table(), tmp_path / "t.parquet")
+    remedy = ["--metadata-prefix", "Metadata_", "--metadata-prefix", "ImageNumber"]
+    assert run(["convert", str(tmp_path / "t.parquet"), str(tmp_path / "o.zarr"), *remedy]) == 0
+    assert {"ImageNumber", "Metadata_replicate"} <= set(anndata.read_zarr(tmp_path / "o.zarr").obs)

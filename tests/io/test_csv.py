@@ -26,11 +26,11 @@ def converted(tmp_path, text, name="t.csv"):
     return anndata.read_zarr(tmp_path / "o.zarr")
 
 
-def refused(tmp_path, text, reason):
-    (tmp_path / "t.csv").write_text(text)
+def refused(tmp_path, text, reason, name="t.csv"):
+    (tmp_path / name).write_text(text)
     before = files(tmp_path)
     with pytest.raises(InvalidInputError, match=reason) as caught:
-        convert_table(str(tmp_path / "t.csv"), str(tmp_path / "o.zarr"))
+        convert_table(str(tmp_path / name), str(tmp_path / "o.zarr"))
     assert "\n" not in str(caught.value)
     assert files(tmp_path) == before
 
@@ -184,3 +184,134 @@ def test_a_bad_cell_that_makes_a_feature_a_description_is_said(tmp_path, name, c
 def test_columns_that_describe_rows_anyway_are_not_complained_of(tmp_path):
     data = converted(tmp_path, table("Metadata_a,site,f", ["1,a,1", "2,b,2", "x,3,3"]))
     assert list(data.obs.columns) == ["Metadata_a", "site"]
+
+
+EXCEL = """\ufeffWell;Plate;Dose, µM;Cells_Area;Metadata_comment\r
+A01;1;0,5;1203,25;"a; b"\r
+A02;1;1;1e-3;1,5\r
+A03;2;;-,25;2,5\r
+"""
+"""As a German Excel writes it as CSV UTF-8: whole numbers have no decimals."""
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.CSV.gz"])
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_semicolons_and_decimal_commas_of_a_german_excel(tmp_path, name, in_folder):
+    (tmp_path / "plates").mkdir()
+    data = converted(tmp_path, EXCEL, f"plates/{name}")
+    if in_folder:
+        convert_table(str(tmp_path / "plates"), str(tmp_path / "f.zarr"))
+        data = anndata.read_zarr(tmp_path / "f.zarr")
+    assert list(data.var_names) == ["Dose, µM", "Cells_Area"]
+    expected = [[0.5, 1203.25], [1, 1e-3], [np.nan, -0.25]]
+    np.testing.assert_array_equal(data.X, np.array(expected, np.float32))
+    assert data.obs["Plate"].tolist() == [1, 1, 2]
+    assert data.obs["Metadata_comment"].tolist() == ["a; b", "1,5", "2,5"]
+
+
+def test_text_in_another_encoding_is_refused_with_the_remedy(tmp_path):
+    (tmp_path / "t.csv").write_bytes(EXCEL[1:].encode("cp1252"))
+    with pytest.raises(InvalidInputError, match=r"in UTF-8: save it so \(in Excel as CSV UTF-8\)"):
+        convert_table(str(tmp_path / "t.csv"), str(tmp_path / "o.zarr"))
+
+
+@pytest.mark.parametrize(
+    ("name", "delimiter", "decimal"),
+    [("t.csv", ";", "."), ("t.csv", ";", ","), ("t.csv", "\t", "."), ("t.csv.gz", "\t", ","),
+     ("t.tsv", "\t", "."), ("t.tsv.gz", "\t", ",")],
+)  # fmt: skip
+@pytest.mark.usefixtures("_short_slabs")
+def test_a_table_is_the_same_with_other_separators(tmp_path, name, delimiter, decimal):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(25, 3)), columns=["a", "b,c", "d"])
+    table.insert(0, "Metadata_Plate", ["0012"] * 25)
+    table.insert(1, "Metadata_dose", np.arange(25) / 2)
+    table.loc[12, "d"] = 1e30
+    table.to_csv(tmp_path / "plain.csv")
+    expected = converted(tmp_path, (tmp_path / "plain.csv").read_text(), "plain.csv")
+    data = converted(tmp_path, table.to_csv(sep=delimiter, decimal=decimal), name)
+    np.testing.assert_array_equal(data.X, expected.X)
+    pd.testing.assert_frame_equal(data.obs, expected.obs)
+    assert data.obs["Metadata_dose"].dtype == float
+    assert list(data.var_names) == ["a", "b,c", "d"]
+
+
+def test_numbers_of_any_size_have_the_mark_of_the_file(tmp_path):
+    rows = ["1,5;100000000000000000000;1", "1e400;2,5;", "-,5;-1;NA"]
+    data = converted(tmp_path, table("f;g;h", rows))
+    expected = np.array([[1.5, 1e20, 1], [np.inf, 2.5, np.nan], [-0.5, -1, np.nan]])
+    np.testing.assert_array_equal(data.X, expected.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "names"),
+    [
+        ("Metadata_a;b,f", ["x;y,0.5", "z;w,1.5"], ["f"]),
+        ("Metadata_a,f;g;h", ["x,0.5", "y,1.5"], ["f;g;h"]),
+        ('"Metadata_a","f;g;h"', ['"x;y;z","0.5"', '"x","1.5"'], ["f;g;h"]),
+        ("Metadata_a\tb,f", ["x\ty,0.5"], ["f"]),
+        ("f\tg,h\tMetadata_a", ["0.5\t1\tx,y"], ["f", "g,h"]),
+        ("f;g", ["0.5;1"], ["f", "g"]),
+        (";f;g", ["0;0.5;1", "1;1.5;2"], ["f", "g"]),
+        ("f;g;", ["0.5;1;", "1.5;2;"], ["f", "g"]),
+    ],
+)
+def test_the_separator_is_the_one_that_all_rows_have(tmp_path, columns, rows, names):
+    data = converted(tmp_path, table(columns, rows))
+    assert list(data.var_names) == names
+    assert len(data) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        (["1,234;7", "5,678;8"], r"comma in 1 columns \(f: '1,234'\), which may be decimals or th"),
+        (["1,5;7.5", "5,678;8"], r"\(f: '1,5'\) and with a point in 1 \(g: '7\.5'\): write one"),
+        (["1,5;a"] * 300 + ["1.5;b"], r"text in 1 numeric features \(f: '1\.5' in row 300\)"),
+    ],
+)
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+@pytest.mark.usefixtures("_short_slabs")
+def test_a_comma_that_may_be_another_thing_is_refused(tmp_path, name, rows, reason):
+    text = table("f;g", rows)
+    refused(tmp_path, text.replace(";", "\t") if name == "t.tsv" else text, reason, name)
+
+
+def test_beside_commas_a_number_has_a_point(tmp_path):
+    data = converted(tmp_path, table("Metadata_a,f", ['"1,5",0.5', '"2,5",1.5']))
+    assert data.obs["Metadata_a"].tolist() == ["1,5", "2,5"]
+
+
+@pytest.mark.parametrize(("late", "kept"), [("2.5", [1.0] * 24 + [2.5]), ("2", [1] * 24 + [2])])
+@pytest.mark.usefixtures("_short_slabs")
+def test_integers_of_the_first_slab_describe_rows_whatever_follows(tmp_path, late, kept):
+    rows = [f"{value},0.5" for value in ["1"] * 24 + [late]]
+    data = converted(tmp_path, table("site,f", rows))
+    assert list(data.var_names) == ["f"]
+    assert data.obs["site"].tolist() == kept
+
+
+@pytest.mark.parametrize(
+    ("cells", "is_feature"),
+    [
+        (["1", "2", "3"], False),
+        (["0012", "0013", "2"], False),
+        (["1", "", "3"], False),
+        (["", "", ""], False),
+        (["1.0", "NA", "3.0"], False),
+        (["1" + "0" * 30, "2", "3"], False),
+        (["1.0", "2.0", "3.0"], True),
+        (["1", "2.5", "3"], True),
+        (["1", "inf", ""], True),
+    ],
+)
+def test_what_a_column_of_integers_is_in_csv(tmp_path, cells, is_feature):
+    data = converted(tmp_path, table("PlateID,f", [f"{cell},0.5" for cell in cells]))
+    assert list(data.var_names) == (["PlateID", "f"] if is_feature else ["f"])
+    if cells[0] == "0012":
+        assert data.obs["PlateID"].tolist() == ["0012", "0013", "2"]
+
+
+def test_a_bad_cell_of_a_feature_named_like_a_row_is_said(tmp_path):
+    with pytest.warns(InputWarning, match=r"\(Cells_Row: '#DIV/0!' in row 2\)"):
+        converted(tmp_path, table("Cells_Row,Row,f", ["1.5,1,1", "2.5,x,2", "#DIV/0!,3,3"]))

@@ -127,6 +127,7 @@ def test_missing_values_compare_as_in_pandas(query, rows):
         ("lost", "does not say yes or no"),
         ("dose and flag", "does not say yes or no"),
         ("flag and True", "does not say yes or no"),
+        ("Metadata_Kind == 'a'", "obs has no column 'Metadata_Kind': did you mean kind?"),
         ("other == 'negcon'", "obs has no column 'other', but 15 others: 'kind', 'tag', "),
         ("3 == 3", "two values that are no column"),
         ("dose < [1, 2]", "a list has no order"),

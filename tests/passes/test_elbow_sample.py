@@ -13,8 +13,8 @@ from balans_dask.labels import batch_labels
 from balans_dask.model.inputs import Inputs
 from balans_dask.model.plan import plan_run
 from balans_dask.parameters import Parameters
-from balans_dask.passes.inline import InlineEngine
 from balans_dask.passes.round import ElbowSample, elbows
+from balans_dask.passes.threads import ThreadsEngine
 from balans_dask.tiling import TILE_ROWS, Tiling
 from tests.support import reference
 from tests.support.fits import one_pass
@@ -34,8 +34,14 @@ def fitted(engine, parameters=PARAMETERS, tiles_per_partition=1):
 
 
 @pytest.fixture(scope="module")
-def fit():
-    return fitted(InlineEngine())
+def thread():
+    with ThreadsEngine(1) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def fit(thread):
+    return fitted(thread)
 
 
 def sampled_elbows(engine, fit, block):
@@ -43,11 +49,11 @@ def sampled_elbows(engine, fit, block):
     return sample.rows, elbows(engine, fit.prepared.scores, block, None, sample).thresholds
 
 
-def test_of_all_rows_it_finds_what_a_count_of_all_partitions_does(engine, fit):
+def test_of_all_rows_it_finds_what_a_count_of_all_partitions_does(thread, fit):
     for block in fit.sampled.blocks:
-        rows, thresholds = sampled_elbows(InlineEngine(), fit, block)
+        rows, thresholds = sampled_elbows(thread, fit, block)
         assert len(rows) == len(SCREEN.batch)
-        counted = elbows(InlineEngine(), fit.prepared.scores, block, None, None)
+        counted = elbows(thread, fit.prepared.scores, block, None, None)
         np.testing.assert_array_equal(thresholds, counted.thresholds)
         np.testing.assert_array_equal(thresholds, block.thresholds)
 
@@ -57,12 +63,12 @@ def few(monkeypatch):
     monkeypatch.setattr(coverage, "ELBOW_ROWS", 1500)
 
 
-def test_of_some_rows_it_is_the_elbow_of_these_and_the_landmark(few, fit):
+def test_of_some_rows_it_is_the_elbow_of_these_and_the_landmark(few, thread, fit):
     scores = fit.prepared.scores
-    P = np.concatenate([tiles.rows_in_input_order() for tiles in scores.cached])
+    P = np.concatenate([tiles.rows_in_input_order() for tiles in thread.gather(scores.cached)])
     assert np.isin(fit.sampled.rows, elbow_rows(0, 0, len(P))).any()
     for block in fit.sampled.blocks:
-        rows, thresholds = sampled_elbows(InlineEngine(), fit, block)
+        rows, thresholds = sampled_elbows(thread, fit, block)
         assert len(rows) == 1500
         for row, scales, threshold in zip(block.rows, block.scales, thresholds, strict=True):
             counted = np.union1d(rows, [row])
@@ -72,8 +78,8 @@ def test_of_some_rows_it_is_the_elbow_of_these_and_the_landmark(few, fit):
             assert abs(threshold / BINS_PER_UNIT - reference.elbow(u)) <= 1 / BINS_PER_UNIT
 
 
-def test_neither_partitions_nor_workers_change_it(few, engine):
-    alone, many = fitted(InlineEngine(), tiles_per_partition=4), fitted(engine)
+def test_neither_partitions_nor_workers_change_it(few, thread, engine):
+    alone, many = fitted(thread, tiles_per_partition=4), fitted(engine)
     np.testing.assert_array_equal(alone.sampled.rows, many.sampled.rows)
     for one, other in zip(alone.sampled.blocks, many.sampled.blocks, strict=True):
         np.testing.assert_array_equal(one.thresholds, other.thresholds)
@@ -87,11 +93,11 @@ def test_neither_partitions_nor_workers_change_it(few, engine):
     ],
     ids=["smooth", "max_neighbors"],
 )
-def test_the_papers_operators_and_a_limit_of_neighbours_count_all_rows(few, parameters):
-    found = fitted(InlineEngine(), parameters)
+def test_the_papers_operators_and_a_limit_of_neighbours_count_all_rows(few, thread, parameters):
+    found = fitted(thread, parameters)
     for block in found.sampled.blocks:
         limit = parameters.max_neighbors
-        counted = elbows(InlineEngine(), found.prepared.scores, block, limit, None)
+        counted = elbows(thread, found.prepared.scores, block, limit, None)
         np.testing.assert_array_equal(block.thresholds, counted.thresholds)
 
 

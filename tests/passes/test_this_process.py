@@ -23,10 +23,8 @@ import numpy as np
 from distributed import Client
 from balans_dask import Balans
 from balans_dask.errors import InvalidInputError
-from balans_dask.passes import inline
 from balans_dask.passes.workers import QUIET_DASHBOARD, embedded_client
 
-inline.INLINE_ROWS = 0
 rows = np.random.default_rng(0).normal(size=(80, 3))
 model = Balans(n_components=None, operator="smooth")
 

@@ -5,14 +5,22 @@ import threading
 import time
 import weakref
 
+import dask.array as da
 import numpy as np
+import psutil
 import pytest
+import zarr
+from distributed import Client
+from distributed.system import memory_limit
 
-from balans_dask.passes import threads
+from balans_dask.passes import threads, workers
 from balans_dask.passes.engine import task
 from balans_dask.passes.stage import SUMMING, Stage
 from balans_dask.passes.threads import ThreadsEngine
 from balans_dask.workflows.array_inputs import current_engine
+from tests.support.commands import streams
+from tests.support.screens import gaussian_screen
+from tests.support.stores import write_anndata
 
 add = task(lambda a, b: a + b)
 doubled = task(lambda value: 2 * value)
@@ -29,11 +37,56 @@ class Large:
     """A result that a test can watch."""
 
 
-def test_arrays_of_many_rows_are_corrected_by_threads_of_this_process():
-    with current_engine(np.zeros((70_000, 1))) as engine:
+def test_arrays_are_corrected_by_threads_of_this_process():
+    with current_engine(np.zeros((10, 1)), np.zeros((10, 2))) as engine:
         assert isinstance(engine, ThreadsEngine)
         assert engine.workers(5).embedded
         assert engine.workers(5).limit_bytes == 5
+
+
+@pytest.mark.parametrize(
+    "matrices",
+    [(da.zeros((10, 2)),), (np.zeros((10, 2)), zarr.zeros((10, 2), store={}))],
+    ids=["lazy", "one is lazy"],
+)
+def test_lazy_arrays_are_not(matrices):
+    with current_engine(*matrices) as engine:
+        assert not isinstance(engine, ThreadsEngine)
+
+
+def test_the_client_of_the_caller_is_taken(processes):
+    with (
+        Client(processes.scheduler.address) as client,
+        current_engine(np.zeros((5, 1))) as found,
+    ):
+        assert found.client is client
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("--workers", 1), "1 thread of this process"),
+        (("--workers", 2), "2 threads of this process"),
+        (("--cluster", "local", "--workers", 1), "1 process of 1 thread"),
+    ],
+    ids=str,
+)
+def test_a_command_takes_the_workers_that_it_is_given(tmp_path, asked, said):
+    screen = gaussian_screen(40)
+    store = write_anndata(tmp_path / "in.zarr", screen.profiles, plate=screen.batch)
+    assert said in streams("check", store, "--batch-key", "plate", *asked)[0]
+
+
+def test_memory_is_what_is_free_or_the_limit_of_a_container_that_dask_finds(tmp_path, monkeypatch):
+    machine = psutil.virtual_memory()
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: machine._replace(available=machine.total))
+    assert workers.free_bytes() == memory_limit()
+    limits = tmp_path / "high", tmp_path / "max", tmp_path / "low", tmp_path / "absent"
+    for file, limit in zip(limits, ("max\n", f"{10**8}\n", "0\n"), strict=False):
+        file.write_text(limit)
+    monkeypatch.setattr(workers, "CONTAINER_LIMITS", limits)
+    with ThreadsEngine(1) as engine:
+        assert engine.workers().limit_bytes == 10**8
 
 
 def test_a_task_takes_results_of_others_also_in_lists(engine):

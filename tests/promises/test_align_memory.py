@@ -11,7 +11,6 @@ from balans_dask.model.inputs import Inputs, check_input
 from balans_dask.model.plan import plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.dask_engine import DaskEngine
-from balans_dask.passes.inline import INLINE_ROWS, INLINE_VALUES
 from balans_dask.passes.workers import embedded_client
 from balans_dask.tiling import TILE_ROWS
 from balans_dask.workflows.array_output import ArrayOutput, gathered_rows
@@ -98,8 +97,8 @@ SHAPES = {
         ["--memory-limit", "2.1GB", "--max-rows", 500, "--patience", 9_999],
     ),
     "one thread, many steps": (
-        Mixture(n_rows=INLINE_ROWS, n_features=INLINE_VALUES // INLINE_ROWS),
-        ["--n-passes", 4, "--stopping", "patience", "--block-rows", 64],
+        Mixture(n_rows=65_536, n_features=32),
+        ["--workers", 1, "--n-passes", 4, "--stopping", "patience", "--block-rows", 64],
     ),
 }
 

@@ -58,6 +58,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 SCREEN = gaussian_screen(24, n_features=3).profiles
 SMOOTH = ("--operator=smooth", "--quiet")
 KEY = ("--batch-key=p", *SMOOTH)
+HARMLESS = ("none", "bom", "all quoted", "blank lines", "old mac")
+OTHER_SEPARATORS = ("semicolons", "decimal commas", "tabs")
+"""Harmless too where no name holds one: of two that make as many columns, the first is taken."""
 operators = st.sampled_from(["align", "smooth"])
 
 
@@ -456,7 +459,8 @@ def test_any_csv(judge, table, damage, packed):
         source.write_bytes(gzip.compress(content) if packed else content)
         converted = judge.convert(source)
         if converted is not None:
-            if damage in ("none", "bom", "all quoted", "blank lines", "old mac"):
+            plain = not any(mark in name for name in table.columns for mark in ",;\t")
+            if damage in HARMLESS or (damage in OTHER_SEPARATORS and plain):
                 assert_holds_table(converted[0], table)
             correct_converted(judge, *converted)
 

@@ -21,7 +21,6 @@ from balans_dask.model.state import arrays_of
 from balans_dask.parameters import Parameters
 from balans_dask.passes.coverage import coverage_of_rows
 from balans_dask.passes.dask_engine import DaskEngine
-from balans_dask.passes.inline import InlineEngine
 from balans_dask.passes.memory import MemoryPlan
 from balans_dask.passes.threads import ThreadsEngine
 from balans_dask.passes.workers import Workers
@@ -191,10 +190,10 @@ def test_partitions_change_no_bit_of_any_operator(engine, operator):
 def test_threads_without_a_scheduler_change_no_bit(engine, operator):
     parameters = replace(PARAMETERS, operator=operator)
     expected = run(engine, THIRDS, parameters=parameters)
-    with ThreadsEngine(3) as threads:
-        for other in (InlineEngine(), threads):
-            assert_identical(run(other, THIRDS, 1, parameters=parameters), expected)
-            assert_identical(run(other, THIRDS, 2, False, 0, parameters), expected)
+    for n_threads in (1, 3):
+        with ThreadsEngine(n_threads) as threads:
+            assert_identical(run(threads, THIRDS, 1, parameters=parameters), expected)
+            assert_identical(run(threads, THIRDS, 2, False, 0, parameters), expected)
 
 
 def test_worker_processes_change_no_bit(processes, expected, tmp_path):

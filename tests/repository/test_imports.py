@@ -52,7 +52,7 @@ def modules_of(code: str) -> set[str]:
             "sklearn.base",
             OF_MANY_ROWS | OF_RUNS,
         ),
-        (FIT, "balans_dask.passes.inline", OF_MANY_ROWS),
+        (FIT, "balans_dask.passes.threads", OF_MANY_ROWS),
     ],
     ids=["help", "refused", "worker", "import", "fit"],
 )

@@ -398,9 +398,19 @@ def csv_text(table: Table, delimiter: str = ",", **options: Any) -> str:
     return text.getvalue()
 
 
+def with_commas(table: Table) -> Table:
+    """Write the numbers as they are written where a comma stands before decimals."""
+    features = {
+        name: [str(value).replace(".", ",") for value in column]
+        for name, column in table.features.items()
+    }
+    return Table(features, table.labels)  # type: ignore[arg-type]
+
+
 csv_damages = st.sampled_from(
-    ["none", "cut", "ragged", "bom", "latin-1", "utf-16", "semicolons", "null bytes", "twice",
-     "all quoted", "text below", "blank lines", "header only", "empty", "old mac"]
+    ["none", "cut", "ragged", "bom", "latin-1", "utf-16", "semicolons", "decimal commas", "tabs",
+     "null bytes", "twice", "all quoted", "text below", "blank lines", "header only", "empty",
+     "old mac"]
 )  # fmt: skip
 
 
@@ -418,6 +428,8 @@ def csv_bytes(table: Table, damage: str) -> bytes:
     changed = {
         "ragged": lambda: text + "1,2,3,4,5,6,7,8,9,10,11,12\r\n1\r\n",
         "semicolons": lambda: csv_text(table, ";"),
+        "decimal commas": lambda: csv_text(with_commas(table), ";"),
+        "tabs": lambda: csv_text(table, "\t"),
         "null bytes": lambda: text + "\x00\x00,\x00\r\n",
         "twice": lambda: text + text,
         "all quoted": lambda: csv_text(table, quoting=csv.QUOTE_ALL),

@@ -25,6 +25,8 @@ def main() -> None:
     assert "site-packages" in str(place), f"{place} is no installation"
     assert (place / "py.typed").is_file()
     assert (place / "report" / "page.html").is_file()
+    # Run by its path, maybe with another Python.
+    assert (place / "evaluate" / "peers" / "run_peer.py").is_file()
     balans = Path(sys.executable).with_name("balans")
     expected = f"balans, version {version('balans-dask')}\n"
     assert said(balans, "--version") == expected

@@ -197,6 +197,21 @@ def test_a_store_that_appears_in_the_place_of_the_model_meanwhile_stays(folder, 
     assert not target.exists()
 
 
+def test_a_model_of_a_feature_that_now_describes_rows_names_it_and_the_remedy(tmp_path):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(60, 4)), columns=list("abcd"))
+    table.assign(Metadata_batch=list("xy") * 30, Plate=np.arange(60) % 3).to_csv(tmp_path / "t.csv")
+    for name, options in (("old", ["--feature-prefix", ""]), ("new", [])):
+        run("convert", tmp_path / "t.csv", tmp_path / f"{name}.zarr", *options)
+    old, model = tmp_path / "old.zarr", tmp_path / "m.zarr"
+    run("correct", old, tmp_path / "fit.zarr", *KEY, "--model", model)
+    said = run("transform", model, tmp_path / "new.zarr", tmp_path / "o.zarr", *KEY, code=2)
+    assert "1 of 5 are missing (Plate) and 0 of 4 are unknown; integers of such names" in said
+    assert "fit again without them (Plate), or convert the table with --feature-prefix" in said
+    assert said.count("\n") == 1
+    run("transform", model, old, tmp_path / "o.zarr", *KEY)
+
+
 def test_other_features_and_other_things_are_refused_in_one_line(folder, target, tmp_path):
     rng = np.random.default_rng(0)
     write_anndata(tmp_path / "x.zarr", rng.normal(size=(50, 4)), Metadata_batch=["a"] * 50)

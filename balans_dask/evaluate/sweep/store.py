@@ -20,8 +20,8 @@ from balans_dask.model.inputs import check_input
 from balans_dask.model.plan import plan_run
 from balans_dask.parameters import ALIGN, ALL, DISPLACE, Parameters
 from balans_dask.passes.engine import Engine
-from balans_dask.passes.inline import embedded_engine
 from balans_dask.passes.memory import MemoryPlan
+from balans_dask.passes.threads import embedded_engine
 from balans_dask.passes.workers import Workers
 from balans_dask.workflows.request import CorrectionRequest, correction_request
 
@@ -48,11 +48,6 @@ class SweepRun:
     label: NDArray[np.object_]
     rows: NDArray[np.int64]
     scores: str
-
-    @property
-    def is_small(self) -> bool:
-        """Whether one thread makes all settings sooner than a scheduler."""
-        return self.run.inputs.are_few(len(self.settings))
 
 
 def sweep_run(
@@ -151,7 +146,7 @@ def sweep_store(
     asked = sweep_run(path, batch_keys, label_key, grid, base, basis, anchor, eval_rows, scores)
     if engine is not None:
         return run_sweep(engine, asked)
-    with embedded_engine(asked.is_small) as own:
+    with embedded_engine() as own:
         return run_sweep(own, asked)
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "storable",
 ]
 
+_COMMA_AND_POINT = str.maketrans(",.", ".,")
 _BOOLEANS = [
     {"True": True, "False": False},
     {"TRUE": True, "FALSE": False},
@@ -28,11 +29,17 @@ _BOOLEANS = [
 ]
 
 
-def spelled_numbers(text: Any) -> Any:
+def spelled_numbers(text: Any, decimal: str = ".") -> Any:
     """Turn text into numbers or booleans if every value is the usual spelling of one.
 
     ``12`` and ``0.5`` are; ``0012``, ``1.50``, ``nan`` and ``1e3`` are not, and one of them keeps
     the whole column as text. Booleans must have no missing value.
+
+    Parameters
+    ----------
+    text : Series
+    decimal : str
+        What stands before decimals: with a comma ``0,5`` is a number, and ``0.5`` is not.
     """
     labels = [str(label) for label in text.dropna().unique()]
     if not labels:
@@ -46,8 +53,11 @@ def spelled_numbers(text: Any) -> Any:
             column: pd.Series = text.astype(object).map(numbers).astype("Int64")
             return column if column.isna().any() else column.astype("int64")
         return text
-    if all(_spells(label, int) or _spells(label, float) for label in labels):
-        numbers = {label: float(label) for label in labels}
+    pointed = labels
+    if decimal == ",":
+        pointed = [label.translate(_COMMA_AND_POINT) for label in labels]
+    if all(_spells(label, int) or _spells(label, float) for label in pointed):
+        numbers = {label: float(number) for label, number in zip(labels, pointed, strict=True)}
         if all(abs(int(label)) < EXACT for label in labels if _spells(label, int)):
             return text.astype(object).map(numbers).astype("float64")
     return text
@@ -165,7 +175,7 @@ def _number(label: str) -> int | float | None:
 
 
 def joined_annotations(
-    path: str, frames: Iterable[pd.DataFrame], untyped: bool = False
+    path: str, frames: Iterable[pd.DataFrame], untyped: bool = False, decimal: str = "."
 ) -> pd.DataFrame:
     """Join the annotations of consecutive rows into one table that a store can hold.
 
@@ -180,6 +190,8 @@ def joined_annotations(
         What to call the table in an error.
     untyped : bool
         Columns are text, and become numbers or booleans if that loses nothing.
+    decimal : str
+        Of numbers in text.
 
     Raises
     ------
@@ -202,7 +214,7 @@ def joined_annotations(
     columns = {}
     for name in list(pieces):
         column = _joined(path, name, pieces.pop(name), start)
-        columns[name] = (spelled_numbers(column) if untyped else column).array
+        columns[name] = (spelled_numbers(column, decimal) if untyped else column).array
     return pd.DataFrame(columns, index=pd.Index(np.arange(start).astype(str)))
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "ColumnRule",
     "Partitions",
     "alike",
+    "describes_rows",
     "is_partition",
     "is_storable",
     "named",
@@ -34,10 +35,21 @@ __all__ = [
 
 METADATA_PREFIX = "Metadata_"
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+ROW_WORDS = frozenset(
+    {"plate", "well", "batch", "site", "source", "day", "week", "replicate"}
+    | {"id", "cid", "row", "column"}
+)
+"""An integer of such a name says which row it is, not what was measured in it."""
+_BETWEEN_WORDS = re.compile(r"[\W\d_]+|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 INTEGERS = range(-(2**63), 2**63)
 _INDEX_COLUMN = re.compile(r"__index_level_\d+__|Unnamed: \d+(\.\d+)*|_index|")
 _FORBIDDEN = {".", "..", "zarr.json"}
 _LONGEST_NAME_BYTES = 255
+
+
+def describes_rows(name: str) -> bool:
+    """Tell whether a word of a name is one of ``ROW_WORDS``: ``PlateID``, ``site_3``, ``row1``."""
+    return any(word.lower() in ROW_WORDS for word in _BETWEEN_WORDS.split(name))
 
 
 @dataclass(frozen=True)
@@ -45,12 +57,13 @@ class ColumnRule:
     """What the columns of a table are, by the beginnings of their names.
 
     Without arguments the convention of pycytominer and JUMP: every numeric column is a feature,
-    but for those named ``Metadata_*``.
+    but for those named ``Metadata_*``, and for integers that are named after what tells rows apart.
 
     Attributes
     ----------
     features : tuple of str
-        Beginnings of features; none for every numeric column that is nothing else.
+        Beginnings of features, of which ``""`` is that of all; none for every numeric column that
+        is nothing else.
     annotations : tuple of str
         Beginnings of columns that describe the rows, whatever they hold.
     left_out : tuple of str
@@ -61,13 +74,19 @@ class ColumnRule:
     annotations: tuple[str, ...] = (METADATA_PREFIX,)
     left_out: tuple[str, ...] = ()
 
-    def is_feature(self, name: str, numeric: bool) -> bool:
-        """Tell whether a column is a feature; row numbers that pandas saved are none."""
+    def is_feature(self, name: str, numeric: bool, whole: bool) -> bool:
+        """Tell whether a column is a feature; row numbers that pandas saved are none.
+
+        Parameters
+        ----------
+        numeric, whole : bool
+            It holds numbers, and these are integers.
+        """
         if not numeric or name.startswith(self.annotations) or _INDEX_COLUMN.fullmatch(name):
             return False
         if self.features:
             return name.startswith(self.features)
-        return not name.startswith(self.left_out)
+        return not name.startswith(self.left_out) and not (whole and describes_rows(name))
 
     def others(self, names: Sequence[str], features: Sequence[str]) -> tuple[list[str], list[str]]:
         """Tell the columns besides the features that describe rows from those left out."""
@@ -80,12 +99,19 @@ class ColumnRule:
                 (out if unwanted else kept).append(name)
         return kept, out
 
+    def unnamed(self, numbers: Collection[str], kept: Sequence[str]) -> tuple[str, ...]:
+        """Choose the numeric columns that describe rows without a prefix that says so."""
+        return tuple(
+            name for name in kept if name in numbers and not name.startswith(self.annotations)
+        )
+
     def explained(self) -> str:
         """Say what makes a feature."""
-        if self.features:
+        if any(self.features):
             return f"a numeric column is one if it begins with {' or '.join(self.features)}"
         prefixes = " or ".join((*self.annotations, *self.left_out))
-        return f"every numeric column without the prefix {prefixes} is one"
+        but = "" if self.features else ", but for integers named plate, well, id or the like"
+        return f"every numeric column without the prefix {prefixes} is one{but}"
 
 
 def named(names: list[str]) -> list[str]:

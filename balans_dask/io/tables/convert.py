@@ -29,9 +29,12 @@ class Converted:
 
     Attributes
     ----------
-    n_rows, n_features : int
+    n_rows : int
+    features : list of str
     annotations : list of str
         Columns of ``obs``.
+    described : list of str
+        Those of numbers, but for those whose prefix says that they describe rows.
     n_bad_features, n_bad_rows : int
         Features and rows with a NaN or infinite value.
     left_out : list of str
@@ -39,11 +42,17 @@ class Converted:
     """
 
     n_rows: int
-    n_features: int
+    features: list[str]
     annotations: list[str]
+    described: list[str]
     n_bad_features: int
     n_bad_rows: int
     left_out: list[str]
+
+    @property
+    def n_features(self) -> int:
+        """How many there are."""
+        return len(self.features)
 
 
 class _GrowingMatrix:
@@ -98,14 +107,14 @@ def convert_table(
     Parameters
     ----------
     source : str
-        A parquet, csv, csv.gz or h5ad file, or a folder of parquet or csv files.
+        A parquet, csv, csv.gz, tsv, tsv.gz or h5ad file, or a folder of parquet or csv files.
     target : str
         The new store.
     overwrite : bool
         Replace a store that is there.
     rule : ColumnRule or None
-        Which columns are features; ``None`` for every number that is not ``Metadata_*``. Another
-        rule is recorded in ``uns/balans_convert``.
+        Which columns are features; ``None`` for ``ColumnRule()``. Another rule is recorded in
+        ``uns/balans_convert``.
     pattern : str or None
         Glob for the files of a folder.
 
@@ -126,10 +135,12 @@ def convert_table(
     keeps of a row group: with the dictionary encoding that most writers use, that grows with the
     row group and can exceed its size on disk, so write large tables in many row groups.
 
-    Features are the numeric columns, as float32, but for those named ``Metadata_*``; all others
-    are annotations. Row numbers and names that pandas or AnnData saved are annotations too:
-    ``__index_level_0__`` keeps its name, ``_index`` becomes ``index``, and a column without a name
-    becomes ``Unnamed: 0`` (at place 0), as in pandas. In names of annotations / becomes _.
+    Features are the numeric columns, as float32, but for those named ``Metadata_*`` and for
+    integers with one of the words plate, well, batch, site, source, day, week, replicate, id, cid,
+    row and column in their name, such as ``PlateID`` and ``site_3``; all others are annotations.
+    Row numbers and names that pandas or AnnData saved are annotations too: ``__index_level_0__``
+    keeps its name, ``_index`` becomes ``index``, and a column without a name becomes ``Unnamed: 0``
+    (at place 0), as in pandas. In names of annotations / becomes _.
 
     Dates become text in ISO 8601; lists and other nested values become JSON; durations, periods,
     decimals and bytes become text. Integers stay integers beside missing ones. In a folder, a
@@ -142,9 +153,12 @@ def convert_table(
     ``SOURCE/workspace/profiles``) ``Metadata_Source`` come from there if a file lacks them. Folders
     named ``NAME=VALUE`` are columns; a file that has one of them with another value is refused.
 
-    In csv, a column is a feature if it is numeric in the first slab (or empty there). Annotations
-    are read as text, of which only the empty cell is missing; a column becomes numbers or booleans
-    at the end if all its values are the usual spelling of these, so ``0012`` stays text.
+    In csv, a column is a feature if it is numeric in the first slab (or empty there), and one of
+    integers if all its numbers there are. Cells may lie between semicolons or tabs as well, and
+    decimals then have a comma. Annotations are read as text, of which only the empty cell is
+    missing; a column becomes numbers or booleans at the end if all its values are the usual
+    spelling of these, so ``0012`` stays text. In a folder the first file tells which integers
+    describe rows.
 
     Of h5ad, X (dense or csr), obs, var and the dense matrices of obsm are converted; layers, raw,
     uns, varm, obsp and varp are not, and a warning names them.
@@ -171,7 +185,7 @@ def _try_first(
     obs = stream.obs_complete
     if obs is None:
         first = slab.obs[:FEW].reindex(columns=list(columns))
-        obs = joined_annotations(source, [first], stream.untyped)
+        obs = joined_annotations(source, [first], stream.untyped, stream.decimal)
     elements = {"obs": obs[:FEW], "var": stream.var[:FEW]}
     try_annotations(source, elements, [f"obsm/{name}" for name in slab.obsm], place)
 
@@ -208,12 +222,13 @@ def _write_stream(source: str, stream: RowStream, root: zarr.Group, place: Path)
         matrix.finish()
     obs: Any = stream.obs_complete
     if obs is None:
-        obs = joined_annotations(source, frames, stream.untyped)
+        obs = joined_annotations(source, frames, stream.untyped, stream.decimal)
     write_annotations(root, {"obs": obs, "var": stream.var})
     return Converted(
         n_rows,
-        len(stream.var),
+        [str(name) for name in stream.var.index],
         list(obs.columns),
+        list(stream.described),
         int(bad_features.sum()),
         n_bad_rows,
         list(stream.left_out),

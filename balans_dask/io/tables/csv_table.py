@@ -7,11 +7,12 @@ it knows of where it begins to read.
 import csv
 import gzip
 import io
+import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TextIO
 
 import numpy as np
@@ -31,8 +32,10 @@ from balans_dask.io.tables.row_stream import (
     SLAB_ROWS,
     RowStream,
     Slab,
+    are_whole,
     bad_cells,
     float32,
+    is_number,
     numbers_of,
     readable,
     warn_of_bad_cells,
@@ -40,6 +43,7 @@ from balans_dask.io.tables.row_stream import (
 
 __all__ = [
     "CsvBlock",
+    "CsvForm",
     "CsvText",
     "csv_blocks",
     "csv_header",
@@ -51,6 +55,27 @@ LONGEST_CELL = 2**31 - 1
 """Characters, of which Python's own limit is 131,072."""
 _NEAREST: dict[str, Any] = {"float_precision": "round_trip"}
 """Before pandas 3.1, numbers of 17 digits are not the nearest float without it."""
+
+
+DELIMITERS = (",", ";", "\t")
+TAB_SUFFIXES = (".tsv", ".tsv.gz")
+HEAD_LINES = 256
+"""Lines that tell the form."""
+COMPARED_ROWS = 5
+_MAYBE_THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2},\d{3}\s*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class CsvForm:
+    """How cells and decimals are told apart.
+
+    Attributes
+    ----------
+    delimiter, decimal : str
+    """
+
+    delimiter: str = ","
+    decimal: str = "."
 
 
 @dataclass(frozen=True)
@@ -89,24 +114,87 @@ class CsvText(io.TextIOBase):
         return "".join(found)
 
 
-def csv_header(path: str) -> list[str]:
-    """Read the names of the columns; a delimiter at the end names none.
+def csv_header(path: str, rule: ColumnRule) -> tuple[list[str], CsvForm]:
+    """Read the names of the columns, of which a delimiter at the end names none, and the form.
+
+    The delimiter is that of ``DELIMITERS`` by which the header has most names and the rows below
+    as many cells; of several, and if there is none, the first. Beside another one than the comma,
+    decimals may have a comma.
+
+    Parameters
+    ----------
+    rule : ColumnRule
+        Says which columns may be features, of which the decimals are looked at.
 
     Raises
     ------
     InvalidInputError
-        If there is none, or a NUL in it.
+        If there is no header, a NUL in it, or no telling what a comma in a number means.
     """
     with _opened(path) as file:
-        header = next(_rows(file))
+        head = list(islice(file, HEAD_LINES))
+        delimiter = "\t" if path.lower().endswith(TAB_SUFFIXES) else _delimiter(head)
+        header = next(_rows(chain(head, file), delimiter))
         if any(NUL in name for name in header):
-            raise InvalidInputError(_where_nul_is(path))
-    while header and header[-1] == "":
-        header.pop()
-    return header
+            raise InvalidInputError(_where_nul_is(path, delimiter))
+        header = header[: _n_filled(header)]
+        if delimiter == ",":
+            return header, CsvForm()
+        _, *rows = _rows(head, delimiter)
+        return header, CsvForm(delimiter, _decimal(path, header, rows, rule))
 
 
-def csv_blocks(path: str, n_columns: int) -> Iterator[CsvBlock]:
+def _n_filled(row: list[str]) -> int:
+    """Count the cells before the empty ones at the end."""
+    return max((place for place, cell in enumerate(row, start=1) if cell != ""), default=0)
+
+
+def _delimiter(head: list[str]) -> str:
+    n_names: dict[str, int] = {}
+    for delimiter in DELIMITERS:
+        try:
+            rows = list(islice(_rows(head, delimiter, strict=True), 1 + COMPARED_ROWS))
+        except csv.Error:  # a quote ends before another character
+            continue
+        n = _n_filled(rows[0]) if rows else 0
+        if n > 1 and all(_n_filled(row) <= n <= len(row) for row in rows):
+            n_names[delimiter] = n
+    return max(n_names, key=n_names.__getitem__, default=DELIMITERS[0])
+
+
+def _decimal(path: str, header: list[str], rows: list[list[str]], rule: ColumnRule) -> str:
+    """Find the decimal mark of the features by columns of numbers in which there is one."""
+    found: dict[str, dict[str, list[str]]] = {".": {}, ",": {}}
+    for place, name in enumerate(header):
+        if not rule.is_feature(name, True, False):
+            continue
+        cells = [row[place] for row in rows if len(row) > place and row[place] not in _NO_NUMBER]
+        for mark, columns in found.items():
+            marked = [cell for cell in cells if mark in cell]
+            if marked and all(is_number(cell, mark) for cell in cells):
+                columns[name] = marked
+    points, commas = found["."], found[","]
+    if not commas:
+        return "."
+    said = f"{path} has numbers with a comma in {len(commas)} columns ({_first_cells(commas)})"
+    if points:
+        raise InvalidInputError(
+            f"{said} and with a point in {len(points)} ({_first_cells(points)}): write one mark of "
+            f"decimals, or begin the names of columns that describe rows with {METADATA_PREFIX}"
+        )
+    if all(_MAYBE_THOUSANDS.fullmatch(cell) for cells in commas.values() for cell in cells):
+        raise InvalidInputError(
+            f"{said}, which may be decimals or thousands: write decimals with a point, and "
+            "thousands without a mark"
+        )
+    return ","
+
+
+def _first_cells(columns: dict[str, list[str]]) -> str:
+    return first_names([f"{name}: {cells[0]!r}" for name, cells in columns.items()], 3)
+
+
+def csv_blocks(path: str, n_columns: int, delimiter: str = ",") -> Iterator[CsvBlock]:
     """Yield the text below the header, a slab at a time.
 
     Raises
@@ -116,13 +204,13 @@ def csv_blocks(path: str, n_columns: int) -> Iterator[CsvBlock]:
     """
     with _opened(path) as file:
         lines: list[str] = []
-        rows = _rows(_kept(file, lines))
+        rows = _rows(_kept(file, lines), delimiter)
         next(rows)
         start = 0
         lines.clear()
         while filled := [any(row[n_columns:]) for row in islice(rows, SLAB_ROWS)]:
             if any(NUL in line for line in lines):
-                raise InvalidInputError(_where_nul_is(path))
+                raise InvalidInputError(_where_nul_is(path, delimiter))
             if any(filled):
                 raise InvalidInputError(
                     f"{path} has more cells than the {n_columns} columns of its header in "
@@ -140,11 +228,11 @@ def _kept(file: TextIO, lines: list[str]) -> Iterator[str]:
         yield line
 
 
-def _rows(lines: Iterator[str] | TextIO) -> Iterator[list[str]]:
+def _rows(lines: Iterable[str], delimiter: str, strict: bool = False) -> Iterator[list[str]]:
     """Yield the rows that are not empty, with cells of any length."""
     # The limit is the process', and stays: who puts it back does so under another reader.
     csv.field_size_limit(LONGEST_CELL)
-    for row in csv.reader(lines):
+    for row in csv.reader(lines, delimiter=delimiter, strict=strict):
         if row and not (len(row) == 1 and row[0].isspace()):
             yield row
 
@@ -154,12 +242,17 @@ def _opened(path: str) -> Iterator[TextIO]:
     with readable(path, "csv"), open_file(place_of(path)) as content:
         plain = gzip.GzipFile(fileobj=content) if path.lower().endswith(".gz") else content
         with io.TextIOWrapper(plain, encoding="utf-8-sig", newline="") as text:
-            yield text
+            try:
+                yield text
+            except UnicodeDecodeError as error:
+                raise InvalidInputError(
+                    f"{path} is no text in UTF-8: save it so (in Excel as CSV UTF-8)"
+                ) from error
 
 
-def _where_nul_is(path: str) -> str:
+def _where_nul_is(path: str, delimiter: str) -> str:
     with _opened(path) as file:
-        rows = _rows(file)
+        rows = _rows(file, delimiter)
         header = next(rows)
         names = [name for name in header if NUL in name]
         n_cells, first = len(names), "the header"
@@ -185,43 +278,68 @@ _NO_NUMBER = [
 """What stands for a missing number. In an annotation all but the first are names."""
 
 
-def open_csv(path: str, rule: ColumnRule) -> RowStream:
-    """Open a csv or csv.gz file.
+def open_csv(path: str, rule: ColumnRule, settled: Mapping[str, bool] | None = None) -> RowStream:
+    """Open a csv or tsv file, which may be packed by gzip.
 
     A column is a feature if it is numeric in the first slab, or has no value there, and the rule
-    allows it. All other columns are read as text, in which only the empty cell is missing: what a
-    label looks like must not depend on the slab it is in.
+    allows it, which asks whether it holds integers there. All other columns are read as text, in
+    which only the empty cell is missing: what a label looks like must not depend on the slab it is
+    in.
+
+    Parameters
+    ----------
+    settled : mapping of str to bool, or None
+        Columns of which it is known whether they hold integers.
 
     Raises
     ------
     InvalidInputError
         If the file cannot be read, has no features or rows, or rows longer than its header.
     """
-    names = named(csv_header(path))
+    names, form = csv_header(path, rule)
+    names = named(names)
     require_unique(path, names)
-    first = next((_read(path, block, names, []) for block in csv_blocks(path, len(names))), None)
+
+    def blocks() -> Iterator[CsvBlock]:
+        return csv_blocks(path, len(names), form.delimiter)
+
+    first = next((_read(path, form, block, names, []) for block in blocks()), None)
     if first is None:
         raise InvalidInputError(f"{path} has no rows below its header: check the file")
-    candidates = [name for name in names if rule.is_feature(name, True)]
-    features = [name for name in candidates if numbers_of(first[name]) is not None]
+    numbers = {name for name in names if numbers_of(first[name], form.decimal) is not None}
+    whole = {name: are_whole(first[name], form.decimal) for name in names} | dict(settled or {})
+    candidates = [name for name in names if rule.is_feature(name, True, whole[name])]
+    features = [name for name in candidates if name in numbers]
     require_features(path, features, names, rule)
-    warn_of_bad_cells(path, [bad_cells(name, first[name]) for name in candidates])
+    bad = [bad_cells(name, first[name], decimal=form.decimal) for name in candidates]
+    warn_of_bad_cells(path, bad)
     kept, left_out = rule.others(names, features)
 
     def slabs() -> Iterator[Slab]:
-        for block in csv_blocks(path, len(names)):
-            yield _slab(path, _read(path, block, names, kept)[[*kept, *features]], features)
+        for block in blocks():
+            frame = _read(path, form, block, names, kept)[[*kept, *features]]
+            yield _slab(path, form, frame, features)
 
-    var = pd.DataFrame(index=pd.Index(features))
-    return RowStream(var, slabs(), untyped=True, left_out=tuple(left_out))
+    return RowStream(
+        pd.DataFrame(index=pd.Index(features)),
+        slabs(),
+        untyped=True,
+        decimal=form.decimal,
+        described=rule.unnamed(numbers, kept),
+        left_out=tuple(left_out),
+    )
 
 
-def _read(path: str, block: CsvBlock, names: list[str], annotations: list[str]) -> pd.DataFrame:
+def _read(
+    path: str, form: CsvForm, block: CsvBlock, names: list[str], annotations: list[str]
+) -> pd.DataFrame:
     """Parse rows; annotations become categories of text: a label is held once, not once a row."""
     numbers = [name for name in names if name not in set(annotations)]
     with readable(path, "csv"):
         frame: pd.DataFrame = pd.read_csv(
             block.text,
+            sep=form.delimiter,
+            decimal=form.decimal,
             header=None,
             names=names,
             usecols=range(len(names)),  # cells beyond are empty
@@ -239,13 +357,13 @@ def _read(path: str, block: CsvBlock, names: list[str], annotations: list[str]) 
     return frame.set_axis(pd.RangeIndex(block.start, block.start + block.n_rows))
 
 
-def _slab(path: str, frame: pd.DataFrame, features: list[str]) -> Slab:
+def _slab(path: str, form: CsvForm, frame: pd.DataFrame, features: list[str]) -> Slab:
     values = np.empty((len(frame), len(features)), dtype=np.float32)
     bad = []
     for place, name in enumerate(features):
-        numbers = numbers_of(frame[name])
+        numbers = numbers_of(frame[name], form.decimal)
         if numbers is None:
-            bad.append(bad_cells(name, frame[name], frame.index[0]))
+            bad.append(bad_cells(name, frame[name], frame.index[0], form.decimal))
         else:
             values[:, place] = float32(numbers.to_numpy())
     if bad:

@@ -6,7 +6,7 @@ The layout of the Cell Painting Gallery is ``SOURCE/workspace/profiles/BATCH/PLA
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import Any
@@ -33,7 +33,7 @@ __all__ = [
     "open_table",
 ]
 
-TABLE_SUFFIXES = (".parquet", ".csv.gz", ".csv")
+TABLE_SUFFIXES = (".parquet", ".csv.gz", ".csv", ".tsv.gz", ".tsv")
 _STEP = re.compile(
     r"_(augmented|aggregated|annotated|normali[sz]ed|feature_?select|featselect|variable_selected"
     r"|spheri[sz]ed|sphering|harmony|corrected|consensus)"
@@ -118,7 +118,8 @@ def chosen_files(
     ordered = sorted(files, key=lambda file: natural(file.name))
     if not ordered:
         raise InvalidInputError(
-            f"{folder} is a folder without a .parquet file, .csv or .csv.gz: check the path"
+            f"{folder} is a folder without a .parquet file, .csv or .tsv (or .gz of these): check "
+            "the path"
         )
     chosen = [file for file in ordered if pattern is None or _matches(file.name, pattern)]
     if not chosen:
@@ -155,14 +156,14 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def open_table(path: str, rule: ColumnRule | None = None, pattern: str | None = None) -> RowStream:
-    """Open a parquet, csv, csv.gz or h5ad file, or a folder of parquet or csv files.
+    """Open a parquet, csv, tsv or h5ad file, or a folder of parquet, csv or tsv files.
 
     Suffixes may be in upper case. In a folder, hidden files are left out.
 
     Parameters
     ----------
     rule : ColumnRule or None
-        Which columns are features; ``None`` for every number that is not ``Metadata_*``.
+        Which columns are features; ``None`` for ``ColumnRule()``.
     pattern : str or None
         Glob for the files of a folder.
 
@@ -189,12 +190,18 @@ def open_table(path: str, rule: ColumnRule | None = None, pattern: str | None = 
             )
         return open_h5ad(path)
     raise InvalidInputError(
-        f"{path} has no known format: give .parquet, .csv, .csv.gz, .h5ad or a folder of .parquet"
+        f"{path} has no known format: give .parquet, .csv, .csv.gz, .tsv, .tsv.gz, .h5ad or a "
+        "folder of .parquet"
     )
 
 
-def _open_file(path: str, rule: ColumnRule) -> RowStream:
-    return open_parquet(path, rule) if path.lower().endswith(".parquet") else open_csv(path, rule)
+def _open_file(path: str, rule: ColumnRule, first: RowStream | None = None) -> RowStream:
+    """Open a table; integers that describe rows are those of the first one of its folder."""
+    settled: dict[str, bool] = {}
+    if first is not None:
+        settled = dict.fromkeys(first.var.index, False) | dict.fromkeys(first.described, True)
+    reader = open_parquet if path.lower().endswith(".parquet") else open_csv
+    return reader(path, rule, settled)
 
 
 def _tables_in(folder: Path, with_hidden: bool) -> list[PlateFile]:
@@ -218,18 +225,18 @@ def _joined(path: str, files: list[PlateFile], rule: ColumnRule) -> RowStream:
     if not first.untyped:
         # Schemas are cheap: what the last plate lacks is said before the first one is written.
         for file in files[1:]:
-            _places(file, _open_file(file.path, rule).var.index, features)
+            _places(file, _open_file(file.path, rule, first).var.index, features)
 
     def slabs() -> Iterator[Slab]:
         for file in files:
-            stream = first if file is files[0] else _open_file(file.path, rule)
+            stream = first if file is files[0] else _open_file(file.path, rule, first)
             places = _places(file, stream.var.index, features)
             for slab in stream.slabs:
                 values = slab.features if places is None else slab.features[:, places]
                 obs = _with_partitions(file.path, partitions.of(file.name), slab.obs)
                 yield Slab(_with_columns(obs, file.columns()), values)
 
-    return RowStream(first.var, slabs(), untyped=first.untyped, left_out=first.left_out)
+    return replace(first, slabs=slabs())
 
 
 def _places(file: PlateFile, found: pd.Index, features: pd.Index) -> NDArray[np.intp] | None:

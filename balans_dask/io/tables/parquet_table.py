@@ -1,7 +1,7 @@
 """Parquet: read as a stream of rows, and what the annotations of a store are in it."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from balans_dask.io.tables.row_stream import (
     SLAB_ROWS,
     RowStream,
     Slab,
+    are_whole,
     bad_cells,
     float32,
     readable,
@@ -44,8 +45,15 @@ ROW_NAMES = [METADATA_PREFIX + name for name in ("row", "row_name", "row_label",
 """For the names of rows: the first that no other column has, also in another case."""
 
 
-def open_parquet(path: str, rule: ColumnRule) -> RowStream:
+def open_parquet(
+    path: str, rule: ColumnRule, settled: Mapping[str, bool] | None = None
+) -> RowStream:
     """Open a parquet file; reads its schema, and its rows when they are asked for.
+
+    Parameters
+    ----------
+    settled : mapping of str to bool, or None
+        Columns of which it is known whether they hold integers.
 
     Raises
     ------
@@ -54,22 +62,34 @@ def open_parquet(path: str, rule: ColumnRule) -> RowStream:
     """
     with readable(path, "parquet"):
         schema = pq.read_schema(table_source(path))
-    features = _features(schema, rule)
+    numbers = {
+        field.name: (settled or {}).get(field.name, _is_integer(field.type))
+        for field in schema
+        if _is_number(field.type)
+    }
+    index = (schema.pandas_metadata or {}).get("index_columns", [])
+    features = [
+        name
+        for name in schema.names
+        if name in numbers and rule.is_feature(name, True, numbers[name]) and name not in index
+    ]
     require_features(path, features, schema.names, rule)
     annotations, left_out = rule.others(schema.names, features)
     # Without names the reader takes all columns, however many there are.
     wanted = [*annotations, *features] if left_out else None
-    text = [
-        name
-        for name in annotations
-        if _is_text(schema.field(name).type) and rule.is_feature(name, True)
-    ]
-    slabs = _slabs(path, features, annotations, text, wanted)
-    return RowStream(pd.DataFrame(index=pd.Index(features)), slabs, left_out=tuple(left_out))
+    text = [name for name in annotations if _is_text(schema.field(name).type)]
+    slabs = _slabs(path, rule, features, annotations, text, wanted)
+    return RowStream(
+        pd.DataFrame(index=pd.Index(features)),
+        slabs,
+        described=rule.unnamed(numbers, annotations),
+        left_out=tuple(left_out),
+    )
 
 
 def _slabs(
     path: str,
+    rule: ColumnRule,
     features: list[str],
     annotations: list[str],
     text: list[str],
@@ -82,25 +102,24 @@ def _slabs(
             obs = batch.select(annotations).to_pandas(
                 ignore_metadata=True, types_mapper=_NULLABLE.get
             )
-            warn_of_bad_cells(path, [bad_cells(name, obs[name]) for name in text])
+            wanted_numbers = [
+                name for name in text if rule.is_feature(name, True, are_whole(obs[name]))
+            ]
+            warn_of_bad_cells(path, [bad_cells(name, obs[name]) for name in wanted_numbers])
             # As in csv, the first slab tells.
             text = []
             yield Slab(obs, _float32_matrix(batch, features))
-
-
-def _features(schema: pa.Schema, rule: ColumnRule) -> list[str]:
-    index = (schema.pandas_metadata or {}).get("index_columns", [])
-    return [
-        field.name
-        for field in schema
-        if rule.is_feature(field.name, _is_number(field.type)) and field.name not in index
-    ]
 
 
 def _is_number(kind: pa.DataType) -> bool:
     return bool(
         pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     )
+
+
+def _is_integer(kind: pa.DataType) -> bool:
+    """Tell whether a type has no decimals; databases give keys as such ones of many digits."""
+    return bool(pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale <= 0))
 
 
 def _is_text(kind: pa.DataType) -> bool:

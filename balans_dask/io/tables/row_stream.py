@@ -20,17 +20,24 @@ __all__ = [
     "BadCells",
     "RowStream",
     "Slab",
+    "are_whole",
     "bad_cells",
     "float32",
+    "is_number",
     "numbers_of",
     "readable",
     "warn_of_bad_cells",
 ]
 
 SLAB_ROWS = 8192
-_NUMBER = re.compile(
-    r"\s*[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?)\s*", re.ASCII | re.IGNORECASE
-)
+_NUMBER = {
+    mark: re.compile(
+        rf"\s*[+-]?((\d+[{mark}]?\d*|[{mark}]\d+)(e[+-]?\d+)?|inf(inity)?)\s*",
+        re.ASCII | re.IGNORECASE,
+    )
+    for mark in ".,"
+}
+_INTEGER = re.compile(r"\s*[+-]?\d+\s*", re.ASCII)
 _LONGEST_TEXT = 40
 
 
@@ -64,6 +71,10 @@ class RowStream:
         All annotations, where the format holds them apart from the features.
     untyped : bool
         Annotations are text whatever they mean, because the format knows no types.
+    decimal : str
+        What stands before the decimals of untyped numbers.
+    described : tuple of str
+        Columns of numbers that describe rows, but for those whose prefix says so.
     left_out : tuple of str
         Columns that are in none of the slabs.
     """
@@ -72,6 +83,8 @@ class RowStream:
     slabs: Iterator[Slab]
     obs_complete: pd.DataFrame | None = None
     untyped: bool = False
+    decimal: str = "."
+    described: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 
 
@@ -124,7 +137,12 @@ class BadCells:
         return f"{self.name}: {self.text[:_LONGEST_TEXT] + more!r} in row {self.row}"
 
 
-def numbers_of(column: pd.Series) -> pd.Series | None:
+def is_number(text: str, decimal: str = ".") -> bool:
+    """Tell whether a cell holds a number."""
+    return _NUMBER[decimal].fullmatch(text) is not None
+
+
+def numbers_of(column: pd.Series, decimal: str = ".") -> pd.Series | None:
     """Return the numbers of a column that was read from text; ``None`` if it holds anything else.
 
     Readers leave whole numbers beyond 64 bits and numbers beyond the range of floats as text.
@@ -133,13 +151,30 @@ def numbers_of(column: pd.Series) -> pd.Series | None:
         return None
     if pd.api.types.is_numeric_dtype(column.dtype):
         return column
-    if _texts(column):
+    if _texts(column, decimal):
         return None
-    numbers: pd.Series = column.astype(object).map(float, na_action="ignore").astype("float64")
+
+    def number(cell: Any) -> float:
+        return float(str(cell).replace(decimal, "."))
+
+    numbers: pd.Series = column.astype(object).map(number, na_action="ignore").astype("float64")
     return numbers
 
 
-def bad_cells(name: str, column: pd.Series, start: int = 0) -> BadCells | None:
+def are_whole(column: pd.Series, decimal: str = ".") -> bool:
+    """Tell whether the numbers of a column that was read from text are integers.
+
+    Beside a missing one readers make floats of them. Cells without a number do not count.
+    """
+    if pd.api.types.is_integer_dtype(column.dtype):
+        return True
+    if pd.api.types.is_float_dtype(column.dtype):
+        return bool(column.isna().any() and (column.dropna() % 1 == 0).all())
+    texts = map(str, column.dropna().unique())
+    return all(_INTEGER.fullmatch(text) for text in texts if is_number(text, decimal))
+
+
+def bad_cells(name: str, column: pd.Series, start: int = 0, decimal: str = ".") -> BadCells | None:
     """Find the cells of a column that hold no number; ``None`` if there are none.
 
     Parameters
@@ -147,7 +182,7 @@ def bad_cells(name: str, column: pd.Series, start: int = 0) -> BadCells | None:
     start : int
         Its first row, as it is counted in the table.
     """
-    texts = _texts(column)
+    texts = _texts(column, decimal)
     if not texts:
         return None
     is_text = column.isin(texts).to_numpy()
@@ -168,8 +203,8 @@ def warn_of_bad_cells(path: str, columns: Iterable[BadCells | None]) -> None:
         )
 
 
-def _texts(column: pd.Series) -> Sequence[Any]:
+def _texts(column: pd.Series, decimal: str) -> Sequence[Any]:
     """Return the different values that are no numbers."""
     if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
         return []
-    return [value for value in column.dropna().unique() if not _NUMBER.fullmatch(str(value))]
+    return [value for value in column.dropna().unique() if not is_number(str(value), decimal)]

@@ -1,0 +1,1 @@
+"""Other methods beside ours, each a program in a process of its own."""
