@@ -1,17 +1,18 @@
 """The estimator: arrays in, arrays out, by scikit-learn's contract."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 import balans_dask.passes.workers  # noqa: F401  (notices forks from now on)
-from balans_dask.errors import InvalidInputError
+from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.parameters import PAPER
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ def _container_unless_lazy(in_container: Callable[..., Any]) -> Callable[..., An
 
 class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Align batches by local affinities and subsampling (BALANS, arXiv 2601.22331).
+
+    A DataFrame of features gives its names to the fit, and comes back as one, with its columns and
+    its index, after ``set_output(transform="pandas")``. Tables that hold metadata too are for
+    ``correct_batches``.
 
     By default (``operator="align"``) wells look for their like on other plates, and a match counts
     as far as the well has no better one there. From the matches that count follow the offset of
@@ -183,20 +188,20 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         *,
         n_neighbors: int = 5,
         patience: int = 50,
-        stopping: str | None = None,
-        operator: str = "align",
-        shared_populations: bool | str = "auto",
+        stopping: Literal["share", "patience", "auto"] | None = None,
+        operator: Literal["align", "smooth", "nystrom", "displace"] = "align",
+        shared_populations: Literal["auto", True] = "auto",
         strength: float = 1.0,
         block_rows: int | None = None,
         coverage_tol: float = 0.0,
         max_rows: int | None = None,
         n_components: int | None = 50,
-        max_scale_ratio: float | str | None = "auto",
+        max_scale_ratio: float | Literal["auto"] | None = "auto",
         max_neighbors: int | None = None,
-        uncovered: str | None = None,
+        uncovered: Literal["offset", "nearest", "keep"] | None = None,
         n_passes: int | None = None,
-        fit_rows: int | str | None = None,
-        random_state: Any = 0,
+        fit_rows: int | Literal["all"] | None = None,
+        random_state: int | np.random.RandomState | None = 0,
         verbose: bool = False,
         correct_single_batch: bool = False,
     ) -> None:
@@ -241,12 +246,12 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
 
     def fit(
         self,
-        X: Any,
-        y: Any = None,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
         *,
-        batch: Any = None,
-        anchor: Any = None,
-        controls: Any = None,
+        batch: ArrayLike | None = None,
+        anchor: ArrayLike | None = None,
+        controls: ArrayLike | None = None,
     ) -> Self:
         """Sample the landmarks of some profiles.
 
@@ -257,9 +262,10 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         y : array-like of shape (n_samples,), or None
             Labels that should stay apart, such as treatments. They change nothing; a warning says
             where no correction can tell them from batches.
-        batch : array-like of shape (n_samples,), or None
-            Label of every row; a number is a label too. ``None`` is one batch, which has nothing to
-            be aligned to.
+        batch : array-like of shape (n_samples,) or (n_samples, n_keys), or None
+            Label of every row; a number is a label too. Several columns, as ``df[["plate",
+            "day"]]``, make joint batches: one of every combination that occurs. ``None`` is one
+            batch, which has nothing to be aligned to.
         anchor : array-like of shape (n_samples,), bool, or None
             Rows, such as controls, on which scales, displacements and the standardisation are
             estimated, for all; with ``operator`` ``"align"`` or ``"displace"``. ``None`` takes all
@@ -282,12 +288,12 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
 
     def fit_transform(
         self,
-        X: Any,
-        y: Any = None,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
         *,
-        batch: Any = None,
-        anchor: Any = None,
-        controls: Any = None,
+        batch: ArrayLike | None = None,
+        anchor: ArrayLike | None = None,
+        controls: ArrayLike | None = None,
     ) -> Any:
         """Correct some profiles.
 
@@ -298,9 +304,10 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         y : array-like of shape (n_samples,), or None
             Labels that should stay apart, such as treatments. They change nothing; a warning says
             where no correction can tell them from batches.
-        batch : array-like of shape (n_samples,), or None
-            Label of every row; a number is a label too. ``None`` is one batch, which has nothing to
-            be aligned to.
+        batch : array-like of shape (n_samples,) or (n_samples, n_keys), or None
+            Label of every row; a number is a label too. Several columns, as ``df[["plate",
+            "day"]]``, make joint batches: one of every combination that occurs. ``None`` is one
+            batch, which has nothing to be aligned to.
         anchor : array-like of shape (n_samples,), bool, or None
             Rows, such as controls, on which scales, displacements and the standardisation are
             estimated, for all; with ``operator`` ``"align"`` or ``"displace"``. ``None`` takes all
@@ -322,7 +329,9 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         """
         return self._fit(X, y, batch, anchor, controls, wanted=True)
 
-    def transform(self, X: Any, *, batch: Any = None, anchor: Any = None) -> Any:
+    def transform(
+        self, X: ArrayLike, *, batch: ArrayLike | None = None, anchor: ArrayLike | None = None
+    ) -> Any:
         """Correct further profiles by what was fitted; those corrected before do not move.
 
         Rows of a batch of the fit move as that batch did. A new batch gets its own local scales and
@@ -333,8 +342,9 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         ----------
         X : ndarray, DataFrame, dask.array.Array or zarr.Array of shape (n_samples, n_features)
             Profiles with the features of the fit; finite numbers.
-        batch : array-like of shape (n_samples,), or None
-            Label of every row, of the fit or new. ``None`` only after a fit without labels.
+        batch : array-like of shape (n_samples,) or (n_samples, n_keys), or None
+            Label of every row, of the fit or new, by as many keys as in the fit. ``None`` only
+            after a fit without labels.
         anchor : array-like of shape (n_samples,), bool, or None
             Anchor rows, on which new batches are estimated; wanted where the fit had anchors.
 
@@ -379,6 +389,7 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
                 raise InvalidInputError(
                     f"the model was fitted on {len(model.batches)} batches: give batch="
                 )
+            _require_as_many_keys(model, batch)
             inputs = number_batches(model, inputs_of(engine, X, batch, anchor))
             with single_threaded_blas():
                 plan = plan_run(inputs, model.parameters, engine.workers(), model.sizes)
@@ -455,6 +466,7 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
             check_features,
             current_engine,
             inputs_of,
+            key_names,
             matrix_of,
         )
         from balans_dask.workflows.array_output import collector_of
@@ -466,7 +478,11 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         check_features(self, X, fitting=True)
         with current_engine(matrix) as engine, reported(self.verbose) as tell, engine.telling(tell):
             inputs = inputs_of(engine, X, batch, anchor, controls)
-            asked = Asked(label=labels_beside(y, inputs.n_rows))
+            keys = key_names(batch)
+            asked = Asked(
+                batch_keys=keys if len(keys) > 1 else (),
+                label=labels_beside(y, inputs.n_rows),
+            )
             found = fit_inputs(engine, inputs, parameters, collector_of(X), wanted, asked)
         self.coverage_ = found.coverage
         self._take(found.model)
@@ -495,15 +511,41 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         return tags
 
 
+def _require_as_many_keys(model: "Model", batch: Any) -> None:
+    """Refuse labels of fewer or more keys than the fit had: none of them could be one of its."""
+    from balans_dask.workflows.array_inputs import key_names
+
+    keys = tuple(model.record.get("batch_key") or ())
+    n_fitted, n_given = max(1, len(keys)), len(key_names(batch))
+    if n_given != n_fitted:
+        named = f" ({first_names(keys)})" if keys else ""
+        raise InvalidInputError(
+            f"the model was fitted on batches of {n_fitted} keys{named}, and batch has {n_given}: "
+            "give the same keys"
+        )
+
+
 def correct_batches(
-    X: Any, batch: Any, *, anchor: Any = None, controls: Any = None, **params: Any
+    X: ArrayLike,
+    batch: str | Sequence[str] | ArrayLike,
+    *,
+    anchor: ArrayLike | None = None,
+    controls: ArrayLike | None = None,
+    **params: Any,
 ) -> Any:
-    """Correct profiles in one call.
+    """Correct profiles in one call: a table of pandas as it is, or an array.
+
+    A DataFrame comes back as one, with its metadata, its index and its columns in their order:
+    ``correct_batches(df, batch="Metadata_Plate")``. As in ``balans correct``, which makes the same
+    of the table in a file, every numeric column is a feature, as float32, but for those named
+    ``Metadata_*`` and the batch.
 
     Parameters
     ----------
-    X : ndarray, DataFrame, dask.array.Array or zarr.Array of shape (n_samples, n_features)
-    batch : array-like of shape (n_samples,)
+    X : DataFrame, ndarray, dask.array.Array or zarr.Array of shape (n_samples, n_columns)
+    batch : str, list of str, or array-like of shape (n_samples,) or (n_samples, n_keys)
+        Of a DataFrame, the column with the batch, or several for joint batches; or the labels, as
+        ``Balans.fit`` takes them.
     anchor, controls : array-like of shape (n_samples,), bool, or None
         As ``Balans.fit`` takes them.
     **params
@@ -511,6 +553,31 @@ def correct_batches(
 
     Returns
     -------
-    corrected : ndarray or dask.array.Array of shape (n_samples, n_features)
+    corrected : DataFrame, ndarray or dask.array.Array
+        Of the shape of ``X``; lazy, if ``X`` is a Dask or Zarr array.
+
+    Raises
+    ------
+    InvalidInputError
+        If a column is missing, no column is a feature, or as ``Balans.fit`` says.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from balans_dask import correct_batches
+    >>> rng = np.random.default_rng(0)
+    >>> df = pd.DataFrame({"Metadata_Plate": np.repeat(["p1", "p2"], 30)})
+    >>> df[["Cells_1", "Cells_2"]] = rng.normal(size=(60, 2)).astype("float32")
+    >>> corrected = correct_batches(df, batch="Metadata_Plate", n_components=2)
+    >>> list(corrected.columns)
+    ['Metadata_Plate', 'Cells_1', 'Cells_2']
     """
-    return Balans(**params).fit_transform(X, batch=batch, anchor=anchor, controls=controls)
+    from balans_dask.workflows.array_inputs import table_of
+
+    model = Balans(**params)
+    table = table_of(X, batch)
+    if table is None:
+        return model.fit_transform(X, batch=batch, anchor=anchor, controls=controls)
+    found = model.fit_transform(table.features, batch=table.batch, anchor=anchor, controls=controls)
+    return table.corrected(found)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from anndata import AnnData
+from numpy.typing import ArrayLike
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.estimator import Balans
@@ -25,8 +26,8 @@ def balans_integrate(
     basis: str | None = "X_pca",
     adjusted_basis: str | None = None,
     correct_features: bool = False,
-    anchor: Any = None,
-    controls: Any = None,
+    anchor: str | ArrayLike | None = None,
+    controls: str | ArrayLike | None = None,
     **params: Any,
 ) -> None:
     """Align batches of an AnnData object; run it between ``sc.pp.pca`` and ``sc.pp.neighbors``.

@@ -1,4 +1,4 @@
-"""Draw the pictures of the documentation, from runs on small screens of two features.
+"""Draw the pictures of the documentation, from runs on small generated screens.
 
 ``python docs/pictures.py`` writes them into ``docs/pictures`` as text, with the settings below so
 small that a page loads at once. They change only where the program or matplotlib does.
@@ -13,12 +13,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from sklearn.decomposition import PCA
 
 from balans_dask import Balans
 from balans_dask.plot import coverage_figure
 from balans_dask.report.page import BLUE, GREEN, GREY, ORANGE, RED
 
 PLATES = (BLUE, ORANGE, GREEN)
+TREATMENTS = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9")
 LANDMARK = 3
 """In draw order; chosen where its circles are easy to tell apart."""
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "balans_dask", "path.simplify": True}
@@ -39,11 +41,38 @@ def screen(
     return means[population] + offsets[plate] + noise, plate
 
 
-def points(axes: Axes, profiles: NDArray[np.float64], plate: NDArray[np.int64]) -> None:
-    """Draw profiles in the colours of their plates."""
+def before_after() -> Figure:
+    """Draw a screen of 60 features on the first components of what was there before."""
+    rng = np.random.default_rng(1)
+    treatment, plate = np.tile(np.arange(6), 32), np.repeat(np.arange(3), 64)
+    profiles = (
+        1.1 * rng.normal(size=(6, 60))[treatment]
+        + 0.9 * rng.normal(size=(3, 60))[plate]
+        + 0.8 * rng.normal(size=(192, 60))
+    )
+    basis = PCA(2).fit(profiles)
+    figure = Figure(figsize=(9.6, 2.9), layout="constrained")
+    row = figure.subplots(1, 4, sharex=True, sharey=True)
+    after = Balans().fit_transform(profiles, batch=plate)
+    shown = [(values, by) for values in (profiles, after) for by in ("plate", "treatment")]
+    for axes, (values, by) in zip(row, shown, strict=True):
+        groups, colours = (plate, PLATES) if by == "plate" else (treatment, TREATMENTS)
+        points(axes, basis.transform(values), groups, colours)
+        when = "before" if values is profiles else "after"
+        axes.set_title(f"{when}, coloured by {by}", fontsize=10)
+    return figure
+
+
+def points(
+    axes: Axes,
+    profiles: NDArray[np.float64],
+    plate: NDArray[np.int64],
+    colours: tuple[str, ...] = PLATES,
+) -> None:
+    """Draw profiles in the colours of their plates, or of other groups."""
     for number in np.unique(plate):
         x, y = np.round(profiles[plate == number], 2).T
-        axes.plot(x, y, ".", markersize=3.5, color=PLATES[number], label=f"plate {number + 1}")
+        axes.plot(x, y, ".", markersize=3.5, color=colours[number], label=f"plate {number + 1}")
     axes.set(xticks=[], yticks=[])
     axes.set_aspect("equal")
 
@@ -137,6 +166,7 @@ def missing() -> Figure:
 
 
 PICTURES: dict[str, Callable[[], Figure]] = {
+    "before_after": before_after,
     "local_scales": local_scales,
     "elbow": elbow,
     "coverage": coverage,

@@ -457,3 +457,125 @@ def test_a_cluster_that_grows_from_nothing_corrects_numpy(engine):
         cluster.adapt(minimum=0, maximum=1, interval="100ms")
         found = model.fit_transform(SCREEN.profiles, batch=SCREEN.batch)
     np.testing.assert_array_equal(found, expected)
+
+
+def table_of_screen(**metadata):
+    """Features as a table has them, in float64, between columns of metadata."""
+    table = pd.DataFrame(SCREEN.profiles.astype(np.float64), columns=[f"f{i}" for i in range(8)])
+    for place, (name, column) in enumerate(metadata.items()):
+        table.insert(2 * place, name, column)
+    return table
+
+
+PLATES, DAYS = SCREEN.batch, np.arange(800) // 400
+JOINT = np.array([f"{plate}, {day}" for plate, day in zip(PLATES, DAYS, strict=True)])
+
+
+def test_the_function_gives_a_table_back_with_its_metadata_and_its_order():
+    table = table_of_screen(Metadata_plate=PLATES, compound=SCREEN.label.astype(str))
+    table.index = np.repeat(np.arange(400)[::-1], 2)  # names need not differ
+    found = correct_batches(table, batch="Metadata_plate")
+    expected = correct_batches(SCREEN.profiles, PLATES)
+    features = [f"f{i}" for i in range(8)]
+    np.testing.assert_array_equal(found[features], expected)
+    assert (found[features].dtypes == np.float32).all()
+    assert list(found) == list(table)
+    pd.testing.assert_frame_equal(
+        found[["Metadata_plate", "compound"]], table[["Metadata_plate", "compound"]]
+    )
+    pd.testing.assert_index_equal(found.index, table.index)
+    assert (table.dtypes[features] == np.float64).all()
+
+
+@pytest.mark.parametrize("batch", [PLATES, list(PLATES), pd.Series(PLATES), pd.Categorical(PLATES)])
+def test_the_function_takes_labels_beside_a_table(batch):
+    table = table_of_screen()
+    found = correct_batches(table, batch)
+    np.testing.assert_array_equal(found, correct_batches(SCREEN.profiles, PLATES))
+    assert isinstance(found, pd.DataFrame)
+
+
+def test_the_batch_of_a_table_is_no_feature_though_it_is_a_number():
+    table = table_of_screen(day=DAYS, plate=PLATES)
+    found = correct_batches(table, batch=["plate", "day"])
+    assert found["day"].equals(table["day"])
+    expected = correct_batches(SCREEN.profiles, JOINT)
+    np.testing.assert_array_equal(found.drop(columns=["plate", "day"]), expected)
+
+
+def test_missing_numbers_of_a_table_are_refused_and_others_are_features():
+    table = table_of_screen(Metadata_plate=PLATES)
+    given = table.astype({"f0": "Float64", "f1": "Float32", "f2": "Int64"}, errors="ignore")
+    found = correct_batches(given, batch="Metadata_plate")
+    np.testing.assert_array_equal(found["f3"], correct_batches(table, "Metadata_plate")["f3"])
+    given.loc[3, "f0"] = pd.NA
+    with pytest.raises(InvalidInputError, match="f0"):
+        correct_batches(given, batch="Metadata_plate")
+
+
+@pytest.mark.parametrize(
+    ("table", "batch", "reason"),
+    [
+        (table_of_screen(), "plate", "X has no column 'plate'"),
+        (table_of_screen(plate=PLATES), ["plate", "dya"], "X has no column 'dya'"),
+        (pd.DataFrame({"plate": PLATES}), "plate", "X has no numeric feature among its 1 columns"),
+        (table_of_screen().set_axis(["f"] * 8, axis=1), PLATES, "column names more than once"),
+    ],
+)
+def test_a_table_that_cannot_be_corrected_is_refused_in_one_line(table, batch, reason):
+    with pytest.raises(InvalidInputError, match=reason) as refused:
+        correct_batches(table, batch)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_dataframe_of_features_comes_back_as_one_where_set_output_asks():
+    table = table_of_screen().set_index(np.arange(800) + 5)
+    model = Balans().set_output(transform="pandas")
+    for found in (
+        model.fit_transform(table, batch=PLATES),
+        model.transform(table, batch=PLATES),
+    ):
+        assert isinstance(found, pd.DataFrame)
+        assert list(found) == list(table)
+        pd.testing.assert_index_equal(found.index, table.index)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        pd.DataFrame({"plate": PLATES, "day": DAYS}),
+        np.column_stack([PLATES, DAYS.astype(str)]),
+        list(zip(PLATES, DAYS, strict=True)),
+    ],
+    ids=["table", "array", "list"],
+)
+def test_several_keys_make_joint_batches(batch):
+    found = Balans().fit(SCREEN.profiles, batch=batch)
+    expected = Balans().fit(SCREEN.profiles, batch=JOINT)
+    assert len(found.batches_) == 6
+    assert found.batches_[0] == "plate0 | 0"
+    np.testing.assert_array_equal(found.scales_, expected.scales_)
+    np.testing.assert_array_equal(
+        found.transform(SCREEN.profiles, batch=batch),
+        expected.transform(SCREEN.profiles, batch=JOINT),
+    )
+
+
+def test_one_column_is_one_key():
+    table = pd.DataFrame({"plate": PLATES})
+    one, other = (Balans().fit(SCREEN.profiles, batch=given) for given in (table, PLATES))
+    assert one.model_.record["fingerprint"] == other.model_.record["fingerprint"]
+    with pytest.raises(InvalidInputError, match="batch has no column"):
+        Balans().fit(SCREEN.profiles, batch=table[[]])
+
+
+def test_a_model_refuses_another_number_of_keys(tmp_path):
+    both = pd.DataFrame({"plate": PLATES, "day": DAYS})
+    Balans().fit(SCREEN.profiles, batch=both).save(tmp_path / "joint.zarr")
+    joint = Balans.load(tmp_path / "joint.zarr")
+    assert joint.transform(SCREEN.profiles, batch=both).shape == SCREEN.profiles.shape
+    with pytest.raises(InvalidInputError, match=r"of 2 keys \(plate, day\), and batch has 1"):
+        joint.transform(SCREEN.profiles, batch=PLATES)
+    single = Balans().fit(SCREEN.profiles, batch=PLATES)
+    with pytest.raises(InvalidInputError, match="of 1 keys, and batch has 2"):
+        single.transform(SCREEN.profiles, batch=both)

@@ -15,6 +15,7 @@ from balans_dask.cli.options import (
     PRESET,
     STORAGE_OPTIONS,
     WORD_FOR_NONE,
+    column_rule,
     columns,
     folders,
     not_nan,
@@ -35,10 +36,13 @@ from balans_dask.parameters import (
 )
 
 if TYPE_CHECKING:
+    from balans_dask.io.store import ProfileStore
     from balans_dask.model.frozen import Model
     from balans_dask.passes.stage import OnStage
     from balans_dask.progress import Progress
+    from balans_dask.workflows.correct import WriteOptions
     from balans_dask.workflows.request import CorrectionRequest
+    from balans_dask.workflows.tables import Ends
 
 __all__ = ["check", "correct", "transform"]
 
@@ -235,11 +239,12 @@ WRITE_OPTIONS = option_group(
 def check(source: str, **options: Any) -> None:
     """Validate a store and print the plan of a run; corrects nothing."""
     from balans_dask.cli.terminal import facts_table, input_facts, label_facts, plan_facts
+    from balans_dask.io.store import open_store
     from balans_dask.kernels._blas import single_threaded_blas
     from balans_dask.model.inputs import check_input
     from balans_dask.model.plan import plan_run
 
-    asked = _asked(source, options)
+    asked = _asked(open_store(source, options["cluster"].limit_bytes), options)
     asked.try_writing()
     opened = open_engine(options["cluster"])
     with opened as (engine, limit_bytes), single_threaded_blas():
@@ -292,12 +297,17 @@ def correct(
     verbose: bool,
     **options: Any,
 ) -> None:
-    """Correct a store into a new one, or add the results to it.
+    """Correct a table or a store into a new one, or add the results to a store.
+
+    SOURCE is a store, a .parquet, .csv, .csv.gz or .h5ad file or a folder of tables; TARGET is a
+    store, or a table that ends in .parquet, .csv.gz or .h5ad. A table keeps its columns, in their
+    order.
 
     Batches move towards each other as far as their rows confirm that they hold the same populations
     (align); --paper smooths, as published.
     """
     from balans_dask.cli.terminal import facts_table, plan_facts
+    from balans_dask.io.paths import table_suffix
     from balans_dask.io.run_folder import taken_by
     from balans_dask.model.plan import plan_run
     from balans_dask.progress import Progress
@@ -305,20 +315,24 @@ def correct(
     from balans_dask.workflows.sharing import sharing_facts
 
     target = _output_of(source, target, into, layer)
+    if not into:
+        table_suffix(target)  # refused before anything is looked at
     require_report(performance_report, overwrite, (source, *taken_by(target), model))
-    asked = _asked(source, options, is_copied=not into)
-    asked = _added_to(asked, layer) if into else asked
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     is_reported = performance_report is not None
-    with open_engine(options["cluster"], is_reported) as (engine, limit_bytes):
-        workers = engine.workers(limit_bytes)
-        freezes = model is not None
-        plan = plan_run(asked.inputs, asked.parameters, workers, freezes=freezes)
-        progress = Progress(console, verbose, facts_table("plan", _keys(asked) | plan_facts(plan)))
-        watched = reporting(engine, performance_report)
-        how = WriteOptions(overwrite, resume, checkpoint_seconds, model)
-        with watched, _events(target, progress) as tell, engine.telling(tell):
-            record = correct_store(engine, asked, plan, target, how)
+    how = WriteOptions(overwrite, resume, checkpoint_seconds, model)
+    with _ends(source, target, options, how, console) as ends:
+        asked = _asked(ends.opened(options["cluster"].limit_bytes), options, is_copied=not into)
+        asked = _added_to(asked, layer) if into else asked
+        with open_engine(options["cluster"], is_reported) as (engine, limit_bytes):
+            workers = engine.workers(limit_bytes)
+            freezes = model is not None
+            plan = plan_run(asked.inputs, asked.parameters, workers, freezes=freezes)
+            facts = facts_table("plan", _keys(asked) | plan_facts(plan))
+            progress = Progress(console, verbose, facts)
+            watched = reporting(engine, performance_report)
+            with watched, _events(ends, progress) as tell, engine.telling(tell):
+                record = correct_store(engine, asked, plan, ends.folder, how)
     if not quiet:
         found = sharing_facts(record)
         click.echo(
@@ -350,38 +364,43 @@ def transform(
     verbose: bool,
     **options: Any,
 ) -> None:
-    """Correct a store by a frozen model: plates that were not there when it was fitted."""
+    """Correct a table or a store by a frozen model: plates that were not there when it was fitted.
+
+    SOURCE and TARGET are what `balans correct` takes.
+    """
     from balans_dask.cli.terminal import facts_table, plan_facts
+    from balans_dask.io.paths import table_suffix
     from balans_dask.io.run_folder import taken_by
-    from balans_dask.io.store import open_store
     from balans_dask.model.plan import plan_run
     from balans_dask.model.saved import load_model
     from balans_dask.progress import Progress
     from balans_dask.workflows.correct import WriteOptions, transform_store
     from balans_dask.workflows.request import correction_request, warn_of_what_stays_behind
 
+    table_suffix(target)  # refused before anything is looked at
     require_report(performance_report, overwrite, (source, *taken_by(target), model))
     frozen = load_model(model)
     basis = None if frozen.n_embedding is None else frozen.record["basis"]
-    asked = correction_request(
-        open_store(source, options["cluster"].limit_bytes),
-        options["batch_keys"],
-        frozen.parameters,
-        basis,
-        _query_of(frozen) if options["anchor"] is None else options["anchor"],
-        model=frozen,
-    )
-    warn_of_what_stays_behind(asked.store, basis)
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     is_reported = performance_report is not None
-    with open_engine(options["cluster"], is_reported) as (engine, limit_bytes):
-        workers = engine.workers(limit_bytes)
-        plan = plan_run(asked.inputs, frozen.parameters, workers, frozen.sizes)
-        progress = Progress(console, verbose, facts_table("plan", plan_facts(plan)))
-        watched = reporting(engine, performance_report)
-        how = WriteOptions(overwrite, resume, model=model)
-        with watched, _events(target, progress) as tell, engine.telling(tell):
-            record = transform_store(engine, asked, frozen, plan, target, how)
+    how = WriteOptions(overwrite, resume, model=model)
+    with _ends(source, target, options, how, console) as ends:
+        asked = correction_request(
+            ends.opened(options["cluster"].limit_bytes),
+            options["batch_keys"],
+            frozen.parameters,
+            basis,
+            _query_of(frozen) if options["anchor"] is None else options["anchor"],
+            model=frozen,
+        )
+        warn_of_what_stays_behind(asked.store, basis)
+        with open_engine(options["cluster"], is_reported) as (engine, limit_bytes):
+            workers = engine.workers(limit_bytes)
+            plan = plan_run(asked.inputs, frozen.parameters, workers, frozen.sizes)
+            progress = Progress(console, verbose, facts_table("plan", plan_facts(plan)))
+            watched = reporting(engine, performance_report)
+            with watched, _events(ends, progress) as tell, engine.telling(tell):
+                record = transform_store(engine, asked, frozen, plan, ends.folder, how)
     if not quiet:
         n_uncovered = int(record["n_uncovered"])
         n_new = frozen.places_of(asked.inputs.labels).count(-1)
@@ -394,19 +413,42 @@ def transform(
 
 
 @contextmanager
-def _events(target: str, progress: "Progress") -> "Iterator[OnStage]":
-    """Show progress and note it beside the output."""
-    from balans_dask.events import EventLog, Events
+def _ends(
+    source: str, target: str, options: dict[str, Any], how: "WriteOptions", console: Console
+) -> "Iterator[Ends]":
+    """Hold what a run begins and ends with; where a table is, it becomes a store for a while."""
+    from balans_dask.workflows.tables import ends_of
 
+    context = click.get_current_context()
+    # What is named as a key describes the rows, whatever is in it.
+    keys = [*options["batch_keys"], *filter(None, [options.get("label_key")])]
+    rule = column_rule(context).knowing(keys)
+
+    def tell(found: str) -> None:
+        console.print(printable(f"{source}: {found}"), markup=False, highlight=False)
+
+    with ends_of(source, target, rule, how.overwrite, how.resume, tell) as ends:
+        yield ends
+
+
+@contextmanager
+def _events(ends: "Ends", progress: "Progress") -> "Iterator[OnStage]":
+    """Show progress and note it beside the output, unless that is a table."""
+    from balans_dask.events import EventLog, Events
+    from balans_dask.workflows.tables import TableFolder
+
+    log = EventLog(ends.folder.given, resolved(click.get_current_context()))
+    listeners = [progress] if isinstance(ends.folder, TableFolder) else [log, progress]
     with progress:
-        events = Events(EventLog(target, resolved(click.get_current_context())), progress)
+        events = Events(*listeners)
         yield events
         events.finish()
 
 
-def _asked(source: str, options: dict[str, Any], is_copied: bool = True) -> "CorrectionRequest":
+def _asked(
+    store: "ProfileStore", options: dict[str, Any], is_copied: bool = True
+) -> "CorrectionRequest":
     """Check everything that can be checked before there is a cluster."""
-    from balans_dask.io.store import open_store
     from balans_dask.workflows.request import (
         correction_request,
         warn_of_what_stays_behind,
@@ -424,7 +466,7 @@ def _asked(source: str, options: dict[str, Any], is_copied: bool = True) -> "Cor
         )
         given |= PAPER
     asked = correction_request(
-        open_store(source, options["cluster"].limit_bytes),
+        store,
         options["batch_keys"],
         Parameters(**given),
         options["basis"],
@@ -447,15 +489,20 @@ def _only_of_preset(label_key: str, asked: "CorrectionRequest") -> bool:
 
 def _output_of(source: str, target: str | None, into: bool, layer: bool) -> str:
     """Find where the results go, or refuse options that do not say it."""
+    from balans_dask.workflows.tables import is_table
+
     if into and target is not None:
         raise click.UsageError(f"--into adds the results to {source}: leave out {target}")
     if layer and not into:
         raise click.UsageError("--layer goes with --into: X of a new store is corrected anyway")
+    if into and is_table(source):
+        raise click.UsageError(f"--into adds to a store, and {source} is a table: name a TARGET")
     if into:
         return source
     if target is None:
         raise click.UsageError(
-            "Missing argument 'TARGET': name a new store, or add the results to SOURCE by --into"
+            "Missing argument 'TARGET': name a new store or table, or add the results to SOURCE, a "
+            "store, by --into"
         )
     return target
 

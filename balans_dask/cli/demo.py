@@ -12,18 +12,20 @@ from rich.table import Table
 from balans_dask.parameters import Parameters
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from balans_dask.io.store import ProfileStore
     from balans_dask.passes.stage import OnStage
 
 __all__ = ["demo"]
 
-BATCH, LABEL = "Metadata_batch", "Metadata_treatment"
+BATCH, LABEL = "Metadata_Plate", "Metadata_treatment"
 
 
 @click.command()
 @click.option("--folder", default="demo", show_default=True, help="Where to write.")
 def demo(folder: str) -> None:
-    """Generate a small screen, correct it as by default, and show scores and a picture."""
+    """Generate a small screen, correct it by default settings, and show scores and a picture."""
     from balans_dask.cluster.open import silence_dask
     from balans_dask.events import Events
     from balans_dask.progress import Progress
@@ -41,19 +43,18 @@ def _corrected(folder: str, tell: "OnStage") -> Iterator[Any]:
     import numpy as np
 
     from balans_dask.io.store import open_store
+    from balans_dask.io.tables.convert import convert_table
     from balans_dask.model.plan import plan_run
     from balans_dask.passes.threads import embedded_engine
     from balans_dask.workflows.correct import WriteOptions, correct_store
-    from balans_dask.workflows.mixture import Mixture, write_mixture
     from balans_dask.workflows.request import correction_request
 
-    screen = Mixture(
-        n_rows=12_000, n_features=200, n_clusters=20, cluster_spread=0.4, batch_offset=0.4
-    )
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
+    table = str(place / "profiles.parquet")
     raw, corrected = str(place / "screen.zarr"), str(place / "corrected.zarr")
-    write_mixture(screen, raw, overwrite=True)
+    _screen().to_parquet(table)
+    convert_table(table, raw, overwrite=True)
     run = correction_request(open_store(raw), [BATCH], Parameters())
     with embedded_engine() as engine:
         plan = plan_run(run.inputs, run.parameters, engine.workers())
@@ -73,7 +74,24 @@ def _corrected(folder: str, tell: "OnStage") -> Iterator[Any]:
         before.obs[BATCH].to_numpy(),
         before.obs[LABEL].to_numpy(),
     )
-    yield f"stores {raw} and {corrected}, picture {picture}"
+    yield f"table {table}, stores {raw} and {corrected}, picture {picture}"
+
+
+def _screen() -> "pd.DataFrame":
+    """Generate 12,000 wells of 20 treatments on five plates, which shift and stretch profiles."""
+    import numpy as np
+    import pandas as pd
+
+    from balans_dask.workflows.mixture import Mixture
+
+    screen = Mixture(
+        n_rows=12_000, n_features=200, n_clusters=20, cluster_spread=0.4, batch_offset=0.4
+    )
+    wells = screen.annotations().rename(columns={"Metadata_batch": BATCH}).reset_index(drop=True)
+    wells[BATCH] = wells[BATCH].astype(str).str.replace("batch", "plate")
+    names = [f"Cells_Feature_{i:03d}" for i in range(screen.n_features)]
+    values = np.concatenate([rows for _, rows in screen.slabs(len(wells))])
+    return wells.join(pd.DataFrame(values, columns=names))
 
 
 def _scores(before: "ProfileStore", after: "ProfileStore") -> Table:

@@ -29,6 +29,7 @@ __all__ = [
     "UNEXPOSED",
     "WORD_FOR_NONE",
     "Preset",
+    "column_rule",
     "columns",
     "completion",
     "folders",
@@ -218,6 +219,14 @@ def _defaults(preset: Preset) -> dict[str, Any]:
         "controls": preset.controls,
         "plate_keys": preset.plate_keys,
     }
+
+
+def column_rule(context: click.Context) -> ColumnRule:
+    """Return the rule for the columns of tables, of the preset if there is one."""
+    said = context.meta.get(PRESET, {})
+    return ColumnRule(
+        *(tuple(said[f"{name}_prefixes"]) for name in ("feature", "metadata", "left_out") if said)
+    )
 
 
 def _preset(context: click.Context, option: click.Parameter, name: str | None) -> str | None:

@@ -12,7 +12,7 @@ import pandas as pd
 import zarr
 from zarr.core.dtype import VariableLengthUTF8
 
-__all__ = ["COLUMNS", "INDEX", "read_element", "write_element"]
+__all__ = ["ARRAY", "COLUMNS", "INDEX", "encoded", "read_element", "write_element"]
 
 COLUMNS = "column-order"
 """Attribute of a table that lists its columns."""
@@ -77,14 +77,14 @@ def write_element(group: zarr.Group, name: str, element: Any, codecs: Any) -> No
     if "/" in name:
         _write_by_anndata(group, name, element, codecs)
     elif type(element) is dict:
-        inner = group.create_group(name, attributes=_encoded(MAPPING))
+        inner = group.create_group(name, attributes=encoded(MAPPING))
         for key, value in element.items():
             write_element(inner, key, value, codecs)
     elif isinstance(element, pd.DataFrame) and _is_plain(element):
         _write_table(group, name, element, codecs)
     elif isinstance(element, pd.Categorical):
         ordered = {"ordered": bool(element.ordered)}
-        inner = group.create_group(name, attributes=ordered | _encoded(CATEGORICAL))
+        inner = group.create_group(name, attributes=ordered | encoded(CATEGORICAL))
         write_element(inner, "codes", element.codes, codecs)
         write_element(inner, "categories", element.categories.to_numpy(), codecs)
     elif type(element) is list:
@@ -102,12 +102,13 @@ def write_element(group: zarr.Group, name: str, element: Any, codecs: Any) -> No
             shape=values.shape,
             dtype=dtype,
             compressors=codecs,
-            attributes=_encoded(encoding),
+            attributes=encoded(encoding),
         )
         array[...] = values
 
 
-def _encoded(encoding: Encoding) -> dict[str, Any]:
+def encoded(encoding: Encoding) -> dict[str, Any]:
+    """Return the attributes that name an encoding."""
     return dict(zip(("encoding-type", "encoding-version"), encoding, strict=True))
 
 
@@ -136,7 +137,7 @@ def _is_plain(frame: pd.DataFrame) -> bool:
 def _write_table(group: zarr.Group, name: str, frame: Any, codecs: Any) -> None:
     index = INDEX if frame.index.name is None else frame.index.name
     said = {COLUMNS: list(frame.columns), INDEX: index}
-    inner = group.create_group(name, attributes=said | _encoded(TABLE))
+    inner = group.create_group(name, attributes=said | encoded(TABLE))
     write_element(inner, index, frame.index._values, codecs)
     for column, series in frame.items():
         write_element(inner, column, series._values, codecs)

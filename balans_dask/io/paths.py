@@ -3,7 +3,7 @@
 import os
 import posixpath
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from balans_dask.errors import InvalidInputError, StoreExistsError
 from balans_dask.io.atomic import WRITTEN_BY, read_json
@@ -18,7 +18,9 @@ from balans_dask.io.places import (
 )
 
 __all__ = [
+    "H5AD",
     "MANIFEST",
+    "PARQUET",
     "STORE_NAMES",
     "is_export",
     "is_store",
@@ -29,10 +31,19 @@ __all__ = [
     "require_exists",
     "require_free_file",
     "require_free_files",
+    "table_suffix",
 ]
 
 MANIFEST = "manifest.json"
 """What is beside exported tables."""
+PARQUET, CSV, H5AD = ".parquet", ".csv.gz", ".h5ad"
+"""Ends of the names of tables that are written."""
+OTHER_FILES = {
+    *(".csv", ".tsv", ".txt", ".tab", ".gz", ".bz2", ".xz", ".zst", ".zip", ".xls", ".xlsx"),
+    *(".ods", ".pq", ".parq", ".feather", ".arrow", ".ipc", ".json", ".npy", ".npz", ".h5"),
+    *(".hdf", ".hdf5", ".loom", ".mtx", ".pkl", ".pickle", ".rds", ".sqlite"),
+}
+"""Ends of the names of files that people have tables in, and that no output is."""
 STORE_NAMES = ("zarr.json", ".zgroup", ".zarray")
 """Files with which a Zarr group or array begins."""
 
@@ -121,6 +132,28 @@ def require_free_file(path: str, overwrite: bool, apart: Iterable[str] = ()) -> 
         raise StoreExistsError(f"{path} is a folder: choose another file")
     if place.exists() and not overwrite:
         raise StoreExistsError(f"{path} exists: choose another file, or add --overwrite")
+
+
+def table_suffix(target: str) -> str | None:
+    """Return the format of an output that is a table; ``None`` for a store.
+
+    Raises
+    ------
+    InvalidInputError
+        If the name ends as that of a file which is neither, or a table is to be at a URL.
+    """
+    name = target.lower()
+    found = next((suffix for suffix in (PARQUET, CSV, H5AD) if name.endswith(suffix)), None)
+    if found is None and PurePath(name).suffix in OTHER_FILES:
+        raise InvalidInputError(
+            f"{target} ends as no output does: a table ends in {PARQUET}, {CSV} or {H5AD}, and a "
+            "store in .zarr"
+        )
+    if found is not None and is_url(target):
+        raise InvalidInputError(
+            f"{target} is a URL, and tables are written to this machine: name a path, and copy them"
+        )
+    return found
 
 
 def require_free_files(

@@ -9,6 +9,9 @@
         units/           the manifest: one record for each finished run of rows
         store/           the output; renamed to OUT.zarr when it is complete
         pass_0/ ...      checkpoint, units and store of the passes before the last one
+        converted/       where the input is a table: the store that is corrected
+        source.json      sizes and times of the table's files, by which it is known again
+        table            where the output is a table: it, before it moves to its place
         events.jsonl     what the run did when; moves to OUT.zarr.events.jsonl with the output
         replaced/        for a moment, the store that was in its place
 
@@ -51,8 +54,10 @@ SUFFIX = ".partial"
 EARLIER = "pass_"
 EVENTS = "events.jsonl"
 LOCK = "lock"
+CONVERTED, OF_SOURCE, TABLE = "converted", "source.json", "table"
 OUR_NAMES = {
     *("run.json", LOCK, "checkpoint.npz", "units", "store", "replaced", EVENTS, PUBLISHING),
+    *(CONVERTED, f"{CONVERTED}{SUFFIX}", OF_SOURCE, TABLE),
 }
 
 
@@ -133,8 +138,12 @@ class RunFolder:
         self.last = PassFolder(self.path)
         self._record = self.path / "run.json"
         self.events = self.path / EVENTS
+        self.converted = self.path / CONVERTED
+        self.of_source = self.path / OF_SOURCE
+        self.table = self.path / TABLE
         self._lease: Lease | None = None
         self._is_gone = False
+        self._is_held = False
         self.published_events = self.target.with_name(f"{self.target.name}.{EVENTS}")
 
     def passes(self, n_passes: int) -> list[PassFolder]:
@@ -206,24 +215,34 @@ class RunFolder:
         """Create the folder if it is not there, and keep every other process out of it.
 
         A store that a killed run had just moved out of its place is put back first, or removed if
-        the run had put its own there. A folder in which nothing was begun is removed at the end.
+        the run had put its own there. A folder in which nothing was begun is removed at the end. It
+        may be held again by who holds it.
 
         Raises
         ------
         StoreExistsError
             If another process holds it, or it is not ours.
         """
+        if self._is_held:
+            yield
+            return
         self._is_gone = False
         with self._locked():
             self._settle_replaced()
+            self._is_held = True
             try:
                 if read_json(self._record) is None:
                     write_json(self._record, {"written_by": WRITTEN_BY})
                 yield
             finally:
+                self._is_held = False
                 # Where this run has removed the folder, another one may have made it anew.
-                if not self._is_gone and not self.begun and not self.last.store.exists():
+                if not self._is_gone and not self._is_worth_keeping:
                     self.discard()
+
+    @property
+    def _is_worth_keeping(self) -> bool:
+        return self.begun or self.last.store.exists() or self.converted.exists()
 
     def _settle_replaced(self) -> None:
         """Finish or undo the replacing of a store that a kill has interrupted."""

@@ -42,7 +42,7 @@ class ProfileStore:
     Attributes
     ----------
     path : str
-        As the user gave it.
+        As the user gave it; of a table that became a store for one run, that of the table.
     root : zarr.Group
         Opened read-only.
     features : zarr.Array of shape (n_rows, n_features)
@@ -51,6 +51,8 @@ class ProfileStore:
         Annotations of rows and of features; a slash in a name has become ``_``.
     limit_bytes : int or None
         Memory that may be used.
+    at : str or None
+        Where the store lies, if that is not its path.
     """
 
     path: str
@@ -59,6 +61,11 @@ class ProfileStore:
     obs: pd.DataFrame
     var: pd.DataFrame
     limit_bytes: int | None = None
+    at: str | None = None
+
+    @property
+    def _place(self) -> str:
+        return self.at or self.path
 
     @property
     def n_rows(self) -> int:
@@ -97,7 +104,7 @@ class ProfileStore:
         table = self.root["obs"]
         stored = dict(zip(self.obs.columns, table.attrs[COLUMNS], strict=True))
         for text, missing in _texts(table, stored[name]):
-            require_every_chunk(text, self.path, missing)
+            require_every_chunk(text, self._place, missing)
         return self.obs[name]
 
     def _no_column(self, name: str) -> InvalidInputError:
@@ -124,7 +131,7 @@ class ProfileStore:
             If it cannot be read.
         """
         try:
-            require_small(_arrays(self.root[name]), self.path, self.limit_bytes)
+            require_small(_arrays(self.root[name]), self._place, self.limit_bytes)
             return read_element(self.root[name])
         except InvalidInputError:
             raise

@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,11 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
-from balans_dask.errors import InvalidInputError, WrongTypeError
+from balans_dask.errors import InvalidInputError, WrongTypeError, did_you_mean, first_names
 from balans_dask.io.matrices import H5Matrix, checked_array
 from balans_dask.io.sources import HeldArray, LazyRows, RowSource, StoredRows
+from balans_dask.io.tables.columns import METADATA_PREFIX, ColumnRule, require_features
+from balans_dask.io.tables.row_stream import float32
 from balans_dask.labels import batch_labels
 from balans_dask.model.anchors import given_mask
 from balans_dask.model.inputs import Inputs, require_sizes
@@ -29,13 +33,18 @@ __all__ = [
     "current_engine",
     "inputs_of",
     "is_lazy",
+    "key_names",
     "matrix_of",
     "numbered_names",
     "source_of",
+    "table_of",
 ]
 
 NO_BATCH = "all"
 """Label of every row where none is given."""
+NUMBERS = ("i", "u", "f")
+"""Kinds of types that a feature may have, of numpy, pandas and Arrow."""
+INTEGERS = ("i", "u")
 
 
 def is_lazy(X: Any) -> bool:
@@ -190,14 +199,127 @@ def _client_of_caller() -> Any:
         return None
 
 
+def _keys(batch: Any) -> list[Any]:
+    """Return the labels of every key, as they are in a list, an array or a table."""
+    if isinstance(batch, pd.DataFrame):
+        return [batch.iloc[:, place] for place in range(batch.shape[1])]
+    if getattr(batch, "ndim", 1) == 2:
+        return list(np.asarray(batch).T)
+    is_rows = isinstance(batch, list | tuple) and all(
+        isinstance(row, list | tuple) for row in batch
+    )
+    if is_rows and len({len(row) for row in batch}) == 1:
+        return [list(column) for column in zip(*batch, strict=True)]
+    return [batch]
+
+
+def key_names(batch: Any) -> tuple[str, ...]:
+    """Name the keys of batches: columns of a table by their names, others by their places."""
+    if isinstance(batch, pd.DataFrame):
+        return tuple(str(name) for name in batch.columns)
+    return tuple(str(place) for place in range(len(_keys(batch))))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of profiles: what is corrected in it, and what comes back as it was.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        As the user gave it.
+    places : ndarray of shape (n_features,), intp
+        Of the columns that are features.
+    batch : array-like or DataFrame
+        Labels.
+    """
+
+    frame: pd.DataFrame
+    places: NDArray[np.intp]
+    batch: Any
+
+    @property
+    def features(self) -> pd.DataFrame:
+        """Features as a conversion reads them."""
+        values = np.empty((len(self.frame), len(self.places)), dtype=np.float32)
+        for column, place in enumerate(self.places):
+            values[:, column] = _float32(self.frame.iloc[:, place])
+        return pd.DataFrame(values, self.frame.index, self.frame.columns[self.places])
+
+    def corrected(self, values: Any) -> pd.DataFrame:
+        """Return the table with other values of its features."""
+        others = np.setdiff1d(np.arange(self.frame.shape[1]), self.places)
+        features = pd.DataFrame(np.asarray(values), self.frame.index)
+        parts = [self.frame.iloc[:, others], features]
+        both = pd.concat(parts, axis=1, ignore_index=True)
+        found = both.iloc[:, np.argsort(np.concatenate([others, self.places]))]
+        return found.set_axis(self.frame.columns, axis=1)
+
+
+def _float32(column: pd.Series) -> NDArray[np.float32]:
+    """Round as conversions do; what is missing becomes NaN."""
+    if column.hasnans:
+        return float32(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    return float32(column.to_numpy())
+
+
+def table_of(X: Any, batch: Any) -> Table | None:
+    """Tell features and metadata of a DataFrame apart; ``None`` for any other array.
+
+    Parameters
+    ----------
+    X : DataFrame or array
+    batch : str, sequence of str, or array-like
+        Names of columns, or labels.
+
+    Raises
+    ------
+    InvalidInputError
+        If a column is missing, none is a feature, or two have one name.
+    """
+    if not isinstance(X, pd.DataFrame):
+        return None
+    keys = _named_columns(X, batch)
+    rule = ColumnRule().knowing(keys)
+    names = [str(name) for name in X.columns]
+    kinds = [getattr(dtype, "kind", "") for dtype in X.dtypes]
+    are_features = [
+        rule.is_feature(name, kind in NUMBERS, kind in INTEGERS)
+        for name, kind in zip(names, kinds, strict=True)
+    ]
+    require_features("X", list(compress(names, are_features)), names, rule)
+    columns = [X.iloc[:, names.index(key)] for key in keys]
+    labels = pd.concat(columns, axis=1) if len(columns) > 1 else next(iter(columns), batch)
+    return Table(X, np.flatnonzero(are_features), labels)
+
+
+def _named_columns(X: pd.DataFrame, batch: Any) -> list[str]:
+    """Return the columns that are named in the place of labels; none where these are given."""
+    columns = [str(name) for name in X.columns]
+    named = [batch] if isinstance(batch, str) else batch
+    is_list = isinstance(named, list | tuple) and all(isinstance(each, str) for each in named)
+    # As many texts as rows are labels, unless there is a column of every name.
+    if not is_list or (len(named) == len(X) and not set(named) <= set(columns)):
+        return []
+    for name in named:
+        if name not in columns:
+            near = did_you_mean(name, columns, METADATA_PREFIX)
+            listed = f": choose one of its {len(columns)} columns, {first_names(columns)}"
+            raise InvalidInputError(f"X has no column {name!r}{near or listed}")
+    return list(dict.fromkeys(named))
+
+
 def inputs_of(engine: Engine, X: Any, batch: Any, anchor: Any, controls: Any = None) -> Inputs:
     """Wrap what the user gave."""
     source, names = source_of(engine, X)
     n_rows = source.shape[0]
-    column = np.full(n_rows, NO_BATCH) if batch is None else batch
+    columns = [np.full(n_rows, NO_BATCH)] if batch is None else _keys(batch)
+    if not columns:
+        raise InvalidInputError("batch has no column: give one label a row")
+    named = ["batch"] if len(columns) == 1 else [f"batch key {key!r}" for key in key_names(batch)]
     return Inputs(
         features=source,
-        labels=batch_labels([column], ["batch"], n_rows),
+        labels=batch_labels(columns, named, n_rows),
         feature_names=names,
         in_memory=not is_lazy(X),
         reference=None if anchor is None else given_mask(anchor, n_rows, "anchor"),

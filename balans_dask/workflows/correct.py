@@ -72,7 +72,7 @@ def correct_store(
     engine: Engine,
     run: CorrectionRequest,
     plan: MemoryPlan,
-    target: str,
+    target: str | RunFolder,
     options: WriteOptions = DEFAULT_OPTIONS,
 ) -> dict[str, Any]:
     """Fit a store and correct it into a new one, or add the results to it.
@@ -81,8 +81,9 @@ def correct_store(
     ----------
     engine : Engine
         Whose listener is told what the run is doing.
-    target : str
-        Path of the new store, or of the store itself where ``run.into`` says so.
+    target : str or RunFolder
+        Path of the new store, or of the store itself where ``run.into`` says so, or the folder in
+        which the output grows.
 
     Returns
     -------
@@ -104,7 +105,10 @@ def correct_store(
             "--model, or --batch-order"
         )
     inputs = (run.store.path,)
-    folder = InPlaceFolder(target, run.elements, run.read) if run.into else RunFolder(target)
+    folder = _folder_of(target)
+    target = folder.given
+    if run.into:
+        folder = InPlaceFolder(target, run.elements, run.read)
     # The model lies in none of these: the folder of the run moves as a whole when it is complete.
     taken = (*inputs, *taken_by(target))
     own = False
@@ -142,6 +146,10 @@ def correct_store(
                 save_model(learner.model(model_record(identity)), model, overwrite or own)
             folder.publish(resumable.replace)
             return record
+
+
+def _folder_of(target: str | RunFolder) -> RunFolder:
+    return target if isinstance(target, RunFolder) else RunFolder(target)
 
 
 def _planned(
@@ -189,7 +197,7 @@ def transform_store(
     run: CorrectionRequest,
     model: Model,
     plan: MemoryPlan,
-    target: str,
+    target: str | RunFolder,
     options: WriteOptions = DEFAULT_OPTIONS,
 ) -> dict[str, Any]:
     """Correct a store by a frozen model into a new one.
@@ -200,8 +208,8 @@ def transform_store(
         Whose listener is told what the run is doing.
     run : CorrectionRequest
         With the parameters of the model.
-    target : str
-        Path of the new store.
+    target : str or RunFolder
+        Path of the new store, or the folder in which the output grows.
 
     Returns
     -------
@@ -220,8 +228,8 @@ def transform_store(
     numbered = number_batches(model, run.inputs)
     engine.task_bytes = plan.task_bytes
     with single_threaded_blas():
-        folder = RunFolder(target)
-        with reaching(target):
+        folder = _folder_of(target)
+        with reaching(folder.given):
             require_writable(folder.target)
         if not options.resume:
             folder.check(options.overwrite, inputs)

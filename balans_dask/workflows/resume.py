@@ -18,6 +18,7 @@ from balans_dask.model.bounds import Sizes
 from balans_dask.model.sampler import SamplerState
 from balans_dask.model.state import arrays_of, is_sound
 from balans_dask.workflows.records import correction_record, differences, fingerprint
+from balans_dask.workflows.tables import TableFolder
 
 __all__ = ["Checkpoints", "ResumableRun", "State"]
 
@@ -116,12 +117,14 @@ class ResumableRun:
         return Checkpoints(folders, states, seconds)
 
     def _record_of_same(self) -> dict[str, Any] | None:
-        """Read the record of a store that this very run would make; ``None`` for any other."""
-        if not is_store(self._target):
-            return None
-        record = correction_record(open_store(self._target))
+        """Read the record of an output that this very run would make; ``None`` for any other."""
+        record: Mapping[str, Any] | None = None
+        if isinstance(self.folder, TableFolder):
+            record = self.folder.mark()
+        elif is_store(self._target):
+            record = correction_record(open_store(self._target))
         same = record is not None and record.get("fingerprint") == fingerprint(self.identity)
-        return record if same else None
+        return dict(record) if record is not None and same else None
 
     def _require_model(self, model: str | None) -> None:
         if model is not None and model_fingerprint(model) != fingerprint(self.identity):

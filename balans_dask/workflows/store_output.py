@@ -19,7 +19,7 @@ from balans_dask.io.layout import (
     write_annotations,
 )
 from balans_dask.io.output import StoreSink, Unit, recorded_units, unit_files
-from balans_dask.io.paths import path_from
+from balans_dask.io.paths import is_store, path_from
 from balans_dask.io.run_folder import PassFolder, RunFolder
 from balans_dask.io.sources import StoredRows
 from balans_dask.io.trial import require_readable
@@ -304,6 +304,7 @@ class StoreOutput:
         covered : ndarray of shape (n_rows,), bool
         """
         self.job.engine.tell(Stage(FINISHING))
+        source = self._run.store.path
         last = self._written[self.job.turns[-1]]
         n_aligned = len(self.job.parameters.alignment)
         aligned = [rows for turn, rows in self._written.items() if turn < n_aligned][-1]
@@ -315,7 +316,8 @@ class StoreOutput:
             self._identity,
             int(np.count_nonzero(~covered)),
             learner.facts(),
-            path_from(str(folder.target), self._run.store.path),
+            # What a table was converted to goes with the folder of the run.
+            path_from(str(folder.target), source) if is_store(source) else None,
         )
         added = (covered, learner.is_landmark(), aligned.displacement)
         columns = dict(zip(ADDED_COLUMNS, added, strict=True))

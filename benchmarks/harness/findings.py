@@ -35,14 +35,6 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def commit() -> str:
-    """Name the commit of this repository, and say if files differ from it."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    here = Path(__file__).parent
-    done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
-
-
 def machine_facts() -> dict[str, Any]:
     """Describe the machine."""
     return {

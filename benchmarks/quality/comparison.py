@@ -1,4 +1,4 @@
-"""The default beside no correction and what people use today: the table that the pages show.
+"""The default compared with no correction and with what people use today: the table of the pages.
 
     python -m benchmarks.quality.comparison --data FOLDER --peers PYTHON
 
@@ -27,6 +27,7 @@ COMPARED = dict(
 METHODS = {
     "raw": "raw",
     "balans": "balans",
+    "sphered": "balans, sphered",
     "harmony": "harmonypy",
     "combat": "ComBat",
     "sphering": "sphering",
@@ -50,11 +51,15 @@ def compared(one: RealSet, data: Path, peers: str | None) -> dict[str, Any]:
         command("convert", str(data / f"{one.file}.parquet"), str(given))
         always = ("--batch-key", one.batch, "--seed", str(SEED), "--quiet")
         command("correct", str(given), str(out), *always)
+        stores, others = [str(out)], ["harmony", "combat"]
         # Only where there are controls beside what is scored can rows be sphered on them.
         control = CONTROLS if one.treated_only else None
-        others = [name for name in list(METHODS)[2:] if name != "sphering" or control]
+        if control is not None:
+            stores.append(str(Path(work) / "sphered.zarr"))
+            others.append("sphering")
+            command("correct", str(given), stores[-1], *always, "--sphering", control)
         table = evaluate_stores(
-            [str(out)], [one.batch], one.label, control=control, seed=SEED, nulls=False,
+            stores, [one.batch], one.label, control=control, seed=SEED, nulls=False,
             peers=others, peers_python=peers,
         )  # fmt: skip
     scores = {
@@ -77,7 +82,7 @@ def markdown(record: Mapping[str, Any]) -> str:
 
 
 def _cell(scores: Mapping[str, float], figure: str) -> str:
-    return f"{scores[figure]:.3f}".replace("0.", ".", 1) if figure in scores else "-"
+    return f"{scores[figure]:.3f}" if figure in scores else "-"
 
 
 def main() -> None:

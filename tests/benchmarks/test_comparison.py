@@ -18,9 +18,12 @@ def test_a_set_has_a_line_for_every_figure_and_a_method_that_did_not_run_a_dash(
             "sets": {"wells by plate": {"scores": named}},
         }
     )
-    assert "| wells by plate | mAP across batches | .145 | .145 | .145 | .145 | - |" in text
-    assert "|  | mixing | .400 |" in text
-    assert "|  | total | .500 |" in text
+    assert (
+        "| wells by plate | mAP across batches | 0.145 | 0.145 | 0.145 | 0.145 | 0.145 | - |"
+        in text
+    )
+    assert "|  | mixing | 0.400 |" in text
+    assert "|  | total | 0.500 |" in text
     assert "Z80. numpy 9.9. 2026-01-01, commit abc." in text
 
 

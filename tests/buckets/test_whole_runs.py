@@ -56,6 +56,21 @@ def test_one_table_of_any_format_is_read_from_a_bucket(plates, bucket, tmp_path,
     assert files(tmp_path / "there.zarr") == files(tmp_path / "here.zarr")
 
 
+def test_a_table_on_a_bucket_becomes_a_store_on_it_or_a_table_here(plates, bucket, tmp_path):
+    source = bucket.upload(plates / "plates", "plates")
+    corrected, here = bucket.url("out.zarr"), tmp_path / "out.parquet"
+    run("correct", source, corrected, *SMOOTH)
+    run("correct", plates / "plates", tmp_path / "out.zarr", *SMOOTH)
+    assert bucket.files("out.zarr") == files(tmp_path / "out.zarr")
+    assert bucket.names("out.zarr.partial") == []
+    run("correct", source, here, *SMOOTH)
+    run("correct", plates / "plates", tmp_path / "again.parquet", *SMOOTH)
+    assert here.read_bytes() == (tmp_path / "again.parquet").read_bytes()
+    assert not list(tmp_path.glob("*.partial"))
+    err = run("correct", source, bucket.url("out.parquet"), *SMOOTH, code=2)
+    assert "tables are written to this machine" in err
+
+
 def test_passes_and_another_operator_write_their_stores_below_the_bucket(plates, bucket, tmp_path):
     options = (*BATCH, "--operator", "displace", "--n-passes", 2)
     run("correct", plates / "in.zarr", tmp_path / "out.zarr", *options)

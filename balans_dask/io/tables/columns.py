@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -68,11 +68,20 @@ class ColumnRule:
         Beginnings of columns that describe the rows, whatever they hold.
     left_out : tuple of str
         Beginnings of columns that are neither, unless they begin as features do.
+    keys : tuple of str
+        Columns that describe the rows because somebody asks for them so: their whole names.
     """
 
     features: tuple[str, ...] = ()
     annotations: tuple[str, ...] = (METADATA_PREFIX,)
     left_out: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+
+    def knowing(self, keys: Iterable[str]) -> "ColumnRule":
+        """Return the rule for a table of which somebody names columns that describe the rows."""
+        return replace(
+            self, keys=tuple(key for key in keys if not key.startswith(self.annotations))
+        )
 
     def is_feature(self, name: str, numeric: bool, whole: bool) -> bool:
         """Tell whether a column is a feature; row numbers that pandas saved are none.
@@ -82,6 +91,8 @@ class ColumnRule:
         numeric, whole : bool
             It holds numbers, and these are integers.
         """
+        if name in self.keys:
+            return False
         if not numeric or name.startswith(self.annotations) or _INDEX_COLUMN.fullmatch(name):
             return False
         if self.features:
@@ -95,7 +106,8 @@ class ColumnRule:
         out: list[str] = []
         for name in names:
             if name not in known:
-                unwanted = name.startswith(self.left_out) and not name.startswith(self.annotations)
+                wanted = name in self.keys or name.startswith(self.annotations)
+                unwanted = name.startswith(self.left_out) and not wanted
                 (out if unwanted else kept).append(name)
         return kept, out
 

@@ -175,6 +175,8 @@ def convert_table(
 def _record(rule: ColumnRule, left_out: list[str]) -> dict[str, Any]:
     """Return what a store says about the columns of its table."""
     prefixes = {name: ", ".join(getattr(rule, name)) for name in rule.__dataclass_fields__}
+    if not rule.keys:
+        prefixes.pop("keys")
     return {**prefixes, "n_left_out": len(left_out)}
 
 

@@ -327,6 +327,7 @@ def open_csv(path: str, rule: ColumnRule, settled: Mapping[str, bool] | None = N
         decimal=form.decimal,
         described=rule.unnamed(numbers, kept),
         left_out=tuple(left_out),
+        names=tuple(names),
     )
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "file_of",
     "file_parts",
     "manifest_of",
+    "row_groups",
     "tables_of",
 ]
 
@@ -193,7 +194,7 @@ def export_tables(
     columns = JumpColumns(store.path, store.obs, names)
     kind = pa.from_numpy_dtype(np.result_type(array.dtype, np.float32))
     schema = pa.schema([*columns.fields(), *(pa.field(name, kind) for name in names)])
-    values = _gathered(checked_array(array), tables)
+    values = row_groups(checked_array(array), [table.rows for table in tables])
     files = []
     for path, table in zip(_places(folder, tables), tables, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -206,7 +207,8 @@ def export_tables(
             while n_left:
                 rows, block = next(values)
                 features = [pa.array(block[:, place]) for place in range(block.shape[1])]
-                group = pa.record_batch([*columns.arrays(rows), *features], schema=schema)
+                described = columns.arrays(rows).values()
+                group = pa.record_batch([*described, *features], schema=schema)
                 writer.write_batch(group, row_group_size=len(rows))
                 n_left -= len(rows)
         sync_file(path)
@@ -254,18 +256,25 @@ def _places(folder: Path, tables: Sequence[TableFile]) -> list[Path]:
     return places
 
 
-def _gathered(
-    array: Any, tables: Sequence[TableFile]
+def row_groups(
+    array: Any, tables: Sequence[NDArray[np.intp]]
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[Any]]]:
-    """Yield the values of one row group after another, table by table."""
+    """Yield rows and values of one row group after another, table by table.
+
+    Parameters
+    ----------
+    array : zarr.Array or VisibleArray
+    tables : sequence of ndarray of shape (n_rows,), intp
+        Rows of every table.
+    """
     row_bytes = array.shape[1] * array.dtype.itemsize
     chunk_rows = int(array.chunks[0])
     group_rows = max(1, GROUP_BYTES // (chunk_rows * row_bytes)) * chunk_rows
     waiting: list[NDArray[np.intp]] = []
     n_rows = 0
     for table in tables:
-        for start in range(0, len(table.rows), group_rows):
-            rows = table.rows[start : start + group_rows]
+        for start in range(0, len(table), group_rows):
+            rows = table[start : start + group_rows]
             if waiting and (n_rows + len(rows)) * row_bytes > READ_BYTES:
                 yield from _groups_of(array, waiting)
                 waiting, n_rows = [], 0

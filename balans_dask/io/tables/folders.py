@@ -30,6 +30,7 @@ __all__ = [
     "TABLE_SUFFIXES",
     "PlateFile",
     "chosen_files",
+    "is_table_file",
     "open_table",
 ]
 
@@ -193,6 +194,11 @@ def open_table(path: str, rule: ColumnRule | None = None, pattern: str | None = 
         f"{path} has no known format: give .parquet, .csv, .csv.gz, .tsv, .tsv.gz, .h5ad or a "
         "folder of .parquet"
     )
+
+
+def is_table_file(path: str) -> bool:
+    """Tell by its name whether a file is a table that can be opened."""
+    return path.lower().endswith((*TABLE_SUFFIXES, ".h5ad"))
 
 
 def _open_file(path: str, rule: ColumnRule, first: RowStream | None = None) -> RowStream:

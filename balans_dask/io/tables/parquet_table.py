@@ -1,7 +1,7 @@
 """Parquet: read as a stream of rows, and what the annotations of a store are in it."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from balans_dask.io.tables.row_stream import (
 )
 from balans_dask.labels import labels_of_column, spelled
 
-__all__ = ["JumpColumns", "open_parquet"]
+__all__ = ["Columns", "JumpColumns", "open_parquet"]
 
 _NULLABLE = {
     pa.int8(): pd.Int8Dtype(),
@@ -84,6 +84,7 @@ def open_parquet(
         slabs,
         described=rule.unnamed(numbers, annotations),
         left_out=tuple(left_out),
+        names=tuple(schema.names),
     )
 
 
@@ -138,7 +139,35 @@ def _float32_matrix(batch: pa.RecordBatch, features: list[str]) -> NDArray[np.fl
     return values
 
 
-class JumpColumns:
+class Columns:
+    """Columns that describe rows, in a table.
+
+    Parameters
+    ----------
+    columns : mapping of str to Series
+    keys : collection of str
+        Columns that are text, whatever they hold.
+    """
+
+    def __init__(self, columns: Mapping[str, pd.Series], keys: Collection[str] = ()) -> None:
+        self._columns = columns
+        self._kinds = {
+            name: pa.string() if name in keys else _kind(column) for name, column in columns.items()
+        }
+
+    def fields(self) -> list[pa.Field]:
+        """Names and types."""
+        return [pa.field(name, kind) for name, kind in self._kinds.items()]
+
+    def arrays(self, rows: NDArray[np.intp]) -> dict[str, pa.Array]:
+        """Values of some rows, by name."""
+        return {
+            name: _array(column.iloc[rows], self._kinds[name])
+            for name, column in self._columns.items()
+        }
+
+
+class JumpColumns(Columns):
     """All columns of a JUMP table but the values of the features.
 
     Columns of ``obs`` get the prefix ``Metadata_`` where they lack it, as any other column would be
@@ -172,33 +201,15 @@ class JumpColumns:
             )
         order = {name: place for place, name in enumerate(KEYS)}
         columns.sort(key=lambda pair: order.get(pair[0], len(order)))
-        self._columns = dict(columns)
-        self._kinds = {name: _kind(name, column) for name, column in columns}
-
-    @property
-    def names(self) -> list[str]:
-        """Names, keys first."""
-        return list(self._columns)
-
-    def fields(self) -> list[pa.Field]:
-        """Names and types."""
-        return [pa.field(name, kind) for name, kind in self._kinds.items()]
-
-    def arrays(self, rows: NDArray[np.intp]) -> list[pa.Array]:
-        """Values of some rows."""
-        return [
-            _array(column.iloc[rows], self._kinds[name]) for name, column in self._columns.items()
-        ]
+        super().__init__(dict(columns), KEYS)
 
 
 def _prefixed(name: str) -> str:
     return name if name.startswith(METADATA_PREFIX) else METADATA_PREFIX + name
 
 
-def _kind(name: str, column: pd.Series) -> pa.DataType:
+def _kind(column: pd.Series) -> pa.DataType:
     """Type of a column: that of its values, not of the codes by which they are stored."""
-    if name in KEYS:
-        return pa.string()
     kind = pa.Array.from_pandas(column.iloc[:0]).type if column.dtype != object else pa.string()
     if pa.types.is_dictionary(kind):
         kind = kind.value_type

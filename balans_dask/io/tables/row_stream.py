@@ -77,6 +77,9 @@ class RowStream:
         Columns of numbers that describe rows, but for those whose prefix says so.
     left_out : tuple of str
         Columns that are in none of the slabs.
+    names : tuple of str
+        All columns in the order of the table, of a folder those of its first one; empty where the
+        format holds annotations apart.
     """
 
     var: pd.DataFrame
@@ -86,6 +89,7 @@ class RowStream:
     decimal: str = "."
     described: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 @contextmanager
