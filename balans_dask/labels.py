@@ -46,6 +46,7 @@ __all__ = [
     "labels_in_order",
     "labels_of_column",
     "names_before",
+    "natural",
     "spelled",
     "split",
 ]
@@ -118,6 +119,12 @@ def split(name: str, n_parts: int) -> tuple[str, ...]:
     if n_parts == 1:
         return (name,)
     return tuple(_ESCAPED.sub(r"\1", part) for part in name.split(SEPARATOR))
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Key of the natural order of names, text and numbers in turns: Week2 before Week10."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(int(part) if place % 2 else 0, part) for place, part in enumerate(parts)]
 
 
 def names_before(values: Sequence[Any]) -> set[str]:

@@ -263,9 +263,9 @@ def sweep(
 )
 @click.option("--control", help="Query for control rows; default: the anchors, or negcon.")
 @click.option(
-    "--evaluate/--no-evaluate",
-    default=None,
-    help="Compute scores; default: if the libraries are installed, up to 100,000 rows.",
+    "--evaluate",
+    is_flag=True,
+    help="Add the scores of balans evaluate, which take minutes.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 @STORAGE_OPTIONS
@@ -274,7 +274,7 @@ def report(
     html: str,
     label_key: str | None,
     control: str | None,
-    evaluate: bool | None,
+    evaluate: bool,
     overwrite: bool,
 ) -> None:
     """Show what a correction did: one HTML file with all figures, for any browser."""

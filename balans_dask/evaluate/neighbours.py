@@ -14,7 +14,9 @@ __all__ = [
     "NeighbourShares",
     "batch_purity",
     "nearest_label_elsewhere",
+    "nearest_rows",
     "neighbour_shares",
+    "others_expected",
     "profile_means",
 ]
 
@@ -64,26 +66,46 @@ def neighbour_shares(
     -----
     Euclidean, exact. O(max_rows * n_rows * n_columns) time.
     """
-    n_rows = len(profiles)
-    n_neighbors = min(n_neighbors, n_rows - 1)
     label_codes = np.unique(np.asarray(labels), return_inverse=True)[1]
     batch_codes = np.unique(np.asarray(batch), return_inverse=True)[1]
-    chosen = np.random.default_rng(seed).permutation(n_rows)[:max_rows]
+    chosen, neighbours = nearest_rows(profiles, n_neighbors, max_rows, seed)
+    same_label = label_codes[neighbours] == label_codes[chosen][:, None]
+    other_batch = batch_codes[neighbours] != batch_codes[chosen][:, None]
+    expected = others_expected(label_codes, batch_codes, chosen)
+    mixing = float(other_batch.mean()) / expected if expected > 0 else 1.0
+    return NeighbourShares(float(same_label.mean()), mixing)
+
+
+def nearest_rows(
+    profiles: NDArray[np.floating], n_neighbors: int, max_rows: int, seed: int = 0
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Find the nearest other rows of a random subset, among all.
+
+    Returns
+    -------
+    chosen : ndarray of shape (n_chosen,)
+    neighbours : ndarray of shape (n_chosen, n_neighbors)
+        Fewer columns where there are not so many other rows.
+    """
+    n_neighbors = min(n_neighbors, len(profiles) - 1)
+    chosen = np.random.default_rng(seed).permutation(len(profiles))[:max_rows]
     index = NearestNeighbors(n_neighbors=n_neighbors + 1, algorithm="brute").fit(profiles)
     found = index.kneighbors(profiles[chosen], return_distance=False)
     # Among exact duplicates a row need not be its own first neighbour.
     other = found != chosen[:, None]
     other[other.all(axis=1), -1] = False
-    neighbours = found[other].reshape(len(chosen), n_neighbors)
-    same_label = label_codes[neighbours] == label_codes[chosen][:, None]
-    other_batch = batch_codes[neighbours] != batch_codes[chosen][:, None]
-    table = np.zeros((label_codes.max() + 1, batch_codes.max() + 1))
-    np.add.at(table, (label_codes, batch_codes), 1)
-    of_label = table.sum(axis=1)[label_codes[chosen]]
-    own = table[label_codes[chosen], batch_codes[chosen]]
-    expected = float(np.mean((of_label - own) / np.maximum(of_label - 1, 1)))
-    mixing = float(other_batch.mean()) / expected if expected > 0 else 1.0
-    return NeighbourShares(float(same_label.mean()), mixing)
+    return chosen, found[other].reshape(len(chosen), n_neighbors)
+
+
+def others_expected(
+    label: NDArray[np.integer], batch: NDArray[np.integer], rows: NDArray[np.intp]
+) -> float:
+    """Share of other batches among all other rows of a row's label, the mean of some rows."""
+    table = np.zeros((label.max() + 1, batch.max() + 1))
+    np.add.at(table, (label, batch), 1)
+    of_label = table.sum(axis=1)[label[rows]]
+    own = table[label[rows], batch[rows]]
+    return float(np.mean((of_label - own) / np.maximum(of_label - 1, 1)))
 
 
 def nearest_label_elsewhere(

@@ -24,6 +24,7 @@ __all__ = [
     "Embedding",
     "ScoredRows",
     "joint_batches",
+    "labelled_rows",
     "read_embeddings",
     "read_raw",
     "sampled_rows",
@@ -147,6 +148,28 @@ def stratified_rows(strata: NDArray[np.integer], max_rows: int, seed: int = 0) -
     # Systematic sampling: evenly spaced places after a random start.
     places = (np.arange(max_rows) + generator.random()) * (n_rows / max_rows)
     return np.sort(by_stratum[places.astype(np.int64)])
+
+
+def labelled_rows(
+    batch: NDArray[np.integer], label: NDArray[np.integer], max_rows: int, seed: int = 0
+) -> NDArray[np.int64]:
+    """Choose rows that have a label, by batch and label.
+
+    Parameters
+    ----------
+    batch, label : ndarray of shape (n_rows,), integer
+        A row without a label has -1.
+
+    Returns
+    -------
+    rows : ndarray of int64
+        In increasing order; none if no row has a label.
+    """
+    labelled = np.flatnonzero(label >= 0)
+    if not len(labelled):
+        return labelled
+    strata = pd.MultiIndex.from_arrays([batch[labelled], label[labelled]])
+    return labelled[stratified_rows(strata.factorize()[0], max_rows, seed)]
 
 
 @dataclass(frozen=True)

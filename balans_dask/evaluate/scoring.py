@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.neighbors import NearestNeighbors
+from sklearn.utils import gen_batches
 
 from balans_dask.errors import InvalidInputError
 from balans_dask.evaluate.neighbours import nearest_label_elsewhere, neighbour_shares
@@ -28,6 +28,7 @@ __all__ = [
     "ScorePair",
     "Totals",
     "all_scores",
+    "cross_batch_shares",
     "cross_batch_signal",
     "neighbour_pair",
     "scib_pair",
@@ -39,6 +40,8 @@ BIOLOGY_SIDE = ("clisi", "nmi", "ari", "silhouette_label")
 BATCH_SHARE, BIOLOGY_SHARE = 0.4, 0.6
 MAX_POSITIVES = 10
 MIXING_NEIGHBORS = 10
+BLOCK_ROWS = 512
+"""Rows whose distances to all others are held at a time."""
 ASKED_ROWS = 5000
 """Rows whose neighbours are looked at; they are sought among all."""
 
@@ -191,9 +194,34 @@ def cross_batch_signal(
     InvalidInputError
         If no label is in two batches.
     """
+    rows, share = cross_batch_shares(embedding, batch, label, max_rows, seed)
+    _, codes, counts = np.unique(_codes(label)[rows], return_inverse=True, return_counts=True)
+    return float((np.bincount(codes, weights=share) / counts).mean())
+
+
+def cross_batch_shares(
+    embedding: NDArray[np.floating],
+    batch: Any,
+    label: Any,
+    max_rows: int = ASKED_ROWS,
+    seed: int = 0,
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return what ``cross_batch_signal`` is the mean of.
+
+    Returns
+    -------
+    rows : ndarray of shape (n_asked,)
+        Those that were asked, the same for every embedding of equal batches and labels.
+    share : ndarray of shape (n_asked,)
+        Of each one's nearest rows of other batches, those that have its label.
+
+    Raises
+    ------
+    InvalidInputError
+        If no label is in two batches.
+    """
     order = np.random.default_rng(seed).permutation(len(embedding))
-    batch = np.unique(np.asarray(batch).astype(str), return_inverse=True)[1][order]
-    label = np.unique(np.asarray(label).astype(str), return_inverse=True)[1][order]
+    batch, label = _codes(batch)[order], _codes(label)[order]
     table = np.zeros((label.max() + 1, batch.max() + 1), dtype=np.int64)
     np.add.at(table, (label, batch), 1)
     elsewhere = np.minimum(table.sum(axis=1)[label] - table[label, batch], MAX_POSITIVES)
@@ -206,15 +234,13 @@ def cross_batch_signal(
         )
     directions = _directions(np.asarray(embedding, dtype=np.float64)[order])
     share = np.zeros(len(possible))
-    for code in np.unique(batch[possible]):
-        places = np.flatnonzero(batch[possible] == code)
-        asked, others = possible[places], np.flatnonzero(batch != code)
-        found = _nearest(directions, asked, others, int(elsewhere[asked].max()))
+    for block in gen_batches(len(possible), BLOCK_ROWS):
+        asked = possible[block]
+        found = _nearest_elsewhere(directions, batch, asked, int(elsewhere[asked].max()))
         counted = np.arange(found.shape[1]) < elsewhere[asked, None]
         same = (label[found] == label[asked, None]) & counted
-        share[places] = same.sum(axis=1) / elsewhere[asked]
-    _, codes, counts = np.unique(label[possible], return_inverse=True, return_counts=True)
-    return float((np.bincount(codes, weights=share) / counts).mean())
+        share[block] = same.sum(axis=1) / elsewhere[asked]
+    return order[possible], share
 
 
 def _neighbour_pair(
@@ -257,12 +283,20 @@ def _directions(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return directions
 
 
-def _nearest(
+def _nearest_elsewhere(
     directions: NDArray[np.float64],
+    batch: NDArray[np.integer],
     asked: NDArray[np.intp],
-    others: NDArray[np.intp],
     n_neighbors: int,
 ) -> NDArray[np.intp]:
-    index = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(directions[others])
-    found: NDArray[np.intp] = others[index.kneighbors(directions[asked], return_distance=False)]
-    return found
+    """Find the nearest rows of other batches, in order: one product for any number of batches."""
+    # Squared distances, less what is the same for all that a row compares.
+    distance = np.square(directions).sum(axis=1) - 2 * (directions[asked] @ directions.T)
+    distance[batch[asked, None] == batch] = np.inf
+    nearest = np.argpartition(distance, n_neighbors - 1, axis=1)[:, :n_neighbors]
+    ranks = np.argsort(np.take_along_axis(distance, nearest, axis=1), axis=1)
+    return np.take_along_axis(nearest, ranks, axis=1)
+
+
+def _codes(column: Any) -> NDArray[np.intp]:
+    return np.unique(np.asarray(column).astype(str), return_inverse=True)[1]

@@ -43,6 +43,7 @@ __all__ = [
     "fit_sphering",
     "limited_landmarks",
     "share_sphering",
+    "to_cover_more",
 ]
 
 UNCOVERED_SHARE = 0.01
@@ -207,15 +208,20 @@ def _warn_of_uncovered(sampled: SamplerState, parameters: Parameters) -> None:
     last = sampled.curve[-1]
     n_uncovered = last.n_rows - last.n_covered
     if n_uncovered > UNCOVERED_SHARE * last.n_rows:
-        remedy = f"raise {setting('max_rows' if sampled.stop_reason == 'max_rows' else PATIENCE)}"
-        if sampled.stop_reason in (AUTO, SHARE):
-            remedy = f"give {setting('stopping', PATIENCE)}"
-        if parameters.max_neighbors is not None:
-            remedy = f"raise {setting('max_neighbors')} or {remedy}"
         warn_of_input(
             f"{n_uncovered} of {last.n_rows} rows are covered by no sampled row and "
-            f"{FATES[parameters.uncovered]}: {remedy} to cover more"
+            f"{FATES[parameters.uncovered]}: {to_cover_more(sampled.stop_reason, parameters)}"
         )
+
+
+def to_cover_more(stop_reason: str, parameters: Parameters) -> str:
+    """Say what covers more rows."""
+    remedy = f"raise {setting('max_rows' if stop_reason == 'max_rows' else PATIENCE)}"
+    if stop_reason in (AUTO, SHARE):
+        remedy = f"give {setting('stopping', PATIENCE)}"
+    if parameters.max_neighbors is not None:
+        remedy = f"raise {setting('max_neighbors')} or {remedy}"
+    return f"{remedy} to cover more"
 
 
 def limited_landmarks(n_capped: int, n_sampled: int) -> str:

@@ -1,11 +1,9 @@
-"""Maps of profiles before and after a correction: which rows, in which plane and colours."""
+"""Maps of profiles before and after a correction: in which plane and colours."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-import zarr
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -13,19 +11,15 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from balans_dask.io.matrices import checked_array
 from balans_dask.report.page import label_text, shown, styled
 
 __all__ = [
     "COLOURS",
     "before_after_figure",
-    "has_umap",
+    "frame_of",
     "map_figure",
     "principal_plane",
-    "read_rows",
     "save_before_after",
-    "stratified_rows",
-    "umap_plane",
 ]
 
 # Okabe and Ito's colours, told apart by colour-blind readers, then shades for more groups.
@@ -36,7 +30,10 @@ FAR = 0.01
 """Share of rows at each end of an axis that may lie far away."""
 LISTED = len(COLOURS)
 """Groups with a colour and a place in the legend; the rows of further ones are grey."""
-SLAB_BYTES = 2**26
+MAP_WIDTH = 3.0
+"""Inches."""
+SHORT = 14
+"""Letters of a name of which a legend has two columns."""
 
 
 @styled
@@ -53,26 +50,33 @@ def before_after_figure(profiles: Sequence[Any], batch: Any, labels: Any, seed: 
     Returns
     -------
     figure : matplotlib.figure.Figure
-        Each column on its own first two principal components. The most frequent groups have a
-        colour and are named; the others are grey.
+        All on the first two principal components of the profiles before. The most frequent groups
+        have a colour and are named; the others are grey.
     """
     figure = Figure(figsize=(8, 6.4), layout="constrained")
-    axes = figure.subplots(2, 2)
+    panels = figure.subplots(2, 2, sharex=True, sharey=True)
     n_rows = len(profiles[0])
     chosen = np.random.default_rng(seed).permutation(n_rows)[:MAX_ROWS]
-    for column, (title, values) in enumerate(zip(("before", "after"), profiles, strict=True)):
-        points = PCA(n_components=2, random_state=0).fit_transform(np.asarray(values))[chosen]
+    planes, axes = principal_plane(*(np.asarray(values) for values in profiles))
+    for column, (title, points) in enumerate(zip(("before", "after"), planes, strict=True)):
         for row, (name, groups) in enumerate((("batch", batch), ("label", labels))):
-            names, handles = _scatter(axes[row, column], points, np.asarray(groups)[chosen], "PC")
-            axes[row, column].set_title(f"{title}, by {name}")
+            panel = panels[row, column]
+            names, handles = _scatter(panel, points[chosen], np.asarray(groups)[chosen])
+            panel.set(title=f"{title}, by {name}", xlabel=axes[0], ylabel=axes[1])
+            panel.label_outer()
             if column == 1:
                 place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
-                axes[row, column].legend(handles, names, frameon=False, **place)
+                panel.legend(handles, names, frameon=False, **place)
     return figure
 
 
 @styled
-def map_figure(points: NDArray[np.floating], groups: Any, axis_name: str) -> Figure:
+def map_figure(
+    points: NDArray[np.floating],
+    groups: Any,
+    axes: Sequence[str] = ("PC 1", "PC 2"),
+    frame: NDArray[np.floating] | None = None,
+) -> Figure:
     """Draw rows as points of a plane, in the colours of the most frequent groups.
 
     Parameters
@@ -80,8 +84,10 @@ def map_figure(points: NDArray[np.floating], groups: Any, axis_name: str) -> Fig
     points : ndarray of shape (n_rows, 2)
     groups : array-like of shape (n_rows,)
         Text, one for each row.
-    axis_name : str
-        Such as PC or UMAP.
+    axes : sequence of 2 str
+        Their names.
+    frame : ndarray of shape (2, 2), or None
+        Least and largest value of each axis, for maps that are compared; ``None``: of these points.
 
     Returns
     -------
@@ -89,13 +95,18 @@ def map_figure(points: NDArray[np.floating], groups: Any, axis_name: str) -> Fig
         With a legend; groups beyond the most frequent ones are grey, and rows far from all others
         lie at the edge.
     """
-    low, high = np.quantile(points, [FAR, 1 - FAR], axis=0)
-    margin = 0.15 * (high - low)
-    points = np.clip(points, low - margin, high + margin)
+    low, high = frame_of([points]) if frame is None else frame
     figure = Figure(layout="constrained")
-    names, handles = _scatter(figure.subplots(), points, groups, axis_name)
-    figure.set_size_inches(4.2, 4.2 + 0.1 * len(names))
-    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
+    panel = figure.subplots()
+    names, handles = _scatter(panel, np.clip(points, low, high), groups)
+    pad = 0.02 * (high - low)
+    (left, bottom), (right, top) = low - pad, high + pad
+    panel.set(xlabel=axes[0], ylabel=axes[1], xlim=(left, right), ylim=(bottom, top))
+    panel.set_aspect("equal")
+    n_columns = 2 if max(map(len, names), default=0) <= SHORT else 1
+    n_lines = -(-len(names) // n_columns)
+    figure.set_size_inches(MAP_WIDTH, MAP_WIDTH + 0.2 + 0.19 * n_lines)
+    figure.legend(handles, names, loc="outside lower center", ncols=n_columns, frameon=False)
     return figure
 
 
@@ -109,14 +120,14 @@ def save_before_after(
 
 
 def _scatter(
-    axes: Axes, points: NDArray[np.floating], groups: Any, axis_name: str
+    axes: Axes, points: NDArray[np.floating], groups: Any
 ) -> tuple[list[str], list[Line2D]]:
     """Draw points in the colours of the most frequent groups; return what a legend takes."""
     names, codes, counts = np.unique(
         np.asarray(groups, dtype=str), return_inverse=True, return_counts=True
     )
     colours = np.full(len(names), OTHERS, dtype=object)
-    coloured = shown(counts, LISTED)
+    coloured = shown(counts, names.tolist(), LISTED)
     colours[coloured] = COLOURS[: len(coloured)]
     # Rows come in random order, so no group is drawn over the others; but grey ones lie below.
     is_coloured = np.isin(codes, coloured)
@@ -125,8 +136,7 @@ def _scatter(
     for rows, size in zip((~is_coloured, is_coloured), sizes, strict=True):
         dots = {"s": size, "c": colours[codes[rows]].tolist(), "linewidths": 0, "alpha": 0.8}
         axes.scatter(points[rows, 0], points[rows, 1], **dots)
-    axes.set(xticks=[], yticks=[], xlabel=f"{axis_name} 1", ylabel=f"{axis_name} 2")
-    axes.set_aspect("equal", adjustable="datalim")
+    axes.set(xticks=[], yticks=[])
     listed = [(colours[i], label_text(names[i])) for i in coloured]
     if len(names) > len(coloured):
         listed.append((OTHERS, f"{len(names) - len(coloured):,} others"))
@@ -135,104 +145,34 @@ def _scatter(
     return [f" {name}" for _, name in listed], handles
 
 
-def stratified_rows(codes: NDArray[np.integer], n_rows: int, seed: int) -> NDArray[np.int64]:
-    """Choose rows at random, from every batch as many as its share, and at least one.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (n_all_rows,), integer
-        Batch of every row.
-    n_rows : int
-        How many, about.
-    seed : int
-
-    Returns
-    -------
-    rows : ndarray of int64
-        In random order; all rows, if they are not more.
-    """
-    random = np.random.default_rng(seed).permutation(len(codes))
-    if len(codes) <= n_rows:
-        return random
-    by_batch = random[np.argsort(codes[random], kind="stable")]
-    sizes = np.bincount(codes)
-    rank = np.arange(len(codes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    quota = np.maximum(1, np.round(sizes * (n_rows / len(codes)))).astype(np.int64)
-    chosen = np.zeros(len(codes), dtype=bool)
-    chosen[by_batch[rank < np.repeat(quota, sizes)]] = True
-    return random[chosen[random]]
-
-
-def read_rows(matrix: zarr.Array, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Read rows of a matrix in their order, holding one slab of it at a time.
-
-    Parameters
-    ----------
-    matrix : zarr.Array of shape (n_all_rows, n_features)
-    rows : ndarray of int64
-
-    Raises
-    ------
-    InvalidInputError
-        If it is damaged.
-    """
-    n_all, width = matrix.shape
-    values = np.empty((len(rows), width), dtype=np.float32)
-    source = checked_array(matrix)
-    chunk = int(matrix.chunks[0])
-    slab = max(1, SLAB_BYTES // (chunk * width * matrix.dtype.itemsize)) * chunk
-    for start in range(0, n_all, slab):
-        wanted = np.flatnonzero((rows >= start) & (rows < start + slab))
-        if len(wanted):
-            part: Any = source[start : start + slab]
-            values[wanted] = part[rows[wanted] - start]
-    return values
-
-
 def principal_plane(
-    values: NDArray[np.float32], standardise: bool
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Project rows on their own first two principal components.
+    before: NDArray[np.floating], *others: NDArray[np.floating]
+) -> tuple[list[NDArray[np.float64]], list[str]]:
+    """Project rows on the first two principal components of those before: one basis for all.
 
     Parameters
     ----------
-    values : ndarray of shape (n_rows, n_features)
-    standardise : bool
-        Give every feature the same deviation first, as the run did.
+    before, *others : ndarray of shape (n_rows, n_features)
 
     Returns
     -------
-    points : ndarray of shape (n_rows, 2)
-    components : ndarray of shape (n_rows, n_components)
-        At most 50, for ``umap_plane``.
+    points : list of ndarray of shape (n_rows, 2)
+    axes : list of str
+        Names, with the share of the variance before that each explains.
     """
-    centred = values.astype(np.float64) - values.mean(axis=0, dtype=np.float64)
-    if standardise:
-        deviation = centred.std(axis=0)
-        centred = centred[:, deviation > 0] / deviation[deviation > 0]
-    if min(centred.shape) < 2:
-        centred = np.pad(centred, [(0, 0), (0, 2)])
-    n_components = min(50, *centred.shape)
-    solver = PCA(n_components, svd_solver="randomized", random_state=0)
-    components = solver.fit_transform(centred).astype(np.float32)
-    points = components[:, :2]
-    return (points if points.shape[1] == 2 else np.pad(points, [(0, 0), (0, 1)])), components
+    values = [np.asarray(each, dtype=np.float64) for each in (before, *others)]
+    if min(values[0].shape) < 2:
+        values = [np.pad(each, [(0, 0), (0, 2)]) for each in values]
+    solver = PCA(2, random_state=0).fit(values[0])
+    shares = np.nan_to_num(solver.explained_variance_ratio_)
+    axes = [f"PC {i} ({share:.0%} of the variance)" for i, share in enumerate(shares, 1)]
+    return [solver.transform(each) for each in values], axes
 
 
-def has_umap() -> bool:
-    """Whether umap-learn is installed."""
-    return find_spec("umap") is not None
-
-
-def umap_plane(components: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-    """Lay rows out by UMAP.
-
-    Parameters
-    ----------
-    components : ndarray of shape (n_rows, n_components)
-    seed : int
-    """
-    import umap  # noqa: PLC0415  (optional, and slow to import)
-
-    points: NDArray[np.float32] = umap.UMAP(random_state=seed, n_jobs=1).fit_transform(components)
-    return points
+def frame_of(points: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
+    """Return the ends, of shape (2, 2), of axes for all but the farthest rows of several maps."""
+    low, high = np.quantile(np.concatenate(points), [FAR, 1 - FAR], axis=0)
+    # As long in both directions, so that distances on the page compare.
+    reach = 0.65 * max(float((high - low).max()), 1e-12)
+    middle = (low + high) / 2
+    return np.array([middle - reach, middle + reach])

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from balans_dask.labels import natural
 from balans_dask.parameters import ALIGN
 
 __all__ = [
@@ -27,9 +28,11 @@ __all__ = [
     "GREY",
     "ORANGE",
     "RED",
+    "Card",
     "Picture",
     "Section",
     "Table",
+    "Tile",
     "drawn",
     "label_text",
     "name_rows",
@@ -83,9 +86,12 @@ def label_text(label: object) -> str:
     return text if len(text) <= MAX_LETTERS else text[: MAX_LETTERS - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def shown(sizes: NDArray[np.integer], at_most: int = MAX_NAMED) -> NDArray[np.intp]:
-    """Choose the largest groups, if there are more than a figure can name; in their order."""
-    return np.sort(np.argsort(-np.asarray(sizes), kind="stable")[:at_most])
+def shown(
+    sizes: NDArray[np.integer], names: Sequence[object], at_most: int = MAX_NAMED
+) -> NDArray[np.intp]:
+    """Choose the largest groups, if there are more than a figure can name; in natural order."""
+    largest = np.argsort(-np.asarray(sizes), kind="stable")[:at_most].tolist()
+    return np.array(sorted(largest, key=lambda i: natural(str(names[i]))), dtype=np.intp)
 
 
 def name_rows(axes: Axes, names: Sequence[object]) -> None:
@@ -170,6 +176,12 @@ class Section:
     tables : sequence of Table
     folded : sequence of Table
         Shown when they are asked for.
+    code : str
+        A command.
+    span : int
+        How many of three columns it takes on a wide window.
+    across : int
+        Pictures beside each other there, 3 or 4 of a section as wide as the page.
     """
 
     title: str
@@ -177,25 +189,73 @@ class Section:
     pictures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
     folded: Sequence[Table] = field(default=())
+    code: str = ""
+    span: int = 3
+    across: int = 3
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One score of the verdict.
+
+    Attributes
+    ----------
+    name, value, words : str
+        Such as signal, 0.135 to 0.138, and what to think of it.
+    tone : {"good", "bad", "same"}
+    """
+
+    name: str
+    value: str
+    words: str
+    tone: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """The verdict, which a reader sees first.
+
+    Attributes
+    ----------
+    heading : str
+    tone : {"good", "bad", "same"}
+        Its colour, which says nothing that the words do not.
+    text : sequence of str
+    tiles : sequence of Tile
+    """
+
+    heading: str
+    tone: str
+    text: Sequence[str]
+    tiles: Sequence[Tile]
 
 
 def rendered(
     title: str,
-    facts: Sequence[tuple[str, str]],
+    facts: str,
+    card: Card,
     warnings: Sequence[str],
     sections: Sequence[Section],
+    details: Sequence[Section],
 ) -> str:
     """Lay out the page; every text is shown as it is, never taken for markup.
 
     Parameters
     ----------
-    facts : sequence of (str, str)
-        What and how much, to be seen first.
+    facts : str
+        What was corrected and how, in a line.
+    details : sequence of Section
+        Folded under one heading.
     """
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     text = files("balans_dask.report").joinpath("page.html").read_text(encoding="utf-8")
     return environment.from_string(text).render(
-        title=title, facts=facts, warnings=warnings, sections=sections
+        title=title,
+        facts=facts,
+        card=card,
+        warnings=warnings,
+        sections=sections,
+        details=details,
     )

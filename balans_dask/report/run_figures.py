@@ -13,6 +13,7 @@ from balans_dask.report.page import (
     BLUE,
     GREEN,
     GREY,
+    MAX_NAMED,
     ORANGE,
     RED,
     label_text,
@@ -28,13 +29,18 @@ __all__ = [
     "coverage_figure",
     "displacement_figure",
     "draws_figure",
+    "meetings_figure",
     "neighbours_figure",
     "scales_figure",
     "shares_figure",
 ]
 
-CELLS = 30
+CELLS = 20
 """Batches, and labels, that a figure of both shows."""
+MEETING_SPAN = 4.0
+"""Times more, or fewer, neighbours than expected at which the colours end."""
+MEETINGS_TOLD = 8
+"""Batches up to which figures are written into the cells."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 WIDTH = 4.2
 """Inches: legible without zooming on a window of 360 pixels."""
@@ -99,7 +105,7 @@ def shares_figure(record: Mapping[str, Any]) -> Figure:
         What a corrected store says about its correction, ``uns["balans"]``.
     """
     sizes, drawn = np.asarray(record["batch_sizes"]), np.asarray(record["drawn_by_batch"])
-    chosen = shown(sizes)
+    chosen = shown(sizes, record["batches"])
     figure, axes = _by_batch([record["batches"][i] for i in chosen])
     new = np.asarray(record["new_by_batch"])
     for counts, marker, colour, name in (
@@ -125,7 +131,7 @@ def scales_figure(record: Mapping[str, Any]) -> Figure:
     record : mapping
         What a corrected store says about its correction, ``uns["balans"]``.
     """
-    chosen = shown(np.asarray(record["batch_sizes"]))
+    chosen = shown(np.asarray(record["batch_sizes"]), record["batches"])
     quantiles = np.asarray(record["scale_quantiles"])[chosen]
     names = [record["batches"][i] for i in chosen]
     figure, axes = _quantile_figure(names, quantiles, "local scale, in units of the scores")
@@ -162,7 +168,11 @@ def neighbours_figure(record: Mapping[str, Any]) -> Figure:
 
 @styled
 def displacement_figure(
-    displacement: NDArray[np.floating], codes: NDArray[np.integer], names: Sequence[str]
+    displacement: NDArray[np.floating],
+    codes: NDArray[np.integer],
+    names: Sequence[str],
+    quantity: str = "displacement of a row",
+    at_most: int = MAX_NAMED,
 ) -> Figure:
     """Draw how far the rows of every batch moved: quantiles .05, .25, .5, .75, .95.
 
@@ -173,15 +183,19 @@ def displacement_figure(
     codes : ndarray of shape (n_rows,), integer
         Place of each row's batch in ``names``.
     names : sequence of str
+    quantity : str
+        Name of the axis.
+    at_most : int
+        Batches; of more, the largest.
     """
     sizes = np.bincount(codes, minlength=len(names))
-    chosen = [batch for batch in shown(sizes) if sizes[batch]]
+    chosen = [batch for batch in shown(sizes, names, at_most) if sizes[batch]]
     ends = np.cumsum(sizes)
     ordered = np.asarray(displacement)[np.argsort(codes, kind="stable")]
     quantiles = np.array(
         [np.quantile(ordered[ends[i] - sizes[i] : ends[i]], QUANTILES) for i in chosen]
     )
-    figure, axes = _quantile_figure([names[i] for i in chosen], quantiles, "displacement of a row")
+    figure, axes = _quantile_figure([names[i] for i in chosen], quantiles, quantity)
     axes.set_xlim(left=0)
     return figure
 
@@ -216,14 +230,16 @@ def contingency_figure(counts: Contingency) -> Figure:
     ----------
     counts : Contingency
     """
-    columns, rows = shown(counts.batch_sizes, CELLS), shown(counts.label_sizes, CELLS)
+    columns = shown(counts.batch_sizes, counts.batches, CELLS)
+    rows = shown(counts.label_sizes, counts.labels, CELLS)
     # Of controls, which do not count, the name alone is left.
     rows = rows[counts.label_sizes[rows] > 0]
     shares = np.zeros((len(counts.labels), len(columns)))
-    inside = np.isin(counts.batch, columns)
-    place = np.searchsorted(columns, counts.batch[inside])
+    place = np.full(len(counts.batches), -1)
+    place[columns] = np.arange(len(columns))
+    inside = place[counts.batch] >= 0
     label = counts.label[inside]
-    shares[label, place] = counts.n_rows[inside] / counts.label_sizes[label]
+    shares[label, place[counts.batch[inside]]] = counts.n_rows[inside] / counts.label_sizes[label]
     figure = Figure(figsize=(WIDTH, 1.6 + 0.17 * len(rows)), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares[rows], aspect="auto", cmap="Blues", vmin=0, vmax=1)
@@ -231,6 +247,36 @@ def contingency_figure(counts: Contingency) -> Figure:
     names = [label_text(counts.batches[i]) for i in columns]
     axes.set_xticks(range(len(columns)), names, rotation=90, fontsize=7)
     figure.colorbar(image, label="share of the label's rows", location="top", aspect=30)
+    return figure
+
+
+@styled
+def meetings_figure(ratio: NDArray[np.floating], names: Sequence[str]) -> Figure:
+    """Draw how often the nearest rows of a batch are of another, over what chance would bring.
+
+    Parameters
+    ----------
+    ratio : ndarray of shape (n_batches, n_batches)
+        1 is mixed; NaN is not known.
+    names : sequence of str
+    """
+    side = 0.9 + 0.17 * max(len(names), 8)
+    figure = Figure(figsize=(WIDTH, side + 0.7), layout="constrained")
+    axes = figure.subplots()
+    span = np.log2(MEETING_SPAN)
+    drawn = np.log2(np.clip(ratio, 1 / MEETING_SPAN, MEETING_SPAN))
+    image = axes.imshow(drawn, cmap="PuOr_r", vmin=-span, vmax=span, aspect="auto")
+    if len(names) <= MEETINGS_TOLD:
+        for (row, column), value in np.ndenumerate(ratio):
+            dark = abs(drawn[row, column]) > 0.6 * span
+            colour = "white" if dark else "black"
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour)
+    name_rows(axes, names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xticks(range(len(names)), [label_text(name) for name in names], rotation=90)
+    bar = figure.colorbar(image, location="top", aspect=30, label="neighbours, over expected")
+    ticks = np.arange(-span, span + 1).tolist()
+    bar.set_ticks(ticks, labels=[f"{2.0**tick:g}" for tick in ticks])
     return figure
 
 

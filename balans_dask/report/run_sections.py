@@ -9,7 +9,8 @@ import numpy as np
 
 from balans_dask.errors import format_bytes, public
 from balans_dask.passes.stage import EXAMINING
-from balans_dask.report.page import Picture, Section, Table, drawn
+from balans_dask.report.page import MAX_NAMED, Picture, Section, Table, drawn
+from balans_dask.report.row_sections import uncovered_tables
 from balans_dask.report.run_figures import (
     coverage_figure,
     neighbours_figure,
@@ -22,6 +23,7 @@ from balans_dask.workflows.sharing import MEANING, sharing_facts
 
 __all__ = [
     "StageTime",
+    "command_section",
     "run_section",
     "sampling_section",
     "stage_times",
@@ -79,6 +81,12 @@ def stage_times(events: Sequence[Mapping[str, Any]]) -> list[StageTime]:
     return list(stages.values())
 
 
+def command_section(asked: Reported) -> Section:
+    """Show the command that makes the store again."""
+    text = ["What makes this store again, in its folder; options left out have their defaults."]
+    return Section("The command", text, code=asked.command)
+
+
 def run_section(asked: Reported) -> Section:
     """Say what was run: parameters, versions, fingerprint, times."""
     record = asked.record
@@ -103,8 +111,12 @@ def run_section(asked: Reported) -> Section:
     return Section(
         "What was run",
         [*text, MEANING] if sharing else text,
-        tables=[Table("Run", (), facts), *times],
-        folded=[Table("Parameters", (), parameters), Table("Versions", (), versions)],
+        tables=[
+            Table("Run", (), facts),
+            *times,
+            Table("Parameters", (), parameters),
+            Table("Versions", (), versions),
+        ],
     )
 
 
@@ -142,12 +154,12 @@ def sampling_section(asked: Reported) -> Section:
         pictures += _landmark_pictures(asked)
     else:
         text.append("The store holds no facts about single landmarks.")
-    return Section(title, text, pictures)
+    return Section(title, text, pictures, uncovered_tables(asked))
 
 
 def _landmark_pictures(asked: Reported) -> list[Picture]:
     record = asked.record
-    largest = ", largest batches only" if asked.batch.n_batches > 40 else ""
+    largest = ", largest batches only" if asked.batch.n_batches > MAX_NAMED else ""
     median = float(np.median(record["n_kept"]))
     return [
         drawn(

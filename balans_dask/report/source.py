@@ -1,7 +1,9 @@
 """What a report is made of: a corrected store, its input, and what is known of its rows."""
 
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,15 +12,21 @@ from numpy.typing import NDArray
 
 from balans_dask.errors import BalansError, InvalidInputError, public
 from balans_dask.evaluate.null_models import controls_by_query
+from balans_dask.evaluate.sweep.result import options_of
 from balans_dask.io.in_place import ELEMENTS
 from balans_dask.io.paths import leads_away, path_beside
 from balans_dask.io.store import ProfileStore, open_store
 from balans_dask.labels import BatchLabels, batch_labels
 from balans_dask.model.anchors import GIVEN_ROWS, rows_by_query
+from balans_dask.parameters import Parameters
 from balans_dask.workflows.confounding import LABEL_COLUMNS, Factor, factor, negative_controls
 from balans_dask.workflows.records import correction_record
+from balans_dask.workflows.request import OURS
 
 __all__ = ["Reported", "reported"]
+
+MAYBE_NONE = ("max_rows", "n_components", "max_scale_ratio", "max_neighbors", "sphering")
+"""Parameters that a record leaves out where they are ``None``."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,39 @@ class Reported:
     def batch_keys(self) -> tuple[str, ...]:
         """Columns of ``obs`` that make the batches."""
         return _keys(self.record)
+
+    @property
+    def is_sphered(self) -> bool:
+        """Whether controls have given the corrected rows another unit than those before."""
+        return "sphering" in self.record
+
+    @property
+    def parameters(self) -> Parameters:
+        """Those of the run, as its record has them: what is ``None`` is not in it."""
+        known = {field.name: field.default for field in fields(Parameters)}
+        given = {k: v for k, v in self.record["parameters"].items() if k in known}
+        plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in given.items()}
+        return Parameters(**{**dict.fromkeys(MAYBE_NONE), **plain})
+
+    @property
+    def command(self) -> str:
+        """What makes the same store again, in its folder; the options that are no default."""
+        recorded, record = self.record["parameters"], self.record
+        keys = [part for key in self.batch_keys for part in ("--batch-key", key)]
+        output = Path(public(self.store.path)).name
+        source = public(str(record.get("input", "INPUT.zarr")))
+        if "model" in record:
+            asked = ["balans", "transform", "MODEL.zarr", source, output, *keys]
+            return shlex.join(asked)
+        where = [source, output]
+        if ELEMENTS in record:
+            added = np.atleast_1d(record[ELEMENTS])
+            where = [output, "--into", *(["--layer"] if f"layers/{OURS}" in added else [])]
+        for name in ("basis", "anchor"):
+            value = recorded.get(name)
+            keys += [] if value in (None, "X", GIVEN_ROWS) else [f"--{name}", str(value)]
+        keys += ["--batch-order"] if "batch_order" in recorded else []
+        return shlex.join(["balans", "correct", *where, *keys, *options_of(self.parameters)])
 
 
 def reported(path: str, label_key: str | None, control: str | None) -> Reported:

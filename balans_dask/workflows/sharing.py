@@ -13,7 +13,7 @@ from balans_dask.labels import BatchLabels
 from balans_dask.model.fit import limited_landmarks
 from balans_dask.workflows.confounding import NegativeControls
 
-__all__ = ["MEANING", "said_of_unshared", "sharing_facts", "warn_of_fit"]
+__all__ = ["MEANING", "held_back", "said_of_unshared", "sharing_facts", "warn_of_fit"]
 
 MEANING = (
     "rho says whether batches share treatments: it is 1 where rows match those of other batches as "
@@ -69,12 +69,8 @@ def warn_of_fit(
         warn_of_input(said)
 
 
-def said_of_unshared(
-    record: Mapping[str, Any],
-    labels: BatchLabels,
-    find_controls: Callable[[], NegativeControls | None] = lambda: None,
-) -> str:
-    """Say what ``align`` did where few treatments seem shared; empty where enough do.
+def held_back(record: Mapping[str, Any], labels: BatchLabels) -> str:
+    """Say that ``align`` held back, and why; empty where it did not.
 
     Parameters
     ----------
@@ -87,11 +83,32 @@ def said_of_unshared(
     declared = kappa == 1.0
     if rho >= LEAST_SHARED or declared or labels.n_batches < 2 or labels.nearly_unique:
         return ""
+    return (
+        f"few treatments seem to be shared between batches (rho {rho:.2f}, where 1 is all), so "
+        "align moved rows as far as their matches are confirmed and held back the rest"
+    )
+
+
+def said_of_unshared(
+    record: Mapping[str, Any],
+    labels: BatchLabels,
+    find_controls: Callable[[], NegativeControls | None] = lambda: None,
+) -> str:
+    """Say that ``align`` held back, why, and what to do; empty where it did not.
+
+    Parameters
+    ----------
+    record, labels
+        As ``held_back`` takes them.
+    find_controls : callable
+        Asked only where they could help.
+    """
+    reason = held_back(record, labels)
+    if not reason:
+        return ""
     controls = find_controls()
     other = "" if controls is None else f"; {controls.advice(labels)}"
     return (
-        f"few treatments seem to be shared between batches (rho {rho:.2f}, where 1 is all), so "
-        "align moved rows as far as their matches are confirmed and held back the rest; if you "
-        f"know that every batch holds every treatment, give "
+        f"{reason}; if you know that every batch holds every treatment, give "
         f"{setting('shared_populations', True)}{other}"
     )

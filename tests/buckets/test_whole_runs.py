@@ -111,7 +111,7 @@ def test_a_store_of_a_bucket_is_reported_with_its_input(plates, bucket, tmp_path
     pytest.importorskip("matplotlib")
     bucket.upload(plates / "in.zarr", "in.zarr")
     page = tmp_path / "report.html"
-    options = ("--html", page, "--label-key", "Metadata_label", "--no-evaluate")
+    options = ("--html", page, "--label-key", "Metadata_label")
     run("report", bucket.upload(plates / "out.zarr", "out.zarr"), *options)
     assert "no longer where it was" not in page.read_text()
 

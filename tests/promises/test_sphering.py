@@ -276,7 +276,7 @@ def test_commands_sphere_record_and_freeze(store, tmp_path):
         said, _ = streams("inspect", place)
         assert f"{CONTROLS.sum()} controls, shrinkage 0." in said
     page = tmp_path / "page.html"
-    run("report", out, "--html", page, "--no-evaluate", "--label-key", "kind")
+    run("report", out, "--html", page, "--label-key", "kind")
     assert f"{CONTROLS.sum()} controls, shrinkage 0." in page.read_text()
     before = files(out)
     # A transform asks no control, and has none here.

@@ -72,7 +72,7 @@ def corrected(folder: Path, *options: object, n_rows: int = 400, **obs: object) 
 
 def report(store: Path, *options: object) -> Page:
     html = store.with_suffix(".html")
-    streams("report", store, "--html", html, "--no-evaluate", *options)
+    streams("report", store, "--html", html, *options)
     return Page(html.read_text(encoding="utf-8"))
 
 

@@ -155,14 +155,14 @@ def test_a_run_that_was_killed_after_its_fit_says_it_all_the_same(tmp_path, monk
 def test_a_report_says_what_they_mean_and_warns(corrected, tmp_path):
     pytest.importorskip("matplotlib")
     out, html = corrected[0] / "out.zarr", tmp_path / "out.html"
-    said = run("report", out, "--html", html, "--no-evaluate")
+    said = run("report", out, "--html", html)
     assert FEW in said
     page = html.read_text()
     record = correction_record(open_store(str(out)))
     assert MEANING.split(";")[0] in page
     assert f"{record['rho']:.2f} (rho, from 0 to 1)" in page
     assert "held back (kappa 0)" in page
-    labelled = run("report", out, "--html", html, "--no-evaluate", "--overwrite", "--label-key",
+    labelled = run("report", out, "--html", html, "--overwrite", "--label-key",
                    "compound")  # fmt: skip
     assert "are confounded" in labelled
     assert FEW not in labelled

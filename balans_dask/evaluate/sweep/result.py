@@ -19,6 +19,7 @@ __all__ = [
     "Point",
     "SweepResult",
     "choose",
+    "options_of",
     "pareto_front",
     "sweep_lines",
 ]
@@ -152,7 +153,7 @@ class SweepResult:
         parameters = self.chosen.parameters
         if parameters is None:
             return None
-        given = [public(self.store), "OUT.zarr", *self.options, *_options(parameters)]
+        given = [public(self.store), "OUT.zarr", *self.options, *options_of(parameters)]
         return shlex.join(["balans", "correct", *given])
 
     @property
@@ -212,8 +213,8 @@ class SweepResult:
         }
 
 
-def _options(parameters: Parameters) -> list[str]:
-    """Say parameters as options: those that are not the default of their operator."""
+def options_of(parameters: Parameters) -> list[str]:
+    """Say parameters as options of ``correct``: those not the default of their operator."""
     usual = Parameters(operator=parameters.operator).as_dict() | {"operator": Parameters.operator}
     given = parameters.as_dict()
     options = []

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.evaluate.rows import stratified_rows
+from balans_dask.evaluate.rows import labelled_rows
 from balans_dask.evaluate.scib import library
 from balans_dask.evaluate.scoring import SCORES
 from balans_dask.evaluate.sweep import EVAL_ROWS, Grid
@@ -85,14 +85,12 @@ def sweep_run(
     run = correction_request(store, batch_keys, strictest, basis, anchor)
     label = store.column(label_key).to_numpy(dtype=object, na_value=None)
     codes = run.inputs.labels.codes
-    labelled = np.flatnonzero(pd.notna(label))
-    if not len(labelled):
+    rows = labelled_rows(codes, pd.factorize(label)[0], eval_rows, base.seed)
+    if not len(rows):
         raise InvalidInputError(
             f"obs column {label_key!r} of {path} is missing in all {store.n_rows} rows: choose a "
             "column with labels"
         )
-    strata = pd.MultiIndex.from_arrays([codes[labelled], label[labelled].astype(str)])
-    rows = labelled[stratified_rows(strata.factorize()[0], eval_rows, base.seed)]
     n_labels = pd.Series(label[rows]).nunique()
     if n_labels < 2:
         raise InvalidInputError(

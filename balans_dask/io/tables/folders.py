@@ -24,7 +24,7 @@ from balans_dask.io.tables.csv_table import open_csv
 from balans_dask.io.tables.h5ad_table import open_h5ad
 from balans_dask.io.tables.parquet_table import open_parquet
 from balans_dask.io.tables.row_stream import RowStream, Slab
-from balans_dask.labels import spelled
+from balans_dask.labels import natural, spelled
 
 __all__ = [
     "TABLE_SUFFIXES",
@@ -116,7 +116,7 @@ def chosen_files(
     InvalidInputError
         If there is no file, or plates are there in several steps of processing or formats.
     """
-    ordered = sorted(files, key=lambda file: _natural(file.name))
+    ordered = sorted(files, key=lambda file: natural(file.name))
     if not ordered:
         raise InvalidInputError(
             f"{folder} is a folder without a .parquet file, .csv or .tsv (or .gz of these): check "
@@ -154,12 +154,6 @@ def _require_one_variant(folder: str, files: Sequence[PlateFile]) -> None:
 
 def _matches(name: str, pattern: str) -> bool:
     return fnmatchcase(name if "/" in pattern else PurePath(name).name, pattern)
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Return text and numbers in turns."""
-    parts = re.split(r"([0-9]+)", name)
-    return [(int(part) if place % 2 else 0, part) for place, part in enumerate(parts)]
 
 
 def open_table(path: str, rule: ColumnRule | None = None, pattern: str | None = None) -> RowStream:
