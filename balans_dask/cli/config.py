@@ -67,7 +67,7 @@ class ConfigurableCommand(click.Command):
         sections: dict[str, dict[str, tuple[str, str]]] = {"Options": {}}
         for param in self.get_params(ctx):
             record, flag = param.get_help_record(ctx), param.opts[-1]
-            if record is not None:
+            if record is not None and isinstance(param, click.Option):
                 title = "Options" if flag in FIRST else TITLES.get(param, "Options")
                 sections.setdefault(title, {})[flag] = record
         shown = sections["Options"]

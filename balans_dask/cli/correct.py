@@ -257,9 +257,9 @@ WRITE_OPTIONS = option_group(
 @click.argument("source", shell_complete=folders)
 @BATCH_OPTIONS
 @FIT_OPTIONS
-@CONFIG_OPTION
 @CLUSTER_OPTIONS
 @STORAGE_OPTIONS
+@CONFIG_OPTION
 def check(source: str, **options: Any) -> None:
     """Validate a store and print the plan of a run; corrects nothing."""
     from balans_dask.cli.terminal import facts_table, input_facts, label_facts, plan_facts
@@ -305,11 +305,11 @@ def check(source: str, **options: Any) -> None:
     ),
     title="Output",
 )
-@PRINT_OPTIONS
 @click.option("--model", metavar="PATH", help="Save the frozen model here too, for plates to come.")
+@WRITE_OPTIONS
 @CLUSTER_OPTIONS
 @STORAGE_OPTIONS
-@WRITE_OPTIONS
+@PRINT_OPTIONS
 def correct(
     source: str,
     target: str | None,
@@ -336,7 +336,6 @@ def correct(
     from balans_dask.cli.terminal import plan_facts
     from balans_dask.io.paths import table_suffix
     from balans_dask.io.run_folder import taken_by
-    from balans_dask.io.store import open_store
     from balans_dask.model.plan import plan_run
     from balans_dask.progress import Progress
     from balans_dask.workflows.correct import WriteOptions, correct_store
@@ -351,9 +350,9 @@ def correct(
     how = WriteOptions(overwrite, resume, checkpoint_seconds, model)
     found: list[Ending] = []
 
-    def look(after: "ProfileStore") -> None:
+    def look(after: "ProfileStore | None" = None) -> None:
         if not quiet:
-            found.extend(_scored(asked, after))
+            found.extend(_scored(asked, target, after))
 
     with _ends(source, target, options, how, console, look) as ends:
         asked = _asked(ends.opened(options["cluster"].limit_bytes), options, is_copied=not into)
@@ -368,7 +367,7 @@ def correct(
             with watched, _events(ends, progress) as tell, engine.telling(tell):
                 record = correct_store(engine, asked, plan, ends.folder, how)
             if not isinstance(ends.folder, TableFolder):
-                look(open_store(target, limit_bytes))
+                look()
     if not quiet:
         _say_ending(target, asked, record, found, model)
 
@@ -378,16 +377,16 @@ def correct(
 @click.argument("source", shell_complete=folders)
 @click.argument("target", shell_complete=folders)
 @RECORDED_BATCH_OPTIONS
-@PRINT_OPTIONS
 @click.option(
     "--anchor",
     metavar="QUERY",
     show_default="those of the fit",
     help="Estimate on the rows of this query alone.",
 )
+@WRITE_OPTIONS
 @CLUSTER_OPTIONS
 @STORAGE_OPTIONS
-@WRITE_OPTIONS
+@PRINT_OPTIONS
 def transform(
     model: str,
     source: str,
@@ -583,13 +582,17 @@ def _plan_shown(facts: dict[str, str], plan: "MemoryPlan", verbose: bool) -> "Ta
     return facts_table("plan", facts) if verbose or plan.total_bytes > LARGE_BYTES else None
 
 
-def _scored(asked: "CorrectionRequest", after: "ProfileStore") -> "list[Ending]":
-    """Score what a run has made; nothing of it may end a run that is done."""
+def _scored(
+    asked: "CorrectionRequest", target: str, after: "ProfileStore | None"
+) -> "list[Ending]":
+    """Score what a run has made; a run that is done does not fail by this."""
     from balans_dask.evaluate.ending import ending
+    from balans_dask.io.store import open_store
 
     try:
-        found = ending(asked.store, after, asked.inputs.labels, asked.label)
-    except (BalansError, OSError):
+        store = open_store(target) if after is None else after
+        found = ending(asked.store, store, asked.inputs.labels, asked.label)
+    except (BalansError, OSError, MemoryError):
         return []
     return [] if found is None else [found]
 
@@ -611,7 +614,7 @@ def _say_ending(
         f"{int(record['n_sampled']):,} landmarks, {int(record['n_uncovered']):,} uncovered, "
         f"stopped by {record['stop_reason']}"
     )
-    facts: dict[str, str] = {}
+    facts = _keys(asked)
     for each in found:
         facts |= ending_facts(each, label_key, asked.inputs.n_rows)
     for name, value in (facts | sharing_facts(record)).items():

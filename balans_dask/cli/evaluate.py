@@ -62,7 +62,6 @@ def _listed(kind: Callable[[str], Any], what: str) -> Callable[..., tuple[Any, .
 @click.command(cls=ConfigurableCommand)
 @click.argument("stores", nargs=-1, required=True, shell_complete=folders)
 @RECORDED_BATCH_OPTIONS
-@CONFIG_OPTION
 @click.option(
     "--label-key",
     required=True,
@@ -123,11 +122,12 @@ def _listed(kind: Callable[[str], Any], what: str) -> Callable[..., tuple[Any, .
         "--json", "json_path", metavar="FILE", help="Write scores, facts and definitions here too."
     ),
     click.option("--csv", "csv_path", metavar="FILE", help="Write scores here too."),
-    click.option("--overwrite", is_flag=True, help="Replace these files."),
+    click.option("--overwrite", is_flag=True, help="Replace the files of --json and --csv."),
     click.option("--quiet", is_flag=True, help="Say nothing but the result."),
     title="Output",
 )
 @STORAGE_OPTIONS
+@CONFIG_OPTION
 def evaluate(
     stores: tuple[str, ...],
     json_path: str | None,
@@ -239,10 +239,7 @@ GRID_OPTIONS = option_group(
 @click.command(cls=ConfigurableCommand)
 @click.argument("source", shell_complete=folders)
 @BATCH_OPTIONS
-@CONFIG_OPTION
 @GRID_OPTIONS
-@CLUSTER_OPTIONS
-@STORAGE_OPTIONS
 @option_group(
     click.option("--json", "json_path", metavar="FILE", help="Write all points here too."),
     click.option(
@@ -258,6 +255,9 @@ GRID_OPTIONS = option_group(
     click.option("--verbose", is_flag=True, help="Say every round."),
     title="Output",
 )
+@CLUSTER_OPTIONS
+@STORAGE_OPTIONS
+@CONFIG_OPTION
 def sweep(
     source: str,
     label_key: str,
@@ -305,9 +305,15 @@ def sweep(
 @click.option(
     "--label-key",
     shell_complete=columns,
-    help="Column of obs with what should stay; default: a usual name.",
+    show_default="a usual name",
+    help="Column of obs with what should stay.",
 )
-@click.option("--control", help="Query for control rows; default: the anchors, or negcon.")
+@click.option(
+    "--control",
+    metavar="QUERY",
+    show_default="the anchors, or negcon",
+    help="Rows that are controls.",
+)
 @click.option(
     "--evaluate",
     is_flag=True,

@@ -147,7 +147,7 @@ def ending_facts(found: "Ending", label: str | None, n_rows: int) -> dict[str, s
     if not math.isnan(change.variance_kept):
         facts["variance kept"] = f"{change.variance_kept:.0%}"
     if n_scored < n_rows:
-        facts["of"] = f"a sample of {n_scored:,} rows"
+        facts["scored"] = f"a sample of {n_scored:,} rows"
     return facts
 
 
