@@ -163,7 +163,10 @@ def _source(path: str, record: Mapping[str, Any], n_rows: int) -> tuple[ProfileS
     if "input" not in record and ELEMENTS in record:
         return open_store(path), ""
     if "input" not in record:
-        return None, "the store does not say where its input is"
+        return None, (
+            "the store names no input store; of a table, run `balans convert` first, and correct "
+            "what that writes"
+        )
     recorded = str(record["input"])
     if leads_away(path, recorded):
         return None, (
