@@ -5,6 +5,7 @@ wait for Dask, Zarr and numba.
 """
 
 import errno
+import os
 import shlex
 import sys
 import traceback
@@ -26,6 +27,7 @@ from balans_dask.errors import (
     InputWarning,
     Interrupted,
     RunError,
+    did_you_mean,
     exhaustion,
     printable,
     public,
@@ -49,6 +51,8 @@ FULL = {
 }
 SPEAKING = {"click.utils", "rich.console"}
 """What writes to the terminal; every command does so when all else is done."""
+OF_KERNEL = "JPY_PARENT_PID"
+"""Variable of what a Jupyter kernel starts."""
 REFUSED_PATHS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG}
 """What a file system says of a path that the user may not use."""
 
@@ -76,6 +80,9 @@ def run(arguments: list[str] | None = None) -> int:
         ``None`` for those of the process.
     """
     given = sys.argv[1:] if arguments is None else arguments
+    if OF_KERNEL in os.environ:
+        # It asks the commands of a cell for colours, which a page then shows as codes.
+        os.environ.pop("FORCE_COLOR", None)
     with warnings.catch_warnings(), speaking_of_flags():
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", InputWarning)
@@ -125,6 +132,9 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> tuple[str, int
             return str(out), EXIT_OTHER
         case click.UsageError() if "extra argument" in error.message and _of_buckets(arguments):
             return "an argument too many, perhaps of --storage-option KEY=VALUE", EXIT_INPUT
+        case click.NoSuchOption(option_name=name, possibilities=near):
+            advice = did_you_mean(name, near or ()) or f": see balans {arguments[0]} --help"
+            return f"no option is called {name}{advice}", EXIT_INPUT
         case click.ClickException():
             return error.format_message(), EXIT_INPUT
         case click.Abort() | KeyboardInterrupt():

@@ -7,12 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from balans_dask.errors import InvalidInputError
-from balans_dask.io.store import ProfileStore
-from balans_dask.model.anchors import rows_by_query
-
 __all__ = [
-    "controls_by_query",
     "oversmoothed",
     "paired_bootstrap",
     "shift_followed",
@@ -62,27 +57,6 @@ def _near_means(
     near = (distances <= farthest[:, None]).astype(np.float64)
     means: NDArray[np.float64] = near @ rows / near.sum(axis=1, keepdims=True)
     return means
-
-
-def controls_by_query(store: ProfileStore, query: str) -> NDArray[np.bool_]:
-    """Find the negative controls.
-
-    Parameters
-    ----------
-    query : str
-        About the columns of ``obs``, as ``rows_by_query`` takes it.
-
-    Raises
-    ------
-    InvalidInputError
-        If the query cannot be used, or names no row.
-    """
-    found = rows_by_query(store.obs, query)
-    if not found.any():
-        raise InvalidInputError(
-            f"no row of {store.path} is a control by {query!r}: check the query's values"
-        )
-    return found
 
 
 def shift_followed(

@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError, RunError, first_line, setting
-from balans_dask.evaluate.null_models import controls_by_query
 from balans_dask.evaluate.peers.processes import Peers
 from balans_dask.evaluate.rows import SLAB_ROWS, Embedding, joint_batches, read_raw
 from balans_dask.evaluate.stores import EvaluatedStore
@@ -18,6 +17,7 @@ from balans_dask.io.files import open_file
 from balans_dask.io.matrices import checked_array
 from balans_dask.io.places import place_of
 from balans_dask.io.tables.columns import METADATA_PREFIX
+from balans_dask.model.anchors import named_rows
 from balans_dask.passes.stage import OnStage, Stage
 
 __all__ = ["PEERS", "OtherEmbedding", "PeerMethods", "is_file", "opened", "parted"]
@@ -231,7 +231,7 @@ class PeerMethods:
         raw = read_raw(before)
         batch = joint_batches(store, batch_keys)
         named = np.array(batch.names)[batch.codes]
-        controls = None if self._control is None else controls_by_query(store, self._control)
+        controls = None if self._control is None else named_rows(store.obs, self._control)
         for name in self.names:
             tell(Stage(f"correcting by {name}"))
             found = self._peers.answer(PEERS[name], raw, named, seed, controls).embedding

@@ -10,13 +10,13 @@ import zarr
 from numpy.typing import NDArray
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.evaluate.null_models import controls_by_query
 from balans_dask.evaluate.scoring import RowLabels
 from balans_dask.evaluate.stores import RAW, EvaluatedStore, RawScores, project
 from balans_dask.io.matrices import checked_array
 from balans_dask.io.store import ProfileStore
 from balans_dask.kernels.projection import Projection
 from balans_dask.labels import BatchLabels, batch_labels, labels_of_column, spelled
+from balans_dask.model.anchors import named_rows
 from balans_dask.tiling import TILE_ROWS
 
 __all__ = [
@@ -226,7 +226,7 @@ def sampled_rows(
     label = store.column(label_key)
     is_control = np.zeros(store.n_rows, dtype=bool)
     if control is not None:
-        is_control = controls_by_query(store, control)
+        is_control = named_rows(store.obs, control)
     usable = np.flatnonzero(label.notna().to_numpy() | is_control)
     names = _label_names(label, label_key)
     strata = _strata(names, batch)

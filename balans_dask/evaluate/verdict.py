@@ -97,7 +97,7 @@ class OwnBatch:
     ----------
     before, after : float
     mixed : float
-        Were batches mixed, among the rows of a label where these are known.
+        Were batches mixed, whatever the labels.
     """
 
     before: float
@@ -227,7 +227,8 @@ def _mixing(
     first, last = (min(1.0, float(each.mean())) for each in shares)
     score = Score(first, last, _noise(moved[is_there]))
     was_mixed = bool(shares[0].mean() + _noise(was[is_there]) >= 1.0)
-    return score, OwnBatch(own[0], own[1], 1 - expected), moved, was_mixed
+    of_all = others_expected(np.zeros_like(known), batch, chosen)
+    return score, OwnBatch(own[0], own[1], 1 - of_all), moved, was_mixed
 
 
 def _parts(

@@ -3,9 +3,11 @@
 import os
 import posixpath
 from collections.abc import Iterable
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path, PurePath
 
-from balans_dask.errors import InvalidInputError, StoreExistsError
+from balans_dask.errors import InvalidInputError, StoreExistsError, did_you_mean
 from balans_dask.io.atomic import WRITTEN_BY, read_json
 from balans_dask.io.files import files_below, is_file
 from balans_dask.io.places import (
@@ -44,6 +46,8 @@ OTHER_FILES = {
     *(".hdf", ".hdf5", ".loom", ".mtx", ".pkl", ".pickle", ".rds", ".sqlite"),
 }
 """Ends of the names of files that people have tables in, and that no output is."""
+MOST_COMPARED = 1000
+"""Names of a folder among which that of a missing file is looked for."""
 STORE_NAMES = ("zarr.json", ".zgroup", ".zarray")
 """Files with which a Zarr group or array begins."""
 
@@ -79,7 +83,20 @@ def require_exists(path: str) -> None:
     except InvalidInputError:
         raise
     except (OSError, ValueError) as error:
-        raise InvalidInputError(f"{path} does not exist: check the path of the input") from error
+        near = "" if is_remote(place) else _nearest(place)
+        raise InvalidInputError(
+            f"{path} does not exist{near or ': check the path of the input'}"
+        ) from error
+
+
+def _nearest(place: Path) -> str:
+    """Ask for the name that is like the first missing part of a path; nothing if none is."""
+    with suppress(OSError, ValueError):
+        while not place.parent.exists():
+            place = place.parent
+        there = (path.name for path in islice(place.parent.iterdir(), MOST_COMPARED))
+        return did_you_mean(place.name, (name for name in there if not name.startswith(".")))
+    return ""
 
 
 def _require_remote(path: str, place: Path) -> None:

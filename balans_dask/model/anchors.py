@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,14 @@ from balans_dask.model.query import (
     Opposite,
     parse_query,
     query_error,
+    shown_query,
 )
 from balans_dask.parameters import ALIGN, DISPLACE, Parameters
 
 __all__ = [
     "GIVEN_ROWS",
     "given_mask",
+    "named_rows",
     "require_anchors",
     "require_controls",
     "rows_by_query",
@@ -90,6 +92,39 @@ def rows_by_query(obs: pd.DataFrame, query: str) -> NDArray[np.bool_]:
         raise query_error(query, printable(error)) from error
     mask: NDArray[np.bool_] = found.to_numpy(dtype=bool, na_value=False)
     return mask
+
+
+def named_rows(obs: pd.DataFrame, query: str) -> NDArray[np.bool_]:
+    """Find the rows that a query names, of which there must be one at least.
+
+    Parameters
+    ----------
+    obs, query
+        As ``rows_by_query`` takes them.
+
+    Raises
+    ------
+    InvalidInputError
+        If the query cannot be used, or names no row; then with the values that may be meant.
+    """
+    mask = rows_by_query(obs, query)
+    if not mask.any():
+        near = next(filter(None, _meant(parse_query(query), obs)), ": check its values")
+        raise InvalidInputError(f"the query {shown_query(query)} names no row{near}")
+    return mask
+
+
+def _meant(node: Node, obs: pd.DataFrame) -> Iterator[str]:
+    """For every value that a query asks for and its column lacks, name those that are there."""
+    match node:
+        case Joined(parts=parts):
+            for part in parts:
+                yield from _meant(part, obs)
+        case Compared((Column(name), Constant() | Listed() as asked), ("==" | "in",)):
+            there = [repr(value) for value in _column(obs, name).dropna().drop_duplicates()]
+            for value in asked.values if isinstance(asked, Listed) else (asked.value,):
+                if repr(value) not in there:
+                    yield did_you_mean(repr(value), there) or f": {name} has {first_names(there)}"
 
 
 def _value(node: Node, obs: pd.DataFrame) -> Any:

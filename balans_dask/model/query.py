@@ -31,6 +31,7 @@ __all__ = [
     "Opposite",
     "parse_query",
     "query_error",
+    "shown_query",
 ]
 
 LONGEST = 100_000
@@ -142,8 +143,12 @@ def parse_query(query: str) -> Node:
 
 def query_error(query: str, reason: str) -> InvalidInputError:
     """Say in one line why a query cannot be used."""
-    shown = repr(query if len(query) <= SHOWN else query[:SHOWN] + "...")
-    return InvalidInputError(f"the query {shown} cannot be used ({reason}): {EXAMPLE}")
+    return InvalidInputError(f"the query {shown_query(query)} cannot be used ({reason}): {EXAMPLE}")
+
+
+def shown_query(query: str) -> str:
+    """Return a query in quotes, and of a long one the beginning."""
+    return repr(query if len(query) <= SHOWN else query[:SHOWN] + "...")
 
 
 class _Parser:

@@ -11,13 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from balans_dask.errors import BalansError, InvalidInputError, public
-from balans_dask.evaluate.null_models import controls_by_query
 from balans_dask.evaluate.sweep.result import options_of
 from balans_dask.io.in_place import ELEMENTS
 from balans_dask.io.paths import leads_away, path_beside
 from balans_dask.io.store import ProfileStore, open_store
 from balans_dask.labels import BatchLabels, batch_labels
-from balans_dask.model.anchors import GIVEN_ROWS, rows_by_query
+from balans_dask.model.anchors import GIVEN_ROWS, named_rows, rows_by_query
 from balans_dask.parameters import Parameters
 from balans_dask.workflows.confounding import LABEL_COLUMNS, Factor, factor, negative_controls
 from balans_dask.workflows.records import correction_record, recorded_keys
@@ -130,7 +129,7 @@ def reported(path: str, label_key: str | None, control: str | None) -> Reported:
     if query is not None:
         # A model's query for anchors may name no row of new plates; one that is given must.
         given = control is not None
-        is_control = controls_by_query(store, query) if given else rows_by_query(store.obs, query)
+        is_control = named_rows(store.obs, query) if given else rows_by_query(store.obs, query)
     source, missing = _source(path, record, store.n_rows)
     return Reported(
         store,
@@ -160,7 +159,10 @@ def _source(path: str, record: Mapping[str, Any], n_rows: int) -> tuple[ProfileS
     if "input" not in record and ELEMENTS in record:
         return open_store(path), ""
     if "input" not in record:
-        return None, "the store does not say where its input is"
+        return None, (
+            "the store names no input store; of a table, run `balans convert` first, and correct "
+            "what that writes"
+        )
     recorded = str(record["input"])
     if leads_away(path, recorded):
         return None, (

@@ -18,7 +18,7 @@ from balans_dask.io.matrices import H5Matrix
 from balans_dask.io.sources import RowSource, StoredRows
 from balans_dask.io.tables.columns import METADATA_PREFIX
 from balans_dask.labels import BatchLabels, batch_labels
-from balans_dask.model.anchors import GIVEN_ROWS, given_mask, rows_by_query
+from balans_dask.model.anchors import GIVEN_ROWS, given_mask, named_rows
 from balans_dask.model.inputs import Inputs
 from balans_dask.parameters import Parameters
 from balans_dask.passes.engine import Engine
@@ -107,7 +107,7 @@ def rows_of(adata: AnnData, chosen: Any, name: str) -> NDArray[np.bool_] | None:
     if chosen is None:
         return None
     if isinstance(chosen, str):
-        return rows_by_query(_in_memory(adata.obs), chosen)
+        return named_rows(_in_memory(adata.obs), chosen)
     return given_mask(chosen, adata.n_obs, name)
 
 

@@ -18,9 +18,9 @@ from balans_dask.io.trial import FEW, try_annotations
 from balans_dask.labels import BatchLabels, batch_labels, labels_in_order
 from balans_dask.model.anchors import (
     GIVEN_ROWS,
+    named_rows,
     require_anchors,
     require_controls,
-    rows_by_query,
 )
 from balans_dask.model.frozen import Model
 from balans_dask.model.inputs import CheckedInput, Inputs, require_sizes, warn_of_many_batches
@@ -255,14 +255,14 @@ def correction_request(
     labels = order[-1] if order else batch_labels(columns, names, store.n_rows)
     reference = None
     if anchor is not None and (model is None or -1 in model.places_of(labels)):
-        reference = rows_by_query(store.obs, anchor)
+        reference = named_rows(store.obs, anchor)
     controls = None
     if model is None:
         warn_of_many_batches(labels)
         if reference is not None:
             require_anchors(reference, labels, parameters)
         if sphering is not None:
-            controls = rows_by_query(store.obs, sphering)
+            controls = named_rows(store.obs, sphering)
             require_controls(controls, store.features.shape[1])
     features = StoredRows(checked_array(store.features))
     embedding = None if basis is None else StoredRows(checked_array(store.embedding(basis)))

@@ -67,7 +67,7 @@ class TableFolder(RunFolder):
         """Refuse the place of the table, unless nothing is there or a file to be replaced."""
         require_apart(self.given, inputs)
         self.require_ours()
-        require_free_file(str(self.target), replace)
+        require_free_file(self.given, replace)
 
     def mark(self) -> Mapping[str, Any] | None:
         """Read what the table in the place says of its correction, if it is of one."""

@@ -231,7 +231,7 @@ BAD_OPTIONS = [
     (["--batch-key", "Metadata_plate", "--cluster", "cloud"], "--cluster cloud is unknown"),
     (["--batch-key", "Metadata_plate", "--memory-limit", "lots"], "--memory-limit lots"),
     (["--batch-key", "Metadata_plate", "--memory-limit", "90MB"], "raise --memory-limit"),
-    (["--batch-key", "Metadata_plate", "--speed", "9"], "No such option"),
+    (["--batch-key", "Metadata_plate", "--speed", "9"], "no option is called --speed: "),
 ]
 
 
@@ -400,6 +400,21 @@ def test_what_is_not_a_store_is_refused(capsys, tmp_path):
         line = refusal(capsys, "correct", tmp_path / name, tmp_path / "o.zarr", "--batch-key", "p")
         assert reason in line
         assert reason in refusal(capsys, "inspect", tmp_path / name)
+
+
+def test_a_path_that_is_not_there_is_refused_with_the_nearest_name(capsys, tmp_path):
+    (tmp_path / "Screen one").mkdir()
+    (tmp_path / "Screen one/profiles.parquet").touch()
+    (tmp_path / "Screen one/.profile.parquet").touch()
+    asked = {
+        "Screen one/profile.parquet": ": did you mean profiles.parquet?",
+        "screen_one/a/profiles.parquet": ": did you mean Screen one?",
+        "Screen one/profiles.parquet/X.zarr": ": check the path of the input",
+        "Screen one/other.zarr": ": check the path of the input",
+    }
+    for name, near in asked.items():
+        line = refusal(capsys, "correct", tmp_path / name, tmp_path / "o.zarr", "--batch-key", "p")
+        assert line.endswith(f"{name} does not exist{near}")
 
 
 def test_overwrite_never_replaces_what_is_not_a_store(capsys, tmp_path, store):

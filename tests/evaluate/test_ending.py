@@ -54,11 +54,8 @@ def test_all_rows_of_a_small_store_are_scored(folder):
     assert change.own_batch.before == pytest.approx(own_share(SCREEN.profiles), abs=1e-3)
     assert change.own_batch.after == pytest.approx(own_share(corrected), abs=1e-3)
     assert change.own_batch.after < change.own_batch.before
-    sizes = np.array([[((SCREEN.label == label) & (SCREEN.batch == batch)).sum()
-                       for batch in np.unique(SCREEN.batch)]
-                      for label in np.unique(SCREEN.label)])  # fmt: skip
-    of_label = sizes.sum(axis=1, keepdims=True)
-    mixed = (sizes * (sizes - 1) / (of_label - 1)).sum() / N_ROWS
+    sizes = np.unique(SCREEN.batch, return_counts=True)[1]
+    mixed = (sizes * (sizes - 1)).sum() / (N_ROWS * (N_ROWS - 1))
     assert change.own_batch.mixed == pytest.approx(mixed)
     kept = corrected.var(axis=0).sum() / SCREEN.profiles.var(axis=0).sum()
     assert change.variance_kept == pytest.approx(kept, rel=1e-4)

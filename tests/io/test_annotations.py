@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import scipy.sparse
 
-from balans_dask.errors import InvalidInputError
+from balans_dask.errors import InputWarning, InvalidInputError
 from balans_dask.io.store import open_store
 from balans_dask.io.tables.convert import convert_table
 from balans_dask.io.tables.row_stream import SLAB_ROWS
@@ -127,7 +127,8 @@ def test_cells_beyond_the_header_are_refused_also_far_below_it(tmp_path):
 
 
 def test_row_numbers_without_a_name_are_kept(tmp_path):
-    data = from_csv(tmp_path, ",Unnamed: 0,Metadata_a,f\n4,0,x,1\n7,1,y,2\n")
+    with pytest.warns(InputWarning, match=r"without a name \(Unnamed: 0.1, Unnamed: 0\)"):
+        data = from_csv(tmp_path, ",Unnamed: 0,Metadata_a,f\n4,0,x,1\n7,1,y,2\n")
     assert data.obs["Unnamed: 0.1"].tolist() == [4, 7]
     assert data.obs["Unnamed: 0"].tolist() == [0, 1]
     assert list(data.var_names) == ["f"]

@@ -221,6 +221,7 @@ def test_text_in_another_encoding_is_refused_with_the_remedy(tmp_path):
      ("t.tsv", "\t", "."), ("t.tsv.gz", "\t", ",")],
 )  # fmt: skip
 @pytest.mark.usefixtures("_short_slabs")
+@pytest.mark.filterwarnings("ignore:.*without a name")
 def test_a_table_is_the_same_with_other_separators(tmp_path, name, delimiter, decimal):
     rng = np.random.default_rng(0)
     table = pd.DataFrame(rng.normal(size=(25, 3)), columns=["a", "b,c", "d"])
@@ -256,6 +257,7 @@ def test_numbers_of_any_size_have_the_mark_of_the_file(tmp_path):
         ("f;g;", ["0.5;1;", "1.5;2;"], ["f", "g"]),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*without a name")
 def test_the_separator_is_the_one_that_all_rows_have(tmp_path, columns, rows, names):
     data = converted(tmp_path, table(columns, rows))
     assert list(data.var_names) == names

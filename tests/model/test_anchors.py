@@ -1,5 +1,7 @@
 """Anchors: estimated on the controls alone, applied to all rows."""
 
+import re
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -8,7 +10,7 @@ import pytest
 from balans_dask import Balans
 from balans_dask.errors import InputWarning, InvalidInputError
 from balans_dask.labels import batch_labels
-from balans_dask.model.anchors import require_anchors, rows_by_query
+from balans_dask.model.anchors import named_rows, require_anchors, rows_by_query
 from balans_dask.parameters import OPERATORS, Parameters
 from tests.promises.test_against_reference import exponentials
 from tests.support import reference
@@ -237,6 +239,22 @@ def test_a_query_compares_columns_with_values(query, expected):
 def test_anything_else_is_refused_and_not_run(query):
     with pytest.raises(InvalidInputError, match="the query"):
         rows_by_query(OBS, query)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("kind == 'negcontrol'", "names no row: did you mean 'negcon'?"),
+        ("kind in ['DMSO'] or kind == 'DMSO'", "names no row: kind has 'negcon', 'trt', 'poscon'"),
+        ("kind == 'trt' and `dose (uM)` == '1'", "names no row: dose (uM) has 0, 1, 2, 3"),
+        ("kind == 'trt' and `dose (uM)` > 5", "names no row: check its values"),
+        ("not kind in ['negcon', 'trt', 'poscon']", "names no row: check its values"),
+    ],
+)
+def test_a_query_that_must_name_rows_is_refused_with_the_values_that_are_there(query, said):
+    with pytest.raises(InvalidInputError, match=re.escape(said) + "$"):
+        named_rows(OBS, query)
+    np.testing.assert_array_equal(named_rows(OBS, "kind == 'trt'"), [False, True, False, False])
 
 
 @pytest.mark.filterwarnings("ignore:.*covered by no landmark")

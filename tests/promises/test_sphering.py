@@ -362,7 +362,7 @@ def test_a_run_that_failed_after_its_last_row_finds_the_same_sphering(store, tmp
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("kind == 'none'", "0 of 900 rows are controls of the sphering: name two at least"),
+        ("kind == 'none'", "names no row: did you mean 'negcon'?"),
         ("row == 7", "1 of 900 rows are controls of the sphering: name two at least"),
         ("row < 2", "the 2 controls vary in 1 of 7 directions of the profiles: name more"),
         ("alike == True", "the 5 controls of the sphering are all alike: name controls that vary"),

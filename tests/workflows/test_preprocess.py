@@ -299,6 +299,9 @@ def test_correlations_are_of_the_finite_features(engine, tmp_path):
     assert list(data.var_names) == ["Cells_0", "Cells_1", "Cells_3"]
 
 
+MAD = ["--normalize", "mad", "--by", "Metadata_Plate"]
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
@@ -313,9 +316,10 @@ def test_correlations_are_of_the_finite_features(engine, tmp_path):
         ),
         (["--normalize", "mad", "--by", "Metadata_Day"], "no column 'Metadata_Day' in obs"),
         (
-            ["--normalize", "mad", "--by", "Metadata_Plate", "--controls", "Metadata_Plate == 'x'"],
-            r"5 of 5 plates .* have no control by .*\(plate0, plate1",
+            [*MAD, "--controls", "Metadata_Plate == 'plate0'"],
+            r"4 of 5 plates .* have no control by .*\(plate1, plate2",
         ),
+        ([*MAD, "--controls", "Metadata_Plate == 'plat2'"], "names no row: did you mean 'plate2'"),
     ],
 )
 def test_nonsense_is_refused_in_a_line_and_nothing_is_left(

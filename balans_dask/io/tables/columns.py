@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from balans_dask.errors import InvalidInputError, first_names
+from balans_dask.errors import InvalidInputError, first_names, warn_of_input
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +30,7 @@ __all__ = [
     "require_features",
     "require_unique",
     "stored_index_name",
+    "warn_of_unnamed",
     "with_stored_names",
 ]
 
@@ -42,7 +43,8 @@ ROW_WORDS = frozenset(
 """An integer of such a name says which row it is, not what was measured in it."""
 _BETWEEN_WORDS = re.compile(r"[\W\d_]+|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 INTEGERS = range(-(2**63), 2**63)
-_INDEX_COLUMN = re.compile(r"__index_level_\d+__|Unnamed: \d+(\.\d+)*|_index|")
+_UNNAMED = re.compile(r"Unnamed: \d+(\.\d+)*")
+_INDEX_COLUMN = re.compile(rf"__index_level_\d+__|{_UNNAMED.pattern}|_index|")
 _FORBIDDEN = {".", "..", "zarr.json"}
 _LONGEST_NAME_BYTES = 255
 
@@ -139,6 +141,23 @@ def named(names: list[str]) -> list[str]:
             taken.add(name)
         found.append(name)
     return found
+
+
+def warn_of_unnamed(path: str, described: Iterable[str]) -> None:
+    """Say that a column without a name was taken for the index of a DataFrame.
+
+    Parameters
+    ----------
+    described : iterable of str
+        Numeric columns that describe the rows.
+    """
+    unnamed = [name for name in described if _UNNAMED.fullmatch(name)]
+    if unnamed:
+        warn_of_input(
+            f"{path} has a column of numbers without a name ({first_names(unnamed)}), taken for a "
+            "saved index and not for a feature: name it if it is one, or write the table by "
+            "to_csv(..., index=False)"
+        )
 
 
 def require_unique(path: str, columns: list[str]) -> None:

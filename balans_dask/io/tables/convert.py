@@ -15,7 +15,7 @@ from balans_dask.io.layout import create_matrix, row_layout, write_annotations
 from balans_dask.io.output import OutputStore, write_shards
 from balans_dask.io.places import place_of, resolved
 from balans_dask.io.tables.annotations import joined_annotations
-from balans_dask.io.tables.columns import ColumnRule
+from balans_dask.io.tables.columns import ColumnRule, warn_of_unnamed
 from balans_dask.io.tables.folders import open_table
 from balans_dask.io.tables.row_stream import RowStream, Slab
 from balans_dask.io.trial import FEW, try_annotations
@@ -167,6 +167,7 @@ def convert_table(
         stream = open_table(source, rule, pattern)
         place = resolved(place_of(target))
         found = _write_stream(source, stream, output.root, place)
+        warn_of_unnamed(source, found.described)
         if rule is not None and rule != ColumnRule():
             write_annotations(output.root, {"uns/balans_convert": _record(rule, found.left_out)})
         return found

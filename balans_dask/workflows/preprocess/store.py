@@ -17,7 +17,7 @@ from balans_dask.io.sources import RowSource, StoredRows
 from balans_dask.io.store import ProfileStore, open_store
 from balans_dask.io.trial import FEW, try_annotations
 from balans_dask.labels import BatchLabels, batch_labels
-from balans_dask.model.anchors import rows_by_query
+from balans_dask.model.anchors import named_rows
 from balans_dask.model.inputs import require_sizes
 from balans_dask.passes.engine import Engine
 from balans_dask.passes.memory import PARTITION_BYTES, PROCESS_BYTES
@@ -103,7 +103,7 @@ def plates_of(store: ProfileStore, steps: Preprocessing) -> Plates:
     )
     if steps.normalize is None or steps.controls is None:
         return Plates(labels, None, store.n_rows)
-    is_control = rows_by_query(store.obs, steps.controls)
+    is_control = named_rows(store.obs, steps.controls)
     n_controls = np.bincount(labels.codes[is_control], minlength=labels.n_batches)
     without = [labels.names[code] for code in np.flatnonzero(n_controls == 0).tolist()]
     if without:
