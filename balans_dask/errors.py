@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib import metadata
 from typing import Any
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "RunError",
     "StoreExistsError",
     "WrongTypeError",
+    "adding",
     "did_you_mean",
     "exhaustion",
     "first_line",
@@ -58,10 +60,11 @@ _ASSIGNED = re.compile(
     re.IGNORECASE,
 )
 _kept: set[str] = set()
-FLAGS = {"batch": "batch-key", "controls": "sphering"}
+FLAGS = {"batch": "batch-key", "batch_keys": "batch-key", "controls": "sphering"}
 """Options that have another name in Python."""
 _READ_BY_SHELLS = set('"$`\\!')
 _of_command: ContextVar[bool] = ContextVar("of_command", default=False)
+DISTRIBUTION = "balans-dask"
 HERE = __name__.partition(".")[0]
 WRAPS = "sklearn"
 """Stands between a caller and our estimators."""
@@ -237,6 +240,18 @@ def require_assertions() -> None:
             "this Python drops assertions, without which zarr cannot read what it writes (its "
             "issue 4362): start it without -O, and unset PYTHONOPTIMIZE"
         )
+
+
+def adding(extra: str) -> str:
+    """Spell the command that adds an extra, whether this is a clone or came from elsewhere.
+
+    pip takes the extras of what is installed from there, and asks no index for it.
+    """
+    try:
+        metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return f'pip install ".[{extra}]" in the clone'
+    return f'pip install "{DISTRIBUTION}[{extra}]"'
 
 
 def first_line(error: BaseException) -> str:

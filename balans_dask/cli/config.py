@@ -10,7 +10,7 @@ import click
 import tomli_w
 
 import balans_dask
-from balans_dask.cli.options import UNEXPOSED, option_group
+from balans_dask.cli.options import TITLES, UNEXPOSED, option_group
 from balans_dask.errors import InvalidInputError, did_you_mean, public
 
 __all__ = ["CONFIG_OPTION", "PRINT_OPTIONS", "ConfigurableCommand", "resolved"]
@@ -18,6 +18,12 @@ __all__ = ["CONFIG_OPTION", "PRINT_OPTIONS", "ConfigurableCommand", "resolved"]
 PRINTS = "balans_dask.print_config"
 NEVER = {"config", "print_config"}
 """Options of which a file says nothing."""
+FIRST = (
+    *("--batch-key", "--label-key", "--preset", "--sphering", "--shared-populations"),
+    *("--model", "--resume", "--overwrite", "--workers", "--cluster"),
+)
+"""What a screen asks for: its columns, its controls and design, plates to come, a run that was
+stopped or is to be replaced, and the machine. They stand first in the help of every command."""
 
 
 def _read(context: click.Context, option: click.Parameter, path: str | None) -> None:
@@ -26,13 +32,17 @@ def _read(context: click.Context, option: click.Parameter, path: str | None) -> 
         context.default_map = {**(context.default_map or {}), **given}
 
 
-CONFIG_OPTION = click.option(
-    "--config",
-    metavar="FILE",
-    is_eager=True,
-    expose_value=False,
-    callback=_read,
-    help="Take options from this TOML file; flags win over it.",
+OPTIONS_IN_FILES = "Options in files"
+CONFIG_OPTION = option_group(
+    click.option(
+        "--config",
+        metavar="FILE",
+        is_eager=True,
+        expose_value=False,
+        callback=_read,
+        help="Take options from this TOML file; flags win over it.",
+    ),
+    title=OPTIONS_IN_FILES,
 )
 PRINT_OPTIONS = option_group(
     CONFIG_OPTION,
@@ -42,11 +52,30 @@ PRINT_OPTIONS = option_group(
         expose_value=False,
         help="Print all options as such a file, and do nothing else.",
     ),
+    title=OPTIONS_IN_FILES,
 )
 
 
 class ConfigurableCommand(click.Command):
-    """A command whose options may come from a file, and can be printed as one."""
+    """A command whose options may come from a file, and can be printed as one.
+
+    Its help begins with what most runs ask for; the rest stands under headings.
+    """
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options."""
+        sections: dict[str, dict[str, tuple[str, str]]] = {"Options": {}}
+        for param in self.get_params(ctx):
+            record, flag = param.get_help_record(ctx), param.opts[-1]
+            if record is not None and isinstance(param, click.Option):
+                title = "Options" if flag in FIRST else TITLES.get(param, "Options")
+                sections.setdefault(title, {})[flag] = record
+        shown = sections["Options"]
+        first = {flag: shown[flag] for flag in FIRST if flag in shown}
+        sections["Options"] = first | shown
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(list(records.values()))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse; nothing is missing where options are only printed."""

@@ -1,8 +1,10 @@
 """``balans check``, ``correct`` and ``transform``: plan, connect, one call each."""
 
-from collections.abc import Iterable, Iterator
+import shlex
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +15,7 @@ from balans_dask.cli.config import CONFIG_OPTION, PRINT_OPTIONS, ConfigurableCom
 from balans_dask.cli.options import (
     BATCH_OPTIONS,
     PRESET,
+    RECORDED_BATCH_OPTIONS,
     STORAGE_OPTIONS,
     WORD_FOR_NONE,
     column_rule,
@@ -23,7 +26,7 @@ from balans_dask.cli.options import (
     ratio_of,
 )
 from balans_dask.cli.workers import CLUSTER_OPTIONS, open_engine, reporting, require_report
-from balans_dask.errors import printable
+from balans_dask.errors import BalansError, printable, public
 from balans_dask.parameters import (
     ALL,
     AUTO,
@@ -36,8 +39,12 @@ from balans_dask.parameters import (
 )
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from balans_dask.evaluate.ending import Ending
     from balans_dask.io.store import ProfileStore
     from balans_dask.model.frozen import Model
+    from balans_dask.passes.memory import MemoryPlan
     from balans_dask.passes.stage import OnStage
     from balans_dask.progress import Progress
     from balans_dask.workflows.correct import WriteOptions
@@ -48,6 +55,8 @@ __all__ = ["check", "correct", "transform"]
 
 _DEFAULTS = Parameters()
 YES = "yes"
+LARGE_BYTES = 2**30
+"""A plan above this is shown unasked."""
 
 
 def _ratio(context: click.Context, option: click.Parameter, value: str) -> float | str:
@@ -154,7 +163,9 @@ FIT_OPTIONS = option_group(
         show_default=True,
         help="A row is idle if it covers at most this share of all rows anew.",
     ),
-    click.option("--max-rows", type=int, help="Draw at most this many rows."),
+    click.option(
+        "--max-rows", type=int, show_default="no limit", help="Draw at most this many rows."
+    ),
     click.option(
         "--n-components",
         type=click.IntRange(0),
@@ -185,9 +196,15 @@ FIT_OPTIONS = option_group(
         shell_complete=columns,
         help="Column of obs with treatments: warn, before any work, if batches hide them.",
     ),
-    click.option("--basis", help="Take distances in this matrix of obsm, such as X_pca."),
+    click.option(
+        "--basis",
+        show_default="X",
+        help="Take distances in this matrix of obsm, such as X_pca.",
+    ),
     click.option(
         "--anchor",
+        metavar="QUERY",
+        show_default="all rows",
         help="Estimate on the rows of this query alone: \"Metadata_pert_type == 'negcon'\".",
     ),
     click.option(
@@ -206,13 +223,19 @@ FIT_OPTIONS = option_group(
         show_default=True,
         help="Limit local scales to C times a row's smallest; none: the paper. Not for align.",
     ),
-    click.option("--max-neighbors", type=int, help="Cap the entries of a row of A."),
+    click.option(
+        "--max-neighbors",
+        type=int,
+        show_default="no limit",
+        help="Cap the entries of a row of A.",
+    ),
     click.option(
         "--uncovered",
         type=click.Choice(UNCOVERED),
         show_default="offset with align, else nearest",
         help="Rows that no landmark covers: move with their batch, with the nearest, or stay.",
     ),
+    title="Method",
 )
 WRITE_OPTIONS = option_group(
     click.option(
@@ -225,7 +248,8 @@ WRITE_OPTIONS = option_group(
         help="Write Dask's report of the run into this HTML file.",
     ),
     click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors."),
-    click.option("--verbose", is_flag=True, help="Say every round."),
+    click.option("--verbose", is_flag=True, help="Print the plan and every round."),
+    title="Output",
 )
 
 
@@ -233,9 +257,9 @@ WRITE_OPTIONS = option_group(
 @click.argument("source", shell_complete=folders)
 @BATCH_OPTIONS
 @FIT_OPTIONS
-@CONFIG_OPTION
 @CLUSTER_OPTIONS
 @STORAGE_OPTIONS
+@CONFIG_OPTION
 def check(source: str, **options: Any) -> None:
     """Validate a store and print the plan of a run; corrects nothing."""
     from balans_dask.cli.terminal import facts_table, input_facts, label_facts, plan_facts
@@ -262,27 +286,30 @@ def check(source: str, **options: Any) -> None:
 @click.argument("target", required=False, shell_complete=folders)
 @BATCH_OPTIONS
 @FIT_OPTIONS
-@click.option(
-    "--into",
-    is_flag=True,
-    help="Add corrected scores to SOURCE itself, without a TARGET; nothing in it is rewritten.",
+@option_group(
+    click.option(
+        "--into",
+        is_flag=True,
+        help="Add corrected scores to SOURCE itself, without a TARGET; nothing in it is rewritten.",
+    ),
+    click.option(
+        "--layer", is_flag=True, help="With --into: add the corrected features, layers/balans, too."
+    ),
+    click.option(
+        "--checkpoint-seconds",
+        type=click.FloatRange(0),
+        callback=not_nan,
+        default=CHECKPOINT_SECONDS,
+        show_default=True,
+        help="Least time between two checkpoints.",
+    ),
+    title="Output",
 )
-@click.option(
-    "--layer", is_flag=True, help="With --into: add the corrected features, layers/balans, too."
-)
-@PRINT_OPTIONS
-@click.option("--model", help="Save the frozen model here too, for plates to come.")
+@click.option("--model", metavar="PATH", help="Save the frozen model here too, for plates to come.")
+@WRITE_OPTIONS
 @CLUSTER_OPTIONS
 @STORAGE_OPTIONS
-@WRITE_OPTIONS
-@click.option(
-    "--checkpoint-seconds",
-    type=click.FloatRange(0),
-    callback=not_nan,
-    default=CHECKPOINT_SECONDS,
-    show_default=True,
-    help="Least time between two checkpoints.",
-)
+@PRINT_OPTIONS
 def correct(
     source: str,
     target: str | None,
@@ -306,13 +333,13 @@ def correct(
     Batches move towards each other as far as their rows confirm that they hold the same populations
     (align); --paper smooths, as published.
     """
-    from balans_dask.cli.terminal import facts_table, plan_facts
+    from balans_dask.cli.terminal import plan_facts
     from balans_dask.io.paths import table_suffix
     from balans_dask.io.run_folder import taken_by
     from balans_dask.model.plan import plan_run
     from balans_dask.progress import Progress
     from balans_dask.workflows.correct import WriteOptions, correct_store
-    from balans_dask.workflows.sharing import sharing_facts
+    from balans_dask.workflows.tables import TableFolder
 
     target = _output_of(source, target, into, layer)
     if not into:
@@ -321,38 +348,45 @@ def correct(
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     is_reported = performance_report is not None
     how = WriteOptions(overwrite, resume, checkpoint_seconds, model)
-    with _ends(source, target, options, how, console) as ends:
+    found: list[Ending] = []
+
+    def look(after: "ProfileStore | None" = None) -> None:
+        if not quiet:
+            found.extend(_scored(asked, target, after))
+
+    with _ends(source, target, options, how, console, look) as ends:
         asked = _asked(ends.opened(options["cluster"].limit_bytes), options, is_copied=not into)
         asked = _added_to(asked, layer) if into else asked
         with open_engine(options["cluster"], is_reported) as (engine, limit_bytes):
             workers = engine.workers(limit_bytes)
             freezes = model is not None
             plan = plan_run(asked.inputs, asked.parameters, workers, freezes=freezes)
-            facts = facts_table("plan", _keys(asked) | plan_facts(plan))
-            progress = Progress(console, verbose, facts)
+            facts = _keys(asked) | plan_facts(plan)
+            progress = Progress(console, verbose, _plan_shown(facts, plan, verbose))
             watched = reporting(engine, performance_report)
             with watched, _events(ends, progress) as tell, engine.telling(tell):
                 record = correct_store(engine, asked, plan, ends.folder, how)
+            if not isinstance(ends.folder, TableFolder):
+                look()
     if not quiet:
-        found = sharing_facts(record)
-        click.echo(
-            f"{printable(target)}: {asked.inputs.n_rows:,} rows corrected by "
-            f"{int(record['n_sampled']):,} landmarks, {int(record['n_uncovered']):,} uncovered, "
-            f"stopped by {record['stop_reason']}"
-            + "".join(f"; {name}: {value}" for name, value in found.items())
-        )
+        _say_ending(target, asked, record, found, model)
 
 
 @click.command(cls=ConfigurableCommand)
 @click.argument("model", shell_complete=folders)
 @click.argument("source", shell_complete=folders)
 @click.argument("target", shell_complete=folders)
-@BATCH_OPTIONS
-@PRINT_OPTIONS
-@click.option("--anchor", help="Query for the anchors of new batches; default: that of the fit.")
+@RECORDED_BATCH_OPTIONS
+@click.option(
+    "--anchor",
+    metavar="QUERY",
+    show_default="those of the fit",
+    help="Estimate on the rows of this query alone.",
+)
+@WRITE_OPTIONS
 @CLUSTER_OPTIONS
 @STORAGE_OPTIONS
-@WRITE_OPTIONS
+@PRINT_OPTIONS
 def transform(
     model: str,
     source: str,
@@ -368,7 +402,7 @@ def transform(
 
     SOURCE and TARGET are what `balans correct` takes.
     """
-    from balans_dask.cli.terminal import facts_table, plan_facts
+    from balans_dask.cli.terminal import plan_facts
     from balans_dask.io.paths import table_suffix
     from balans_dask.io.run_folder import taken_by
     from balans_dask.model.plan import plan_run
@@ -380,6 +414,8 @@ def transform(
     table_suffix(target)  # refused before anything is looked at
     require_report(performance_report, overwrite, (source, *taken_by(target), model))
     frozen = load_model(model)
+    if not options["batch_keys"]:
+        options["batch_keys"] = _keys_of(model, frozen)
     basis = None if frozen.n_embedding is None else frozen.record["basis"]
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     is_reported = performance_report is not None
@@ -397,7 +433,7 @@ def transform(
         with open_engine(options["cluster"], is_reported) as (engine, limit_bytes):
             workers = engine.workers(limit_bytes)
             plan = plan_run(asked.inputs, frozen.parameters, workers, frozen.sizes)
-            progress = Progress(console, verbose, facts_table("plan", plan_facts(plan)))
+            progress = Progress(console, verbose, _plan_shown(plan_facts(plan), plan, verbose))
             watched = reporting(engine, performance_report)
             with watched, _events(ends, progress) as tell, engine.telling(tell):
                 record = transform_store(engine, asked, frozen, plan, ends.folder, how)
@@ -414,7 +450,12 @@ def transform(
 
 @contextmanager
 def _ends(
-    source: str, target: str, options: dict[str, Any], how: "WriteOptions", console: Console
+    source: str,
+    target: str,
+    options: dict[str, Any],
+    how: "WriteOptions",
+    console: Console,
+    on_written: "Callable[[ProfileStore], None]" = lambda store: None,
 ) -> "Iterator[Ends]":
     """Hold what a run begins and ends with; where a table is, it becomes a store for a while."""
     from balans_dask.workflows.tables import ends_of
@@ -427,7 +468,7 @@ def _ends(
     def tell(found: str) -> None:
         console.print(printable(f"{source}: {found}"), markup=False, highlight=False)
 
-    with ends_of(source, target, rule, how.overwrite, how.resume, tell) as ends:
+    with ends_of(source, target, rule, how.overwrite, how.resume, tell, on_written) as ends:
         yield ends
 
 
@@ -521,6 +562,79 @@ def _keys(asked: "CorrectionRequest") -> dict[str, str]:
     turns = zip(asked.batch_keys, asked.order, strict=True)
     each = ", then ".join(f"{key} ({labels.n_batches:,} batches)" for key, labels in turns)
     return {"batch keys": f"{each}: {len(asked.parameters.alignment)} passes"}
+
+
+def _keys_of(path: str, model: "Model") -> tuple[str, ...]:
+    """Columns of obs that made the batches of a model; they are noted as if they were given."""
+    keys = tuple(model.record["batch_key"])
+    if not keys:
+        raise click.UsageError(
+            f"{path} was fitted in Python, on batches that no column names: give --batch-key"
+        )
+    click.get_current_context().params["batch_keys"] = keys
+    return keys
+
+
+def _plan_shown(facts: dict[str, str], plan: "MemoryPlan", verbose: bool) -> "Table | None":
+    """Lay out a plan where somebody asked for it, or it asks for much."""
+    from balans_dask.cli.terminal import facts_table
+
+    return facts_table("plan", facts) if verbose or plan.total_bytes > LARGE_BYTES else None
+
+
+def _scored(
+    asked: "CorrectionRequest", target: str, after: "ProfileStore | None"
+) -> "list[Ending]":
+    """Score what a run has made; a run that is done does not fail by this."""
+    from balans_dask.evaluate.ending import ending
+    from balans_dask.io.store import open_store
+
+    try:
+        store = open_store(target) if after is None else after
+        found = ending(asked.store, store, asked.inputs.labels, asked.label)
+    except (BalansError, OSError, MemoryError):
+        return []
+    return [] if found is None else [found]
+
+
+def _say_ending(
+    target: str,
+    asked: "CorrectionRequest",
+    record: dict[str, Any],
+    found: "list[Ending]",
+    model: str | None,
+) -> None:
+    """Say what was done, what it changed, and what to type next."""
+    from balans_dask.cli.terminal import ending_facts
+    from balans_dask.workflows.sharing import sharing_facts
+
+    label_key = None if asked.label is None else asked.label.column
+    click.echo(
+        f"{printable(target)}: {asked.inputs.n_rows:,} rows corrected by "
+        f"{int(record['n_sampled']):,} landmarks, {int(record['n_uncovered']):,} uncovered, "
+        f"stopped by {record['stop_reason']}"
+    )
+    facts = _keys(asked)
+    for each in found:
+        facts |= ending_facts(each, label_key, asked.inputs.n_rows)
+    for name, value in (facts | sharing_facts(record)).items():
+        click.echo(f"  {printable(name)}: {printable(value)}")
+    for command in _next(target, label_key, model):
+        click.echo(f"next: {printable(shlex.join(command))}")
+
+
+def _next(target: str, label_key: str | None, model: str | None) -> list[list[str]]:
+    """Commands that go on from here: a report of a store, plates to come by a model."""
+    from balans_dask.workflows.tables import is_table
+
+    commands = []
+    if not is_table(target):
+        named = [] if label_key is None else ["--label-key", label_key]
+        page = f"{Path(target).stem}.html"
+        commands.append(["balans", "report", public(target), "--html", page, *named])
+    if model is not None:
+        commands.append(["balans", "transform", public(model), "NEW", "NEW_CORRECTED"])
+    return commands
 
 
 def _query_of(model: "Model") -> str | None:

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from balans_dask.errors import adding
 from balans_dask.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _corrected(folder: str, tell: "OnStage") -> Iterator[Any]:
     before, after = open_store(raw), open_store(corrected)
     yield _scores(before, after)
     if find_spec("matplotlib") is None:
-        yield "no picture: install matplotlib (the plot extra) to draw it"
+        yield f"no picture, which needs matplotlib: {adding('plot')}"
         return
     from balans_dask.report.maps import save_before_after
 

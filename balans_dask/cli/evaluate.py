@@ -20,6 +20,7 @@ from balans_dask.cli.config import CONFIG_OPTION, ConfigurableCommand
 from balans_dask.cli.options import (
     BATCH_OPTIONS,
     PRESET_OPTION,
+    RECORDED_BATCH_OPTIONS,
     STORAGE_OPTIONS,
     columns,
     folders,
@@ -27,7 +28,7 @@ from balans_dask.cli.options import (
     ratio_of,
 )
 from balans_dask.cli.workers import CLUSTER_OPTIONS, open_engine
-from balans_dask.errors import InvalidInputError, printable
+from balans_dask.errors import InvalidInputError, adding, printable
 from balans_dask.evaluate.sweep import EVAL_ROWS, Grid
 from balans_dask.parameters import ALIGN, DISPLACE, Parameters
 
@@ -60,8 +61,7 @@ def _listed(kind: Callable[[str], Any], what: str) -> Callable[..., tuple[Any, .
 
 @click.command(cls=ConfigurableCommand)
 @click.argument("stores", nargs=-1, required=True, shell_complete=folders)
-@BATCH_OPTIONS
-@CONFIG_OPTION
+@RECORDED_BATCH_OPTIONS
 @click.option(
     "--label-key",
     required=True,
@@ -85,11 +85,19 @@ def _listed(kind: Callable[[str], Any], what: str) -> Callable[..., tuple[Any, .
     show_default=True,
     help="Larger stores are sampled by batch and label.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--json", "json_path", help="Write scores, facts and definitions here too.")
-@click.option("--csv", "csv_path", help="Write scores here too.")
-@click.option("--overwrite", is_flag=True, help="Replace these files.")
-@click.option("--raw/--no-raw", default=True, help="Score the inputs that the stores name too.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of the sample, of shuffled labels and of other methods.",
+)
+@click.option(
+    "--raw/--no-raw",
+    default=True,
+    show_default=True,
+    help="Score the inputs that the stores name too.",
+)
 @click.option(
     "--obsm",
     multiple=True,
@@ -106,10 +114,20 @@ def _listed(kind: Callable[[str], Any], what: str) -> Callable[..., tuple[Any, .
 @click.option(
     "--peers-python",
     metavar="PATH",
-    help="Python that has these methods [default: that of this command].",
+    show_default="that of this command",
+    help="Python that has these methods.",
 )
-@click.option("--quiet", is_flag=True, help="Say nothing but the result.")
+@option_group(
+    click.option(
+        "--json", "json_path", metavar="FILE", help="Write scores, facts and definitions here too."
+    ),
+    click.option("--csv", "csv_path", metavar="FILE", help="Write scores here too."),
+    click.option("--overwrite", is_flag=True, help="Replace the files of --json and --csv."),
+    click.option("--quiet", is_flag=True, help="Say nothing but the result."),
+    title="Output",
+)
 @STORAGE_OPTIONS
+@CONFIG_OPTION
 def evaluate(
     stores: tuple[str, ...],
     json_path: str | None,
@@ -159,7 +177,8 @@ def _varied(name: str, kind: Callable[[str], Any], what: str, help_text: str) ->
         f"--{name.replace('_', '-')}",
         callback=_listed(kind, what),
         metavar="V[,V...]",
-        help=f"{help_text} [default: {default}]",
+        show_default=default,
+        help=help_text,
     )
 
 
@@ -183,11 +202,28 @@ GRID_OPTIONS = option_group(
     _varied("n_passes", int, "a whole number", "Times to fit and correct; local steps of align."),
     _varied("strength", float, "a number", "Share of the correction."),
     click.option(
-        "--n-components", type=click.IntRange(0), default=_BASE.n_components, show_default=True
+        "--n-components",
+        type=click.IntRange(0),
+        default=_BASE.n_components,
+        show_default=True,
+        help="Principal components for distances; 0: X is an embedding already.",
     ),
-    click.option("--basis", help="Take distances in this matrix of obsm, and score it."),
-    click.option("--anchor", help="Estimate on the rows of this query alone."),
-    click.option("--seed", type=int, default=_BASE.seed, show_default=True),
+    click.option(
+        "--basis", show_default="X", help="Take distances in this matrix of obsm, and score it."
+    ),
+    click.option(
+        "--anchor",
+        metavar="QUERY",
+        show_default="all rows",
+        help="Estimate on the rows of this query alone.",
+    ),
+    click.option(
+        "--seed",
+        type=int,
+        default=_BASE.seed,
+        show_default=True,
+        help="Seed of the draws and of the sample.",
+    ),
     click.option(
         "--eval-rows",
         type=click.IntRange(2),
@@ -201,22 +237,32 @@ GRID_OPTIONS = option_group(
         show_default=True,
         help="Pair of scores: neighbours, or scib, which needs scib-metrics and takes long.",
     ),
+    title="Grid and scores",
 )
 
 
 @click.command(cls=ConfigurableCommand)
 @click.argument("source", shell_complete=folders)
 @BATCH_OPTIONS
-@CONFIG_OPTION
 @GRID_OPTIONS
+@option_group(
+    click.option("--json", "json_path", metavar="FILE", help="Write all points here too."),
+    click.option(
+        "--plot", "plot_path", metavar="FILE", help="Draw signal against mixing into this PNG."
+    ),
+    click.option(
+        "--scratch",
+        metavar="FOLDER",
+        help="Where profiles lie between passes; all workers must see it.",
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace the files of --json and --plot."),
+    click.option("--quiet", is_flag=True, help="Say nothing but the result."),
+    click.option("--verbose", is_flag=True, help="Say every round."),
+    title="Output",
+)
 @CLUSTER_OPTIONS
 @STORAGE_OPTIONS
-@click.option("--json", "json_path", help="Write all points here too.")
-@click.option("--plot", "plot_path", help="Draw signal against mixing into this PNG.")
-@click.option("--scratch", help="Folder for profiles between passes; all workers must see it.")
-@click.option("--overwrite", is_flag=True, help="Replace the files of --json and --plot.")
-@click.option("--quiet", is_flag=True, help="Say nothing but the result.")
-@click.option("--verbose", is_flag=True, help="Say every round.")
+@CONFIG_OPTION
 def sweep(
     source: str,
     label_key: str,
@@ -264,9 +310,15 @@ def sweep(
 @click.option(
     "--label-key",
     shell_complete=columns,
-    help="Column of obs with what should stay; default: a usual name.",
+    show_default="a usual name",
+    help="Column of obs with what should stay.",
 )
-@click.option("--control", help="Query for control rows; default: the anchors, or negcon.")
+@click.option(
+    "--control",
+    metavar="QUERY",
+    show_default="the anchors, or negcon",
+    help="Rows that are controls.",
+)
 @click.option(
     "--evaluate",
     is_flag=True,
@@ -400,7 +452,7 @@ def _require_outputs(
     from balans_dask.io.paths import require_free_files
 
     if plot is not None and find_spec("matplotlib") is None:
-        raise InvalidInputError('--plot needs matplotlib: pip install "balans-dask[plot]"')
+        raise InvalidInputError(f"--plot needs matplotlib: {adding('plot')}")
     if scratch is not None and not Path(scratch).is_dir():
         raise InvalidInputError(f"{scratch} is no folder: make it, or leave out --scratch")
     require_free_files([json, plot], overwrite, (source,))

@@ -25,7 +25,9 @@ __all__ = [
     "PRESET",
     "PRESETS",
     "PRESET_OPTION",
+    "RECORDED_BATCH_OPTIONS",
     "STORAGE_OPTIONS",
+    "TITLES",
     "UNEXPOSED",
     "WORD_FOR_NONE",
     "Preset",
@@ -42,6 +44,8 @@ SHELLS = ("bash", "zsh", "fish")
 UNEXPOSED = "balans_dask.unexposed"
 """Where options that no command gets are kept, as far as they may be told."""
 WORD_FOR_NONE = "none"
+TITLES: dict[click.Parameter, str] = {}
+"""Under which heading of the help an option stands; others stand first."""
 PRESET = "balans_dask.preset"
 """Where the options are kept that a command has of a preset."""
 
@@ -102,12 +106,15 @@ PRESETS = {
 }
 
 
-def option_group(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Put the same options on several commands."""
+def option_group(*options: Callable[[Any], Any], title: str | None = None) -> Callable[[Any], Any]:
+    """Put the same options on several commands, and under a heading of their help."""
 
     def decorate(command: Any) -> Any:
         for option in reversed(options):
             command = option(command)
+            if title is not None:
+                # Where click keeps options until there is a command.
+                TITLES[command.__click_params__[-1]] = title
         return command
 
     return decorate
@@ -262,16 +269,23 @@ STORAGE_OPTIONS = option_group(
         callback=_anonymously,
         help="Reach buckets without keys: public ones.",
     ),
+    title="Storage",
 )
 
-BATCH_OPTIONS = option_group(
-    PRESET_OPTION,
-    click.option(
-        "--batch-key",
-        "batch_keys",
-        multiple=True,
-        required=True,
-        shell_complete=columns,
-        help="Column of obs with the batch; give it again for joint batches.",
-    ),
-)
+
+def _batch_options(**how: Any) -> Callable[[Any], Any]:
+    return option_group(
+        PRESET_OPTION,
+        click.option(
+            "--batch-key",
+            "batch_keys",
+            multiple=True,
+            shell_complete=columns,
+            help="Column of obs with the batch; give it again for joint batches.",
+            **how,
+        ),
+    )
+
+
+BATCH_OPTIONS = _batch_options(required=True)
+RECORDED_BATCH_OPTIONS = _batch_options(show_default="that of the correction")

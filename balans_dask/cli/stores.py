@@ -29,8 +29,8 @@ _DEFAULTS = Preprocessing(select=SELECT[:1])
     "--feature-prefix",
     "feature_prefixes",
     multiple=True,
-    help="Numeric columns that begin so are features; may be given again. Default: all but "
-    "integers that are named plate, well, id or the like; '' for these too.",
+    show_default="all but integers that are named plate, well, id or the like; '' for these too",
+    help="Numeric columns that begin so are features; may be given again.",
 )
 @click.option(
     "--metadata-prefix",

@@ -1,7 +1,8 @@
 """What the command line says of stores, models and plans: tables of names and values."""
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.table import Table
@@ -18,8 +19,12 @@ from balans_dask.workflows.records import said_of_sphering
 from balans_dask.workflows.request import CorrectionRequest, earlier_steps
 from balans_dask.workflows.sharing import sharing_facts
 
+if TYPE_CHECKING:
+    from balans_dask.evaluate.ending import Ending
+
 __all__ = [
     "correction_facts",
+    "ending_facts",
     "facts_table",
     "input_facts",
     "label_facts",
@@ -117,6 +122,33 @@ def correction_facts(record: Mapping[str, Any]) -> dict[str, str]:
         "fingerprint": record["fingerprint"],
         "versions": ", ".join(f"{name} {value}" for name, value in record["versions"].items()),
     }
+
+
+def ending_facts(found: "Ending", label: str | None, n_rows: int) -> dict[str, str]:
+    """Say what a correction changed.
+
+    Parameters
+    ----------
+    label : str or None
+        Column with what should stay.
+    n_rows : int
+        That were corrected.
+    """
+    change, n_scored = found
+    own = change.own_batch
+    facts = {
+        "own-batch neighbours": f"{own.before:.0%} before, {own.after:.0%} after "
+        f"({own.mixed:.0%} if batches were mixed)"
+    }
+    if change.signal is not None:
+        facts[f"cross-batch neighbours of the same {label}"] = (
+            f"{change.signal.before:.1%} before, {change.signal.after:.1%} after"
+        )
+    if not math.isnan(change.variance_kept):
+        facts["variance kept"] = f"{change.variance_kept:.0%}"
+    if n_scored < n_rows:
+        facts["scored"] = f"a sample of {n_scored:,} rows"
+    return facts
 
 
 def model_facts(model: Model, n_bytes: int) -> dict[str, str]:

@@ -14,7 +14,7 @@ import click
 from balans_dask.cli import say_warning
 from balans_dask.cli.options import not_nan, option_group
 from balans_dask.cluster.request import JOB_SYSTEMS, RUNNER, ClusterRequest
-from balans_dask.errors import InvalidInputError
+from balans_dask.errors import InvalidInputError, adding
 from balans_dask.parameters import WORKER_TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
@@ -28,7 +28,10 @@ __all__ = [
     "silence_unless_verbose",
 ]
 
-REMEDY = 'pip install "balans-dask[dashboard]"'
+
+def _of_job(flag: str, help_text: str, **how: Any) -> Callable[[Any], Any]:
+    return click.option(flag, show_default="jobqueue.yaml", help=help_text, **how)
+
 
 _FLAGS = option_group(
     click.option(
@@ -42,24 +45,30 @@ _FLAGS = option_group(
     click.option(
         "--workers",
         type=click.IntRange(1),
-        help="Threads or processes. [default: those of the machine; one thread for a small table]",
+        show_default="those of the machine",
+        help="Threads or processes.",
     ),
-    click.option("--memory-limit", help="Memory of a worker, such as 2GB."),
-    click.option("--cores", type=click.IntRange(1), help="Threads of a job."),
-    click.option("--memory", help="Memory of a job, such as 8GB."),
-    click.option("--walltime", metavar="HH:MM:SS", help="Time of a job."),
-    click.option("--queue", help="Queue or partition of a job."),
-    click.option("--account", help="Account or project that a job is billed to."),
-    click.option("--interface", help="Network of scheduler and workers, such as ib0."),
-    click.option("--local-directory", help="Scratch of a worker, on its node."),
+    click.option(
+        "--memory-limit",
+        show_default="its share of the machine",
+        help="Memory of a worker, such as 2GB.",
+    ),
+    _of_job("--cores", "Threads of a job.", type=click.IntRange(1)),
+    _of_job("--memory", "Memory of a job, such as 8GB."),
+    _of_job("--walltime", "Time of a job.", metavar="HH:MM:SS"),
+    _of_job("--queue", "Queue or partition of a job."),
+    _of_job("--account", "Account or project that a job is billed to."),
+    _of_job("--interface", "Network of scheduler and workers, such as ib0."),
+    _of_job("--local-directory", "Scratch of a worker, on its node."),
     click.option("--dry-run", is_flag=True, help="Print the script of a job, and start nothing."),
     click.option(
         "--worker-timeout",
         type=click.FloatRange(1),
         callback=not_nan,
-        help="Seconds without any worker after which to give up. "
-        f"[default: {WORKER_TIMEOUT_SECONDS:g}; none with jobs]",
+        show_default=f"{WORKER_TIMEOUT_SECONDS:g}; none with jobs",
+        help="Seconds without any worker after which to give up.",
     ),
+    title="Cluster",
 )
 
 
@@ -173,7 +182,7 @@ def require_report(path: str | None, overwrite: bool, apart: Iterable[str | None
     if path is None:
         return
     if find_spec("bokeh") is None:
-        raise InvalidInputError(f"--performance-report needs bokeh: {REMEDY}")
+        raise InvalidInputError(f"--performance-report needs bokeh: {adding('dashboard')}")
     from balans_dask.io.paths import require_free_file
 
     require_free_file(path, overwrite, [other for other in apart if other is not None])
@@ -207,7 +216,8 @@ def reporting(engine: "Engine", path: str | None) -> Iterator[None]:
     client = engine.client
     if not client.run_on_scheduler(_has_bokeh):
         raise InvalidInputError(
-            f"--performance-report needs bokeh where the scheduler runs: {REMEDY} there"
+            f"--performance-report needs bokeh where the scheduler runs: "
+            f"{adding('dashboard')} there"
         )
     with TemporaryDirectory() as folder:
         # Dask takes a path for a URL where it can, and packs what ends in .gz.

@@ -26,7 +26,7 @@ from balans_dask.cluster.request import (
     walltime_for,
     walltime_seconds,
 )
-from balans_dask.errors import InvalidInputError, format_bytes, public_script
+from balans_dask.errors import InvalidInputError, adding, format_bytes, public_script
 from balans_dask.passes.memory import PROCESS_BYTES
 from balans_dask.passes.workers import QUIET_DASHBOARD
 
@@ -78,9 +78,7 @@ def jobqueue(asked: str, module: str = "core") -> ModuleType:
         If it is not installed.
     """
     if find_spec("dask_jobqueue") is None:
-        raise InvalidInputError(
-            f'--cluster {asked} needs dask-jobqueue: pip install "balans-dask[jobqueue]"'
-        )
+        raise InvalidInputError(f"--cluster {asked} needs dask-jobqueue: {adding('jobqueue')}")
     in_main = threading.current_thread() is threading.main_thread()
     # It takes over Ctrl-C while it is imported, and ours saves the run.
     before = signal.getsignal(signal.SIGINT)

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import pairwise_distances_chunked
 
 __all__ = [
     "oversmoothed",
@@ -37,6 +36,8 @@ def oversmoothed(
     share : float
         Of all rows that are averaged.
     """
+    from sklearn.metrics import pairwise_distances_chunked  # noqa: PLC0415  (slow to import)
+
     smooth = np.asarray(embedding, dtype=np.float64)
     n_neighbors = max(1, round(share * len(smooth)))
     for _ in range(n_times):

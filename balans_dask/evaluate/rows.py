@@ -60,13 +60,17 @@ class Embedding:
     is_in_unit: bool = True
 
 
-def read_embeddings(stores: Sequence[EvaluatedStore], rows: NDArray[np.int64]) -> list[Embedding]:
+def read_embeddings(
+    stores: Sequence[EvaluatedStore], rows: NDArray[np.int64], slab_rows: int = SLAB_ROWS
+) -> list[Embedding]:
     """Read the scores of the chosen rows, raw ones first.
 
     Parameters
     ----------
     rows : ndarray of shape (n_rows,), int64
         In increasing order.
+    slab_rows : int
+        Rows read at a time, if one of them is chosen.
 
     Returns
     -------
@@ -77,12 +81,12 @@ def read_embeddings(stores: Sequence[EvaluatedStore], rows: NDArray[np.int64]) -
     for one in stores:
         if one.before is not None and one.before.identity not in found:
             name = f"{RAW} of {one.name}" if found else RAW
-            found[one.before.identity] = _raw(name, one.before, rows)
+            found[one.before.identity] = _raw(name, one.before, rows, slab_rows)
     corrected = []
     for one in stores:
         if one.corrected is None:
             continue
-        scores = _corrected(one.corrected, one.projection, rows)
+        scores = _corrected(one.corrected, one.projection, rows, slab_rows)
         before = None if one.before is None else found[one.before.identity].scores
         corrected.append(Embedding(one.name, scores, before, one.is_in_unit))
     return [*found.values(), *corrected]
@@ -98,26 +102,26 @@ def read_raw(raw: RawScores) -> NDArray[np.float64]:
     return np.concatenate(slabs)
 
 
-def _raw(name: str, raw: RawScores, rows: NDArray[np.int64]) -> Embedding:
-    scores = project(raw.projection, _read(raw.matrix, rows))
+def _raw(name: str, raw: RawScores, rows: NDArray[np.int64], slab_rows: int) -> Embedding:
+    scores = project(raw.projection, _read(raw.matrix, rows, slab_rows))
     return Embedding(name, scores, scores)
 
 
 def _corrected(
-    matrix: zarr.Array, projection: Projection, rows: NDArray[np.int64]
+    matrix: zarr.Array, projection: Projection, rows: NDArray[np.int64], slab_rows: int
 ) -> NDArray[np.float64]:
-    values = _read(matrix, rows)
+    values = _read(matrix, rows, slab_rows)
     if projection.weights is None:
         # A corrected embedding is in the unit of its input, and has its centre.
         return project(projection, values)
     return values.astype(np.float64)
 
 
-def _read(matrix: zarr.Array, rows: NDArray[np.int64]) -> NDArray[np.number]:
+def _read(matrix: zarr.Array, rows: NDArray[np.int64], slab_rows: int) -> NDArray[np.number]:
     source = checked_array(matrix)
     pieces = []
-    for start in range(0, matrix.shape[0], SLAB_ROWS):
-        stop = min(start + SLAB_ROWS, matrix.shape[0])
+    for start in range(0, matrix.shape[0], slab_rows):
+        stop = min(start + slab_rows, matrix.shape[0])
         first, last = np.searchsorted(rows, [start, stop])
         if last > first:
             pieces.append(np.asarray(source[start:stop])[rows[first:last] - start])

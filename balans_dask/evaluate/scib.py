@@ -11,11 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-from sklearn.neighbors import NearestNeighbors
 
-from balans_dask.errors import InvalidInputError
+from balans_dask.errors import InvalidInputError, adding
 
 __all__ = [
     "batch_scores",
@@ -56,8 +53,7 @@ def library(name: str) -> ModuleType:
         module = import_module(name)
     except ImportError as error:
         raise InvalidInputError(
-            f"scores need {package}, which cannot be imported ({error}): "
-            'pip install "balans-dask[evaluate]"'
+            f"scores need {package}, which cannot be imported ({error}): {adding('evaluate')}"
         ) from error
     # They announce every label that they skip; our tables say so once.
     logging.getLogger(package).setLevel(logging.WARNING)
@@ -82,6 +78,8 @@ def nearest_neighbours(embedding: NDArray[np.floating], n_neighbors: int) -> Any
     scib-metrics' own search is approximate; scores of a few thousand rows need not be.
     """
     results = library("scib_metrics.nearest_neighbors").NeighborsResults
+    from sklearn.neighbors import NearestNeighbors  # noqa: PLC0415  (slow to import)
+
     index = NearestNeighbors(algorithm="brute").fit(embedding)
     distances, others = index.kneighbors(n_neighbors=min(n_neighbors, len(embedding)) - 1)
     # Not as found by the search: a product leaves a row some 1e-8 from itself, and graphs of
@@ -238,6 +236,12 @@ def cluster_agreement(
     score, and is many times slower on a CPU.
     """
     label = np.asarray(label).astype(str)
+    from sklearn.cluster import KMeans  # noqa: PLC0415  (slow to import)
+    from sklearn.metrics import (  # noqa: PLC0415
+        adjusted_rand_score,
+        normalized_mutual_info_score,
+    )
+
     clusters = KMeans(len(np.unique(label)), n_init=1, random_state=seed).fit_predict(embedding)
     return (
         float(normalized_mutual_info_score(label, clusters)),

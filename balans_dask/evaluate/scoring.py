@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.utils import gen_batches
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.evaluate.neighbours import nearest_label_elsewhere, neighbour_shares
+from balans_dask.evaluate.neighbours import (
+    blocks,
+    nearest_elsewhere,
+    nearest_label_elsewhere,
+    neighbour_shares,
+)
 from balans_dask.evaluate.retrieval import (
     control_precision,
     cross_batch_precision,
@@ -40,8 +44,6 @@ BIOLOGY_SIDE = ("clisi", "nmi", "ari", "silhouette_label")
 BATCH_SHARE, BIOLOGY_SHARE = 0.4, 0.6
 MAX_POSITIVES = 10
 MIXING_NEIGHBORS = 10
-BLOCK_ROWS = 512
-"""Rows whose distances to all others are held at a time."""
 ASKED_ROWS = 5000
 """Rows whose neighbours are looked at; they are sought among all."""
 
@@ -234,9 +236,9 @@ def cross_batch_shares(
         )
     directions = _directions(np.asarray(embedding, dtype=np.float64)[order])
     share = np.zeros(len(possible))
-    for block in gen_batches(len(possible), BLOCK_ROWS):
+    for block in blocks(len(possible)):
         asked = possible[block]
-        found = _nearest_elsewhere(directions, batch, asked, int(elsewhere[asked].max()))
+        found = nearest_elsewhere(directions, batch, asked, int(elsewhere[asked].max()))
         counted = np.arange(found.shape[1]) < elsewhere[asked, None]
         same = (label[found] == label[asked, None]) & counted
         share[block] = same.sum(axis=1) / elsewhere[asked]
@@ -281,21 +283,6 @@ def _directions(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     directions: NDArray[np.float64] = rows / np.where(length > 0, length, 1)
     return directions
-
-
-def _nearest_elsewhere(
-    directions: NDArray[np.float64],
-    batch: NDArray[np.integer],
-    asked: NDArray[np.intp],
-    n_neighbors: int,
-) -> NDArray[np.intp]:
-    """Find the nearest rows of other batches, in order: one product for any number of batches."""
-    # Squared distances, less what is the same for all that a row compares.
-    distance = np.square(directions).sum(axis=1) - 2 * (directions[asked] @ directions.T)
-    distance[batch[asked, None] == batch] = np.inf
-    nearest = np.argpartition(distance, n_neighbors - 1, axis=1)[:, :n_neighbors]
-    ranks = np.argsort(np.take_along_axis(distance, nearest, axis=1), axis=1)
-    return np.take_along_axis(nearest, ranks, axis=1)
 
 
 def _codes(column: Any) -> NDArray[np.intp]:

@@ -11,7 +11,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from balans_dask.errors import InputWarning, InvalidInputError, public, warn_of_input
+from balans_dask.errors import InputWarning, InvalidInputError, public, setting, warn_of_input
 from balans_dask.io.in_place import ELEMENTS
 from balans_dask.io.paths import is_store, leads_away, path_beside
 from balans_dask.io.store import ProfileStore, open_store
@@ -23,13 +23,14 @@ from balans_dask.model.plan import plan_run
 from balans_dask.parameters import Parameters
 from balans_dask.passes.threads import embedded_engine
 from balans_dask.tiling import tile_slices
-from balans_dask.workflows.records import correction_record
+from balans_dask.workflows.records import correction_record, recorded_keys
 from balans_dask.workflows.request import SCORES_KEY, correction_request
 
 __all__ = [
     "RAW",
     "EvaluatedStore",
     "RawScores",
+    "corrected_by",
     "corrected_scores",
     "default_scores",
     "open_stores",
@@ -178,6 +179,33 @@ def open_stores(
         first = default_scores(given, batch_keys) if first is None else first
         found.insert(0, EvaluatedStore(RAW, given, None, first.projection, first))
     return found
+
+
+def corrected_by(paths: Sequence[str]) -> tuple[str, ...]:
+    """Find the columns of ``obs`` that made the batches of some corrections.
+
+    Raises
+    ------
+    InvalidInputError
+        If no store says it, or they do not agree.
+    """
+    found: dict[tuple[str, ...], str] = {}
+    for path in paths:
+        record = correction_record(open_store(path))
+        if record is not None:
+            found.setdefault(recorded_keys(record), path)
+    if not found:
+        raise InvalidInputError(
+            f"{paths[0]} says nothing of a correction, and so of batches: give "
+            f"{setting('batch_keys')}"
+        )
+    if len(found) > 1:
+        told = " and ".join(f"{path} by {'+'.join(keys)}" for keys, path in found.items())
+        raise InvalidInputError(
+            f"batches are not the same everywhere ({told}): say by {setting('batch_keys')} which "
+            "are scored"
+        )
+    return next(iter(found))
 
 
 def _names(paths: Sequence[str]) -> list[str]:

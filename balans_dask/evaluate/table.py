@@ -14,7 +14,7 @@ from balans_dask.evaluate.others import PeerMethods, opened, parted
 from balans_dask.evaluate.rows import LEAST_ROWS, Embedding, read_embeddings, sampled_rows
 from balans_dask.evaluate.scib import library
 from balans_dask.evaluate.scoring import RowLabels, all_scores
-from balans_dask.evaluate.stores import RAW, open_stores
+from balans_dask.evaluate.stores import RAW, corrected_by, open_stores
 from balans_dask.passes.stage import OnStage, Stage
 
 __all__ = [
@@ -261,7 +261,7 @@ def evaluate_stores(
         After it, ``NAME=FILE``: an embedding of the same rows in the same order, in a file of
         ``.npy``, or in the numeric columns of one of ``.parquet``.
     batch_keys : sequence of str
-        Columns of ``obs``; several make joint batches.
+        Columns of ``obs``; several make joint batches. Without any, those of the corrections.
     label_key : str
         Column with what should be told apart. Rows without a label are left out.
     control : str or None
@@ -300,6 +300,7 @@ def evaluate_stores(
     if max_rows < LEAST_ROWS:
         raise InvalidInputError(f"max_rows must be at least {LEAST_ROWS}, got {max_rows}")
     given, files = parted(paths)
+    batch_keys = batch_keys or corrected_by(given)
     stores = open_stores(given, batch_keys, raw)
     others = opened(stores[0], obsm, files)
     asked = PeerMethods(peers, peers_python, stores[0], control)

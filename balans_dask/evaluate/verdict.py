@@ -22,6 +22,7 @@ __all__ = [
     "WORSE",
     "Change",
     "LabelChange",
+    "OwnBatch",
     "Score",
     "measured",
     "meetings",
@@ -89,6 +90,22 @@ class LabelChange:
 
 
 @dataclass(frozen=True)
+class OwnBatch:
+    """Share of the nearest rows that are of a row's own batch.
+
+    Attributes
+    ----------
+    before, after : float
+    mixed : float
+        Were batches mixed, whatever the labels.
+    """
+
+    before: float
+    after: float
+    mixed: float
+
+
+@dataclass(frozen=True)
 class Change:
     """What a correction changed.
 
@@ -97,6 +114,8 @@ class Change:
     signal : Score or None
         ``None`` where it is not known; as ``sweep`` has it by ``neighbours``, and so is mixing.
     mixing : Score
+    own_batch : OwnBatch
+        What mixing is made of.
     total : Score or None
         Of both, in the weights of ``sweep``.
     variance_kept : float
@@ -111,6 +130,7 @@ class Change:
 
     signal: Score | None
     mixing: Score
+    own_batch: OwnBatch
     total: Score | None
     variance_kept: float
     labels: Sequence[LabelChange]
@@ -142,21 +162,21 @@ def measured(
     """
     kept = variance_kept(before, after)
     if label is None:
-        mixing, _, was_mixed = _mixing(before, after, batch, None)
+        mixing, own, _, was_mixed = _mixing(before, after, batch, None)
         reason = "no label column says what should stay: name one by --label-key"
-        return Change(None, mixing, None, kept, (), was_mixed, reason)
+        return Change(None, mixing, own, None, kept, (), was_mixed, reason)
     try:
         rows, had = cross_batch_shares(before, batch, label)
     except InvalidInputError as error:
-        mixing, _, was_mixed = _mixing(before, after, batch, None)
-        return Change(None, mixing, None, kept, (), was_mixed, str(error))
+        mixing, own, _, was_mixed = _mixing(before, after, batch, None)
+        return Change(None, mixing, own, None, kept, (), was_mixed, str(error))
     has = cross_batch_shares(after, batch, label)[1]
     names, codes = np.unique(np.asarray(label).astype(str), return_inverse=True)
     sizes = np.bincount(codes[rows], minlength=len(names))
     found = np.flatnonzero(sizes)
     old, new = (np.bincount(codes[rows], part, len(names))[found] / sizes[found]
                 for part in (had, has))  # fmt: skip
-    mixing, moved, was_mixed = _mixing(before, after, batch, label)
+    mixing, own, moved, was_mixed = _mixing(before, after, batch, label)
     gained = new - old
     # What each label contributes to the error of a mean over labels.
     parts = np.zeros(len(names))
@@ -179,23 +199,24 @@ def measured(
             f"{names[found[0]]} alone is in two batches, and one label tells no noise: choose "
             "another --label-key, such as mechanisms"
         )
-    return Change(signal, mixing, total, kept, labels, was_mixed, reason)
+    return Change(signal, mixing, own, total, kept, labels, was_mixed, reason)
 
 
 def _mixing(
     before: NDArray[np.floating], after: NDArray[np.floating], batch: Any, label: Any | None
-) -> tuple[Score, NDArray[np.float64], bool]:
+) -> tuple[Score, OwnBatch, NDArray[np.float64], bool]:
     """Score mixing, with what each label (without labels: each batch) adds to the error."""
     batch = np.unique(np.asarray(batch).astype(str), return_inverse=True)[1]
     known = np.zeros(len(batch), dtype=np.intp)
     if label is not None:
         known = np.unique(np.asarray(label).astype(str), return_inverse=True)[1]
     groups = batch if label is None else known
-    shares = []
+    shares, own = [], []
     for profiles in (before, after):
         chosen, found = nearest_rows(profiles, MIXING_NEIGHBORS, ASKED_ROWS)
         expected = others_expected(known, batch, chosen)
         others = (batch[found] != batch[chosen, None]).mean(axis=1)
+        own.append(1 - float(others.mean()))
         shares.append(others / expected if expected > 0 else np.ones(len(chosen)))
     was, moved = (
         _parts(each, groups[chosen], int(groups.max()) + 1)
@@ -206,7 +227,8 @@ def _mixing(
     first, last = (min(1.0, float(each.mean())) for each in shares)
     score = Score(first, last, _noise(moved[is_there]))
     was_mixed = bool(shares[0].mean() + _noise(was[is_there]) >= 1.0)
-    return score, moved, was_mixed
+    of_all = others_expected(np.zeros_like(known), batch, chosen)
+    return score, OwnBatch(own[0], own[1], 1 - of_all), moved, was_mixed
 
 
 def _parts(

@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
 
-from balans_dask.errors import BalansError, InvalidInputError, first_line, keep_secret
+from balans_dask.errors import BalansError, InvalidInputError, adding, first_line, keep_secret
 
 __all__ = [
     "is_remote",
@@ -83,9 +83,7 @@ def place_of(path: str | Path) -> Path:
     extra = "gcs" if protocol == "gs" else "cloud"
     missing = [name for name in ("upath", LIBRARIES[protocol]) if find_spec(name) is None]
     if missing:
-        raise InvalidInputError(
-            f"{path} needs {' and '.join(missing)}: pip install 'balans-dask[{extra}]'"
-        )
+        raise InvalidInputError(f"{path} needs {' and '.join(missing)}: {adding(extra)}")
     place = _upath(path, _options_for(protocol))
     if not place.name:
         raise InvalidInputError(f"{path} names no folder in a bucket: add its name")

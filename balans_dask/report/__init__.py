@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-from balans_dask.errors import InvalidInputError
+from balans_dask.errors import InvalidInputError, adding
 
 __all__ = ["require_plot"]
 
@@ -16,4 +16,4 @@ def require_plot() -> None:
     """
     missing = [name for name in ("matplotlib", "jinja2") if find_spec(name) is None]
     if missing:
-        raise InvalidInputError(f"pictures need {' and '.join(missing)}: install balans-dask[plot]")
+        raise InvalidInputError(f"pictures need {' and '.join(missing)}: {adding('plot')}")

@@ -19,7 +19,7 @@ from balans_dask.labels import BatchLabels, batch_labels
 from balans_dask.model.anchors import GIVEN_ROWS, named_rows, rows_by_query
 from balans_dask.parameters import Parameters
 from balans_dask.workflows.confounding import LABEL_COLUMNS, Factor, factor, negative_controls
-from balans_dask.workflows.records import correction_record
+from balans_dask.workflows.records import correction_record, recorded_keys
 from balans_dask.workflows.request import OURS
 
 __all__ = ["Reported", "reported"]
@@ -59,7 +59,7 @@ class Reported:
     @property
     def batch_keys(self) -> tuple[str, ...]:
         """Columns of ``obs`` that make the batches."""
-        return _keys(self.record)
+        return recorded_keys(self.record)
 
     @property
     def is_sphered(self) -> bool:
@@ -120,7 +120,7 @@ def reported(path: str, label_key: str | None, control: str | None) -> Reported:
             f"{path} says nothing of a correction: give an output of `balans correct` or "
             "`balans transform`"
         )
-    keys = _keys(record)
+    keys = recorded_keys(record)
     batch = batch_labels([store.column(key) for key in keys], keys, store.n_rows)
     usual = [name for name in LABEL_COLUMNS if name in store.obs.columns and name not in keys]
     names = list(dict.fromkeys([label_key, *usual] if label_key is not None else usual))
@@ -141,10 +141,6 @@ def reported(path: str, label_key: str | None, control: str | None) -> Reported:
         source,
         missing,
     )
-
-
-def _keys(record: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(str(key) for key in np.atleast_1d(record["parameters"]["batch_key"]))
 
 
 def _usual_control(

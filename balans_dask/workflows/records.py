@@ -37,6 +37,7 @@ __all__ = [
     "package_versions",
     "read_events",
     "record_of",
+    "recorded_keys",
     "run_identity",
     "said_of_sphering",
     "sampling_record",
@@ -309,6 +310,11 @@ def correction_record(store: ProfileStore) -> dict[str, Any] | None:
             "or correct its input again"
         )
     return record
+
+
+def recorded_keys(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Columns of ``obs`` that made the batches of a correction."""
+    return tuple(str(key) for key in np.atleast_1d(record["parameters"]["batch_key"]))
 
 
 def read_events(output: str) -> list[dict[str, Any]]:

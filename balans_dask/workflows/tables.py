@@ -45,10 +45,20 @@ class TableFolder(RunFolder):
         Table that has the columns; ``None`` for those of the store.
     rule : ColumnRule
         By which the source was converted.
+    on_written : callable
+        Told of the store, before it goes.
     """
 
-    def __init__(self, target: str, suffix: str, source: str | None, rule: ColumnRule) -> None:
+    def __init__(
+        self,
+        target: str,
+        suffix: str,
+        source: str | None,
+        rule: ColumnRule,
+        on_written: Callable[[ProfileStore], None],
+    ) -> None:
         super().__init__(target)
+        self._on_written = on_written
         self._suffix = suffix
         self._source = source
         self._rule = rule
@@ -73,17 +83,19 @@ class TableFolder(RunFolder):
         StoreExistsError
             If something has appeared in the place that may not be replaced; nothing is lost.
         """
-        self._write()
+        whole = open_store(str(self.last.store))
+        self._write(whole)
         require_free_file(str(self.target), replace)
         self.table.replace(self.target)
         sync_folder(self.target.parent)
+        self._on_written(whole)
         self.discard()
 
     def discard_remains(self) -> None:
         """Remove what a run killed just after it had published left behind."""
         self.discard()
 
-    def _write(self) -> None:
+    def _write(self, whole: ProfileStore) -> None:
         from balans_dask.io.tables.table_file import (  # noqa: PLC0415  (slow to import)
             as_exported,
             columns_as_given,
@@ -91,7 +103,6 @@ class TableFolder(RunFolder):
             write_table,
         )
 
-        whole = open_store(str(self.last.store))
         facts = correction_record(whole) or {}
         mark = {name: facts[name] for name in MARKED if name in facts}
         # Whether there are several is all that matters of them here.
@@ -156,6 +167,7 @@ def ends_of(
     overwrite: bool,
     resume: bool,
     on_converted: Callable[[str], None],
+    on_written: Callable[[ProfileStore], None] = lambda store: None,
 ) -> Iterator[Ends]:
     """Hold what a run begins and ends with, converting a table first.
 
@@ -170,6 +182,8 @@ def ends_of(
         it is, if its table has not changed since.
     on_converted : callable
         Told what was found in a table.
+    on_written : callable
+        Told of the corrected store that a table was made of, before it goes.
 
     Raises
     ------
@@ -185,7 +199,7 @@ def ends_of(
         rule = ColumnRule()  # it says itself what its features are
     folder = RunFolder(target)
     if suffix is not None:
-        folder = TableFolder(target, suffix, table, rule)
+        folder = TableFolder(target, suffix, table, rule, on_written)
     if table is None:
         yield Ends(source, source, folder)
         return

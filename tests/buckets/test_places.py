@@ -117,7 +117,7 @@ def test_without_its_libraries_a_url_is_refused_by_the_name_of_the_extra(
 ):
     monkeypatch.setitem(sys.modules, "upath", None)
     refused = one_line(run("check", f"{protocol}://bucket/in.zarr", *BATCH, code=2))
-    assert f"pip install 'balans-dask[{extra}]'" in refused
+    assert f'pip install "balans-dask[{extra}]"' in refused
 
 
 @pytest.mark.parametrize("option", ["endpoint_url", "=hush", "aws-key=hush", "secret={hush"])

@@ -205,7 +205,7 @@ def test_markdown_holds_every_score_and_its_meaning(folder, scored):
         (["--label-key", "site"], "site has 1 values in 600 rows to score"),
         (["--label-key", "drug", "--control", "drug ~ 3"], "query 'drug ~ 3' cannot be"),
         (["--label-key", "plate"], "plate is the batch and the label"),
-        (["--label-key", "drug", "--control", "site == 'two'"], "no row of "),
+        (["--label-key", "drug", "--control", "site == 'two'"], "did you mean 'one'"),
         (["--label-key", "empty"], "'empty' is missing in all 600 rows"),
         (["--label-key", "drug", "--control", "site == 'one'"], "0 rows are there to score"),
         (["--label-key", "drug", "--compound-key", "smiles"], "no column 'smiles' in obs"),

@@ -184,7 +184,7 @@ def test_refusals_leave_the_file_that_is_there(store, tmp_path):
 def test_without_the_plot_extra_one_line_says_what_to_install(store, tmp_path, monkeypatch):
     monkeypatch.setattr("balans_dask.report.find_spec", lambda name: None)
     said = streams("report", store, "--html", tmp_path / "r.html", code=2)[1]
-    assert said.endswith("install balans-dask[plot]\n")
+    assert said.endswith(': pip install "balans-dask[plot]"\n')
 
 
 @pytest.mark.long

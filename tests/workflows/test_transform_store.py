@@ -220,8 +220,6 @@ def test_other_features_and_other_things_are_refused_in_one_line(folder, target,
     assert said.count("\n") == 1
     said = run("transform", folder / "old.zarr", folder / "new.zarr", target, *KEY, code=2)
     assert "is not a model: make one with" in said
-    said = run("transform", folder / "m.zarr", folder / "new.zarr", target, code=2)
-    assert "--batch-key" in said
     assert not target.exists()
 
 
