@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Balans", "__version__", "correct_batches", "pp", "storage_options"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PLACES = {
     "Balans": "balans_dask.estimator",

@@ -162,6 +162,11 @@ def evaluate(
     _print_table(Console(), found)
 
 
+def _no_longer(context: click.Context, option: click.Parameter, given: bool) -> None:
+    if given:
+        say_warning("--no-evaluate is what a report does by default, and will go: leave it out")
+
+
 _BASE = Parameters()
 _GRID = Grid()
 
@@ -318,6 +323,14 @@ def sweep(
     "--evaluate",
     is_flag=True,
     help="Add the scores of balans evaluate, which take minutes.",
+)
+@click.option(
+    "--no-evaluate",
+    is_flag=True,
+    hidden=True,
+    expose_value=False,
+    callback=_no_longer,
+    help="Deprecated: the default.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 @STORAGE_OPTIONS

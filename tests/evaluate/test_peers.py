@@ -126,9 +126,14 @@ def test_nobody_waits_for_a_method_that_was_interrupted(peers, rng, tmp_path):
             time.sleep(0.01)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
-    threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        peers.correct("harmonypy", rng.normal(size=(6, 2)), np.full(6, "a"), 0)
+    # Libraries that other tests import take the signal for themselves.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            peers.correct("harmonypy", rng.normal(size=(6, 2)), np.full(6, "a"), 0)
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert peers._processes["harmonypy"].wait() == -signal.SIGKILL
 
 

@@ -80,5 +80,5 @@ def test_controls_do_not_dilute_what_lies_in_one_batch(tmp_path):
 
 def test_a_report_refuses_a_query_that_names_no_control(tmp_path):
     out = corrected(tmp_path, Metadata_pert_type=["trt"] * 400)
-    with pytest.raises(InvalidInputError, match=r"no row of .* is a control"):
+    with pytest.raises(InvalidInputError, match=r"names no row: Metadata_pert_type has 'trt'"):
         reported(str(out), None, "Metadata_pert_type == 'poscon'")

@@ -155,6 +155,13 @@ def test_without_libraries_of_scores_one_line_says_how_to_get_them(store, tmp_pa
     assert 'pip install "balans-dask[evaluate]"' in words
 
 
+def test_no_evaluate_works_for_one_more_version_and_says_that_it_will_go(store, tmp_path):
+    html = tmp_path / "r.html"
+    said = streams("report", store, "--html", html, "--no-evaluate")[1]
+    assert "balans: warning: --no-evaluate is what a report does by default" in said
+    assert html.exists()
+
+
 def test_refusals_leave_the_file_that_is_there(store, tmp_path):
     html = tmp_path / "r.html"
     html.write_text("mine")

@@ -116,7 +116,7 @@ def test_the_run_its_record_and_what_inspects_it_say_them(corrected):
     record = correction_record(open_store(str(out)))
     rho = f"treatments shared between batches: {record['rho']:.2f} (rho, from 0 to 1)"
     kappa = "matches that rows do not confirm: held back (kappa 0)"
-    assert f"  {rho}\n  {kappa}\n" in shown
+    assert f"\n  {rho}\n  {kappa}\nnext: " in shown
     assert record["sharing"] == f"{rho}; {kappa}"
     assert anndata.read_zarr(out).uns["balans"]["sharing"] == f"{rho}; {kappa}"
     warning = err[err.index(FEW) :]
