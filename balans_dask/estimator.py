@@ -12,7 +12,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 import balans_dask.passes.workers  # noqa: F401  (notices forks from now on)
-from balans_dask.errors import InvalidInputError, first_names
+from balans_dask.errors import InvalidInputError
 from balans_dask.parameters import PAPER
 
 if TYPE_CHECKING:
@@ -370,6 +370,7 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
             check_features,
             current_engine,
             inputs_of,
+            key_names,
             matrix_of,
         )
         from balans_dask.workflows.array_output import collector_of
@@ -389,7 +390,7 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
                 raise InvalidInputError(
                     f"the model was fitted on {len(model.batches)} batches: give batch="
                 )
-            _require_as_many_keys(model, batch)
+            model.require_keys(key_names(batch))
             inputs = number_batches(model, inputs_of(engine, X, batch, anchor))
             with single_threaded_blas():
                 plan = plan_run(inputs, model.parameters, engine.workers(), model.sizes)
@@ -509,20 +510,6 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _require_as_many_keys(model: "Model", batch: Any) -> None:
-    """Refuse labels of fewer or more keys than the fit had: none of them could be one of its."""
-    from balans_dask.workflows.array_inputs import key_names
-
-    keys = tuple(model.record.get("batch_key") or ())
-    n_fitted, n_given = max(1, len(keys)), len(key_names(batch))
-    if n_given != n_fitted:
-        named = f" ({first_names(keys)})" if keys else ""
-        raise InvalidInputError(
-            f"the model was fitted on batches of {n_fitted} keys{named}, and batch has {n_given}: "
-            "give the same keys"
-        )
 
 
 def correct_batches(

@@ -576,6 +576,18 @@ def test_a_model_refuses_another_number_of_keys(tmp_path):
     assert joint.transform(SCREEN.profiles, batch=both).shape == SCREEN.profiles.shape
     with pytest.raises(InvalidInputError, match=r"of 2 keys \(plate, day\), and batch has 1"):
         joint.transform(SCREEN.profiles, batch=PLATES)
+    with pytest.raises(InvalidInputError, match="by plate and day, and these are by day"):
+        joint.transform(SCREEN.profiles, batch=both[["day", "plate"]])
     single = Balans().fit(SCREEN.profiles, batch=PLATES)
     with pytest.raises(InvalidInputError, match="of 1 keys, and batch has 2"):
         single.transform(SCREEN.profiles, batch=both)
+
+
+@pytest.mark.parametrize("named", [lambda table: table["run"], lambda table: table[["run"]]])
+def test_a_column_that_is_given_as_labels_is_no_feature(named):
+    table = pd.DataFrame(SCREEN.profiles).add_prefix("f")
+    table["run"] = pd.factorize(SCREEN.batch)[0]
+    expected = correct_batches(table, batch="run")
+    found = correct_batches(table, batch=named(table))
+    pd.testing.assert_frame_equal(found, expected)
+    assert (found["run"] == table["run"]).all()

@@ -416,6 +416,7 @@ def transform(
     frozen = load_model(model)
     if not options["batch_keys"]:
         options["batch_keys"] = _keys_of(model, frozen)
+    frozen.require_keys(options["batch_keys"])
     basis = None if frozen.n_embedding is None else frozen.record["basis"]
     console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     is_reported = performance_report is not None

@@ -16,7 +16,7 @@ from balans_dask.evaluate.stores import EvaluatedStore
 from balans_dask.io.files import open_file
 from balans_dask.io.matrices import checked_array
 from balans_dask.io.places import place_of
-from balans_dask.io.tables.columns import METADATA_PREFIX
+from balans_dask.io.tables.columns import ColumnRule
 from balans_dask.model.anchors import named_rows
 from balans_dask.passes.stage import OnStage, Stage
 
@@ -143,7 +143,12 @@ def _of_file(path: str) -> Any:
                 values = np.load(file, allow_pickle=False)
             else:
                 table = pd.read_parquet(file).select_dtypes("number")
-                kept = [name for name in table if not str(name).startswith(METADATA_PREFIX)]
+                rule = ColumnRule()
+                kept = [
+                    name
+                    for name, dtype in table.dtypes.items()
+                    if rule.is_feature(str(name), True, dtype.kind in "iu")
+                ]
                 values = table[kept].to_numpy(dtype=np.float64, na_value=np.nan)
     except (OSError, EOFError, ValueError) as error:
         raise InvalidInputError(f"{path} cannot be read: {first_line(error)}") from error

@@ -122,6 +122,27 @@ class Model:
         """What the plan of a transform takes."""
         return ModelSizes(self.n_landmarks, self.preprocessor.projection.n_components, self.batches)
 
+    def require_keys(self, given: Sequence[str]) -> None:
+        """Refuse other keys than those of the fit: every batch would be a new one.
+
+        Parameters
+        ----------
+        given : sequence of str
+            Names of columns, or places where there are none.
+        """
+        keys, given = tuple(self.record.get("batch_key") or ()), tuple(given)
+        if len(given) != max(1, len(keys)):
+            named = f" ({first_names(keys)})" if keys else ""
+            raise InvalidInputError(
+                f"the model was fitted on batches of {max(1, len(keys))} keys{named}, and batch "
+                f"has {len(given)}: give the same keys"
+            )
+        if given != keys and sorted(given) == sorted(keys):
+            raise InvalidInputError(
+                f"the model was fitted on batches by {' and '.join(keys)}, and these are by "
+                f"{' and '.join(given)}: give the keys in that order"
+            )
+
     def places_of(self, labels: BatchLabels) -> list[int]:
         """Find batches among those of the fit; -1 for a new one.
 

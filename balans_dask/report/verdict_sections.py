@@ -76,12 +76,16 @@ def verdict_card(asked: Reported, sample: Sample) -> Card:
         heading += ", and held back"
     text = [_said_of(change)]
     if verdict == HELD_BACK:
-        text += [_sentence(said) for said in _reasons(asked, change)]
+        reasons = _reasons(asked, change)
+        heading = heading if reasons else "No difference beyond noise"
+        text += [_sentence(said) for said in reasons]
     elif reason:
         text.append(_sentence(reason))
     tiles = [_tile("Signal", change.signal), _tile("Mixing", change.mixing)]
     kept = f"100 % {ARROW} {_percent(change.variance_kept)}"
-    words = "of the total variance; what is gone was of batches, of noise or of biology"
+    words = "of the total variance"
+    if change.variance_kept <= 1.0:
+        words += "; what is gone was of batches, of noise or of biology"
     if asked.is_sphered:
         kept, words = "-", OTHER_UNIT
     tiles.append(Tile("Variance kept", kept, words, "same"))
@@ -134,7 +138,9 @@ def remedy_of(change: Change | None) -> list[str]:
     if change is None or change.verdict != WORSE:
         return []
     assert change.signal is not None
-    told = f"signal {change.signal.before:.3f} before, {change.signal.after:.3f} after"
+    fell = "signal" if change.signal.moved < 0 else "mixing"
+    score = change.signal if change.signal.moved < 0 else change.mixing
+    told = f"{fell} {score.before:.3f} before, {score.after:.3f} after"
     return [
         f"The result is worse than uncorrected ({told}): use the input, or compare settings, raw "
         "among them, by `balans sweep`."

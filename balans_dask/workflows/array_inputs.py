@@ -280,7 +280,7 @@ def table_of(X: Any, batch: Any) -> Table | None:
     if not isinstance(X, pd.DataFrame):
         return None
     keys = _named_columns(X, batch)
-    rule = ColumnRule().knowing(keys)
+    rule = ColumnRule().knowing(keys or _columns_given(X, batch))
     names = [str(name) for name in X.columns]
     kinds = [getattr(dtype, "kind", "") for dtype in X.dtypes]
     are_features = [
@@ -307,6 +307,21 @@ def _named_columns(X: pd.DataFrame, batch: Any) -> list[str]:
             listed = f": choose one of its {len(columns)} columns, {first_names(columns)}"
             raise InvalidInputError(f"X has no column {name!r}{near or listed}")
     return list(dict.fromkeys(named))
+
+
+def _columns_given(X: pd.DataFrame, batch: Any) -> list[str]:
+    """Return the columns that labels were taken from, as ``X["plate"]`` is."""
+    given = batch.to_frame() if isinstance(batch, pd.Series) else batch
+    if not isinstance(given, pd.DataFrame) or len(given) != len(X):
+        return []
+    columns = {str(name): place for place, name in enumerate(X.columns)}
+    places = [(str(name), place) for place, name in enumerate(given.columns)]
+    return [
+        name
+        for name, place in places
+        if name in columns
+        and np.array_equal(X.iloc[:, columns[name]].astype(str), given.iloc[:, place].astype(str))
+    ]
 
 
 def inputs_of(engine: Engine, X: Any, batch: Any, anchor: Any, controls: Any = None) -> Inputs:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from balans_dask.errors import InvalidInputError, StoreExistsError
+from balans_dask.errors import InvalidInputError, first_names
 from balans_dask.io.atomic import read_json, sync_folder, write_json
 from balans_dask.io.files import files_below, remove_file, remove_tree
 from balans_dask.io.paths import (
@@ -234,7 +234,8 @@ def ends_of(
         try:
             _convert(folder, table, rule, resume, on_converted)
             yield Ends(source, str(folder.converted), folder)
-        except (InvalidInputError, StoreExistsError):
+        except Exception:
+            # What was refused leaves nothing; a run that was stopped has its copy to go on with.
             if not folder.begun:
                 remove_tree(folder.converted)
             raise
@@ -257,7 +258,11 @@ def _convert(
     found = convert_table(source, str(folder.converted), overwrite=True, rule=rule)
     if state is not None:
         write_json(folder.of_source, state)
-    on_converted(f"{found.n_rows:,} rows x {found.n_features:,} features")
+    numbers = f"; not features: {first_names(found.described)}" if found.described else ""
+    on_converted(
+        f"{found.n_rows:,} rows x {found.n_features:,} features "
+        f"({found.features[0]} to {found.features[-1]}{numbers})"
+    )
 
 
 def _state(source: str, rule: ColumnRule) -> dict[str, Any] | None:

@@ -38,6 +38,7 @@ def folder(tmp_path_factory):
     table = pd.DataFrame(theirs, columns=["a", "b", "c"], index=[f"w{i}" for i in range(N_ROWS)])
     table.insert(0, "Metadata_dose", 1.0)
     table["note"] = "text"
+    table["plate_id"] = np.arange(N_ROWS)
     table.to_parquet(place / "theirs.parquet")
     return place
 

@@ -339,6 +339,22 @@ def test_what_is_refused_leaves_nothing_behind(folder, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["bad.csv", "bad.parquet"]
 
 
+def test_options_that_are_refused_leave_nothing_behind(folder, tmp_path):
+    for options in (["--memory-limit", "1MB"], ["--paper", "--operator", "align"]):
+        run("correct", folder / "in.parquet", tmp_path / "out.parquet", *KEY, *options, code=2)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_run_names_the_features_that_it_takes_and_the_numbers_that_it_does_not(tmp_path):
+    table = profiles().assign(PlateID=np.arange(len(SCREEN.batch)))
+    table.to_parquet(tmp_path / "in.parquet")
+    err = run(
+        "correct", tmp_path / "in.parquet", tmp_path / "o.parquet", "--batch-key", "Metadata_Plate"
+    )
+    said = "800 rows x 8 features (Cells_0 to Cells_7; not features: PlateID)"
+    assert said in " ".join(err.split())
+
+
 def test_an_output_within_its_input_is_refused(folder):
     before = sorted(os.listdir(folder / "plates"))
     for target in (folder / "plates" / "out.parquet", folder / "plates" / "out.zarr"):

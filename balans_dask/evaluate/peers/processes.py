@@ -89,7 +89,12 @@ class Peers:
                 f"{self._python} cannot run other methods ({_last_line(answer.stderr)}): "
                 f"{self._python} -m pip install numpy pandas"
             )
-        found: dict[str, dict[str, Any]] = json.loads(answer.stdout)
+        try:
+            found: dict[str, dict[str, Any]] = json.loads(answer.stdout)
+        except ValueError:
+            raise InvalidInputError(
+                f"{self._python} does not answer as a Python does: name an interpreter"
+            ) from None
         return {name: Program(**facts) for name, facts in found.items()}
 
     def versions(self) -> dict[str, str]:
@@ -144,7 +149,10 @@ class Peers:
     def _asked(self, method: str, request: dict[str, Any]) -> dict[str, Any]:
         if method not in self._processes:
             self._processes[method] = _Process([str(self._python), str(SCRIPT), method])
-        found = self._processes[method].ask(request)
+        try:
+            found = self._processes[method].ask(request)
+        except ValueError:
+            raise RunError(f"{method} has printed what is no answer") from None
         if found is None:
             ended = self._processes.pop(method)
             raise RunError(f"{method} failed with {ended.wait()}: {ended.last_words()}")
