@@ -336,8 +336,8 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         """Correct further profiles by the fitted model; earlier results do not change.
 
         Rows of a batch of the fit move as that batch did. A new batch gets local scales of its own
-        from its rows in ``X``, and moves towards where the batches of the fit have met. Rows of known
-        batches are corrected in the same way whatever else ``X`` holds.
+        from its rows in ``X``, and moves towards where the batches of the fit have met. What else
+        ``X`` holds does not matter to rows of known batches.
 
         Parameters
         ----------
