@@ -20,7 +20,7 @@ NAMED = {
 def options():
     for name, command in COMMANDS.items():
         for option in command.params:
-            if isinstance(option, click.Option):
+            if isinstance(option, click.Option) and not option.hidden:
                 yield pytest.param(command, option, id=f"{name} {option.opts[-1]}")
 
 
