@@ -350,9 +350,9 @@ def correct(
     how = WriteOptions(overwrite, resume, checkpoint_seconds, model)
     found: list[Ending] = []
 
-    def look(after: "ProfileStore | None" = None) -> None:
+    def look(after: str) -> None:
         if not quiet:
-            found.extend(_scored(asked, target, after))
+            found.extend(_scored(asked, after))
 
     with _ends(source, target, options, how, console, look) as ends:
         asked = _asked(ends.opened(options["cluster"].limit_bytes), options, is_copied=not into)
@@ -366,8 +366,8 @@ def correct(
             watched = reporting(engine, performance_report)
             with watched, _events(ends, progress) as tell, engine.telling(tell):
                 record = correct_store(engine, asked, plan, ends.folder, how)
-            if not isinstance(ends.folder, TableFolder):
-                look()
+            if ends.store == source and not isinstance(ends.folder, TableFolder):
+                look(target)
     if not quiet:
         _say_ending(target, asked, record, found, model)
 
@@ -455,7 +455,7 @@ def _ends(
     options: dict[str, Any],
     how: "WriteOptions",
     console: Console,
-    on_written: "Callable[[ProfileStore], None]" = lambda store: None,
+    on_written: Callable[[str], None] = lambda path: None,
 ) -> "Iterator[Ends]":
     """Hold what a run begins and ends with; where a table is, it becomes a store for a while."""
     from balans_dask.workflows.tables import ends_of
@@ -582,16 +582,13 @@ def _plan_shown(facts: dict[str, str], plan: "MemoryPlan", verbose: bool) -> "Ta
     return facts_table("plan", facts) if verbose or plan.total_bytes > LARGE_BYTES else None
 
 
-def _scored(
-    asked: "CorrectionRequest", target: str, after: "ProfileStore | None"
-) -> "list[Ending]":
+def _scored(asked: "CorrectionRequest", after: str) -> "list[Ending]":
     """Score what a run has made; a run that is done does not fail by this."""
     from balans_dask.evaluate.ending import ending
     from balans_dask.io.store import open_store
 
     try:
-        store = open_store(target) if after is None else after
-        found = ending(asked.store, store, asked.inputs.labels, asked.label)
+        found = ending(asked.store, open_store(after), asked.inputs.labels, asked.label)
     except (BalansError, OSError, MemoryError):
         return []
     return [] if found is None else [found]

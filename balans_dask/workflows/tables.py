@@ -32,7 +32,28 @@ MARKED = (
 """Facts of a record by which a table is known again, and what is told of it then."""
 
 
-class TableFolder(RunFolder):
+class ToldFolder(RunFolder):
+    """A folder that tells of its store while what was converted is still beside it.
+
+    Parameters
+    ----------
+    target : str
+        Path of the output.
+    on_written : callable
+        Told where the finished store is, before it moves or goes.
+    """
+
+    def __init__(self, target: str, on_written: Callable[[str], None]) -> None:
+        super().__init__(target)
+        self._on_written = on_written
+
+    def publish(self, replace: bool) -> None:
+        """Tell of the store, and publish it."""
+        self._on_written(str(self.last.store))
+        super().publish(replace)
+
+
+class TableFolder(ToldFolder):
     """The folder in which a store grows that becomes a table, and goes.
 
     Parameters
@@ -46,7 +67,7 @@ class TableFolder(RunFolder):
     rule : ColumnRule
         By which the source was converted.
     on_written : callable
-        Told of the store, before it goes.
+        As ``ToldFolder`` has it.
     """
 
     def __init__(
@@ -55,10 +76,9 @@ class TableFolder(RunFolder):
         suffix: str,
         source: str | None,
         rule: ColumnRule,
-        on_written: Callable[[ProfileStore], None],
+        on_written: Callable[[str], None],
     ) -> None:
-        super().__init__(target)
-        self._on_written = on_written
+        super().__init__(target, on_written)
         self._suffix = suffix
         self._source = source
         self._rule = rule
@@ -83,19 +103,18 @@ class TableFolder(RunFolder):
         StoreExistsError
             If something has appeared in the place that may not be replaced; nothing is lost.
         """
-        whole = open_store(str(self.last.store))
-        self._write(whole)
+        self._write()
         require_free_file(str(self.target), replace)
         self.table.replace(self.target)
         sync_folder(self.target.parent)
-        self._on_written(whole)
+        self._on_written(str(self.last.store))
         self.discard()
 
     def discard_remains(self) -> None:
         """Remove what a run killed just after it had published left behind."""
         self.discard()
 
-    def _write(self, whole: ProfileStore) -> None:
+    def _write(self) -> None:
         from balans_dask.io.tables.table_file import (  # noqa: PLC0415  (slow to import)
             as_exported,
             columns_as_given,
@@ -103,6 +122,7 @@ class TableFolder(RunFolder):
             write_table,
         )
 
+        whole = open_store(str(self.last.store))
         facts = correction_record(whole) or {}
         mark = {name: facts[name] for name in MARKED if name in facts}
         # Whether there are several is all that matters of them here.
@@ -167,7 +187,7 @@ def ends_of(
     overwrite: bool,
     resume: bool,
     on_converted: Callable[[str], None],
-    on_written: Callable[[ProfileStore], None] = lambda store: None,
+    on_written: Callable[[str], None] = lambda path: None,
 ) -> Iterator[Ends]:
     """Hold what a run begins and ends with, converting a table first.
 
@@ -183,7 +203,7 @@ def ends_of(
     on_converted : callable
         Told what was found in a table.
     on_written : callable
-        Told of the corrected store that a table was made of, before it goes.
+        Told where a finished store is that comes of a table or becomes one, while both are there.
 
     Raises
     ------
@@ -197,7 +217,7 @@ def ends_of(
     table = source if is_table(source) else None
     if source.lower().endswith(H5AD):
         rule = ColumnRule()  # it says itself what its features are
-    folder = RunFolder(target)
+    folder = RunFolder(target) if table is None else ToldFolder(target, on_written)
     if suffix is not None:
         folder = TableFolder(target, suffix, table, rule, on_written)
     if table is None:

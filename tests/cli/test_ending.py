@@ -91,6 +91,16 @@ def test_a_table_ends_as_a_store_does_but_for_the_report(store, tmp_path):
     }
 
 
+def test_what_comes_of_a_table_is_compared_with_it(store, tmp_path):
+    table = pd.DataFrame(SCREEN.profiles, columns=[f"Cells_{i}" for i in range(8)])
+    table = table.assign(plate=SCREEN.batch, **{"the drug": SCREEN.label.astype(str)})
+    table.to_parquet(tmp_path / "in.parquet")
+    whole, _ = streams("correct", store, tmp_path / "out.zarr", *LABELLED)
+    for name in ("a.parquet", "b.zarr"):
+        said, _ = streams("correct", tmp_path / "in.parquet", tmp_path / name, *LABELLED)
+        assert facts(said) == facts(whole)
+
+
 def test_scores_that_added_elements_have_are_told(store, tmp_path):
     columns = {"plate": SCREEN.batch, "the drug": SCREEN.label.astype(str)}
     into = write_anndata(tmp_path / "in.zarr", SCREEN.profiles, **columns)

@@ -156,6 +156,32 @@ def test_a_total_that_misleads_is_said(scores, said):
     assert cautions([{"name": "mine", **scores}, null, raw]) == said
 
 
+def test_batches_are_those_of_the_correction_unless_others_are_named(folder, scored, tmp_path):
+    label = ["--label-key", "drug"]
+    said, _ = evaluate(folder / "smooth.zarr", *label, "--json", tmp_path / "a.json")
+    assert "batch plate, label drug" in " ".join(said.split())
+    asked = [rows.batch for rows, *_ in scored]
+    scored.clear()
+    evaluate(folder / "in.zarr", folder / "smooth.zarr", *GIVEN, "--json", tmp_path / "b.json")
+    assert all((one == rows.batch).all() for one, (rows, *_) in zip(asked, scored, strict=True))
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_batches_that_no_store_or_two_stores_name_are_asked_for(folder, scored, tmp_path):
+    _, err = evaluate(folder / "in.zarr", "--label-key", "drug", code=2)
+    assert err.count("\n") == 1
+    assert "in.zarr says nothing of a correction, and so of batches: give --batch-key" in err
+    joint = ["--batch-key", "plate", "--batch-key", "site", "--quiet"]
+    run("correct", folder / "in.zarr", tmp_path / "joint.zarr", *joint)
+    both = [folder / "smooth.zarr", tmp_path / "joint.zarr", "--label-key", "drug"]
+    _, err = evaluate(*both, code=2)
+    assert err.count("\n") == 1
+    assert "smooth.zarr by plate and" in err
+    assert "joint.zarr by plate+site): say by --batch-key which are scored" in err
+    assert scored == []
+    evaluate(*both, "--batch-key", "plate")
+
+
 def test_null_models_are_made_of_raw(folder, scored):
     evaluate(folder / "smooth.zarr", *GIVEN)
     (rows, raw, _), _, (shuffled, same, _), (_, oversmoothed, before) = scored

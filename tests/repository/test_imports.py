@@ -62,16 +62,22 @@ def test_help_and_workers_start_without_what_only_runs_need(code, loads, unwante
     assert not unwanted & loaded
 
 
-def test_commands_correct_few_rows_without_anndata_and_dask(tmp_path):
+def test_commands_correct_few_rows_without_anndata_dask_and_sklearn(tmp_path):
     screen = gaussian_screen(40, n_features=4)
     source = write_anndata(
         tmp_path / "in.zarr", screen.profiles, plate=pd.Categorical(screen.batch), dose=0.5
     )
     out, model, again = (str(tmp_path / f"{name}.zarr") for name in ("out", "model", "again"))
-    options = ["--batch-key", "plate", "--quiet"]
+    options = ["--batch-key", "plate"]
     for command in (
         ["correct", source, out, "--model", model, *options],
         ["transform", model, source, again, *options],
+        ["correct", source, out, "--overwrite", *options, "--quiet"],
     ):
-        assert not OF_MANY_ROWS & modules_of(ASK.format(command))
+        loaded = modules_of(ASK.format(command))
+        assert not (OF_MANY_ROWS | {"scib_metrics", "sklearn"}) & loaded
+        # What was corrected is scored, but not for nobody.
+        assert ("balans_dask.evaluate.ending" in loaded) == (
+            command[0] == "correct" and "--quiet" not in command
+        )
     assert Path(again, "zarr.json").exists()

@@ -1,13 +1,17 @@
 """What the package says of itself agrees with itself."""
 
+import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
 
 import balans_dask
+from balans_dask import errors
+from balans_dask.errors import adding
 from tests.support import REPOSITORY
 
 
@@ -44,3 +48,24 @@ def test_a_python_without_assertions_is_refused_in_one_line(tmp_path, arguments)
     assert done.returncode == 1
     assert "start it without -O, and unset PYTHONOPTIMIZE" in done.stderr.splitlines()[-1]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(find_spec("pip") is None, reason="needs pip")
+def test_the_remedy_for_a_missing_extra_works_without_an_index():
+    """Of a clone as of a package from elsewhere, pip takes the extras of what is installed."""
+    remedy = shlex.split(adding("plot"))
+    asked = [sys.executable, "-m", *remedy, "--dry-run", "--no-index"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "balans-dask[plot]" in done.stdout
+
+
+def test_where_nothing_is_installed_the_remedy_is_that_of_a_clone(monkeypatch):
+    monkeypatch.setattr(errors, "DISTRIBUTION", "no-such-distribution")
+    assert adding("plot") == 'pip install ".[plot]" in the clone'
+
+
+def test_all_remedies_come_from_one_place():
+    package = REPOSITORY / "balans_dask"
+    spelled = [path.name for path in package.rglob("*.py") if 'pip install "' in path.read_text()]
+    assert spelled == ["errors.py"]
