@@ -50,22 +50,23 @@ def _container_unless_lazy(in_container: Callable[..., Any]) -> Callable[..., An
 class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Align batches by local affinities and subsampling (BALANS, arXiv 2601.22331).
 
-    A DataFrame of features gives its names to the fit, and comes back as one, with its columns and
-    its index, after ``set_output(transform="pandas")``. Tables that hold metadata too are for
-    ``correct_batches``.
+    The fit takes the names of the features from a DataFrame. After
+    ``set_output(transform="pandas")`` the result is a DataFrame, too, with the same columns and
+    index. For tables that also hold metadata use ``correct_batches``.
 
-    By default (``operator="align"``) wells look for their like on other plates, and a match counts
-    as far as the well has no better one there. From the matches that count follow the offset of
-    every plate, its width, and what is left near each kind of well; every well moves by these, and
-    none is averaged with others. Where plates do not share their treatments few matches count, and
-    the correction holds back instead of merging what differs.
+    By default (``operator="align"``) every well is matched with similar wells on other plates. A
+    match counts as far as the well has no better one there. The matches give the offset and the
+    width of every plate, and then the local differences near each kind of well. Wells are moved by
+    these and never averaged with others. Where plates do not share their treatments, few matches
+    count, and the correction holds back.
 
-    ``Balans.paper()`` is the published method, which smooths: X_hat = D^-1 A_S^T (A_S X). Both draw
-    rows (landmarks) where few rows are covered yet, scale their distances by that to their k-th
-    nearest neighbour *within each batch*, and keep strong Gaussian affinities up to the elbow.
+    ``Balans.paper()`` is the published method, which smooths: X_hat = D^-1 A_S^T (A_S X). Both
+    methods draw rows (landmarks) where few rows are covered yet, divide the distances of each by
+    that to its k-th nearest neighbour *within each batch*, and keep Gaussian affinities up to the
+    elbow.
 
-    Work runs on the current ``distributed.Client`` if there is one, else in this process. The
-    result does not depend on which, nor on chunks.
+    The current ``distributed.Client`` does the work if there is one, else this process. The result
+    depends neither on that nor on chunks.
 
     Parameters
     ----------
@@ -79,14 +80,14 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         ``"auto"``: as soon as no population of a ten-thousandth of the rows is likely to be missed.
         ``None`` is ``"share"`` with ``align`` and ``"patience"`` with other operators.
     operator : {"align", "smooth", "nystrom", "displace"}, default="align"
-        ``align`` moves batches, as a whole and then locally, as far as the rows confirm that they
-        hold the same populations. ``smooth`` takes weighted means, D^-1 A_S^T (A_S X), as the
-        paper does; ``nystrom`` puts the pseudo-inverse of A_SS between. ``displace`` keeps every
-        profile and moves it by the local displacement of its batch.
+        ``align`` moves batches as a whole and then locally, as far as the rows confirm that they
+        hold the same populations. ``smooth`` is the paper's weighted mean, D^-1 A_S^T (A_S X).
+        ``nystrom`` inserts the pseudo-inverse of A_SS. ``displace`` moves every profile by the
+        local displacement of its batch.
     shared_populations : {"auto", True}, default="auto"
-        ``True`` if you know that every batch holds every population, as replicate plates of one
-        layout do: all matches count. ``"auto"`` asks the rows, and holds back where batches seem
-        to lack populations of others. Only with ``align``.
+        ``True`` declares that every batch holds every population, as replicate plates of one
+        layout do. All matches then count. ``"auto"`` estimates it from the rows, and holds back
+        where batches seem to lack populations of others. Only with ``align``.
     strength : float, default=1.0
         Share of the correction in the output, from 0 to 1; the rest is the input.
     block_rows : int or None, default=None
@@ -110,26 +111,26 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         only), follow the nearest landmark, or stay as they are. ``None`` is ``"offset"`` with
         ``align`` and ``"nearest"`` with other operators.
     n_passes : int or None, default=None
-        Times that the correction is fitted and applied, each to what the one before has left; of
-        ``align``, its local steps, which come after one of offsets and one of scales. ``None`` is 2
-        with ``align`` and 1 with other operators.
+        How often the correction is fitted and applied, each time to the last result. With
+        ``align`` it counts the local steps, which follow one step of offsets and one of widths.
+        ``None`` is 2 with ``align`` and 1 with other operators.
     fit_rows : int, "all" or None, default=None
-        Rows that ``align`` learns from: as many of every batch, but 512 at least of those that have
-        them, drawn by ``random_state``. All rows are corrected. ``None`` is 100,000; other
-        operators learn from all rows.
+        Number of rows that ``align`` learns from. They are drawn by ``random_state``, as many from
+        every batch, and at least 512 where a batch has them. All rows are corrected. ``None`` is
+        100,000. Other operators learn from all rows.
     random_state : int, RandomState instance or None, default=0
         Seed of the draws.
     verbose : bool, default=False
         Show progress: bars in a notebook and on a terminal, else a line every 30 s.
     correct_single_batch : bool, default=False
-        Smooth the rows of a single batch too, as the paper would. By default they stay as they are,
-        with every operator: there is nothing to align them to.
+        Smooth the rows of a single batch too, as the paper would. By default they stay as they are
+        with every operator, because there is nothing to align them to.
 
     Attributes
     ----------
     model_ : Model
-        All that ``transform`` takes. What follows describes its last pass; of ``align``, its last
-        step, in which rows lie as the steps before have left them.
+        All that ``transform`` needs. The attributes below describe its last pass, which with
+        ``align`` is its last step.
     sampled_rows_ : ndarray of shape (n_landmarks,), int64
         Landmarks in draw order.
     scales_ : ndarray of shape (n_landmarks, n_batches), float64
@@ -137,15 +138,15 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
     thresholds_ : ndarray of shape (n_landmarks,), float64
         Affinities of u = d^2 / sigma^2 at or above this are dropped.
     coverage_ : ndarray of shape (n_samples,), float64
-        Sum of the kept affinities of every row; NaN of those beside ``fit_rows``.
+        Sum of the kept affinities of every row; NaN for rows outside ``fit_rows``.
     coverage_curve_ : ndarray of shape (n_rounds, 2), int64
         Rows sampled and rows covered after every round, of the ``fit_rows``.
     n_capped_ : int
         Landmarks with a scale beyond the limit that ``max_scale_ratio`` sets; 0 with ``align``.
     stop_reason_ : {"share", "patience", "auto", "all_rows", "max_rows"}
     rho_ : float or None
-        Whether batches share populations: 1 where rows match those of other batches as well as
-        those of their own, 0 where they never do. Of ``align``; 0 for a single batch.
+        How far batches share populations: 1 if rows match those of other batches as well as those
+        of their own, 0 if they never do. Only of ``align``; 0 for a single batch.
     kappa_ : float or None
         How far ``align`` trusts matches that the rows do not confirm: 0 up to a ``rho_`` of 0.5,
         0.75 at most, 1 with ``shared_populations=True``.
@@ -260,19 +261,19 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         X : ndarray, DataFrame, dask.array.Array or zarr.Array of shape (n_samples, n_features)
             Profiles; finite numbers.
         y : array-like of shape (n_samples,), or None
-            Labels that should stay apart, such as treatments. They change nothing; a warning says
-            where no correction can tell them from batches.
+            Labels that should stay apart, such as treatments. They do not change the result. A
+            warning tells where they are confounded with batches.
         batch : array-like of shape (n_samples,) or (n_samples, n_keys), or None
-            Label of every row; a number is a label too. Several columns, as ``df[["plate",
-            "day"]]``, make joint batches: one of every combination that occurs. ``None`` is one
-            batch, which has nothing to be aligned to.
+            Label of every row, as text or number. Several columns, as ``df[["plate", "day"]]``,
+            make joint batches, one for every combination that occurs. ``None`` is a single batch,
+            which is not changed.
         anchor : array-like of shape (n_samples,), bool, or None
             Rows, such as controls, on which scales, displacements and the standardisation are
             estimated, for all; with ``operator`` ``"align"`` or ``"displace"``. ``None`` takes all
             rows.
         controls : array-like of shape (n_samples,), bool, or None
-            Rows, such as untreated wells of all batches, by whose covariance (Ledoit and Wolf's)
-            all rows are centred and whitened after the correction. ``None`` does not.
+            Rows, such as untreated wells of all batches, whose Ledoit-Wolf covariance whitens all
+            rows after the correction. ``None`` does not whiten.
 
         Returns
         -------
@@ -302,19 +303,19 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         X : ndarray, DataFrame, dask.array.Array or zarr.Array of shape (n_samples, n_features)
             Profiles; finite numbers.
         y : array-like of shape (n_samples,), or None
-            Labels that should stay apart, such as treatments. They change nothing; a warning says
-            where no correction can tell them from batches.
+            Labels that should stay apart, such as treatments. They do not change the result. A
+            warning tells where they are confounded with batches.
         batch : array-like of shape (n_samples,) or (n_samples, n_keys), or None
-            Label of every row; a number is a label too. Several columns, as ``df[["plate",
-            "day"]]``, make joint batches: one of every combination that occurs. ``None`` is one
-            batch, which has nothing to be aligned to.
+            Label of every row, as text or number. Several columns, as ``df[["plate", "day"]]``,
+            make joint batches, one for every combination that occurs. ``None`` is a single batch,
+            which is not changed.
         anchor : array-like of shape (n_samples,), bool, or None
             Rows, such as controls, on which scales, displacements and the standardisation are
             estimated, for all; with ``operator`` ``"align"`` or ``"displace"``. ``None`` takes all
             rows.
         controls : array-like of shape (n_samples,), bool, or None
-            Rows, such as untreated wells of all batches, by whose covariance (Ledoit and Wolf's)
-            all rows are centred and whitened after the correction. ``None`` does not.
+            Rows, such as untreated wells of all batches, whose Ledoit-Wolf covariance whitens all
+            rows after the correction. ``None`` does not whiten.
 
         Returns
         -------
@@ -332,11 +333,11 @@ class Balans(_LazyOutputMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstim
     def transform(
         self, X: ArrayLike, *, batch: ArrayLike | None = None, anchor: ArrayLike | None = None
     ) -> Any:
-        """Correct further profiles by what was fitted; those corrected before do not move.
+        """Correct further profiles by the fitted model; earlier results do not change.
 
-        Rows of a batch of the fit move as that batch did. A new batch gets its own local scales and
-        moves, from its rows in ``X``, towards where the batches of the fit have met. A row is
-        corrected alike in whatever company it comes, but for new batches.
+        Rows of a batch of the fit move as that batch did. A new batch gets local scales of its own
+        from its rows in ``X``, and moves towards where the batches of the fit have met. What else
+        ``X`` holds does not matter to rows of known batches.
 
         Parameters
         ----------
@@ -520,18 +521,18 @@ def correct_batches(
     controls: ArrayLike | None = None,
     **params: Any,
 ) -> Any:
-    """Correct profiles in one call: a table of pandas as it is, or an array.
+    """Correct a DataFrame or an array of profiles in one call.
 
-    A DataFrame comes back as one, with its metadata, its index and its columns in their order:
-    ``correct_batches(df, batch="Metadata_Plate")``. As in ``balans correct``, which makes the same
-    of the table in a file, every numeric column is a feature, as float32, but for those named
-    ``Metadata_*`` and the batch.
+    A DataFrame is returned as one, with its metadata, its index and the order of its columns:
+    ``correct_batches(df, batch="Metadata_Plate")``. The features are those of ``balans correct``,
+    as float32: every numeric column but ``Metadata_*``, the batch, and integers that are named
+    after plates, wells and the like. That command gives the same numbers for the table in a file.
 
     Parameters
     ----------
     X : DataFrame, ndarray, dask.array.Array or zarr.Array of shape (n_samples, n_columns)
     batch : str, list of str, or array-like of shape (n_samples,) or (n_samples, n_keys)
-        Of a DataFrame, the column with the batch, or several for joint batches; or the labels, as
+        The column of a DataFrame with the batch, or several for joint batches; or the labels, as
         ``Balans.fit`` takes them.
     anchor, controls : array-like of shape (n_samples,), bool, or None
         As ``Balans.fit`` takes them.
@@ -546,7 +547,7 @@ def correct_batches(
     Raises
     ------
     InvalidInputError
-        If a column is missing, no column is a feature, or as ``Balans.fit`` says.
+        If a column is missing, no column is a feature, or ``Balans.fit`` refuses the values.
 
     Examples
     --------

@@ -36,8 +36,8 @@ def balans_integrate(
     (``operator="align"``, see ``Balans``). The published method is ``operator="smooth",
     max_scale_ratio=None, correct_single_batch=True`` (``Balans.paper``).
 
-    Work runs on the current ``distributed.Client``, which stays open, if there is one, else in this
-    process.
+    The current ``distributed.Client`` does the work if there is one, and stays open; else this
+    process does.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ def balans_integrate(
         Query on ``obs``, or mask, of the rows on which the correction is estimated, such as
         controls; with ``operator`` ``"align"`` or ``"displace"``.
     controls : str, array-like of shape (n_obs,) of bool, or None, default=None
-        Query on ``obs``, or mask, of the rows by whose covariance all rows are centred and whitened
-        after the correction.
+        Query on ``obs``, or mask, of the rows whose covariance whitens all rows after the
+        correction.
     **params
         Of ``Balans``, such as ``shared_populations``, ``operator``, ``n_passes``, ``random_state``,
         ``verbose``.
@@ -86,13 +86,13 @@ def balans_integrate(
 
     See Also
     --------
-    balans_dask.Balans : The estimator, which can correct plates to come.
+    balans_dask.Balans : The estimator, which can also correct later plates.
 
     Notes
     -----
-    Cost: that of ``Balans``, O(n m p) time for m landmarks and p columns of the basis. Of a lazy or
-    backed object only columns of ``obs`` come into memory; they take one more pass over the rows,
-    and each chunk of a lazy result computes its affinities when it is asked for.
+    The cost is that of ``Balans``, O(n m p) time for m landmarks and p columns of the basis. Of a
+    lazy or backed object only columns of ``obs`` are read into memory, at the cost of one more pass
+    over the rows. Each chunk of a lazy result computes its affinities when it is asked for.
 
     Examples
     --------

@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 from balans_dask.errors import format_bytes
 from balans_dask.events import Event, Events
@@ -194,12 +195,15 @@ class _NotebookBars(_Bars):
 
     def _draw(self) -> None:
         table = self._bars.make_tasks_table(self._bars.tasks)
+        shown = table._repr_mimebundle_((), ())
+        # Rich colours the text, too, which pages without HTML would show as codes.
+        shown["text/plain"] = Text.from_ansi(shown["text/plain"]).plain
         if self._handle is None:
             # There in Jupyter, and only there.
             display = import_module("IPython.display").display
-            self._handle = display(table, display_id=True)
+            self._handle = display(shown, raw=True, display_id=True)
         else:
-            self._handle.update(table)
+            self._handle.update(shown, raw=True)
 
 
 def _title(event: Event) -> str:

@@ -69,10 +69,6 @@ def nearest_neighbours(embedding: NDArray[np.floating], n_neighbors: int) -> Any
     n_neighbors : int
         At most all rows are taken.
 
-    Returns
-    -------
-    neighbours : scib_metrics.nearest_neighbors.NeighborsResults
-
     Notes
     -----
     scib-metrics' own search is approximate; scores of a few thousand rows need not be.

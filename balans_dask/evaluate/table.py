@@ -147,10 +147,6 @@ def cautions(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ----------
     rows : sequence of mapping
         ``name`` and scores by name, of an ``EvaluationTable``.
-
-    Returns
-    -------
-    lines : list of str
     """
     by_name = {row["name"]: row for row in rows}
     lines = []

@@ -174,7 +174,7 @@ def displacement_figure(
     quantity: str = "displacement of a row",
     at_most: int = MAX_NAMED,
 ) -> Figure:
-    """Draw how far the rows of every batch moved: quantiles .05, .25, .5, .75, .95.
+    """Draw how far the rows of every batch moved: quantiles 0.05, 0.25, 0.5, 0.75, 0.95.
 
     Parameters
     ----------

@@ -192,13 +192,7 @@ def score_section(asked: Reported, sample: Sample) -> Section:
 
 
 def table_section(asked: Reported) -> tuple[Section, list[str]]:
-    """Score the store by other libraries, beside its input and null models, or say why not.
-
-    Returns
-    -------
-    section : Section
-    warnings : list of str
-    """
+    """Score the store by other libraries, beside its input and null models, or say why not."""
     title = "Scores of scib-metrics and copairs"
     if not asked.labels:
         return Section(title, ["Not computed: there is no label column; give --label-key."]), []

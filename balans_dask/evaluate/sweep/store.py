@@ -166,10 +166,6 @@ def run_sweep(
         Memory that a worker may use.
     scratch : str or None
         Folder, seen by all workers, for profiles between two passes; ``None``: the system's.
-
-    Returns
-    -------
-    result : SweepResult
     """
     inputs, rows, scores = asked.run.inputs, asked.rows, SCORES[asked.scores]
     plan = _plan(asked, engine.workers(limit_bytes))

@@ -118,10 +118,6 @@ def convert_table(
     pattern : str or None
         Glob for the files of a folder.
 
-    Returns
-    -------
-    Converted
-
     Raises
     ------
     InvalidInputError

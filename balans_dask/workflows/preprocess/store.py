@@ -155,10 +155,6 @@ def preprocess_store(
     overwrite : bool
         Replace a store that is there, once the new one is complete.
 
-    Returns
-    -------
-    Preprocessed
-
     Raises
     ------
     InvalidInputError
