@@ -28,7 +28,7 @@ OUTPUTS = [".parquet", ".csv.gz", ".h5ad", ".zarr"]
 
 def profiles():
     """A table as people have them: columns in any order, of all types, with an index."""
-    table = pd.DataFrame(SCREEN.profiles, columns=FEATURES)
+    table = pd.DataFrame(SCREEN.profiles.copy(), columns=FEATURES)
     wells = np.arange(len(table))
     table.insert(2, "Metadata_Plate", pd.factorize(SCREEN.batch)[0] + 10)
     table.insert(0, "Metadata_Well", [f"{well % 24:04}" for well in wells])
