@@ -350,9 +350,9 @@ def correct(
     how = WriteOptions(overwrite, resume, checkpoint_seconds, model)
     found: list[Ending] = []
 
-    def look(after: str) -> None:
+    def look(after: str, record: dict[str, Any] | None = None) -> None:
         if not quiet:
-            found.extend(_scored(asked, after))
+            found.extend(_scored(asked, after, record))
 
     with _ends(source, target, options, how, console, look) as ends:
         asked = _asked(ends.opened(options["cluster"].limit_bytes), options, is_copied=not into)
@@ -367,7 +367,8 @@ def correct(
             with watched, _events(ends, progress) as tell, engine.telling(tell):
                 record = correct_store(engine, asked, plan, ends.folder, how)
             if ends.store == source and not isinstance(ends.folder, TableFolder):
-                look(target)
+                # In place it says more than it is told here.
+                look(target, None if into else record)
     if not quiet:
         _say_ending(target, asked, record, found, model)
 
@@ -583,13 +584,15 @@ def _plan_shown(facts: dict[str, str], plan: "MemoryPlan", verbose: bool) -> "Ta
     return facts_table("plan", facts) if verbose or plan.total_bytes > LARGE_BYTES else None
 
 
-def _scored(asked: "CorrectionRequest", after: str) -> "list[Ending]":
+def _scored(
+    asked: "CorrectionRequest", after: str, record: dict[str, Any] | None
+) -> "list[Ending]":
     """Score what a run has made; a run that is done does not fail by this."""
     from balans_dask.evaluate.ending import ending
     from balans_dask.io.store import open_store
 
     try:
-        found = ending(asked.store, open_store(after), asked.inputs.labels, asked.label)
+        found = ending(asked.store, open_store(after), asked.inputs.labels, asked.label, record)
     except (BalansError, OSError, MemoryError):
         return []
     return [] if found is None else [found]

@@ -1,6 +1,7 @@
 """What a correction has changed, by a sample of rows that is read and scored in about a second."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +32,11 @@ Ending = tuple[Change, int]
 
 
 def ending(
-    before: ProfileStore, after: ProfileStore, batch: BatchLabels, label: Factor | None
+    before: ProfileStore,
+    after: ProfileStore,
+    batch: BatchLabels,
+    label: Factor | None,
+    record: Mapping[str, Any] | None = None,
 ) -> Ending | None:
     """Score some rows before and after.
 
@@ -44,13 +49,16 @@ def ending(
     batch : BatchLabels
     label : Factor or None
         What should stay.
+    record : mapping or None
+        What the store says of its correction; ``None`` to read it.
 
     Returns
     -------
     ending : Ending or None
         ``None`` where there is nothing to compare: few rows, or one batch.
     """
-    record: dict[str, Any] = correction_record(after) or {}
+    if record is None:
+        record = correction_record(after) or {}
     raw = recorded_scores(before, record)
     slab_rows, near = _near(raw.matrix)
     rows = near[:0]
