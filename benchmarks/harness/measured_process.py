@@ -86,7 +86,7 @@ def balans(*arguments: object, environment: Mapping[str, str] | None = None) -> 
 
 
 def planned_bytes(plan: str) -> int:
-    """Memory of all processes in the plan that ``balans check`` and ``correct`` print."""
+    """Memory of all processes in the plan that ``balans check`` and ``correct --verbose`` print."""
     found = re.search(r"all processes.*at most ([\d.]+) ([MGT]iB)", plan)
     assert found is not None, plan
     return int(float(found[1]) * UNITS[found[2]])

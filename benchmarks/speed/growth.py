@@ -35,7 +35,7 @@ def run(store: Path, workers: int, cluster: str) -> dict[str, Any]:
     """Correct by the installed command, and remove the output."""
     with tempfile.TemporaryDirectory(dir=store.parent) as place:
         out = Path(place) / "out.zarr"
-        where = ("--cluster", cluster, "--workers", workers)
+        where = ("--cluster", cluster, "--workers", workers, "--verbose")
         done = balans("correct", store, out, "--batch-key", BATCH, *where)
         record = correction_record(open_store(str(out)))
         events = read_events(str(out))

@@ -72,12 +72,7 @@ class Data:
 
 
 def workers_of(cluster: str, n_workers: int) -> tuple[object, ...]:
-    """Ask for workers as a user would: threads are as many as cores if nobody says otherwise.
-
-    Then a small table takes one thread without a scheduler.
-    """
-    if cluster == "threads" and n_workers == os.cpu_count():
-        return ()
+    """Ask for workers."""
     return ("--cluster", cluster, "--workers", n_workers)
 
 
@@ -85,7 +80,7 @@ def balans_run(
     data: Data, out: Path, cluster: str, n_workers: int, more: Sequence[str]
 ) -> dict[str, Any]:
     """Correct by the installed command."""
-    given = ("--batch-key", BATCH, *workers_of(cluster, n_workers), *more)
+    given = ("--batch-key", BATCH, "--verbose", *workers_of(cluster, n_workers), *more)
     done = balans("correct", data.store, out, *given)
     record = correction_record(open_store(str(out)))
     assert record is not None
