@@ -1,15 +1,13 @@
 """What a correction has changed, by a sample of rows that is read and scored in about a second."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from balans_dask.evaluate.rows import LEAST_ROWS, labelled_rows, read_embeddings, stratified_rows
+from balans_dask.evaluate.rows import LEAST_ROWS, read_embeddings, rows_to_judge
 from balans_dask.evaluate.stores import EvaluatedStore, corrected_scores, recorded_scores
 from balans_dask.evaluate.verdict import Change, measured
 from balans_dask.io.store import ProfileStore
@@ -61,21 +59,15 @@ def ending(
         record = correction_record(after) or {}
     raw = recorded_scores(before, record)
     slab_rows, near = _near(raw.matrix)
-    rows = near[:0]
-    if label is not None:
-        rows = near[labelled_rows(batch.codes[near], label.codes[near], SCORED_ROWS, SEED)]
-    if len(rows) < LEAST_ROWS:
-        label, rows = None, near[stratified_rows(batch.codes[near], SCORED_ROWS, SEED)]
+    rows, label = rows_to_judge(batch.codes, label, SCORED_ROWS, SEED, near)
     if len(rows) < LEAST_ROWS or len(np.unique(batch.codes[rows])) < 2:
         return None
     made = EvaluatedStore(after.path, after, corrected_scores(after, record), raw.projection, raw)
     with single_threaded_blas():
         was, found = read_embeddings([made], rows, slab_rows)
         names = None if label is None else label.of(rows).astype(str)
-        change = measured(was.scores, found.scores, batch.codes[rows], names)
-    if "sphering" in record:
-        # Sphered rows are in another unit.
-        change = replace(change, variance_kept=math.nan)
+        is_in_unit = "sphering" not in record
+        change = measured(was.scores, found.scores, batch.codes[rows], names, is_in_unit)
     return change, len(rows)
 
 

@@ -12,6 +12,7 @@ __all__ = [
     "NeighbourShares",
     "batch_purity",
     "blocks",
+    "codes_of",
     "nearest_elsewhere",
     "nearest_label_elsewhere",
     "nearest_rows",
@@ -167,8 +168,8 @@ def nearest_label_elsewhere(
         Over the rows for which such a profile of the same label exists; NaN if there is none.
     """
     excluding = [batch] if group is None else [batch, group]
-    codes = [_codes(column) for column in excluding]
-    label = _codes(label)
+    codes = [codes_of(column) for column in excluding]
+    label = codes_of(label)
     length = np.linalg.norm(profiles, axis=1, keepdims=True)
     directions = np.asarray(profiles, dtype=np.float64) / np.where(length > 0, length, 1)
     n_possible = n_right = 0
@@ -182,7 +183,8 @@ def nearest_label_elsewhere(
     return n_right / n_possible if n_possible else float("nan")
 
 
-def _codes(column: Any) -> NDArray[np.intp]:
+def codes_of(column: Any) -> NDArray[np.intp]:
+    """Give the values of a column numbers, by their spelling."""
     return np.unique(np.asarray(column).astype(str), return_inverse=True)[1]
 
 
@@ -220,6 +222,6 @@ def batch_purity(profiles: NDArray[np.floating], batch: Any, n_neighbors: int = 
     n_neighbors : int
         Euclidean; the row itself is not counted.
     """
-    codes = _codes(batch)
+    codes = codes_of(batch)
     chosen, found = nearest_rows(profiles, n_neighbors, len(profiles))
     return float((codes[found] == codes[chosen, None]).mean())

@@ -18,6 +18,7 @@ from balans_dask.kernels.projection import Projection
 from balans_dask.labels import BatchLabels, batch_labels, labels_of_column, spelled
 from balans_dask.model.anchors import named_rows
 from balans_dask.tiling import TILE_ROWS
+from balans_dask.workflows.confounding import Factor
 
 __all__ = [
     "LEAST_ROWS",
@@ -27,6 +28,7 @@ __all__ = [
     "labelled_rows",
     "read_embeddings",
     "read_raw",
+    "rows_to_judge",
     "sampled_rows",
     "stratified_rows",
 ]
@@ -174,6 +176,29 @@ def labelled_rows(
         return labelled
     strata = pd.MultiIndex.from_arrays([batch[labelled], label[labelled]])
     return labelled[stratified_rows(strata.factorize()[0], max_rows, seed)]
+
+
+def rows_to_judge(
+    batch: NDArray[np.integer],
+    label: Factor | None,
+    max_rows: int,
+    seed: int,
+    among: NDArray[np.int64] | None = None,
+) -> tuple[NDArray[np.int64], Factor | None]:
+    """Choose rows by batch and label; by batch alone, and without it, where labels are few.
+
+    Parameters
+    ----------
+    batch : ndarray of shape (n_all_rows,), integer
+    among : ndarray of int64, or None
+        Rows to choose from, in increasing order; ``None`` for all.
+    """
+    among = np.arange(len(batch)) if among is None else among
+    if label is not None:
+        rows = among[labelled_rows(batch[among], label.codes[among], max_rows, seed)]
+        if len(rows) >= LEAST_ROWS:
+            return rows, label
+    return among[stratified_rows(batch[among], max_rows, seed)], None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from balans_dask.errors import InvalidInputError
 from balans_dask.evaluate.neighbours import (
     blocks,
+    codes_of,
     nearest_elsewhere,
     nearest_label_elsewhere,
     neighbour_shares,
@@ -197,7 +198,7 @@ def cross_batch_signal(
         If no label is in two batches.
     """
     rows, share = cross_batch_shares(embedding, batch, label, max_rows, seed)
-    _, codes, counts = np.unique(_codes(label)[rows], return_inverse=True, return_counts=True)
+    _, codes, counts = np.unique(codes_of(label)[rows], return_inverse=True, return_counts=True)
     return float((np.bincount(codes, weights=share) / counts).mean())
 
 
@@ -223,7 +224,7 @@ def cross_batch_shares(
         If no label is in two batches.
     """
     order = np.random.default_rng(seed).permutation(len(embedding))
-    batch, label = _codes(batch)[order], _codes(label)[order]
+    batch, label = codes_of(batch)[order], codes_of(label)[order]
     table = np.zeros((label.max() + 1, batch.max() + 1), dtype=np.int64)
     np.add.at(table, (label, batch), 1)
     elsewhere = np.minimum(table.sum(axis=1)[label] - table[label, batch], MAX_POSITIVES)
@@ -283,7 +284,3 @@ def _directions(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     directions: NDArray[np.float64] = rows / np.where(length > 0, length, 1)
     return directions
-
-
-def _codes(column: Any) -> NDArray[np.intp]:
-    return np.unique(np.asarray(column).astype(str), return_inverse=True)[1]

@@ -1,5 +1,6 @@
 """Whether a correction is better than its input: signal, mixing and variance before and after."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from balans_dask.errors import InvalidInputError
-from balans_dask.evaluate.neighbours import nearest_rows, others_expected
+from balans_dask.evaluate.neighbours import codes_of, nearest_rows, others_expected
 from balans_dask.evaluate.scib import variance_kept
 from balans_dask.evaluate.scoring import ASKED_ROWS, MIXING_NEIGHBORS, cross_batch_shares
 from balans_dask.evaluate.sweep.result import MIXING_SHARE, SIGNAL_KEPT, SIGNAL_SHARE
@@ -149,7 +150,11 @@ class Change:
 
 
 def measured(
-    before: NDArray[np.floating], after: NDArray[np.floating], batch: Any, label: Any | None
+    before: NDArray[np.floating],
+    after: NDArray[np.floating],
+    batch: Any,
+    label: Any | None,
+    is_in_unit: bool = True,
 ) -> Change:
     """Score the same rows before and after.
 
@@ -159,8 +164,10 @@ def measured(
     batch : array-like of shape (n_rows,)
     label : array-like of shape (n_rows,), or None
         Without labels, mixing is among all rows, and nothing is judged.
+    is_in_unit : bool
+        The unit of both is one; sphered rows are in another.
     """
-    kept = variance_kept(before, after)
+    kept = variance_kept(before, after) if is_in_unit else math.nan
     if label is None:
         mixing, own, _, was_mixed = _mixing(before, after, batch, None)
         reason = "no label column says what should stay: name one by --label-key"
@@ -206,10 +213,8 @@ def _mixing(
     before: NDArray[np.floating], after: NDArray[np.floating], batch: Any, label: Any | None
 ) -> tuple[Score, OwnBatch, NDArray[np.float64], bool]:
     """Score mixing, with what each label (without labels: each batch) adds to the error."""
-    batch = np.unique(np.asarray(batch).astype(str), return_inverse=True)[1]
-    known = np.zeros(len(batch), dtype=np.intp)
-    if label is not None:
-        known = np.unique(np.asarray(label).astype(str), return_inverse=True)[1]
+    batch = codes_of(batch)
+    known = np.zeros_like(batch) if label is None else codes_of(label)
     groups = batch if label is None else known
     shares, own = [], []
     for profiles in (before, after):

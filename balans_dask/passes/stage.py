@@ -1,6 +1,5 @@
 """What a run says of itself: its stages, and how far it is in one."""
 
-import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
@@ -76,16 +75,7 @@ class Followed:
         self._stage = stage
         self._tell = tell
         self._n_submitted = 0
-        self._say(stage)
-
-    def _say(self, stage: Stage) -> None:
-        self._told_at = time.monotonic()
-        self._tell(stage)
-
-    @property
-    def silent_seconds(self) -> float:
-        """How long ago it was told."""
-        return time.monotonic() - self._told_at
+        tell(stage)
 
     def add(self, name: str, n_tasks: int) -> None:
         """Notice that tasks are submitted."""
@@ -97,9 +87,9 @@ class Followed:
         begun = self._stage
         n_done = begun.n_done + max(0, self._n_submitted - n_left)
         n_total = max(begun.n_total, begun.n_done + self._n_submitted)
-        self._say(replace(begun, n_done=n_done, n_total=n_total))
+        self._tell(replace(begun, n_done=n_done, n_total=n_total))
 
     def end(self) -> None:
         """Tell that all is done."""
         n_total = max(self._stage.n_total, self._stage.n_done + self._n_submitted)
-        self._say(replace(self._stage, n_done=n_total, n_total=n_total))
+        self._tell(replace(self._stage, n_done=n_total, n_total=n_total))

@@ -1,12 +1,11 @@
 """The rows of which a report scores and draws, read once: before and after, in one basis."""
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from balans_dask.evaluate.rows import LEAST_ROWS, labelled_rows, read_embeddings, stratified_rows
+from balans_dask.evaluate.rows import LEAST_ROWS, read_embeddings, rows_to_judge, stratified_rows
 from balans_dask.evaluate.stores import EvaluatedStore, corrected_scores, recorded_scores
 from balans_dask.evaluate.sweep import EVAL_ROWS
 from balans_dask.evaluate.verdict import Change, measured, meetings
@@ -66,10 +65,7 @@ def sampled(asked: Reported) -> Sample:
     """
     batch = asked.batch
     label = asked.labels[0] if asked.labels else None
-    if label is not None and (label.codes >= 0).sum() >= LEAST_ROWS:
-        rows = labelled_rows(batch.codes, label.codes, EVAL_ROWS, SEED)
-    else:
-        label, rows = None, stratified_rows(batch.codes, EVAL_ROWS, SEED)
+    rows, label = rows_to_judge(batch.codes, label, EVAL_ROWS, SEED)
     met = shown(batch.sizes, batch.names, MET)
     place = np.full(batch.n_batches, -1)
     place[met] = np.arange(len(met))
@@ -85,9 +81,8 @@ def sampled(asked: Reported) -> Sample:
         names = None if label is None else label.of(rows).astype(str)
         before = before[scored]
         if len(rows) >= LEAST_ROWS:
-            change = measured(before, after[scored], batch.codes[rows], names)
-        if change is not None and asked.is_sphered:
-            change = replace(change, variance_kept=math.nan)
+            is_in_unit = not asked.is_sphered
+            change = measured(before, after[scored], batch.codes[rows], names, is_in_unit)
     met_after = meetings(after[counted], place[batch.codes[met_rows]], len(met))
     return Sample(rows, before, after[scored], change, met.tolist(), met_before, met_after)
 

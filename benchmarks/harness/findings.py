@@ -69,6 +69,12 @@ def commit() -> str:
     return found.stdout.strip() + (" with changes" if changed else "")
 
 
+def made_by(record: Mapping[str, Any]) -> str:
+    """Say by what the figures of a record were made, and when."""
+    used = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    return f"{record['processor']}. {used}. {record.get('date')}, commit {record.get('commit')}."
+
+
 def as_text(record: Mapping[str, Any]) -> str:
     """Write a record as JSON, one line a run."""
     facts = json.dumps({name: value for name, value in record.items() if name != "runs"}, indent=1)

@@ -32,7 +32,7 @@ from balans_dask.evaluate.retrieval import cross_batch_precision
 from benchmarks.harness.arrays import Bools, Floats
 from benchmarks.harness.cases import SMALL, Case, Clusters, Compounds, grown
 from benchmarks.harness.embedded import components, real
-from benchmarks.harness.findings import LIBRARIES, processor, versions
+from benchmarks.harness.findings import LIBRARIES, commit, made_by, processor, versions
 from benchmarks.harness.real_sets import SETS, RealSet, command
 from benchmarks.harness.scoring import N_SCORED, rows_of_every_label, scores
 from benchmarks.harness.tables import lines
@@ -207,7 +207,7 @@ class Record:
         """Add a run to the file."""
         of_set = self.all["runs"].setdefault(name, {})
         of_set.setdefault(method, {})[str(seed)] = dict(found)
-        self.all["date"] = str(date.today())
+        self.all |= {"date": str(date.today()), "commit": commit()}
         beside = self.path.with_name(f"{self.path.name}.partial")
         beside.write_text(json.dumps(self.all, indent=0) + "\n")
         beside.replace(self.path)
@@ -236,8 +236,7 @@ def measure(
 
 def markdown(record: Record) -> str:
     """Write all tables."""
-    used = ", ".join(f"{name} {version}" for name, version in record.all["versions"].items())
-    parts = [METHOD.read_text(), f"{record.all['processor']}. {used}. {record.all.get('date')}.\n"]
+    parts = [METHOD.read_text(), f"{made_by(record.all)}\n"]
     for title, sets in GROUPS.values():
         if any(record.of(name, RAW) for name in sets):
             parts += [f"## {title}\n", _table(record, sets, pair)]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from balans_dask.evaluate.table import evaluate_stores
-from benchmarks.harness.findings import LIBRARIES, commit, processor, versions
+from benchmarks.harness.findings import LIBRARIES, commit, made_by, processor, versions
 from benchmarks.harness.real_sets import SETS, RealSet, command
 from benchmarks.harness.tables import lines
 
@@ -71,14 +71,14 @@ def compared(one: RealSet, data: Path, peers: str | None) -> dict[str, Any]:
 
 def markdown(record: Mapping[str, Any]) -> str:
     """Write the table, how it was made, and by what."""
-    used = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    made = f"{record['processor']}. {used}. {record['date']}, commit {record['commit']}."
     rows = []
     for title, found in record["sets"].items():
         for place, (figure, words) in enumerate(FIGURES.items()):
             cells = [_cell(found["scores"].get(name, {}), figure) for name in METHODS]
             rows.append([title if place == 0 else "", words, *cells])
-    return "\n".join([METHOD.read_text(), lines(["", "", *METHODS.values()], rows), made, ""])
+    return "\n".join(
+        [METHOD.read_text(), lines(["", "", *METHODS.values()], rows), made_by(record), ""]
+    )
 
 
 def _cell(scores: Mapping[str, float], figure: str) -> str:

@@ -21,7 +21,7 @@ from balans_dask import Balans
 from benchmarks.harness.arrays import Bools, Floats
 from benchmarks.harness.cases import SMALL, Case, Clusters, grown
 from benchmarks.harness.embedded import real
-from benchmarks.harness.findings import LIBRARIES, processor, versions
+from benchmarks.harness.findings import LIBRARIES, made_by, processor, versions
 from benchmarks.harness.real_sets import RealSet
 from benchmarks.harness.tables import lines
 from benchmarks.quality.align_quality import MEASURED_BY, REAL, Record, figures, pair, plain
@@ -94,7 +94,6 @@ def measured(name: str, case: Case, embedding: Floats, seed: int) -> dict[str, f
 
 def markdown(record: Record, names: list[str]) -> str:
     """Write both tables."""
-    used = ", ".join(f"{name} {version}" for name, version in record.all["versions"].items())
     header = ["set (seeds)", RAW, SOME, ALL_ROWS]
     rows = []
     for name in names:
@@ -105,7 +104,7 @@ def markdown(record: Record, names: list[str]) -> str:
     return "\n".join(
         [
             METHOD.read_text(),
-            f"{record.all['processor']}. {used}. {record.all.get('date')}.\n",
+            f"{made_by(record.all)}\n",
             lines(header, rows),
             "Same-label share of the rows of rare clusters:\n",
             lines(header[1:], [rare]),

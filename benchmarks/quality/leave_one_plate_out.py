@@ -13,6 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from balans_dask.evaluate.null_models import paired_bootstrap
 from balans_dask.evaluate.retrieval import cross_batch_precision
 from balans_dask.kernels._blas import single_threaded_blas
 from benchmarks.harness.arrays import Bools, Floats
+from benchmarks.harness.findings import commit, made_by, processor
 from benchmarks.harness.real_sets import SETS, command
 from benchmarks.harness.tables import interval, lines
 
@@ -167,7 +169,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work, single_threaded_blas():
         command("convert", str(source), str(Path(work) / "all.zarr"))
         methods = measure(Path(work), pd.read_parquet(source).reset_index(drop=True))
-    record = {"versions": {name: version(name) for name in LIBRARIES}, "methods": methods}
+    record = {
+        "processor": processor(),
+        "versions": {name: version(name) for name in LIBRARIES},
+        "date": str(date.today()),
+        "commit": commit(),
+        "methods": methods,
+    }
     text = markdown(record)
     print(text)
     if given.markdown:
@@ -178,8 +186,7 @@ def main() -> None:
 
 def markdown(record: Mapping[str, Any]) -> str:
     """Write a table for every method."""
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    parts = [METHOD.read_text(), f"Versions: {versions}.\n"]
+    parts = [METHOD.read_text(), f"{made_by(record)}\n"]
     for method, plates in record["methods"].items():
         parts.append(f"## {method}\n")
         rows = [

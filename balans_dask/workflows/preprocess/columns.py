@@ -15,7 +15,6 @@ from balans_dask.workflows.preprocess import Preprocessing
 __all__ = [
     "BLOM",
     "MAD",
-    "STANDARDIZE",
     "ColumnFacts",
     "KeptFeatures",
     "RowGroups",
@@ -26,7 +25,6 @@ __all__ = [
 ]
 
 MAD = "mad"
-STANDARDIZE = "standardize"
 BLOM = 3.0 / 8.0
 """Blom's offset of ranks, as the JUMP recipe has it."""
 TO_DEVIATION = 1.4826
